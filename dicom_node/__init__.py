@@ -1,0 +1,1 @@
+"""The hospital shell: wire, disk, queue, objects, delivery and the command line."""

@@ -1,0 +1,130 @@
+"""What can go wrong in the node, as a tree. Each class knows whether a retry can help.
+
+```
+NodeError
+├── ConfigurationError        node.toml: which key, what is wrong        (never retried)
+├── SeriesError               a series that cannot be analysed: refused, with its reason
+│   ├── NoImagesError         nothing but localisers, derived or secondary images
+│   ├── NotAxialError         sagittal, coronal or strongly oblique slices
+│   ├── GantryTiltError       slices sheared by a tilted gantry
+│   ├── MixedSeriesError      more than one orientation, grid, kernel or frame of reference
+│   ├── MixedPatientError     more than one patient or study inside one series
+│   ├── DuplicateSliceError   two different images at one position
+│   ├── IncompleteSeriesError slices are missing; late ones may bring them (retryable)
+│   ├── TooFewSlicesError     not enough slices to be a volume
+│   ├── PixelDataError        pixels missing, truncated or not decodable
+│   └── GeometryError         position, orientation, spacing or rescale missing or absurd
+├── AnalysisError             the child that segments died or ran out of memory (retryable)
+├── ResultError               a result object could not be built
+└── PeerError                 a remote node
+    ├── PeerUnreachableError  no connection, or the association was rejected (retryable)
+    └── PeerRefusedError      a status or a presentation context said no
+```
+Messages say what, where and by how much, with UIDs; never names, birth dates or accession
+numbers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Base of every error that the node raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(NodeError):
+    """The configuration cannot be used: the key and the rule it breaks."""
+
+
+class SeriesError(NodeError):
+    """A series that cannot be analysed. `code` names the reason for scripts and reports."""
+
+    code: ClassVar[str] = "series-unusable"
+
+
+class NoImagesError(SeriesError):
+    """Nothing in the series is an original axial CT image."""
+
+    code = "no-images"
+
+
+class NotAxialError(SeriesError):
+    """The slices are not axial."""
+
+    code = "not-axial"
+
+
+class GantryTiltError(SeriesError):
+    """The gantry was tilted: the slices are sheared against each other."""
+
+    code = "gantry-tilt"
+
+
+class MixedSeriesError(SeriesError):
+    """The series mixes orientations, grids, kernels or frames of reference."""
+
+    code = "mixed-series"
+
+
+class MixedPatientError(SeriesError):
+    """The series mixes patients or studies."""
+
+    code = "mixed-patient"
+
+
+class DuplicateSliceError(SeriesError):
+    """Two different images lie at one position."""
+
+    code = "duplicate-slice"
+
+
+class IncompleteSeriesError(SeriesError):
+    """Slices are missing; late arrival or a re-query may bring them."""
+
+    retryable = True
+    code = "incomplete-series"
+
+
+class TooFewSlicesError(SeriesError):
+    """Not enough slices to be a volume."""
+
+    code = "too-few-slices"
+
+
+class PixelDataError(SeriesError):
+    """Pixels are missing, truncated, or cannot be decoded."""
+
+    code = "pixel-data"
+
+
+class GeometryError(SeriesError):
+    """Position, orientation, spacing or rescale is missing or absurd."""
+
+    code = "geometry"
+
+
+class AnalysisError(NodeError):
+    """The process that segments died or ran out of memory."""
+
+    retryable = True
+
+
+class ResultError(NodeError):
+    """A result object could not be built."""
+
+
+class PeerError(NodeError):
+    """Something about a remote node."""
+
+
+class PeerUnreachableError(PeerError):
+    """No connection, or the association was rejected."""
+
+    retryable = True
+
+
+class PeerRefusedError(PeerError):
+    """The peer refused an object: its status or presentation context said no."""

@@ -1,0 +1,1 @@
+"""The science: volumes in, labels, measurements and verdicts out. Knows no DICOM."""

@@ -1,0 +1,32 @@
+"""What can go wrong in the science, as a tree.
+
+```
+InferenceError
+├── BundleError          a model bundle that cannot be used, and why
+├── DeviceError          the device asked for is not there
+├── TrainingError        a recipe or a data set that cannot be trained on
+└── LabelTableError      a label map and its table do not fit
+```
+"""
+
+from __future__ import annotations
+
+
+class InferenceError(Exception):
+    """Base of every error that `inference` raises on purpose."""
+
+
+class BundleError(InferenceError):
+    """The model bundle cannot be used: what is wrong, in which file."""
+
+
+class DeviceError(InferenceError):
+    """The compute device that was asked for is not available."""
+
+
+class TrainingError(InferenceError):
+    """A recipe or data set that cannot be trained on."""
+
+
+class LabelTableError(InferenceError):
+    """A label map does not fit its table of structures."""

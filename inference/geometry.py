@@ -1,0 +1,169 @@
+"""Where voxels lie in the patient: one index convention, one patient frame.
+
+Arrays are indexed `[slice, row, column]` everywhere; points are LPS millimetres (x grows
+to the patient's left, y to the back, z to the head: PS3.3 C.7.6.2.1.1). Slices may be
+unevenly spaced and of different thickness, so a stack is described by the position and the
+extent of each slice, not by one affine matrix.
+
+A volume handed to the science is in the *patient frame*: slices from feet to head, rows
+from front to back, columns from the patient's right to left. `Orientation` tells how the
+pixels of a source image were turned to get there, and turns results back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Voxel = TypeVar("Voxel", bound=np.generic)
+
+CONTIGUITY_TOLERANCE_MM: Final = 0.05
+"""How far neighbouring slices may gape or overlap and still count as touching."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """The grid of a stack of parallel slices in the patient frame.
+
+    positions_mm: (slices, 3) LPS position of the centre of each slice's first voxel,
+        ordered from feet to head.
+    extents_mm: (slices,) how much of the body each slice stands for along the normal.
+    row_axis, column_axis: (3,) unit vectors along which the *row index* and the *column
+        index* grow. (DICOM's Image Orientation lists them the other way round.)
+    spacing_mm: distance between rows, distance between columns.
+    rows, columns: size of a slice in pixels.
+    """
+
+    positions_mm: NDArray[np.float64]
+    extents_mm: NDArray[np.float64]
+    row_axis: NDArray[np.float64]
+    column_axis: NDArray[np.float64]
+    spacing_mm: tuple[float, float]
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other, and lock the arrays."""
+        slices = len(self.positions_mm)
+        if self.positions_mm.shape != (slices, 3) or not slices:
+            msg = f"positions_mm is {self.positions_mm.shape}, not (slices, 3)"
+            raise ValueError(msg)
+        if self.extents_mm.shape != (slices,) or (self.extents_mm <= 0).any():
+            msg = f"extents_mm needs {slices} positive values"
+            raise ValueError(msg)
+        for array in (
+            self.positions_mm,
+            self.extents_mm,
+            self.row_axis,
+            self.column_axis,
+        ):
+            array.flags.writeable = False
+
+    @classmethod
+    def regular(
+        cls,
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> Geometry:
+        """An evenly spaced axial stack; `spacing_mm` and `shape` as [slice, row, column]."""
+        slices, rows, columns = shape
+        positions = np.tile(np.asarray(origin_mm, dtype=np.float64), (slices, 1))
+        positions[:, 2] += np.arange(slices) * spacing_mm[0]
+        return cls(
+            positions_mm=positions,
+            extents_mm=np.full(slices, float(spacing_mm[0])),
+            row_axis=np.array([0.0, 1.0, 0.0]),
+            column_axis=np.array([1.0, 0.0, 0.0]),
+            spacing_mm=(float(spacing_mm[1]), float(spacing_mm[2])),
+            rows=rows,
+            columns=columns,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        return (len(self.positions_mm), self.rows, self.columns)
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """The unit vector from feet to head, across the slices."""
+        return np.cross(self.column_axis, self.row_axis)
+
+    @property
+    def slice_offsets_mm(self) -> NDArray[np.float64]:
+        """(slices,) how far each slice lies along the normal, from the patient origin."""
+        return np.asarray(self.positions_mm @ self.normal)
+
+    @property
+    def voxel_volumes_mm3(self) -> NDArray[np.float64]:
+        """(slices,) the volume of one voxel of each slice."""
+        return self.extents_mm * self.spacing_mm[0] * self.spacing_mm[1]
+
+    def to_patient_mm(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
+        """LPS points of `[slice, row, column]` indices, (n, 3) to (n, 3).
+
+        The slice index is a whole number; rows and columns may be fractions.
+        """
+        origin = self.positions_mm[index[:, 0].astype(int)]
+        along_rows = index[:, 1:2] * self.spacing_mm[0] * self.row_axis
+        along_columns = index[:, 2:3] * self.spacing_mm[1] * self.column_axis
+        return np.asarray(origin + along_rows + along_columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a source image was turned into the patient frame.
+
+    Applied in this order: rows and columns exchanged, then flipped. The order of slices is
+    not part of it: it is a list of instances, kept with the series.
+    """
+
+    transposed: bool = False
+    rows_flipped: bool = False
+    columns_flipped: bool = False
+
+    def to_patient(self, source: NDArray[Voxel]) -> NDArray[Voxel]:
+        """Turn `[..., row, column]` pixels of the source into the patient frame (a view)."""
+        turned = source.swapaxes(-1, -2) if self.transposed else source
+        turned = turned[..., ::-1, :] if self.rows_flipped else turned
+        return turned[..., ::-1] if self.columns_flipped else turned
+
+    def to_source(self, patient: NDArray[Voxel]) -> NDArray[Voxel]:
+        """Turn `[..., row, column]` pixels of the patient frame back (a view)."""
+        turned = patient[..., ::-1] if self.columns_flipped else patient
+        turned = turned[..., ::-1, :] if self.rows_flipped else turned
+        return turned.swapaxes(-1, -2) if self.transposed else turned
+
+
+def slice_extents_mm(
+    offsets_mm: NDArray[np.float64], thickness_mm: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """How much of the body each slice stands for, from sorted offsets and nominal thickness.
+
+    Where the nominal thicknesses tile the body (the half thicknesses of neighbours add up
+    to their distance) each slice counts with its own thickness, also where 2, 6 and 1 mm
+    slices follow each other in one volume. Elsewhere (overlapping reconstructions, gaps, no
+    thickness given) a slice reaches half-way to its neighbours. A single slice counts with
+    its thickness, or 1 mm where that is unknown.
+
+    Args:
+        offsets_mm: (slices,) ascending positions along the normal.
+        thickness_mm: (slices,) nominal slice thickness, or None.
+    """
+    if len(offsets_mm) == 1:
+        return np.array([1.0]) if thickness_mm is None else thickness_mm.astype(float)
+    steps = np.diff(offsets_mm)
+    half_lower = half_upper = steps / 2
+    if thickness_mm is not None:
+        lower, upper = thickness_mm[:-1] / 2, thickness_mm[1:] / 2
+        touching = np.abs(lower + upper - steps) <= CONTIGUITY_TOLERANCE_MM
+        half_lower = np.where(touching, lower, half_lower)
+        half_upper = np.where(touching, upper, half_upper)
+    # The outermost slices reach as far outward as they do inward.
+    above = np.append(half_lower, half_upper[-1])
+    below = np.insert(half_upper, 0, half_lower[0])
+    return np.asarray(above + below)

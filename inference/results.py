@@ -1,0 +1,162 @@
+"""What an analysis answers: measurements, verdicts and the case result, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.geometry import Geometry
+from inference.structures import Segment, Side
+
+
+class Verdict(StrEnum):
+    """What may be done with one structure's numbers, or with the whole case.
+
+    The first three are the study's classes at k = -2 and k = -3 (Methods, "failure
+    detection"); the others say why there is no number to judge.
+    """
+
+    ACCEPTED = "accepted"
+    INACCURATE = "inaccurate"
+    FAILED = "failed"
+    TRUNCATED = "truncated"
+    SPOILED = "spoiled by metal"
+    ABSENT = "absent"
+
+
+class Finding(StrEnum):
+    """Why a verdict is not simply `accepted`; one word for scripts, a sentence in terms."""
+
+    UNCERTAIN = "uncertainty above threshold"
+    VOLUME_IMPLAUSIBLE = "volume outside plausible range"
+    HU_IMPLAUSIBLE = "mean HU outside plausible range"
+    CUT_BY_SCAN = "cut by the border of the scan"
+    METAL_INSIDE = "metal artefact inside"
+    NOT_FOUND = "not found"
+    NOT_HIP_TO_KNEE = "scan does not show hip to knee"
+    WRONG_REGION = "no hip or thigh anatomy found"
+    METAL_PRESENT = "metal present"
+    WEAK_FLAG = "flag known to be weak for this structure"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Lowest and highest value of a quantity over the Monte Carlo samples."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Shares of a structure's voxels by HU; they add up to 1 (study, Methods)."""
+
+    lean: float
+    mixed: float
+    fat: float
+
+
+@dataclass(frozen=True, slots=True)
+class StructureResult:
+    """Everything reported of one segment.
+
+    Numbers are None where they would mislead: all of them when the structure is absent,
+    the volumes when it is cut by the scan's border or spoiled by metal.
+
+    volume_cm3: voxels times voxel size.
+    volume_spread_cm3, mean_hu_spread: over the Monte Carlo samples.
+    normalised_volume_cm3_per_m2: volume over height squared (study, Table 7).
+    uncertainty: mean voxel-wise uncertainty inside the predicted label.
+    uncertainty_limits: the bundle's thresholds for (inaccurate, failed), if calibrated.
+    """
+
+    segment: Segment
+    voxel_count: int
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    volume_cm3: float | None = None
+    volume_spread_cm3: Spread | None = None
+    normalised_volume_cm3_per_m2: float | None = None
+    mean_hu: float | None = None
+    mean_hu_spread: Spread | None = None
+    composition: Composition | None = None
+    uncertainty: float | None = None
+    uncertainty_limits: tuple[float, float] | None = None
+
+
+class Region(StrEnum):
+    """What the scan shows, as far as this method is concerned."""
+
+    HIP_TO_KNEE = "hip to knee"
+    PARTIAL = "part of hip to knee"
+    ELSEWHERE = "neither hip nor thigh"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What of hip to knee the scan shows, and which segments its border cuts."""
+
+    region: Region
+    cut: tuple[Segment, ...] = ()
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metal:
+    """Metal seen in the scan: how much on which side, and which segments it spoils."""
+
+    volume_cm3: float = 0.0
+    sides: tuple[Side, ...] = ()
+    spoiled: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """The bundle and the settings that an analysis used; enough to repeat it."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    samples: int
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseResult:
+    """The answer for one volume, on the volume's own grid.
+
+    segments: uint8 `[slice, row, column]`, segment numbers 1 to 43, 0 outside.
+    uncertainty: float32 `[slice, row, column]`, mean over the classes of the variance of
+        the softmax over the samples.
+    structures: 43 results in the order of `SEGMENTS`.
+    mean_uncertainty: average of the structures' uncertainty, or None where none is found.
+    """
+
+    geometry: Geometry
+    segments: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+    structures: tuple[StructureResult, ...]
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    metal: Metal
+    model: ModelIdentity
+    mean_uncertainty: float | None = None
+    mean_uncertainty_limits: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Tie the arrays to the grid and lock them."""
+        for name in ("segments", "uncertainty"):
+            array = getattr(self, name)
+            if array.shape != self.geometry.shape:
+                msg = f"{name} is {array.shape}, its geometry {self.geometry.shape}"
+                raise ValueError(msg)
+            array.flags.writeable = False
+
+    def of(self, segment: Segment) -> StructureResult:
+        """The result of one segment."""
+        return self.structures[segment.number - 1]

@@ -1,0 +1,38 @@
+"""A CT in Hounsfield units, tied to its grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.geometry import Geometry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """CT in Hounsfield units, read-only, `[slice, row, column]` in the patient frame.
+
+    `hu` is int16 or float32; int16 halves the memory and is exact for scanners' data.
+    """
+
+    hu: NDArray[np.int16] | NDArray[np.float32]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        """Tie the voxels to their grid and lock them."""
+        if self.hu.shape != self.geometry.shape:
+            msg = f"hu is {self.hu.shape}, its geometry {self.geometry.shape}"
+            raise ValueError(msg)
+        if self.hu.dtype not in (np.int16, np.float32):
+            msg = f"hu is {self.hu.dtype}, not int16 or float32"
+            raise ValueError(msg)
+        self.hu.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What the measurements need to know of the patient; nothing that identifies."""
+
+    height_m: float | None = None

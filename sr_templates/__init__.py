@@ -1,0 +1,1 @@
+"""The vocabulary: coded terms, and the structured report built from them."""

@@ -1,0 +1,24 @@
+"""What every test shares: the support folder on the path, and the reference data if present."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden dumps anew")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of reference CT and atlases beside the checkout, or a skip that says so."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("reference data (../shared/data) is not beside the checkout")
+    return SHARED_DATA

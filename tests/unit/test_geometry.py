@@ -1,0 +1,80 @@
+"""The grid: points, slice extents, and turning pixels to the patient frame and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.geometry import Geometry, Orientation, slice_extents_mm
+
+
+def grid() -> Geometry:
+    """Two slices of 3 x 4 pixels, 5 mm apart, pixels 1 mm high and half a mm wide."""
+    return Geometry.regular((2, 3, 4), (5.0, 1.0, 0.5), origin_mm=(-1.0, 10.0, 100.0))
+
+
+def test_a_voxel_of_5_by_1_by_half_a_mm_is_two_and_a_half_cubic_mm():
+    assert grid().voxel_volumes_mm3 == pytest.approx([2.5, 2.5])
+
+
+def test_columns_run_to_the_patients_left_rows_to_the_back_slices_to_the_head():
+    """Index [1, 2, 3]: x = -1 + 3 * .5, y = 10 + 2 * 1, z = 100 + 5."""
+    points = grid().to_patient_mm(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]))
+
+    assert points == pytest.approx(np.array([[-1.0, 10.0, 100.0], [0.5, 12.0, 105.0]]))
+    assert grid().normal == pytest.approx([0.0, 0.0, 1.0])
+
+
+def test_slices_of_2_and_6_mm_in_one_volume_count_with_their_own_thickness():
+    """Centres 2, 2, 4 (= 1 + 3), 6 mm apart: the half thicknesses touch everywhere."""
+    offsets = np.array([0.0, 2.0, 4.0, 8.0, 14.0])
+    thickness = np.array([2.0, 2.0, 2.0, 6.0, 6.0])
+
+    assert slice_extents_mm(offsets, thickness) == pytest.approx(thickness)
+
+
+def test_overlapping_slices_count_with_their_spacing():
+    """2 mm slices every 1 mm must not count twice."""
+    extents = slice_extents_mm(np.array([0.0, 1.0, 2.0]), np.array([2.0, 2.0, 2.0]))
+
+    assert extents == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_without_a_thickness_a_slice_reaches_half_way_to_its_neighbours():
+    """Steps 2 and 6: 1 + 1, 1 + 3, 3 + 3."""
+    extents = slice_extents_mm(np.array([0.0, 2.0, 8.0]), None)
+
+    assert extents == pytest.approx([2.0, 4.0, 6.0])
+
+
+@given(thickness=st.lists(st.sampled_from([0.5, 1.0, 2.0, 6.0]), min_size=2, max_size=20))
+def test_touching_slices_fill_the_stack_without_gap_or_overlap(thickness: list[float]):
+    half = np.asarray(thickness) / 2
+    offsets = np.concatenate([[0.0], np.cumsum(half[:-1] + half[1:])])
+
+    extents = slice_extents_mm(offsets, np.asarray(thickness))
+
+    assert extents.sum() == pytest.approx(sum(thickness))
+
+
+@given(st.booleans(), st.booleans(), st.booleans())
+def test_turning_to_the_patient_and_back_changes_nothing(
+    transposed: bool, rows: bool, columns: bool
+):
+    source = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    orientation = Orientation(transposed, rows, columns)
+
+    assert (orientation.to_source(orientation.to_patient(source)) == source).all()
+
+
+def test_a_geometry_refuses_extents_that_do_not_fit_its_slices():
+    with pytest.raises(ValueError, match="2 positive values"):
+        Geometry(
+            positions_mm=np.zeros((2, 3)),
+            extents_mm=np.ones(3),
+            row_axis=np.array([0.0, 1.0, 0.0]),
+            column_axis=np.array([1.0, 0.0, 0.0]),
+            spacing_mm=(1.0, 1.0),
+            rows=1,
+            columns=1,
+        )
