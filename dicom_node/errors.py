@@ -14,6 +14,8 @@ NodeError
 │   ├── TooFewSlicesError     not enough slices to be a volume
 │   ├── PixelDataError        pixels missing, truncated or not decodable
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
+├── EngineBusyError           another node works on the same database
+├── JobFailedError            a job of the engine raised again and again: held, not dropped
 ├── AnalysisError             the child that segments died or ran out of memory (retryable)
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
@@ -104,6 +106,14 @@ class GeometryError(SeriesError):
     """Position, orientation, spacing or rescale is missing or absurd."""
 
     code = "geometry"
+
+
+class EngineBusyError(NodeError):
+    """Another node works on the same database; two would take each other's work."""
+
+
+class JobFailedError(NodeError):
+    """A job raised at every try; it is held until it is rewound or the node restarts."""
 
 
 class AnalysisError(NodeError):

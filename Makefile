@@ -1,0 +1,48 @@
+# Every command of the project. `make` alone lists them.
+#
+# PYTHON   which interpreter makes the virtual environment (3.11 or newer)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint harness harness-packages clean
+.DELETE_ON_ERROR:
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP)  ## make .venv with the pinned versions, if missing or stale
+
+demo: setup  ## a node, a phantom, and a table of measured against known
+	$(BIN)/msk-node demo --out demo-out
+
+test: setup harness-packages lint  ## everything: linters, types, imports, all tests
+	$(BIN)/pytest
+
+lint: setup  ## linters, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
+	$(BIN)/python tests/harness/by_hand.py
+
+harness-packages:
+	scripts/harness-packages
+
+clean:  ## remove .venv, caches and outputs
+	rm -rf $(VENV) *.egg-info build dist demo-out tests/harness/out \
+	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first and alone: pip then meets the other requirements around the build it chose.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,train]'
+	$(BIN)/pip check
+	touch $@
