@@ -1,0 +1,85 @@
+"""UIDs and seeds derived from facts, never drawn at random.
+
+The same images, analysed by the same bundle with the same settings, must give the same
+objects however often they arrive: a duplicate route, a restart or a repeated step then
+changes nothing in the archive. A UID is a version 5 UUID of the facts, written under the
+2.25 root (PS3.5 B.2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+NAMESPACE: Final = uuid.UUID("9f1c9d2e-6a53-5c0b-8e1d-3d6b1f4a7c20")
+"""Root of every UID of this project; changing it renames every result."""
+
+
+def derived_uid(*facts: str) -> str:
+    """The UID that stands for these facts, in this order."""
+    # The length before each fact keeps ("ab", "c") apart from ("a", "bc").
+    name = "".join(f"{len(fact)}:{fact}," for fact in facts)
+    return f"2.25.{uuid.uuid5(NAMESPACE, name).int}"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a set of result objects was made from.
+
+    source_sop_instance_uids: in any order, with or without repeats.
+    weights_sha256: of the bundle; empty where nothing was analysed.
+    settings_hash: of the settings that change results.
+    revision: 1, and one more for each time late images changed the series.
+    """
+
+    source_sop_instance_uids: tuple[str, ...]
+    weights_sha256: str
+    settings_hash: str
+    revision: int = 1
+
+    def instance_uid(self, kind: str) -> str:
+        """The SOP Instance UID of the object of a kind ("SEG", "SR", ...)."""
+        return derived_uid("instance", kind, *self._facts())
+
+    def series_uid(self, kind: str) -> str:
+        """The Series Instance UID of the object of a kind."""
+        return derived_uid("series", kind, *self._facts())
+
+    def dimension_organization_uid(self) -> str:
+        """The UID of the segmentation's dimensions."""
+        return derived_uid("dimensions", *self._facts())
+
+    def _facts(self) -> tuple[str, ...]:
+        sources = sources_digest(self.source_sop_instance_uids)
+        return (sources, self.weights_sha256, self.settings_hash, str(self.revision))
+
+
+def tracking_uid(source_series_instance_uid: str, segment_key: str) -> str:
+    """The UID that names one structure of one series in every revision of its results."""
+    return derived_uid("tracking", source_series_instance_uid, segment_key)
+
+
+def device_observer_uid(installation: str, software_version: str) -> str:
+    """The stable UID of this installation of this version, as an observer in reports."""
+    return derived_uid("device observer", installation, software_version)
+
+
+def seed_for(
+    source_sop_instance_uids: Iterable[str], weights_sha256: str, settings_hash: str
+) -> int:
+    """The Monte Carlo seed of a case, 0 to 2**31 - 1.
+
+    It follows from the same facts as the UIDs, so that the same UID names the same samples.
+    """
+    sources = sources_digest(source_sop_instance_uids)
+    facts = f"seed\n{sources}\n{weights_sha256}\n{settings_hash}"
+    return int.from_bytes(hashlib.sha256(facts.encode()).digest()[:4], "big") >> 1
+
+
+def sources_digest(source_sop_instance_uids: Iterable[str]) -> str:
+    """A digest of a set of instances that does not depend on their order."""
+    joined = "\n".join(sorted(set(source_sop_instance_uids)))
+    return hashlib.sha256(joined.encode()).hexdigest()
