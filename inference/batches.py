@@ -1,0 +1,47 @@
+"""As much at once as fits into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from inference.errors import DeviceError
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How much goes through the network at once."""
+
+    slices: int
+    samples: int
+
+    def smaller(self) -> Batch | None:
+        """Half of it, fewer slices first; None where nothing is left to halve."""
+        if self.slices > 1:
+            return Batch(self.slices // 2, self.samples)
+        return Batch(1, self.samples // 2) if self.samples > 1 else None
+
+
+def in_batches(
+    slices: int, batch: Batch, analyse: Callable[[range, int], Part]
+) -> Iterator[Part]:
+    """All slices in batches, smaller ones from where memory runs out."""
+    start = 0
+    while start < slices:
+        places = range(start, min(start + batch.slices, slices))
+        try:
+            part = analyse(places, batch.samples)
+        except torch.OutOfMemoryError as error:
+            smaller = batch.smaller()
+            if smaller is None:
+                raise DeviceError(f"no memory for one sample of slice {start}") from error
+            batch = smaller
+            torch.cuda.empty_cache()
+        else:
+            start = places.stop
+            yield part

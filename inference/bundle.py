@@ -1,0 +1,358 @@
+"""Model bundles: a folder that says everything a trained network needs to be used.
+
+```
+weights.safetensors   the network's tensors, float32 or float16; never a pickle
+bundle.toml           what the network is, what it is fed, where it comes from, file hashes
+calibration.toml      thresholds of the quality gate (absent: not calibrated)
+MODEL_CARD.md         the same for people, with pictures
+```
+A bundle that does not fit what it says of itself is refused with a `BundleError` that names
+the file and the problem.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.calibration import Calibration, PlausibleRange, StructureCalibration
+from inference.errors import BundleError
+from inference.network import Architecture, BayesianUNet
+from inference.preprocessing import PixelGrid, Window
+from inference.structures import STRUCTURES
+from inference.toml_text import as_table, as_toml
+from inference.weights import check_no_pickle, check_tensors, load_tensors, save_tensors
+
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "LABELS",
+    "Bundle",
+    "Calibration",
+    "PlausibleRange",
+    "Precision",
+    "StructureCalibration",
+    "load_bundle",
+    "load_network",
+    "shipped_bundles",
+    "write_bundle",
+    "write_calibration",
+]
+
+DEFAULT_BUNDLE: Final = "compact"
+BUNDLE_FORMAT: Final = 1
+CALIBRATION_FORMAT: Final = 1
+LABELS: Final = ("background", *(structure.abbreviation for structure in STRUCTURES))
+"""What the output channels stand for, in order."""
+
+DECLARATION_FILE: Final = "bundle.toml"
+WEIGHTS_FILE: Final = "weights.safetensors"
+CALIBRATION_FILE: Final = "calibration.toml"
+MODEL_CARD_FILE: Final = "MODEL_CARD.md"
+
+Parsed = TypeVar("Parsed", bound="_File")
+Kind = Literal["bfloat16", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """In what numbers the network may compute, where the device is good at them."""
+
+    cpu: Kind = "bfloat16"
+    cuda: Kind = "bfloat16"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that has been read and found consistent.
+
+    window, grid: what the network is fed.
+    samples: Monte Carlo samples that the calibration rests on.
+    sha256: of bundle.toml, which names the hashes of weights and calibration: it stands
+        for everything that can change a result.
+    training: where the weights come from; free words and numbers.
+    calibration: None where the bundle has not been calibrated.
+    """
+
+    name: str
+    version: str
+    architecture: Architecture
+    window: Window
+    grid: PixelGrid
+    samples: int
+    precision: Precision
+    folder: Path
+    sha256: str
+    weights_sha256: str
+    training: Mapping[str, Any]
+    calibration: Calibration | None = None
+
+    @property
+    def weights_path(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS_FILE
+
+
+def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
+    """Read and check a bundle: a shipped one by name, any other by its folder.
+
+    Raises:
+        BundleError: the folder, a file or a value does not fit; the message says which.
+    """
+    folder = _folder(name_or_path)
+    text = _read(folder / DECLARATION_FILE)
+    declared = _parse(_Declaration, folder / DECLARATION_FILE, text, BUNDLE_FORMAT)
+    if tuple(declared.labels) != LABELS:
+        raise BundleError(_wrong_labels(folder / DECLARATION_FILE, declared.labels))
+    check_no_pickle(folder / WEIGHTS_FILE)
+    weights_sha256 = _checked_sha256(folder, WEIGHTS_FILE, declared.sha256)
+    check_tensors(folder / WEIGHTS_FILE, declared.architecture)
+    return Bundle(
+        name=declared.name,
+        version=declared.version,
+        architecture=declared.architecture,
+        window=declared.window,
+        grid=declared.grid,
+        samples=declared.samples,
+        precision=declared.precision,
+        folder=folder,
+        sha256=hashlib.sha256(text).hexdigest(),
+        weights_sha256=weights_sha256,
+        training=MappingProxyType(declared.training),
+        calibration=_calibration(folder, declared.sha256),
+    )
+
+
+def load_network(bundle: Bundle) -> BayesianUNet:
+    """The bundle's network in float32 on the CPU, in evaluation mode, not yet folded."""
+    network = BayesianUNet(bundle.architecture)
+    state = load_tensors(bundle.weights_path)
+    network.load_state_dict(state, strict=False)  # only counters of seen batches miss
+    return network.eval()
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that come with the package."""
+    shipped = Path(str(files("inference"))) / "bundles"
+    return tuple(sorted(path.parent.name for path in shipped.glob(f"*/{DECLARATION_FILE}")))
+
+
+def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    network: BayesianUNet,
+    window: Window,
+    grid: PixelGrid,
+    samples: int,
+    training: Mapping[str, Any],
+    model_card: str,
+    calibration: Calibration | None = None,
+    precision: Precision | None = None,
+    half: bool = False,
+) -> Bundle:
+    """Write a bundle, in place of one that may be there, and read it back.
+
+    All files are written beside `folder` and renamed at the end, so a crash leaves either
+    the old bundle or the new one.
+
+    Args:
+        folder: where it shall stand; its parent is made where missing.
+        name: what it is called, as a rule the folder's name.
+        version: grows whenever weights, calibration or declaration change.
+        network: its weights and architecture; calibrate with what was read back.
+        window: see `Bundle`.
+        grid: see `Bundle`.
+        samples: see `Bundle`.
+        training: provenance: strings, numbers, dates, lists and tables of them.
+        model_card: Markdown for people.
+        calibration: thresholds, if there are any yet.
+        precision: in what numbers it may compute.
+        half: store the convolutions' kernels as float16 where they fit its range.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(folder) as fresh:
+        save_tensors(network, fresh / WEIGHTS_FILE, half=half)
+        (fresh / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
+        hashes = {WEIGHTS_FILE: _sha256(fresh / WEIGHTS_FILE)}
+        if calibration is not None:
+            text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
+            (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
+            hashes[CALIBRATION_FILE] = _sha256(fresh / CALIBRATION_FILE)
+        architecture = as_table(network.architecture)
+        del architecture["classes"]  # the labels say it
+        declaration = {
+            "format": BUNDLE_FORMAT,
+            "name": name,
+            "version": version,
+            "samples": samples,
+            "labels": list(LABELS),
+            "sha256": hashes,
+            "architecture": architecture,
+            "window": as_table(window),
+            "grid": as_table(grid),
+            "precision": as_table(precision or Precision()),
+            "training": training,
+        }
+        (fresh / DECLARATION_FILE).write_text(as_toml(declaration), encoding="utf-8")
+        load_bundle(fresh)
+    return load_bundle(folder)
+
+
+def write_calibration(bundle: Bundle, calibration: Calibration, version: str) -> Bundle:
+    """Give a bundle new thresholds; the weights' file stays byte for byte."""
+    declared = tomllib.loads(_read(bundle.folder / DECLARATION_FILE).decode())
+    with _replacing(bundle.folder) as fresh:
+        shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
+        text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
+        (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
+        declared["version"] = version
+        declared["sha256"][CALIBRATION_FILE] = _sha256(fresh / CALIBRATION_FILE)
+        (fresh / DECLARATION_FILE).write_text(as_toml(declared), encoding="utf-8")
+        load_bundle(fresh)
+    return load_bundle(bundle.folder)
+
+
+class _File(BaseModel):
+    """What the two TOML files have in common; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    format: int
+
+
+class _Declaration(_File):
+    """bundle.toml as written."""
+
+    name: str
+    version: str
+    samples: int = Field(ge=1)
+    labels: list[str]
+    sha256: dict[str, str]
+    architecture: Architecture
+    window: Window
+    grid: PixelGrid
+    precision: Precision = Precision()
+    training: dict[str, Any]
+
+
+class _CalibrationFile(_File):
+    """calibration.toml as written."""
+
+    data_set: str
+    script: str
+    fitted_on: dt.date
+    expected_cases: int
+    average: StructureCalibration | None = None
+    structures: dict[str, StructureCalibration] = {}
+    plausible: dict[str, PlausibleRange] = {}
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    """A plain word is a shipped bundle's name unless a folder is called so, too."""
+    path = Path(name_or_path)
+    shipped = Path(str(files("inference"))) / "bundles"
+    if isinstance(name_or_path, str) and len(path.parts) == 1:
+        named = shipped / name_or_path
+        if (named / DECLARATION_FILE).is_file():
+            return named
+    if not path.is_dir():
+        known = ", ".join(shipped_bundles()) or "none"
+        raise BundleError(f"{name_or_path}: no such folder, nor a shipped bundle ({known})")
+    return path
+
+
+def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
+    path = folder / CALIBRATION_FILE
+    if CALIBRATION_FILE not in hashes:
+        if path.exists():
+            raise BundleError(f"{path}: has no sha256 in {DECLARATION_FILE}")
+        return None
+    _checked_sha256(folder, CALIBRATION_FILE, hashes)
+    read = _parse(_CalibrationFile, path, _read(path), CALIBRATION_FORMAT)
+    values = {name: getattr(read, name) for name in _CalibrationFile.model_fields}
+    del values["format"]
+    try:
+        return Calibration(**values)
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _parse(model: type[Parsed], path: Path, text: bytes, expected_format: int) -> Parsed:
+    """The values of a TOML file, or every misfit in words."""
+    try:
+        table = tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BundleError(f"{path}: not TOML: {error}") from error
+    found = table.get("format")
+    if found != expected_format:
+        raise BundleError(f"{path}: format is {found}, this version reads {expected_format}")
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        misfits = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+            for one in error.errors()
+        )
+        raise BundleError(f"{path}: {misfits}") from error
+
+
+def _wrong_labels(path: Path, labels: list[str]) -> str:
+    if len(labels) != len(LABELS):
+        return f"{path}: {len(labels)} labels, not {len(LABELS)} with background"
+    at = next(
+        i for i, pair in enumerate(zip(labels, LABELS, strict=True)) if pair[0] != pair[1]
+    )
+    return f"{path}: label {at} is {labels[at]!r}, not {LABELS[at]!r}"
+
+
+def _checked_sha256(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
+    declared = hashes.get(name)
+    if declared is None:
+        raise BundleError(f"{folder / DECLARATION_FILE}: no sha256 of {name}")
+    found = _sha256(folder / name)
+    if found != declared:
+        raise BundleError(f"{folder / name}: sha256 is {found}, declared as {declared}")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `folder` when the block ends well."""
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fresh = work / "new"
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            folder.rename(work / "old")
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(work)

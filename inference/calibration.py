@@ -1,0 +1,122 @@
+"""The quality gate's thresholds as frozen values: fitted per bundle, kept in its folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from inference.structures import BY_ABBREVIATION
+
+MAD_TO_SIGMA: Final = 1.4826
+"""A normal distribution's standard deviation over its median absolute deviation."""
+K_INACCURATE: Final = -2.0
+K_FAILED: Final = -3.0
+"""The study's two classes of failure (Methods, "failure detection")."""
+
+
+@dataclass(frozen=True, slots=True)
+class StructureCalibration:
+    """How one structure's uncertainty tells a bad segmentation (study, Methods).
+
+    dice_median, dice_mad: of the annotated cases; MAD is the median absolute deviation.
+    dice_limits: Dice below which a case counts as (inaccurate, failed).
+    a, b: the regression line Dice = a + b * uncertainty.
+    uncertainty_limits: where the line crosses the Dice limits: (inaccurate, failed).
+    auroc: how well the uncertainty finds (inaccurate, failed) cases; None without both
+        good and bad cases.
+    weak: the uncertainty hardly tells; a flag on this structure means little.
+    """
+
+    dice_median: float
+    dice_mad: float
+    dice_limits: tuple[float, float]
+    a: float
+    b: float
+    uncertainty_limits: tuple[float, float]
+    auroc_inaccurate: float | None = None
+    auroc_failed: float | None = None
+    weak: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse limits in the wrong order: failed is worse than inaccurate."""
+        if self.dice_limits[0] < self.dice_limits[1]:
+            raise ValueError(f"dice_limits {self.dice_limits}: failed lies above inaccurate")
+        if self.uncertainty_limits[0] > self.uncertainty_limits[1]:
+            limits = self.uncertainty_limits
+            raise ValueError(f"uncertainty_limits {limits}: failed lies below inaccurate")
+
+    @classmethod
+    def from_line(  # noqa: PLR0913 - the line's and the classes' own numbers
+        cls,
+        *,
+        dice_median: float,
+        dice_mad: float,
+        a: float,
+        b: float,
+        auroc_inaccurate: float | None = None,
+        auroc_failed: float | None = None,
+        weak: bool = False,
+    ) -> StructureCalibration:
+        """Limits from the study's rule: median + 1.4826 k MAD, sent through the line.
+
+        The line must fall (b < 0): a Dice that grows with uncertainty has no threshold.
+        """
+        if b >= 0:
+            raise ValueError(f"b is {b}: Dice must fall as uncertainty grows")
+        inaccurate, failed = (
+            dice_median + MAD_TO_SIGMA * k * dice_mad for k in (K_INACCURATE, K_FAILED)
+        )
+        return cls(
+            dice_median=dice_median,
+            dice_mad=dice_mad,
+            dice_limits=(inaccurate, failed),
+            a=a,
+            b=b,
+            uncertainty_limits=((inaccurate - a) / b, (failed - a) / b),
+            auroc_inaccurate=auroc_inaccurate,
+            auroc_failed=auroc_failed,
+            weak=weak,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlausibleRange:
+    """Lowest and highest believable value of one structure on one side; None is any."""
+
+    volume_cm3: tuple[float, float] | None = None
+    mean_hu: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that nothing lies in."""
+        for limits in (self.volume_cm3, self.mean_hu):
+            if limits is not None and limits[0] >= limits[1]:
+                raise ValueError(f"{limits} is no range")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The quality gate's thresholds, and what they were fitted on.
+
+    average: of the uncertainty averaged over the structures of a case.
+    structures, plausible: by abbreviation (`GMED`); a structure may be missing.
+    """
+
+    data_set: str
+    script: str
+    fitted_on: dt.date
+    expected_cases: int
+    average: StructureCalibration | None = None
+    structures: Mapping[str, StructureCalibration] = field(default_factory=dict)
+    plausible: Mapping[str, PlausibleRange] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Know every structure that is named, and lock the tables."""
+        for name in ("structures", "plausible"):
+            table = getattr(self, name)
+            unknown = sorted(set(table) - set(BY_ABBREVIATION))
+            if unknown:
+                raise ValueError(f"{name} names unknown structures: {', '.join(unknown)}")
+            object.__setattr__(self, name, MappingProxyType(dict(table)))

@@ -1,0 +1,413 @@
+"""Monte Carlo dropout: the network's opinion of a volume, and how far it wavers.
+
+Every slice is passed T times through the network with other features dropped. Its label is
+the argmax of the mean softmax; its voxel-wise uncertainty the mean over the classes of the
+variance over the samples (Soufi et al. 2025, Methods; Hiasa et al. 2020, eq. 4 to 6). The
+variance is that of the population, divided by T, as in the group's public implementation.
+
+Only this module knows about stochastic passes. Mean and variance are streamed: what is kept
+of a slice is two maps per class, never T of them. Each (slice, sample) has a random state of
+its own, so the answer does not depend on how slices and samples are batched or ordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.batches import Batch, in_batches
+from inference.bundle import Bundle, Precision, load_network
+from inference.errors import DeviceError
+from inference.network import BayesianUNet, coin_flips, fold_batch_normalisation
+from inference.preprocessing import Frame, Window, frame_of
+from inference.volume import Volume
+
+Progress = Callable[[int, int], None]
+"""Told how many slices of how many are done."""
+
+PROFILE_BIN_COLUMNS: Final = 8
+"""Network columns in one bin of the sample profiles."""
+
+CPU_SAMPLES_AT_ONCE: Final = 2
+"""More leave the caches, fewer spend their time on preparing kernels."""
+
+CUDA_PIXELS: Final = 2**24
+"""Pixels (slices x samples x rows x columns) of a first CUDA batch: about 5 GB with the
+published networks. It halves when memory runs out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleProfiles:
+    """What every Monte Carlo sample by itself would have measured, without its label map.
+
+    Enough to give each segment's volume and mean HU a spread over the samples: sides can be
+    split afterwards, by bins of columns.
+
+    voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
+    hu_sums: float32, same shape, sum of the HU of those pixels.
+    bin_edges: (bins + 1,) outer edges of the bins on the source's column axis, where column
+        c reaches from c - 1/2 to c + 1/2. They may lie beyond the image.
+    source_pixels: how many source pixels one network pixel stands for: voxels times this,
+        times a slice's voxel volume, is a volume.
+    """
+
+    voxels: NDArray[np.int32]
+    hu_sums: NDArray[np.float32]
+    bin_edges: NDArray[np.float64]
+    source_pixels: float
+
+    def __post_init__(self) -> None:
+        """Check the shapes, and lock the arrays."""
+        if self.voxels.shape != self.hu_sums.shape or self.voxels.ndim != 4:
+            raise ValueError(f"voxels {self.voxels.shape}, hu_sums {self.hu_sums.shape}")
+        if self.bin_edges.shape != (self.voxels.shape[3] + 1,):
+            raise ValueError(f"bin_edges is {self.bin_edges.shape}")
+        for array in (self.voxels, self.hu_sums, self.bin_edges):
+            array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the network says of a volume, on the volume's own grid.
+
+    labels: uint8 `[slice, row, column]`, 0 to 22.
+    uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw.
+    device: what computed it and in which numbers: `cpu bfloat16`.
+    """
+
+    labels: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+    profiles: SampleProfiles
+    device: str
+
+    def __post_init__(self) -> None:
+        """Lock the arrays."""
+        self.labels.flags.writeable = False
+        self.uncertainty.flags.writeable = False
+
+
+def predict(  # noqa: PLR0913 - a prediction depends on this much
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    samples: int,
+    seed: int,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Prediction:
+    """Segment a volume slice by slice with `samples` Monte Carlo samples.
+
+    The same volume, bundle, samples, seed and device give the same answer.
+
+    Args:
+        volume: in the patient frame.
+        bundle: the network and what it is fed.
+        samples: at least 1; with 1 the uncertainty is 0.
+        seed: any whole number from 0.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU, or the CPU without one.
+        progress: called from this thread after every slice or batch.
+
+    Raises:
+        DeviceError: the device is not there, or has no memory for a single slice.
+    """
+    if samples < 1:
+        raise ValueError(f"samples is {samples}")
+    sampler = Sampler.of(load_network(bundle), find_device(device), bundle.precision)
+    frame = frame_of(volume, bundle.grid, bundle.architecture)
+    task = _Task(volume, bundle.window, frame, sampler, samples, seed)
+    with torch.inference_mode():
+        return task.run(progress)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, which may be `auto`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"{name}: no such kind of device") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"{name}: only cpu and cuda are supported")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"{name}: not there; CUDA devices found: {torch.cuda.device_count()}")
+    return device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Running mean and variance of the samples' softmax, `[slice, class, row, column]`.
+
+    Sums are taken of the differences to the first sample: exact where all samples agree,
+    and free of the cancellation that plain sums of squares suffer.
+    """
+
+    first: Tensor
+    sums: Tensor
+    squares: Tensor
+
+    @classmethod
+    def starting_with(cls, first: Tensor) -> Moments:
+        """The moments of one sample."""
+        return cls(first, torch.zeros_like(first), torch.zeros_like(first))
+
+    def add(self, sample: Tensor) -> None:
+        """Count one more sample."""
+        difference = sample - self.first
+        self.sums.add_(difference)
+        self.squares.addcmul_(difference, difference)
+
+    def mean(self, samples: int) -> Tensor:
+        """Mean softmax `[slice, class, row, column]`."""
+        return self.first + self.sums / samples
+
+    def uncertainty(self, samples: int) -> Tensor:
+        """Mean over the classes of the population variance, `[slice, row, column]`."""
+        variance = self.squares / samples - (self.sums / samples) ** 2
+        return variance.clamp_(min=0).mean(dim=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampler:
+    """A folded network, ready on its device in the numbers it computes in."""
+
+    network: BayesianUNet
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, network: BayesianUNet, device: torch.device, precision: Precision) -> Sampler:
+        """Fold the normalisation and move the network; bfloat16 where it is fast."""
+        allowed = precision.cuda if device.type == "cuda" else precision.cpu
+        half = allowed == "bfloat16" and _is_fast_in_bfloat16(device)
+        dtype = torch.bfloat16 if half else torch.float32
+        folded = fold_batch_normalisation(network)
+        for parameter in folded.parameters():
+            parameter.requires_grad = False
+            if parameter.ndim == 4:
+                parameter.data = parameter.contiguous(memory_format=torch.channels_last)
+        return cls(folded.to(device=device, dtype=dtype), device, dtype)
+
+    @property
+    def description(self) -> str:
+        """Device and numbers in words."""
+        name = str(self.device)
+        return f"{name} {str(self.dtype).removeprefix('torch.')}"
+
+    def softmaxes(
+        self, images: Tensor, slices: range, samples: int, seed: int, at_once: int
+    ) -> Iterator[Tensor]:
+        """Softmax of every sample in turn, float32 `[slice, class, row, column]`.
+
+        What comes before the first dropout is computed once for all samples.
+
+        Args:
+            images: windowed slices `[slice, 1, row, column]`.
+            slices: their places in the volume; they choose the random states.
+            samples: how many to draw.
+            seed: as in `predict`.
+            at_once: samples in one pass; a matter of speed and memory, not of the answer.
+        """
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        features = self.network.deterministic(images)
+        for start in range(0, samples, at_once):
+            drawn = range(start, min(start + at_once, samples))
+            states = [(seed, place, sample) for sample in drawn for place in slices]
+            drop = SeededDropout(states, self.network.architecture.dropout, self.device)
+            repeated = [torch.cat([layer] * len(drawn)) for layer in features]
+            logits = self.network.stochastic(repeated, drop)  # (sample x slice, c, h, w)
+            # Channels lie last in memory: along them softmax needs no copies.
+            softmaxes = logits.float().permute(0, 2, 3, 1).softmax(dim=-1).permute(0, 3, 1, 2)
+            yield from softmaxes.view(len(drawn), len(slices), *softmaxes.shape[1:])
+
+
+class SeededDropout:
+    """Dropout whose masks follow from (seed, slice, sample) alone, one random state each."""
+
+    def __init__(
+        self, states: Iterable[tuple[int, int, int]], probability: float, device: torch.device
+    ) -> None:
+        self._probability = probability
+        self._device = device
+        sequences = [np.random.SeedSequence(state) for state in states]
+        draw = self._on_gpu if device.type == "cuda" else self._on_cpu
+        self._draws = [draw(sequence) for sequence in sequences]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Drop from `[state, channel, row, column]`; the rest grows by 1 / (1 - p)."""
+        if self._probability == 0:
+            return x
+        states, channels, rows, columns = x.shape
+        kept = torch.stack([draw(x[0].numel()) for draw in self._draws])
+        kept = kept.view(states, rows, columns, channels).permute(0, 3, 1, 2)
+        return x * kept.to(x.dtype).mul_(1 / (1 - self._probability))
+
+    def _on_cpu(self, sequence: np.random.SeedSequence) -> Callable[[int], Tensor]:
+        generator = np.random.Generator(np.random.SFC64(sequence))
+        if self._probability == 0.5:
+            return lambda count: coin_flips(generator, count)
+        return lambda count: torch.from_numpy(
+            generator.random(count, dtype=np.float32) >= self._probability
+        )
+
+    def _on_gpu(self, sequence: np.random.SeedSequence) -> Callable[[int], Tensor]:
+        generator = torch.Generator(self._device)
+        generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+        return lambda count: (
+            torch.rand(count, device=self._device, generator=generator) >= self._probability
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slices:
+    """The answer for some neighbouring slices, on the source's grid inside the frame."""
+
+    places: range
+    labels: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+    voxels: NDArray[np.int32]
+    hu_sums: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One volume, one frame, one sampler."""
+
+    volume: Volume
+    window: Window
+    frame: Frame
+    sampler: Sampler
+    samples: int
+    seed: int
+
+    def run(self, progress: Progress | None) -> Prediction:
+        """Go through all slices and put the answers together."""
+        slices, bins = len(self.volume.hu), self._bins
+        labels = np.zeros(self.volume.hu.shape, dtype=np.uint8)
+        uncertainty = np.zeros(self.volume.hu.shape, dtype=np.float32)
+        classes = self.sampler.network.architecture.classes
+        voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
+        hu_sums = np.zeros(voxels.shape, dtype=np.float32)
+        rows, columns = self.frame.source_box
+        on_cpu = self.sampler.device.type == "cpu"
+        done = 0
+        for part in self._on_cpu() if on_cpu else self._on_gpu():
+            at = slice(part.places.start, part.places.stop)
+            labels[at, rows, columns] = part.labels
+            uncertainty[at, rows, columns] = part.uncertainty
+            voxels[:, at], hu_sums[:, at] = part.voxels, part.hu_sums
+            done += len(part.places)
+            if progress is not None:
+                progress(done, slices)
+        edges = self.frame.column_edges(np.arange(0.0, bins + 1) * PROFILE_BIN_COLUMNS)
+        profiles = SampleProfiles(voxels, hu_sums, edges, self.frame.source_pixels)
+        return Prediction(labels, uncertainty, profiles, self.sampler.description)
+
+    def analyse(self, places: range, samples_at_once: int) -> _Slices:
+        """Sample some neighbouring slices, streaming the moments."""
+        hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
+        images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
+        profiles = []
+        moments = None
+        for softmax in self.sampler.softmaxes(
+            self.window.apply(images), places, self.samples, self.seed, samples_at_once
+        ):
+            if moments is None:
+                moments = Moments.starting_with(softmax)
+            else:
+                moments.add(softmax)
+            profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
+        if moments is None:
+            raise ValueError("no samples were drawn")
+        uncertainty = self.frame.to_source(moments.uncertainty(self.samples)[:, None])[:, 0]
+        return _Slices(
+            places=places,
+            labels=self._labels(moments.mean(self.samples)).cpu().numpy(),
+            uncertainty=uncertainty.cpu().numpy(),
+            voxels=np.stack([voxels for voxels, _ in profiles]),
+            hu_sums=np.stack([hu_sums for _, hu_sums in profiles]),
+        )
+
+    def _labels(self, mean: Tensor) -> Tensor:
+        """Argmax on the source's grid of the mean softmax, uint8 `[slice, row, column]`.
+
+        The winner of a voxel has at least 1 / classes there, so also in some network pixel
+        of its slice: classes that never reach that much need no interpolation.
+        """
+        labels = []
+        for one in mean:
+            rivals = torch.nonzero(one.amax(dim=(1, 2)) >= 1 / len(one) - 1e-6).flatten()
+            maps = self.frame.to_source(one[rivals].contiguous()[None])[0]
+            best, winner = maps[0].clone(), torch.zeros_like(maps[0], dtype=torch.uint8)
+            for rank in range(1, len(rivals)):
+                winner.masked_fill_(maps[rank] > best, rank)
+                torch.maximum(best, maps[rank], out=best)
+            labels.append(rivals.to(torch.uint8)[winner.int()])
+        return torch.stack(labels)
+
+    def _profile(
+        self, labels: Tensor, hu: Tensor
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Voxels and HU sums `[slice, label, bin]` of one sample's `[slice, row, column]`."""
+        slices, _, columns = labels.shape
+        classes, bins = self.sampler.network.architecture.classes, self._bins
+        bin_of = torch.arange(columns, device=labels.device) // PROFILE_BIN_COLUMNS
+        slice_of = torch.arange(slices, device=labels.device)[:, None, None]
+        index = ((slice_of * classes + labels) * bins + bin_of).flatten()
+        shape, length = (slices, classes, bins), slices * classes * bins
+        voxels = torch.bincount(index, minlength=length)
+        hu_sums = torch.bincount(index, hu.flatten(), minlength=length)
+        return (
+            voxels.view(shape).to(torch.int32).cpu().numpy(),
+            hu_sums.view(shape).float().cpu().numpy(),
+        )
+
+    @property
+    def _bins(self) -> int:
+        return -(-self.frame.size[1] // PROFILE_BIN_COLUMNS)
+
+    def _on_cpu(self) -> Iterator[_Slices]:
+        """One slice per core at a time; that keeps more of a core busy than sharing one."""
+        workers = torch.get_num_threads()
+        with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+            pending = [pool.submit(self._alone, place) for place in range(len(self.volume.hu))]
+            try:
+                for future in pending:
+                    yield future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _alone(self, place: int) -> _Slices:
+        torch.set_num_threads(1)  # holds for the calling thread
+        with torch.inference_mode():  # likewise
+            return self.analyse(range(place, place + 1), CPU_SAMPLES_AT_ONCE)
+
+    def _on_gpu(self) -> Iterator[_Slices]:
+        pixels = self.frame.size[0] * self.frame.size[1] * self.samples
+        batch = Batch(max(1, CUDA_PIXELS // pixels), self.samples)
+        return in_batches(len(self.volume.hu), batch, self.analyse)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers of one thread each; the number of threads is put back afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

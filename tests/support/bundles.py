@@ -1,0 +1,28 @@
+"""A bundle of a tiny network that was never trained: it labels by chance, but it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from inference.bundle import Bundle, write_bundle
+from inference.network import Architecture, BayesianUNet
+from inference.preprocessing import PixelGrid, Window
+
+
+def untrained_bundle(folder: Path) -> Bundle:
+    """Write it into `folder`; about 3000 parameters, two samples, 8 mm pixels."""
+    torch.manual_seed(0)
+    architecture = Architecture(layers=2, filters=2, batch_normalisation=False)
+    return write_bundle(
+        folder,
+        name="untrained",
+        version="0",
+        network=BayesianUNet(architecture),
+        window=Window(),
+        grid=PixelGrid(pixel_mm=8.0),
+        samples=2,
+        training={"note": "not trained"},
+        model_card="# Untrained",
+    )
