@@ -1,0 +1,120 @@
+"""A dark sheet to compose pictures on: panels, captions and wrapped text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+Picture = NDArray[np.uint8]
+"""uint8 `[row, column, 3]`, red, green, blue."""
+Weight = Literal["regular", "bold"]
+
+BACKGROUND: Final[Colour] = (14, 16, 20)
+PANEL: Final[Colour] = (0, 0, 0)
+TEXT: Final[Colour] = (232, 234, 238)
+FAINT: Final[Colour] = (150, 156, 168)
+
+_FILES: Final[dict[Weight, str]] = {
+    "regular": "DejaVuSans.ttf",
+    "bold": "DejaVuSans-Bold.ttf",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """How words are written; size in pixels."""
+
+    size: int = 18
+    colour: Colour = TEXT
+    weight: Weight = "regular"
+
+    @property
+    def line_height(self) -> int:
+        """Pixels from line to line."""
+        return round(self.size * 1.32)
+
+
+PLAIN: Final = Ink()
+
+
+@cache
+def font(size: int, weight: Weight = "regular") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu where it is installed, else the font that comes with Pillow."""
+    try:
+        return ImageFont.truetype(_FILES[weight], size)
+    except OSError:
+        return ImageFont.load_default(size)
+
+
+class Canvas:
+    """A sheet being drawn on; `picture` is the result. Positions are (x, y) pixels."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._image = Image.new("RGB", (width, height), BACKGROUND)
+        self._draw = ImageDraw.Draw(self._image)
+
+    @property
+    def picture(self) -> Picture:
+        """What has been drawn."""
+        return np.array(self._image, dtype=np.uint8)
+
+    def text(
+        self, at: tuple[float, float], words: str, ink: Ink = PLAIN, anchor: str = "la"
+    ) -> None:
+        """One line of text; `anchor` is Pillow's."""
+        face = font(ink.size, ink.weight)
+        self._draw.text(at, words, fill=ink.colour, font=face, anchor=anchor)
+
+    def paragraph(
+        self, at: tuple[int, int, int], words: str, lines: int, ink: Ink = PLAIN
+    ) -> int:
+        """Text from (x, y) wrapped to a width, at most so many lines; the y below it."""
+        x, y, width = at
+        wrapped = self._wrapped(words, width, ink)
+        if len(wrapped) > lines:
+            wrapped = [*wrapped[: lines - 1], f"{wrapped[lines - 1]} ..."]
+        for line in wrapped:
+            self.text((x, y), line, ink)
+            y += ink.line_height
+        return y
+
+    def badge(self, at: tuple[int, int], words: str, colour: Colour, size: int = 30) -> int:
+        """A filled label; returns the x to the right of it."""
+        x, y = at
+        width = round(self._draw.textlength(words, font=font(size, "bold"))) + 28
+        box = (x, y, x + width, y + size + 16)
+        self._draw.rounded_rectangle(box, radius=8, fill=colour)
+        ink = Ink(size, BACKGROUND, "bold")
+        self.text((x + 14, y + 8 + size / 2), words, ink, "lm")
+        return x + width
+
+    def panel(self, box: tuple[int, int, int, int], picture: Picture | None = None) -> None:
+        """A black box (x, y, width, height) with a picture in its middle."""
+        x, y, width, height = box
+        self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=PANEL)
+        if picture is not None:
+            shown = picture[:height, :width]
+            left = x + (width - shown.shape[1]) // 2
+            top = y + (height - shown.shape[0]) // 2
+            self._image.paste(Image.fromarray(np.ascontiguousarray(shown)), (left, top))
+
+    def square(self, at: tuple[int, int], side: int, colour: Colour) -> None:
+        """A filled square, to stand before a name."""
+        self._draw.rectangle((*at, at[0] + side, at[1] + side), fill=colour)
+
+    def _wrapped(self, words: str, width: int, ink: Ink) -> list[str]:
+        face = font(ink.size, ink.weight)
+        lines: list[str] = []
+        for word in words.split(" "):  # not at no-break spaces
+            longer = f"{lines[-1]} {word}" if lines else word
+            if lines and self._draw.textlength(longer, font=face) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(word)
+        return lines

@@ -1,0 +1,294 @@
+"""What a scan shows: hip to knee or not, and which segments its border cuts.
+
+Decided from the segments themselves, so it has to hold for a network that is unsure: small
+islands are no evidence, nor is what has not the HU of its tissue, and no structure is
+believed alone.
+
+On each side the *hip* is shown when pelvis and femur overlap in height (the joint) and the
+pelvis reaches `PELVIS_ABOVE_MM` above the femur; the *knee* when the femur's lower end lies
+inside the scan. The region is hip to knee when one side shows both, with a femur at least
+`FEMUR_LENGTH_MM` long; it is elsewhere when no bone is found with the muscles that belong
+around it, nor both femora side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.geometry import Geometry
+from inference.results import Coverage, Region
+from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
+from inference.volume import Volume
+
+BONE_SEEN_CM3: Final = 10.0
+MUSCLE_SEEN_CM3: Final = 2.0
+"""Less of a structure than this is no evidence that it is there."""
+
+BONE_SEEN_MM2: Final = 200.0
+MUSCLE_SEEN_MM2: Final = 100.0
+"""In a thin slab less is enough: this cross-section through all of it."""
+
+MUSCLES_NEEDED: Final = 3
+"""Muscles that must be seen at the height of a bone for it to be believed."""
+
+FEMORA_BALANCE: Final = 0.5
+"""Two femora are believed without muscles around them (there are few at the condyles) when
+the smaller has at least this share of the larger."""
+
+PELVIS_ABOVE_MM: Final = 40.0
+"""How far the pelvis shows above the femoral head before the hip counts as shown; less is a
+scan of the thigh that begins at the joint. (A whole pelvis reaches 110 to 130 mm.)"""
+
+FEMUR_LENGTH_MM: Final = 200.0
+"""A shorter femur with its lower end in view is a stump, or not recognised."""
+
+BONE_HU: Final = (100.0, 2000.0)
+MUSCLE_HU: Final = (-60.0, 130.0)
+"""Mean HU outside these is not bone, or not muscle (not even fatty or enhanced): what the
+network labelled so is no evidence."""
+
+SLICE_AREA_MM2: Final = 30.0
+"""Less of a segment than this in a slice is an island, not the segment's end."""
+
+RUN_GAP_MM: Final = 15.0
+"""A segment may be missing for this far along the body without ending there."""
+
+CUT_SLICE_MM2: Final = 30.0
+"""More of a segment than this in the first or last slice: the scan cuts it."""
+
+CUT_SIDE_MM2: Final = 100.0
+"""More surface of a segment than this on the field of view's rim: the rim cuts it."""
+
+PADDING_BELOW_HU: Final = -900
+TISSUE_ABOVE_HU: Final = -200
+"""Tissue that adjoins padding within one pixel lies at the rim of the field of view: against
+real air a scanner's blur always leaves a pixel between the two."""
+
+_NEIGHBOURS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+def coverage(segments: NDArray[np.uint8], volume: Volume) -> Coverage:
+    """What of hip to knee a scan shows.
+
+    Args:
+        segments: `[slice, row, column]` 0 to 43 on the CT's grid.
+        volume: the CT; its values only tell the rim of the field of view.
+    """
+    areas = slice_areas_mm2(segments, volume.geometry)
+    extents = _extents(areas, volume.geometry, _like_tissue(segments, volume))
+    legs = tuple(_leg(side, extents) for side in Side)
+    region = _region(legs, extents)
+    cut = _cut(areas, _rim_areas_mm2(segments, volume)) if region != Region.ELSEWHERE else ()
+    return Coverage(region=region, cut=cut, words=_words(region, legs))
+
+
+def slice_areas_mm2(segments: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float64]:
+    """(slices, 44) the area of every segment in every slice."""
+    counts = [np.bincount(s[s > 0], minlength=len(SEGMENTS) + 1) for s in segments]
+    return np.stack(counts) * np.float64(geometry.spacing_mm[0] * geometry.spacing_mm[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """From where to where a segment is seen, along the normal; and whether the scan ends."""
+
+    low_mm: float
+    high_mm: float
+    in_first_slice: bool
+    in_last_slice: bool
+    volume_cm3: float
+
+    def overlaps(self, other: _Extent) -> bool:
+        return self.low_mm < other.high_mm and other.low_mm < self.high_mm
+
+
+def _like_tissue(segments: NDArray[np.uint8], volume: Volume) -> frozenset[Segment]:
+    """Segments whose mean HU can be that of bone or muscle, whichever they should be."""
+    counts, sums = np.zeros(len(SEGMENTS) + 1), np.zeros(len(SEGMENTS) + 1)
+    for labels, hu in zip(segments, volume.hu, strict=True):
+        where = labels > 0
+        counts += np.bincount(labels[where], minlength=len(counts))
+        sums += np.bincount(labels[where], hu[where], minlength=len(counts))
+    mean_hu = sums / np.maximum(counts, 1)
+    return frozenset(
+        segment
+        for segment in SEGMENTS
+        for low, high in [BONE_HU if segment.structure.group is Group.BONE else MUSCLE_HU]
+        if low <= mean_hu[segment.number] <= high
+    )
+
+
+def _extents(
+    areas: NDArray[np.float64], geometry: Geometry, like_tissue: frozenset[Segment]
+) -> Mapping[Segment, _Extent]:
+    """The extents of all segments that are seen."""
+    extents = {}
+    for segment in SEGMENTS:
+        if segment not in like_tissue:
+            continue
+        run = _main_run(areas[:, segment.number], geometry)
+        if run is not None and run.volume_cm3 >= _needed_cm3(segment, geometry):
+            half = geometry.extents_mm / 2
+            offsets = geometry.slice_offsets_mm
+            extents[segment] = _Extent(
+                low_mm=float(offsets[run.first] - half[run.first]),
+                high_mm=float(offsets[run.last] + half[run.last]),
+                in_first_slice=run.first == 0,
+                in_last_slice=run.last == len(areas) - 1,
+                volume_cm3=run.volume_cm3,
+            )
+    return extents
+
+
+def _needed_cm3(segment: Segment, geometry: Geometry) -> float:
+    """How much of a segment is evidence that it is there."""
+    bone = segment.structure.group is Group.BONE
+    height_mm = float(geometry.extents_mm.sum())
+    slab_cm3 = height_mm * (BONE_SEEN_MM2 if bone else MUSCLE_SEEN_MM2) / 1000
+    return min(BONE_SEEN_CM3 if bone else MUSCLE_SEEN_CM3, slab_cm3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    first: int
+    last: int
+    volume_cm3: float
+
+
+def _main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> _Run | None:
+    """The run of neighbouring slices that holds most of a segment."""
+    seen = np.flatnonzero(areas_mm2 >= SLICE_AREA_MM2)
+    if not seen.size:
+        return None
+    breaks = np.diff(geometry.slice_offsets_mm[seen]) > RUN_GAP_MM
+    breaks &= np.diff(seen) > 1
+    runs = np.split(seen, np.flatnonzero(breaks) + 1)
+    volumes = [float(areas_mm2[run] @ geometry.extents_mm[run]) / 1000 for run in runs]
+    best = int(np.argmax(volumes))
+    return _Run(int(runs[best][0]), int(runs[best][-1]), volumes[best])
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """What is shown of one side."""
+
+    side: Side
+    hip: bool
+    thigh: bool
+    knee: bool
+
+
+def _leg(side: Side, extents: Mapping[Segment, _Extent]) -> _Leg:
+    pelvis = extents.get(BY_KEY[f"PELVIS_{side}"])
+    femur = extents.get(BY_KEY[f"FEMUR_{side}"])
+    if femur is None:
+        return _Leg(side, hip=False, thigh=False, knee=False)
+    joint = pelvis is not None and pelvis.overlaps(femur)
+    return _Leg(
+        side,
+        hip=joint and pelvis is not None and pelvis.high_mm - femur.high_mm >= PELVIS_ABOVE_MM,
+        thigh=femur.high_mm - femur.low_mm >= FEMUR_LENGTH_MM,
+        knee=not femur.in_first_slice,
+    )
+
+
+def _region(legs: Sequence[_Leg], extents: Mapping[Segment, _Extent]) -> Region:
+    if any(leg.hip and leg.thigh and leg.knee for leg in legs):
+        return Region.HIP_TO_KNEE
+    bones = [s for s in extents if s.structure.group is Group.BONE]
+    believed = any(_muscles_around(bone, extents) >= MUSCLES_NEEDED for bone in bones)
+    return Region.PARTIAL if believed or _two_femora(extents) else Region.ELSEWHERE
+
+
+def _muscles_around(bone: Segment, extents: Mapping[Segment, _Extent]) -> int:
+    """How many muscles of the bone's own side are seen at its height."""
+    return sum(
+        segment.structure.group is not Group.BONE
+        and bone.side in (None, segment.side)
+        and extent.overlaps(extents[bone])
+        for segment, extent in extents.items()
+    )
+
+
+def _two_femora(extents: Mapping[Segment, _Extent]) -> bool:
+    """Whether both femora are seen, at one height and about equally large: two knees."""
+    right, left = (extents.get(BY_KEY[f"FEMUR_{side}"]) for side in Side)
+    if right is None or left is None or not right.overlaps(left):
+        return False
+    sizes = right.volume_cm3, left.volume_cm3
+    return min(sizes) >= FEMORA_BALANCE * max(sizes)
+
+
+def _cut(areas: NDArray[np.float64], rim_mm2: NDArray[np.float64]) -> tuple[Segment, ...]:
+    outermost = np.maximum(areas[0], areas[-1])
+    return tuple(
+        segment
+        for segment in SEGMENTS
+        if outermost[segment.number] > CUT_SLICE_MM2 or rim_mm2[segment.number] > CUT_SIDE_MM2
+    )
+
+
+def _rim_areas_mm2(segments: NDArray[np.uint8], volume: Volume) -> NDArray[np.float64]:
+    """(44,) how much surface of each segment lies at the rim of the field of view.
+
+    The rim is the edge of the image, or padding: the value that fills all its corners.
+    """
+    padding = _padding_hu(volume.hu)
+    rows, columns = segments.shape[1:]
+    surface = np.zeros(len(SEGMENTS) + 1)
+    spacing = min(volume.geometry.spacing_mm)
+    for number, labels in enumerate(segments):
+        row, column = np.nonzero(labels)
+        at_rim = (row == 0) | (row == rows - 1) | (column == 0) | (column == columns - 1)
+        if padding is not None and row.size:
+            hu = volume.hu[number]
+            tissue = ~at_rim & (hu[row, column] > TISSUE_ABOVE_HU)
+            inner = row[tissue], column[tissue]
+            beside = [hu[inner[0] + dr, inner[1] + dc] == padding for dr, dc in _NEIGHBOURS]
+            at_rim[tissue] = np.any(beside, axis=0)
+        counts = np.bincount(labels[row[at_rim], column[at_rim]], minlength=len(surface))
+        surface += counts * spacing * volume.geometry.extents_mm[number]
+    return surface
+
+
+def _padding_hu(hu: NDArray[np.int16] | NDArray[np.float32]) -> float | None:
+    """The value outside the reconstructed circle, or None where there is no such circle."""
+    corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    value = float(corners.flat[0])
+    return value if value < PADDING_BELOW_HU and (corners == value).all() else None
+
+
+def _words(region: Region, legs: Sequence[_Leg]) -> str:
+    """A sentence for the report and the picture; `cut` is told beside it."""
+    if region == Region.ELSEWHERE:
+        return "The scan shows neither hip nor thigh as far as this method can tell."
+    if region == Region.HIP_TO_KNEE:
+        complete = [leg.side for leg in legs if leg.hip and leg.thigh and leg.knee]
+        return f"The scan shows hip to knee {_on(complete)}."
+    return f"The scan shows only part of hip to knee: {_parts(legs)}."
+
+
+def _on(sides: Sequence[Side]) -> str:
+    if len(sides) == len(Side):
+        return "on both sides"
+    return f"on the {'right' if sides[0] is Side.RIGHT else 'left'} side only"
+
+
+def _parts(legs: Sequence[_Leg]) -> str:
+    """What is shown, then what is not."""
+    shown, missing = [], []
+    for name, sides in (
+        ("the hip", [leg.side for leg in legs if leg.hip]),
+        ("the shaft of the femur", [leg.side for leg in legs if leg.thigh]),
+        ("the knee end of the femur", [leg.side for leg in legs if leg.knee]),
+    ):
+        if sides:
+            shown.append(f"{name} {_on(sides)}")
+        else:
+            missing.append(f"not {name}")
+    return ", ".join([*shown, *missing])

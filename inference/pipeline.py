@@ -1,0 +1,108 @@
+"""From a CT volume to the case result. Start reading the science here.
+
+1. The network labels every slice, several times with other features dropped: labels and
+   voxel-wise uncertainty (`sampling`).
+2. Right and left are told apart (`sides`).
+3. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
+4. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
+5. A verdict on each structure and on the case (`quality`).
+
+The same volume, bundle, patient, samples, seed and device give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from inference.bundle import Bundle
+from inference.calibration import Calibration
+from inference.coverage import coverage
+from inference.measure import measure
+from inference.metal import find_metal
+from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
+from inference.results import CaseResult, ModelIdentity, Region
+from inference.sampling import Prediction, predict
+from inference.sides import split_sides
+from inference.spreads import spreads
+from inference.volume import Patient, Volume
+
+UNKNOWN_PATIENT: Final = Patient()
+
+
+def analyse(  # noqa: PLR0913 - everything a result depends on
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    patient: Patient = UNKNOWN_PATIENT,
+    samples: int | None = None,
+    seed: int,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> CaseResult:
+    """Segment, measure and judge one volume.
+
+    Args:
+        volume: the CT, in the patient frame.
+        bundle: the model.
+        patient: height, for normalised volumes.
+        samples: Monte Carlo samples; the bundle's own number without it.
+        seed: of the Monte Carlo samples.
+        device: `cpu`, `cuda`, `cuda:1` or `auto`.
+        progress: called with (slices done, slices in all).
+
+    Raises:
+        DeviceError: the device is not there or has not enough memory.
+    """
+    samples = samples or bundle.samples
+    prediction = predict(
+        volume, bundle, samples=samples, seed=seed, device=device, progress=progress
+    )
+    model = ModelIdentity(
+        name=bundle.name,
+        version=bundle.version,
+        weights_sha256=bundle.weights_sha256,
+        samples=samples,
+        seed=seed,
+        device=prediction.device,
+    )
+    return conclude(volume, prediction, bundle.calibration, patient, model)
+
+
+def conclude(
+    volume: Volume,
+    prediction: Prediction,
+    calibration: Calibration | None,
+    patient: Patient,
+    model: ModelIdentity,
+) -> CaseResult:
+    """Everything after the network: sides, coverage, measurements and verdicts.
+
+    Where the scan shows neither hip nor thigh, what the network labelled is no anatomy of
+    this method: the result then has no segments, and the verdict says why.
+    """
+    geometry = volume.geometry
+    segments = split_sides(prediction.labels, geometry)
+    shown = coverage(segments, volume)
+    if shown.region is Region.ELSEWHERE:
+        segments = np.zeros_like(segments)
+    metal = find_metal(volume, segments)
+    scatter = spreads(prediction.profiles, prediction.labels, segments, geometry)
+    measured = measure(volume, segments, prediction.uncertainty, patient, scatter)
+    structures = tuple(judge_structure(one, calibration, shown, metal) for one in measured)
+    verdict, findings = judge_case(structures, calibration, shown, metal)
+    return CaseResult(
+        geometry=geometry,
+        segments=segments,
+        uncertainty=prediction.uncertainty,
+        structures=structures,
+        verdict=verdict,
+        findings=findings,
+        coverage=shown,
+        metal=metal,
+        model=model,
+        mean_uncertainty=mean_uncertainty(structures),
+        mean_uncertainty_limits=average_limits(calibration),
+    )

@@ -1,0 +1,97 @@
+"""How the parts are joined: what a prediction becomes, and the whole way with a tiny network.
+
+The tiny network was never trained and labels by chance; what a trained bundle finds is
+tested where the bundle is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.bundles import untrained_bundle
+from support.volumes import body
+
+from inference.bundle import Bundle
+from inference.pipeline import analyse, conclude
+from inference.results import CaseResult, Finding, ModelIdentity, Region, Verdict
+from inference.sampling import Prediction, SampleProfiles
+from inference.structures import BY_KEY, SEGMENTS
+from inference.volume import Patient
+
+MODEL = ModelIdentity("by hand", "1", "0" * 64, samples=2, seed=1, device="none")
+PATIENT = body(spacing_mm=(10.0, 4.0, 4.0))
+VLVI_L = BY_KEY["VLVI_L"]
+
+
+def concluded(labels: np.ndarray, *, uncertainty: float = 3e-4) -> CaseResult:
+    """The case that follows from labels of the crude body; both samples agree with them."""
+    shape = (2, len(labels), 23, 1)
+    counts = np.stack([np.bincount(image.ravel(), minlength=23) for image in labels])
+    voxels = np.broadcast_to(counts[np.newaxis, :, :, np.newaxis], shape).astype(np.int32)
+    edges = np.array([-0.5, labels.shape[2] - 0.5])
+    prediction = Prediction(
+        labels=labels,
+        uncertainty=np.full(labels.shape, uncertainty, dtype=np.float32),
+        profiles=SampleProfiles(voxels, voxels.astype(np.float32) * 50, edges, 1.0),
+        device="none",
+    )
+    return conclude(PATIENT.volume, prediction, None, Patient(height_m=2.0), MODEL)
+
+
+def test_labels_become_sided_segments_with_their_measurements():
+    """A voxel is 10 x 4 x 4 mm = 0.16 cm3; over (2 m) squared 0.04 cm3/m2."""
+    case = concluded(PATIENT.labels.copy())
+    vastus = case.of(VLVI_L)
+    voxels = int((PATIENT.segments == VLVI_L.number).sum())
+
+    np.testing.assert_array_equal(case.segments, PATIENT.segments)
+    assert (case.verdict, case.findings) == (Verdict.ACCEPTED, ())
+    assert vastus.voxel_count == voxels
+    assert vastus.volume_cm3 == pytest.approx(voxels * 0.16)
+    assert vastus.normalised_volume_cm3_per_m2 == pytest.approx(voxels * 0.04)
+    assert (vastus.mean_hu, vastus.uncertainty) == pytest.approx((50.0, 3e-4))
+    assert case.mean_uncertainty == pytest.approx(3e-4)
+
+
+def test_samples_that_agree_spread_from_the_volume_to_the_volume():
+    vastus = concluded(PATIENT.labels.copy()).of(VLVI_L)
+
+    assert vastus.volume_spread_cm3 is not None
+    assert vastus.volume_spread_cm3.low == pytest.approx(vastus.volume_cm3)
+    assert vastus.volume_spread_cm3.high == pytest.approx(vastus.volume_cm3)
+
+
+def test_labels_that_are_no_anatomy_leave_no_segments():
+    labels = np.where(PATIENT.labels == 1, 1, 0).astype(np.uint8)
+    case = concluded(labels)
+
+    assert case.coverage.region is Region.ELSEWHERE
+    assert (case.verdict, case.findings) == (Verdict.FAILED, (Finding.WRONG_REGION,))
+    assert not case.segments.any()
+    assert {s.verdict for s in case.structures} == {Verdict.ABSENT}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of a network that was never trained."""
+    return untrained_bundle(tmp_path_factory.mktemp("bundles") / "untrained")
+
+
+def test_a_volume_goes_all_the_way_and_says_how_far_it_is(bundle: Bundle):
+    volume = body(spacing_mm=(40.0, 8.0, 8.0)).volume
+    done: list[tuple[int, int]] = []
+    case = analyse(volume, bundle, seed=5, progress=lambda *counts: done.append(counts))
+
+    assert done[-1] == (len(volume.hu), len(volume.hu))
+    assert len(case.structures) == len(SEGMENTS)
+    assert (case.model.name, case.model.samples, case.model.seed) == ("untrained", 2, 5)
+    assert case.model.weights_sha256 == bundle.weights_sha256
+
+
+def test_the_same_input_and_seed_give_the_same_result(bundle: Bundle):
+    volume = body(spacing_mm=(40.0, 8.0, 8.0)).volume
+    first, second = (analyse(volume, bundle, seed=5, samples=3) for _ in range(2))
+
+    np.testing.assert_array_equal(first.segments, second.segments)
+    np.testing.assert_array_equal(first.uncertainty, second.uncertainty)
+    assert first.structures == second.structures
