@@ -7,6 +7,7 @@ wherever and whenever it is written.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -20,7 +21,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.uids import derived_uid
 from inference.geometry import Orientation
-from inference.phantom import DEFAULT_PHANTOM, PhantomSpec, Table, phantom
+from inference.phantom import DEFAULT_PHANTOM, PhantomSpec, Table, known_answers, phantom
 from inference.volume import Volume
 
 _IMPLEMENTATION_CLASS_UID: Final = UID(derived_uid("implementation", "phantom series"))
@@ -97,6 +98,19 @@ def write_phantom_series(
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
+
+
+def write_known_answers(path: Path, spec: PhantomSpec = DEFAULT_PHANTOM) -> None:
+    """Write what an analysis of the series should find, as JSON: one entry a segment."""
+    answers = {
+        known.segment.key: {
+            "volume_cm3": round(known.volume_cm3, 2),
+            "mean_hu": round(known.mean_hu, 1),
+            "complete": known.complete,
+        }
+        for known in known_answers(spec)
+    }
+    path.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
 
 
 def phantom_datasets(

@@ -1,0 +1,1 @@
+"""The objects that answer a series: segmentation, report, picture and key object."""

@@ -1,0 +1,386 @@
+"""What every result object says of patient, study, series and maker.
+
+`readable_header` takes from a source image what belongs to the patient and the study,
+decoded once, so that it can be written again in Unicode: a person's name keeps the bytes
+it was read from, and relabelling those bytes would garble it. Only public attributes of
+the Patient, Patient Study, Clinical Trial and General Study modules go over, never a
+private one.
+
+`complete` puts those and the node's own identity onto an object.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+import structlog
+from pydicom import config as pydicom_config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName
+
+from dicom_node.uids import derived_uid
+from sr_templates.terms import SCHEME
+
+log = structlog.get_logger()
+
+MANUFACTURER: Final = "msk-node project"
+MODEL_NAME: Final = "msk-node"
+UNICODE: Final = "ISO_IR 192"
+IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
+
+PATIENT_AND_STUDY: Final = (
+    # Patient, PS3.3 C.7.1.1
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "TypeOfPatientID",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "PatientBirthDate",
+    "PatientBirthTime",
+    "PatientSex",
+    "EthnicGroup",
+    "QualityControlSubject",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "ResponsiblePerson",
+    "ResponsiblePersonRole",
+    "ResponsibleOrganization",
+    "PatientSpeciesDescription",
+    "PatientSpeciesCodeSequence",
+    "PatientBreedDescription",
+    "PatientBreedCodeSequence",
+    # Clinical Trial Subject and Study, C.7.1.3 and C.7.2.3
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+    # General Study, C.7.2.1
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "PhysiciansOfRecord",
+    "ReferencedStudySequence",
+    "ProcedureCodeSequence",
+    # Patient Study, C.7.2.2
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    # SOP Common and General Series, where they speak of the whole study
+    "TimezoneOffsetFromUTC",
+    "LongitudinalTemporalInformationModified",
+)
+"""Carried from the source onto every object, where present."""
+
+EMPTY_WHERE_UNKNOWN: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""Type 2 attributes: present in every object, empty where the source has none."""
+
+SOURCE_ONLY: Final = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "BodyPartExamined",
+    "RequestAttributesSequence",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "StationName",
+    "InstitutionName",
+    "InstitutionalDepartmentName",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+"""Read from the source and used by some objects, each in its own way."""
+
+SERIES_SLOTS: Final = {"SEG": 1, "SR": 2, "SC": 3, "KO": 4}
+"""Last digit of the series number of each kind of object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The node that makes an object, and when.
+
+    created: with a time zone; every date and time of the object is this one.
+    software_versions: of the node, and of the model bundle where one took part.
+    device_uid: of this installation of this version.
+    """
+
+    created: datetime
+    device_uid: str
+    software_versions: tuple[str, ...]
+    station_name: str | None = None
+    institution_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a time that could mean any zone."""
+        if self.created.tzinfo is None:
+            raise ValueError("created needs a time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one result object from every other.
+
+    kind: "SEG", "SR", "SC" or "KO".
+    title: what the series is, in a reader's words; the revision is added to it.
+    """
+
+    kind: str
+    modality: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    title: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letterhead:
+    """All that goes onto an object beside its content.
+
+    header: from `readable_header`, of the series that the object answers.
+    """
+
+    header: Dataset
+    identity: Identity
+    maker: Maker
+
+
+def readable_header(source: Dataset) -> Dataset:
+    """The attributes of a source image that results need, ready to be written as Unicode.
+
+    Values go over as they are, also where they break a rule of their representation:
+    archives match on them. Private attributes stay behind. What cannot be read at all is
+    left out and logged by its name only.
+    """
+    header = Dataset()
+    # A broken value must not reach a log by way of the library's warning about it.
+    with pydicom_config.disable_value_validation():
+        for keyword in (*PATIENT_AND_STUDY, *SOURCE_ONLY):
+            tag = tag_for_keyword(keyword)
+            if tag is None or tag not in source:
+                continue
+            try:
+                header.add(_readable_element(source[tag]))
+            except (ValueError, TypeError, OverflowError, NotImplementedError):
+                log.warning("header.unreadable", attribute=keyword)
+    header.SpecificCharacterSet = UNICODE
+    return header
+
+
+def complete(dataset: Dataset, letterhead: Letterhead) -> None:
+    """Give an object its patient, study, series, equipment and file meta information.
+
+    Args:
+        dataset: the object with its content; what it already says of these is replaced.
+        letterhead: what goes onto it.
+    """
+    header, identity, maker = letterhead.header, letterhead.identity, letterhead.maker
+    _put_patient_and_study(dataset, header)
+    _put_series(dataset, header, identity, maker)
+    _put_equipment(dataset, maker)
+    _put_contributors(dataset, header, maker)
+    _put_sop_common(dataset, header, identity, maker)
+    dataset.file_meta = _file_meta(identity)
+    dataset.preamble = b"\0" * 128
+
+
+def local_time(header: Dataset, created: datetime) -> datetime:
+    """The moment in the zone that the source says its own times are in, if it says so."""
+    found = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(header.get("TimezoneOffsetFromUTC", "")))
+    if not found:
+        return created
+    sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return created.astimezone(timezone(-offset if sign == "-" else offset))
+
+
+def code_item(code: Code) -> Dataset:
+    """A code as an item of a code sequence (PS3.3 Table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def source_words(header: Dataset) -> str:
+    """The source series in a reader's words: its number, or nothing where it has none."""
+    number = header.get("SeriesNumber")
+    return "" if number in (None, "") else f" of series {number}"
+
+
+def _readable_element(element: DataElement) -> DataElement:
+    value: Any = element.value
+    if element.VR == "SQ":
+        value = [_readable_item(item) for item in value]
+    elif element.VR == "PN":
+        value = _each(value, lambda name: PersonName(str(name)))
+    return DataElement(element.tag, element.VR, value, validation_mode=pydicom_config.IGNORE)
+
+
+def _readable_item(source: Dataset) -> Dataset:
+    """An item of a sequence with all that lies in it, less what is private."""
+    item = Dataset()
+    for element in source:
+        if not element.tag.is_private:
+            item.add(_readable_element(element))
+    return item
+
+
+def _each(value: Any, change: Any) -> Any:
+    if value is None or isinstance(value, (str, PersonName)):
+        return change(value) if value else ""
+    return [change(part) for part in value]
+
+
+def _put_patient_and_study(dataset: Dataset, header: Dataset) -> None:
+    for keyword in PATIENT_AND_STUDY:
+        if keyword in dataset:
+            del dataset[keyword]
+        if keyword in header:
+            dataset.add(header[keyword])
+    for keyword in EMPTY_WHERE_UNKNOWN:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+
+
+def _put_series(dataset: Dataset, header: Dataset, identity: Identity, maker: Maker) -> None:
+    created = local_time(header, maker.created)
+    dataset.Modality = identity.modality
+    dataset.SeriesInstanceUID = identity.series_instance_uid
+    dataset.SeriesNumber = _series_number(header, identity)
+    dataset.SeriesDescription = _series_description(header, identity)
+    dataset.SeriesDate = dataset.ContentDate = created.strftime("%Y%m%d")
+    dataset.SeriesTime = dataset.ContentTime = created.strftime("%H%M%S")
+    dataset.InstanceNumber = 1
+
+
+def _series_number(header: Dataset, identity: Identity) -> int:
+    """Series 3 gives 3011 for its segmentation and 3022 for the report of revision 2."""
+    try:
+        source = int(header.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        source = 0
+    revision = min(identity.revision, 99)
+    return abs(source) % 1_000_000 * 1000 + revision * 10 + SERIES_SLOTS[identity.kind]
+
+
+def _series_description(header: Dataset, identity: Identity) -> str:
+    revised = f", revision {identity.revision}" if identity.revision > 1 else ""
+    return f"{identity.title}{source_words(header)}{revised}"[:64]
+
+
+def _put_equipment(dataset: Dataset, maker: Maker) -> None:
+    """General and Enhanced General Equipment, PS3.3 C.7.5.1 and C.7.5.2."""
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.DeviceSerialNumber = maker.device_uid
+    dataset.SoftwareVersions = list(maker.software_versions)
+    if maker.station_name:
+        dataset.StationName = maker.station_name
+    if maker.institution_name:
+        dataset.InstitutionName = maker.institution_name
+
+
+def _put_contributors(dataset: Dataset, header: Dataset, maker: Maker) -> None:
+    """The scanner that made the images and the node that worked on them, C.12.1.1."""
+    scanner = Dataset()
+    scanner.PurposeOfReferenceCodeSequence = [
+        code_item(Code("109101", "DCM", "Acquisition Equipment"))
+    ]
+    for keyword in (
+        "Manufacturer",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+        "StationName",
+        "InstitutionName",
+        "InstitutionalDepartmentName",
+    ):
+        if header.get(keyword):
+            scanner.add(header[keyword])
+    node = Dataset()
+    node.PurposeOfReferenceCodeSequence = [
+        code_item(Code("109102", "DCM", "Processing Equipment"))
+    ]
+    node.Manufacturer = MANUFACTURER
+    node.ManufacturerModelName = MODEL_NAME
+    node.DeviceSerialNumber = maker.device_uid
+    node.SoftwareVersions = list(maker.software_versions)
+    created = local_time(header, maker.created)
+    node.ContributionDateTime = created.strftime("%Y%m%d%H%M%S%z")
+    node.ContributionDescription = "Automatic segmentation and measurement"
+    # Manufacturer is required of a contributor, so an unknown scanner goes unnamed.
+    known = [scanner] if "Manufacturer" in scanner else []
+    dataset.ContributingEquipmentSequence = [*known, node]
+
+
+def _put_sop_common(
+    dataset: Dataset, header: Dataset, identity: Identity, maker: Maker
+) -> None:
+    created = local_time(header, maker.created)
+    dataset.SpecificCharacterSet = UNICODE
+    dataset.SOPClassUID = identity.sop_class_uid
+    dataset.SOPInstanceUID = identity.sop_instance_uid
+    dataset.InstanceCreationDate = created.strftime("%Y%m%d")
+    dataset.InstanceCreationTime = created.strftime("%H%M%S")
+    dataset.InstanceCreatorUID = maker.device_uid
+    if identity.kind in {"SEG", "SR"}:
+        dataset.CodingSchemeIdentificationSequence = [_coding_scheme_item()]
+
+
+def _coding_scheme_item() -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = SCHEME.designator
+    item.CodingSchemeUID = SCHEME.uid
+    item.CodingSchemeName = SCHEME.name
+    item.CodingSchemeVersion = SCHEME.version
+    item.CodingSchemeResponsibleOrganization = SCHEME.organization
+    return item
+
+
+def _file_meta(identity: Identity) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = UID(identity.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = "MSK_NODE"
+    return meta

@@ -1,0 +1,151 @@
+"""The coded terms: complete, well-formed, and honest about what is verified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.cases import SHAPE, small_case
+
+from inference.geometry import Geometry
+from inference.results import CaseResult, Coverage, Finding, Metal, Region, Verdict
+from inference.structures import BY_KEY, STRUCTURES, Side
+from sr_templates import terms, words
+from sr_templates.terms import (
+    ASPECT_TERMS,
+    FINDING_TERMS,
+    PRESENCE_TERMS,
+    QUANTITY_TERMS,
+    REGION_TERMS,
+    SCHEME,
+    SIDE_TERMS,
+    STRUCTURE_TERMS,
+    VERDICT_TERMS,
+)
+
+
+def every_code() -> list[terms.Code]:
+    worded = (VERDICT_TERMS, FINDING_TERMS, REGION_TERMS, PRESENCE_TERMS)
+    return [
+        *(term.code for term in STRUCTURE_TERMS.values()),
+        *(term.parent for term in STRUCTURE_TERMS.values() if term.parent),
+        *(term.name for term in QUANTITY_TERMS.values()),
+        *(term.unit for term in QUANTITY_TERMS.values()),
+        *ASPECT_TERMS.values(),
+        *SIDE_TERMS.values(),
+        *(term.code for table in worded for term in table.values()),
+    ]
+
+
+def test_every_structure_side_verdict_finding_and_region_has_a_term():
+    assert list(STRUCTURE_TERMS) == [structure.abbreviation for structure in STRUCTURES]
+    assert set(SIDE_TERMS) == set(Side)
+    assert set(VERDICT_TERMS) == set(Verdict)
+    assert set(FINDING_TERMS) == set(Finding)
+    assert set(REGION_TERMS) == set(Region)
+
+
+def test_codes_fit_their_representations():
+    """Code Value is SH (16 characters), Code Meaning LO (64): PS3.5 6.2."""
+    for code in every_code():
+        assert 0 < len(code.value) <= 16, code
+        assert 0 < len(code.meaning) <= 64, code
+        assert len(code.scheme_designator) <= 16, code
+
+
+def test_one_code_of_the_own_scheme_has_one_meaning():
+    meanings: dict[str, set[str]] = {}
+    for code in every_code():
+        if code.scheme_designator == SCHEME.designator:
+            meanings.setdefault(code.value, set()).add(code.meaning)
+
+    assert all(len(found) == 1 for found in meanings.values()), meanings
+
+
+def test_what_is_not_verified_is_named_in_the_own_scheme_and_within_a_standard_concept():
+    private = {
+        name
+        for name, term in STRUCTURE_TERMS.items()
+        if term.code.scheme_designator == SCHEME.designator
+    }
+
+    assert private == {"BF", "ILI", "OE", "PE", "SM", "ST", "TFL", "VLVI"}
+    for name, term in STRUCTURE_TERMS.items():
+        assert (term.verified == "no") == (name in private)
+        assert (term.parent is not None) == (name in private)
+
+
+@pytest.mark.parametrize(
+    ("abbreviation", "value"),
+    [
+        ("FEMUR", "71341001"),
+        ("SACRUM", "54735007"),
+        ("PELVIS", "28254004"),
+        ("GMAX", "206007"),
+        ("GMED", "78333006"),
+        ("GMIN", "75297007"),
+        ("AD", "303803003"),
+        ("RF", "72226001"),
+        ("GRAC", "2577006"),
+        ("OI", "82115007"),
+        ("PI", "75699001"),
+        ("PSOAS", "57240007"),
+        ("SART", "12595009"),
+        ("VM", "3478008"),
+    ],
+)
+def test_standard_structures_carry_their_snomed_code(abbreviation: str, value: str):
+    code = STRUCTURE_TERMS[abbreviation].code
+
+    assert (code.value, code.scheme_designator) == (value, "SCT")
+
+
+def test_the_scheme_identifies_itself_with_a_uid_of_the_uuid_root():
+    assert SCHEME.designator.startswith("99")
+    assert SCHEME.uid.startswith("2.25.")
+    assert len(SCHEME.uid) <= 64
+
+
+def case(**changes: Any) -> CaseResult:
+    return small_case(Geometry.regular(SHAPE, (5.0, 4.0, 4.0)), **changes)
+
+
+def test_case_words_name_verdict_reason_coverage_and_structures():
+    said = words.case_words(case())
+
+    assert said.startswith("Case inaccurate: the scan does not show all of hip to knee.")
+    assert "The scan shows the thigh without the knee." in said
+    assert "Cut by the scan: tensor fasciae latae (right)." in said
+    assert "Inaccurate: obturator externus (right)." in said
+    assert "pelvis (both sides)" in said
+
+
+def test_an_accepted_case_with_nothing_to_say_is_one_short_text():
+    said = words.case_words(
+        case(verdict=Verdict.ACCEPTED, structures=(), coverage=Coverage(Region.HIP_TO_KNEE))
+    )
+
+    assert said == "Case accepted. The scan shows hip to knee."
+
+
+def test_metal_is_told_with_volume_side_and_what_it_spoils():
+    metal = Metal(volume_cm3=12.34, sides=(Side.RIGHT,), spoiled=(BY_KEY["FEMUR_R"],))
+
+    assert words.metal_words(case(metal=metal)) == (
+        "About 12.3 cm3 of metal (right). Spoiled: femur (right)."
+    )
+
+
+def test_the_sacrum_is_listed_without_a_side():
+    coverage = Coverage(Region.PARTIAL, cut=(BY_KEY["SACRUM"], BY_KEY["GMED_L"]))
+
+    assert words.coverage_words(case(coverage=coverage)) == (
+        "The scan shows a part of hip to knee. Cut by the scan: sacrum, gluteus medius (left)."
+    )
+
+
+def test_the_weak_flags_are_said_to_be_weak_by_name():
+    said = words.weak_flag_words()
+
+    assert "obturator externus and obturator internus" in said
+    assert "weak" in said
