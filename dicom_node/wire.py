@@ -1,0 +1,107 @@
+"""What receiver and sender share: who we are on the wire, and how sockets are set.
+
+The sockets behind associations are reached through pynetdicom's own attributes; the exact
+version is pinned and `tests/integration/test_receive.py` covers the seam.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from pynetdicom import _config
+from pynetdicom.transport import AssociationSocket
+
+from dicom_node.uids import derived_uid
+
+_config.LOG_HANDLER_LEVEL = "none"
+"""pynetdicom's own event log costs time per object and may quote datasets."""
+
+_config.STORE_SEND_CHUNKED_DATASET = True
+"""Files are sent from disk as they are, not decoded and encoded again."""
+
+
+def _close_always(transport: AssociationSocket) -> None:
+    """Close a socket also where it never was connected, which pynetdicom leaves open."""
+    connection = transport.socket
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+
+AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001
+
+MAX_PDU_BYTES: Final = 131072
+"""Largest PDU that we offer and use: eight times the default, much cheaper per byte."""
+
+IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
+"""Names this software in associations and file meta information (PS3.7 D.3.3.2)."""
+
+
+def implementation_version() -> str:
+    """Implementation Version Name, at most 16 characters: `MSKNODE_0.1.0`."""
+    try:
+        found = version("msk-node")
+    except PackageNotFoundError:
+        found = "0"
+    return f"MSKNODE_{found}"[:16]
+
+
+def tune(connection: socket.socket, stall_s: float | None) -> None:
+    """Send small packets at once, and never wait longer than this for a stalled peer.
+
+    Without TCP_NODELAY every small object waits for a delayed acknowledgement (40 ms).
+    """
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(stall_s)
+
+
+def socket_of(association: Any) -> socket.socket | None:
+    """The TCP socket under a pynetdicom association, while there is one."""
+    transport = association.dul.socket
+    found = transport.socket if transport is not None else None
+    return found if isinstance(found, socket.socket) else None
+
+
+def file_meta_bytes(
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
+    calling_ae_title: str,
+    called_ae_title: str,
+) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1), always explicit little endian.
+
+    Sending and receiving application entity titles keep, in the file itself, on which
+    association it came.
+    """
+    elements = b"".join(
+        (
+            _long_element(0x0001, b"OB", b"\x00\x01"),
+            _element(0x0002, b"UI", sop_class_uid, b"\0"),
+            _element(0x0003, b"UI", sop_instance_uid, b"\0"),
+            _element(0x0010, b"UI", transfer_syntax_uid, b"\0"),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID, b"\0"),
+            _element(0x0013, b"SH", implementation_version(), b" "),
+            _element(0x0017, b"AE", calling_ae_title, b" "),
+            _element(0x0018, b"AE", called_ae_title, b" "),
+        )
+    )
+    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements))
+    return b"\0" * 128 + b"DICM" + length + elements
+
+
+def _element(number: int, vr: bytes, value: str, padding: bytes) -> bytes:
+    """A group 2 element with a 16-bit length, padded to an even one."""
+    encoded = value.encode("ascii", "replace")
+    encoded += padding * (len(encoded) % 2)
+    return struct.pack("<HH2sH", 0x0002, number, vr, len(encoded)) + encoded
+
+
+def _long_element(number: int, vr: bytes, value: bytes) -> bytes:
+    """A group 2 element with a 32-bit length."""
+    return struct.pack("<HH2sHI", 0x0002, number, vr, 0, len(value)) + value
