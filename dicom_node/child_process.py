@@ -1,0 +1,92 @@
+"""Running a child process that may hang, crash or run out of memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+EXIT_KILLED: Final = -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: its exit code, negative for a signal, and whether we killed it."""
+
+    exit_code: int
+    timed_out: bool = False
+
+    @property
+    def words(self) -> str:
+        """The end in a reader's words."""
+        if self.timed_out:
+            return "it took too long and was stopped"
+        if self.exit_code == EXIT_KILLED:
+            return "it was killed, most likely for want of memory"
+        if self.exit_code < 0:
+            return f"it crashed ({signal.Signals(-self.exit_code).name})"
+        return f"it ended with exit code {self.exit_code}"
+
+
+def run_child(
+    command: Sequence[str], timeout_s: float, on_progress: Callable[[int, int], None]
+) -> Ended:
+    """Run a child to its end, or kill it when its time is up.
+
+    The child's standard input stays open for as long as this process lives: a child that
+    watches it ends with us, also when we are killed. Of its standard output, JSON lines
+    with `done` and `total` are progress; the rest is passed over.
+    """
+    child = subprocess.Popen(  # noqa: S603 - our own command line
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    timed_out = threading.Event()
+
+    def kill() -> None:
+        timed_out.set()
+        child.kill()
+
+    timer = threading.Timer(timeout_s, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        for line in child.stdout or ():
+            _tell(line, on_progress)
+        return Ended(child.wait(), timed_out.is_set())
+    finally:
+        timer.cancel()
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _tell(line: str, on_progress: Callable[[int, int], None]) -> None:
+    """Pass on a line of progress."""
+    try:
+        progress = json.loads(line)
+        done, total = int(progress["done"]), int(progress["total"])
+    except (ValueError, TypeError, KeyError):
+        return
+    on_progress(done, total)
+
+
+def end_with_standard_input() -> None:
+    """End this process at once when its standard input closes: its parent is gone.
+
+    A parent that is killed cannot tell its children; the pipe it held does.
+    """
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -1,0 +1,286 @@
+"""The durable queue: jobs that survive the death of the process. Only this module knows DBOS.
+
+A job is a function from a JSON payload to the jobs that follow it. The engine runs it as
+a workflow of one recorded step, then puts what follows under deterministic keys, so that
+a chain of short jobs continues where it was after a kill at any moment. A job may run
+twice (killed after its effect, before its record); its effects must bear that.
+
+A job that raises is put again later, a few times; then its last resort is done instead.
+Where there is none, or it raises too, the job is held as `error` until `rewind` or the next
+start of the engine. Nothing is dropped.
+
+The traps this module keeps away from the rest (all met in trials):
+
+- The application version is pinned: the automatic one is a hash of the code, and work
+  begun under another version stays pending, silently.
+- The executor's name is stable and guarded by a lock on a file beside the database: a
+  second process of the same name would take over live work.
+- Payloads and results are JSON; the default serializer is pickle.
+- Every crash counts as an attempt for all work in flight, so the limit is high.
+- Nothing waits inside a workflow: waiting is a delayed entry in the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, cast
+
+import structlog
+from dbos import (
+    DBOS,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    SetEnqueueOptions,
+    SetWorkflowID,
+)
+from sqlalchemy.engine import make_url
+
+from dicom_node.errors import JobFailedError
+from dicom_node.locks import hold_lock
+from dicom_node.logs import describe
+
+log = structlog.get_logger()
+
+APPLICATION_VERSION: Final = "msk-node-1"
+"""Raised when jobs begun by older code cannot be finished by newer code."""
+MAX_RECOVERY_ATTEMPTS: Final = 200
+POLLING_INTERVAL_S: Final = 1.0
+FIRST_RETRY_S: Final = 10.0
+MAX_RETRIES: Final = 4
+"""Retries of a job that raised: after 10, 20, 40 and 80 seconds."""
+
+Payload: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One job to do.
+
+    kind: which job.
+    key: names this piece of work for ever; the same key again is the same work.
+    payload: JSON values.
+    delay_s: how long to wait before it may begin.
+    """
+
+    kind: str
+    key: str
+    payload: Payload
+    delay_s: float = 0.0
+
+
+Job: TypeAlias = Callable[[Payload], tuple[Put, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """How jobs of one kind are done.
+
+    run: does one.
+    queue: where they wait.
+    last_resort: done instead when `run` has raised at every try.
+    """
+
+    run: Job
+    queue: str
+    last_resort: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work as the queue sees it; `state` is in DBOS's words, lower case."""
+
+    key: str
+    kind: str
+    state: str
+
+
+@dataclass(slots=True)
+class Engine:
+    """A running worker; one per process.
+
+    database_url: the database of queue and ledger.
+    executor_id: this worker's name, the same at every start.
+    kinds: every kind of job.
+    queues: how many jobs of each queue may run at once in this worker.
+    polling_interval_s: how often the queues are looked at.
+    """
+
+    database_url: str
+    executor_id: str
+    kinds: Mapping[str, JobKind]
+    queues: Mapping[str, int]
+    polling_interval_s: float = POLLING_INTERVAL_S
+    _lock: int | None = field(default=None, init=False)
+    _run: Callable[[str, dict[str, Any], int], str] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Take the lock, take up unfinished work, and begin.
+
+        Raises:
+            EngineBusyError: when another process works on this database.
+        """
+        self._lock = _take_lock(self.database_url, self.executor_id)
+        _use_write_ahead_log(self.database_url)
+        DBOS(config=self._configuration())
+        _silence_console()
+        self._run = self._workflow()
+        DBOS.launch()
+        for name, at_once in self.queues.items():
+            DBOS.register_queue(
+                name,
+                worker_concurrency=at_once,
+                polling_interval_sec=self.polling_interval_s,
+                on_conflict="always_update",
+            )
+        for work in self.list(states=("error", "max_recovery_attempts_exceeded")):
+            self.rewind(work.key)
+        log.info("engine.started", count=len(self.list(states=UNFINISHED)))
+
+    def stop(self, patience_s: int = 0) -> None:
+        """Stop taking work; what is running is taken up again at the next start."""
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_s)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        log.info("engine.stopped")
+
+    def put(self, work: Put) -> None:
+        """Put work durably; it has been put when this returns. A known key does nothing."""
+        self._enqueue(work, retry=0)
+
+    def rewind(self, key: str) -> None:
+        """Do failed or finished work again, under the same key."""
+        DBOS.rewind_workflow(key)
+
+    def resume(self, key: str) -> None:
+        """Take up work that was cancelled or has used up its recovery attempts."""
+        DBOS.resume_workflow(key)
+
+    def cancel(self, key: str) -> None:
+        """Do not begin this work; a job already running is not interrupted."""
+        DBOS.cancel_workflow(key)
+
+    def list(
+        self, *, key_prefix: str | None = None, states: tuple[str, ...] | None = None
+    ) -> tuple[Work, ...]:
+        """Work whose key begins so and which is in one of these states."""
+        found = DBOS.list_workflows(
+            workflow_id_prefix=key_prefix,
+            status=[state.upper() for state in states] if states is not None else None,
+            load_output=False,
+        )
+        return tuple(
+            Work(each.workflow_id, _kind_of(each.input), each.status.lower()) for each in found
+        )
+
+    def _configuration(self) -> DBOSConfig:
+        """What DBOS is told."""
+        return {
+            "name": "msk-node",
+            "system_database_url": self.database_url,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": self.executor_id,
+            "serializer": DBOSPortableJSONSerializer(),
+            "notification_listener_polling_interval_sec": POLLING_INTERVAL_S,
+            "log_level": "WARNING",
+            "enable_otlp": False,
+        }
+
+    def _workflow(self) -> Callable[[str, dict[str, Any], int], str]:
+        """The one workflow that DBOS knows, under a name that outlives renamings here."""
+
+        @DBOS.workflow(name="job", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)
+        def job(kind: str, payload: dict[str, Any], retry: int) -> str:
+            return self._job(kind, payload, retry)
+
+        return job
+
+    def _job(self, kind: str, payload: dict[str, Any], retry: int) -> str:
+        """Run a job as a recorded step, then put what follows."""
+        key = cast("str", DBOS.workflow_id)
+        done = DBOS.run_step({"name": kind}, self._attempt, self.kinds[kind].run, payload, key)
+        if "error" in done and retry < MAX_RETRIES:
+            again = Put(kind, _retry_key(key, retry + 1), payload, FIRST_RETRY_S * 2**retry)
+            self._enqueue(again, retry=retry + 1)
+            return "put again"
+        resort = self.kinds[kind].last_resort
+        if "error" in done and resort is not None:
+            done = DBOS.run_step({"name": "resort"}, self._attempt, resort, payload, key)
+        if "error" in done:
+            raise JobFailedError(f"{kind} failed {retry + 1} times: {done['error']}")
+        for follower in done["followers"]:
+            self._enqueue(Put(**follower), retry=0)
+        return "done"
+
+    def _attempt(self, job: Job, payload: dict[str, Any], key: str) -> dict[str, Any]:
+        """Run a job; its followers, or what went wrong, as JSON.
+
+        Errors are outcomes here: an exception would change its type when it is replayed,
+        and its message, which may quote a data set, would be stored.
+        """
+        try:
+            followers = job(payload)
+        except Exception as error:
+            log.exception("job.failed", key=key)
+            return {"error": describe(error)}
+        return {"followers": [asdict(each) for each in followers]}
+
+    def _enqueue(self, work: Put, *, retry: int) -> None:
+        """Hand work to DBOS."""
+        if self._run is None:
+            raise RuntimeError("the engine has not been started")
+        delay = work.delay_s if work.delay_s > 0 else None
+        with SetWorkflowID(work.key), SetEnqueueOptions(delay_seconds=delay):
+            DBOS.enqueue_workflow(
+                self.kinds[work.kind].queue, self._run, work.kind, dict(work.payload), retry
+            )
+
+
+UNFINISHED: Final = ("pending", "enqueued", "delayed")
+
+
+def _retry_key(key: str, retry: int) -> str:
+    """The key of a job's next try: `segment:1.2.3:1~2`."""
+    return f"{key.split('~', maxsplit=1)[0]}~{retry}"
+
+
+def _kind_of(inputs: Any) -> str:
+    """The kind of job in a workflow's recorded input."""
+    return str(inputs["args"][0]) if inputs and inputs.get("args") else ""
+
+
+def _take_lock(database_url: str, executor_id: str) -> int | None:
+    """Hold the worker's name beside the SQLite file; on a server names must differ."""
+    path = sqlite_path(database_url)
+    if path is None:
+        return None
+    return hold_lock(path.with_name(f"{path.name}.{executor_id}.lock"), f"the database {path}")
+
+
+def sqlite_path(database_url: str) -> Path | None:
+    """The file of an SQLite URL, or None for a server."""
+    url = make_url(database_url)
+    if not url.drivername.startswith("sqlite") or not url.database:
+        return None
+    return Path(url.database)
+
+
+def _use_write_ahead_log(database_url: str) -> None:
+    """Set the mode once; it stays with the file. Synchronous is FULL by default."""
+    path = sqlite_path(database_url)
+    if path is not None:
+        connection = sqlite3.connect(path, timeout=30.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+
+
+def _silence_console() -> None:
+    """Take away DBOS's own console handler; its log goes the way of all libraries'."""
+    logger = logging.getLogger("dbos")
+    logger.handlers = [logging.NullHandler()]
+    logger.propagate = True

@@ -1,0 +1,309 @@
+"""What the node knows of its series, results and deliveries: three tables, frozen rows.
+
+A row is a value; what it becomes is decided by a pure function (`SeriesRow.refused`,
+`DeliveryRow.after`), and the ledger only writes it. Every write can be repeated: it says
+what a row is, never what to add to it. The same code serves SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+UID: Final = sa.String(64)
+NAME: Final = sa.String(64)
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no time zone, so it is put back when reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime | None, dialect: sa.Dialect
+    ) -> datetime | None:
+        """Refuse a moment without a zone."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment in the ledger needs a time zone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(
+        self, value: datetime | None, dialect: sa.Dialect
+    ) -> datetime | None:
+        """Put the zone back."""
+        del dialect
+        return value if value is None else value.replace(tzinfo=UTC)
+
+
+METADATA: Final = sa.MetaData()
+
+SERIES: Final = sa.Table(
+    "series",
+    METADATA,
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("calling_ae_title", NAME, nullable=False),
+    sa.Column("called_ae_title", NAME, nullable=False),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("fingerprint", NAME, nullable=False, index=True),
+    sa.Column("state", NAME, nullable=False),
+    sa.Column("code", NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+
+RESULTS: Final = sa.Table(
+    "results",
+    METADATA,
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("sop_class_uid", UID, nullable=False),
+    sa.Column("kind", NAME, nullable=False),
+    sa.Column("own_series_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", NAME, nullable=False),
+    sa.Column("made_at", UtcDateTime, nullable=False),
+    sa.Index("results_of_series", "series_instance_uid", "revision"),
+)
+
+DELIVERIES: Final = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("destination", NAME, primary_key=True),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("state", NAME, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("next_attempt_at", UtcDateTime, nullable=True),
+    sa.Index("deliveries_of_series", "series_instance_uid", "revision", "destination"),
+)
+
+
+class SeriesState(StrEnum):
+    """How far a series has come."""
+
+    RECEIVED = "received"
+    SEGMENTED = "segmented"
+    REPORTED = "reported"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
+"""States in which result objects exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """One revision of one series.
+
+    fingerprint: digest of its instances and of everything that shapes its results; equal
+        fingerprints give equal results.
+    code, reason: why it was refused or failed; empty otherwise.
+    """
+
+    series_instance_uid: str
+    revision: int
+    study_instance_uid: str
+    calling_ae_title: str
+    called_ae_title: str
+    instances: int
+    fingerprint: str
+    received_at: datetime
+    changed_at: datetime
+    state: SeriesState = SeriesState.RECEIVED
+    code: str = ""
+    reason: str = ""
+
+    def become(
+        self, state: SeriesState, now: datetime, *, code: str = "", reason: str = ""
+    ) -> Self:
+        """The row after it reached a state; an answer is never taken back."""
+        if self.state in ANSWERED and state not in ANSWERED:
+            return self
+        return replace(self, state=state, changed_at=now, code=code, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One result object, encoded once and kept as a file.
+
+    kind: "SEG", "SR", "SC" or "KO".
+    own_series_instance_uid: the series it is in; `series_instance_uid` is what it is about.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: str
+    own_series_instance_uid: str
+    series_instance_uid: str
+    revision: int
+    path: str
+    sha256: str
+    made_at: datetime
+
+
+class DeliveryState(StrEnum):
+    """How far a result object has come on its way to one destination."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One result object on its way to one destination.
+
+    attempts: how many were made.
+    reason: why the last one failed; empty otherwise.
+    next_attempt_at: when the next one is due; None when there is none.
+    """
+
+    sop_instance_uid: str
+    destination: str
+    series_instance_uid: str
+    revision: int
+    changed_at: datetime
+    state: DeliveryState = DeliveryState.WAITING
+    attempts: int = 0
+    reason: str = ""
+    next_attempt_at: datetime | None = None
+
+
+Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow)
+TABLES: Final[Mapping[type, sa.Table]] = {
+    SeriesRow: SERIES,
+    ResultRow: RESULTS,
+    DeliveryRow: DELIVERIES,
+}
+
+
+class Ledger:
+    """The three tables in a database; safe to use from many threads."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = sa.create_engine(database_url)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        with self._engine.begin() as connection:
+            for statement in _definitions():
+                connection.execute(statement)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    def save(self, *rows: SeriesRow | ResultRow | DeliveryRow) -> None:
+        """Write rows, new or changed, in one transaction."""
+        with self._engine.begin() as connection:
+            for row in rows:
+                connection.execute(self._upsert(row))
+
+    def add(self, *rows: SeriesRow | ResultRow | DeliveryRow) -> None:
+        """Write rows that are not there yet; those that are stay as they are."""
+        with self._engine.begin() as connection:
+            for row in rows:
+                connection.execute(self._upsert(row, keep=True))
+
+    def series(self, series_instance_uid: str, revision: int) -> SeriesRow | None:
+        """One revision of a series."""
+        key = SERIES.c.series_instance_uid == series_instance_uid
+        found = self._read(SeriesRow, key, SERIES.c.revision == revision)
+        return found[0] if found else None
+
+    def revisions(self, series_instance_uid: str) -> tuple[SeriesRow, ...]:
+        """Every revision of a series, oldest first."""
+        return self._read(SeriesRow, SERIES.c.series_instance_uid == series_instance_uid)
+
+    def all_series(self) -> tuple[SeriesRow, ...]:
+        """Every revision of every series."""
+        return self._read(SeriesRow)
+
+    def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
+        """The result objects of one revision of a series."""
+        return self._read(
+            ResultRow,
+            RESULTS.c.series_instance_uid == series_instance_uid,
+            RESULTS.c.revision == revision,
+        )
+
+    def deliveries(
+        self,
+        *,
+        series_instance_uid: str | None = None,
+        revision: int | None = None,
+        destination: str | None = None,
+        states: Iterable[DeliveryState] = tuple(DeliveryState),
+    ) -> tuple[DeliveryRow, ...]:
+        """Deliveries, narrowed by what is given."""
+        wanted = {
+            DELIVERIES.c.series_instance_uid: series_instance_uid,
+            DELIVERIES.c.revision: revision,
+            DELIVERIES.c.destination: destination,
+        }
+        narrowed = [column == value for column, value in wanted.items() if value is not None]
+        return self._read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
+
+    def _read(
+        self, row_type: type[Row], *conditions: sa.ColumnElement[bool]
+    ) -> tuple[Row, ...]:
+        """Rows as values, in the order of their keys."""
+        table = TABLES[row_type]
+        query = sa.select(table).where(*conditions).order_by(*table.primary_key.columns)
+        with self._engine.connect() as connection:
+            found = connection.execute(query).mappings().all()
+        return tuple(row_type(**_typed(row_type, each)) for each in found)
+
+    def _upsert(
+        self, row: SeriesRow | ResultRow | DeliveryRow, *, keep: bool = False
+    ) -> sa.Insert:
+        """The statement that makes the table say what the row says."""
+        table, values = TABLES[type(row)], asdict(row)
+        insert = (
+            sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        )(table).values(values)
+        key = [column.name for column in table.primary_key.columns]
+        if keep:
+            return insert.on_conflict_do_nothing(index_elements=key)
+        rest = {name: value for name, value in values.items() if name not in key}
+        return insert.on_conflict_do_update(index_elements=key, set_=rest)
+
+
+def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
+    """Database values with their enumerations put back."""
+    states = {SeriesRow: SeriesState, DeliveryRow: DeliveryState}
+    typed = {each.name: values[each.name] for each in fields(row_type)}
+    if row_type in states:
+        typed["state"] = states[row_type](typed["state"])
+    return typed
+
+
+def _definitions() -> Iterator[sa.DDLElement]:
+    """What makes the tables; another process may be making them at the same time."""
+    for table in METADATA.sorted_tables:
+        yield sa.schema.CreateTable(table, if_not_exists=True)
+        for index in sorted(table.indexes, key=lambda each: str(each.name)):
+            yield sa.schema.CreateIndex(index, if_not_exists=True)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Patience with other writers, readers beside a writer, and durable commits."""
+    connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")

@@ -1,0 +1,548 @@
+"""What happens to a series: received -> analysed -> published -> delivered.
+
+    admit    enter it into the ledger, unless the very same one has been answered before
+    segment  analyse it in a child process; the answer is a case, a refusal, or a failure
+    publish  build the result objects once, keep them as files, name their destinations
+    deliver  one attempt for one destination; what was not taken is tried again later
+
+All but the first are jobs of the engine. Each may run twice, so its effects are derived
+from what it is about (UIDs, seeds), or written whole under their final names, or not
+written again. What follows a job is a value it returns. A series is always answered: one
+that is refused, or whose analysis fails at every try, with a picture and a key object that
+give the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import pydicom
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.analysis_child import (
+    CASE_FOLDER,
+    Outcome,
+    Request,
+    read_outcome,
+    write_outcome,
+    write_request,
+)
+from dicom_node.case_store import load_case
+from dicom_node.child_process import Ended, run_child
+from dicom_node.config import Destination, NodeConfig
+from dicom_node.deliver import Failure, after_attempt, attempt_delivery, wait_after
+from dicom_node.engine import JobKind, Payload, Put
+from dicom_node.errors import ResultError
+from dicom_node.inbox import SeriesArrival
+from dicom_node.ledger import (
+    ANSWERED,
+    DeliveryRow,
+    DeliveryState,
+    Ledger,
+    ResultRow,
+    SeriesRow,
+    SeriesState,
+)
+from dicom_node.peers import Peer
+from dicom_node.results.publish import (
+    PublishContext,
+    Refusal,
+    ResultObject,
+    publish_case,
+    publish_refusal,
+    write_results,
+)
+from dicom_node.series import read_series
+from dicom_node.uids import device_observer_uid, sources_digest
+from inference.results import CaseResult, Region
+from sr_templates.measurement_report import InstanceInSeries
+
+log = structlog.get_logger()
+
+SOFTWARE_VERSION: Final = version("msk-node")
+
+QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
+"""How many jobs of each queue one worker does at a time."""
+
+SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """The jobs, with all they need.
+
+    bundle_sha256: of the bundle that the analysis will use.
+    command: what analyses a request file.
+    clock: tells the time, with its zone.
+    """
+
+    config: NodeConfig
+    ledger: Ledger
+    bundle_sha256: str
+    command: Sequence[str]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def kinds(self) -> Mapping[str, JobKind]:
+        """Every kind of job, for the engine."""
+        return {
+            "segment": JobKind(self.segment, "gpu", last_resort=self.fail),
+            "publish": JobKind(self.publish, "publish", last_resort=self.fail),
+            "deliver": JobKind(self.deliver, "deliver"),
+        }
+
+    def admit(self, arrival: SeriesArrival) -> tuple[Put, ...]:
+        """Enter a complete series into the ledger; what to do about it.
+
+        The same images under the same settings are one revision, however often they are
+        handed over. One whose analysis failed does not count: sending it again is how a
+        person asks for another try.
+        """
+        known = self.ledger.revisions(arrival.series_instance_uid)
+        fingerprint = self._fingerprint(arrival)
+        for row in known:
+            if row.fingerprint == fingerprint and row.state is not SeriesState.FAILED:
+                return self._admit_again(arrival, row)
+        row = self._new_row(arrival, known, fingerprint)
+        self.ledger.add(row)
+        log.info("series.accepted", instances=row.instances, **_about(row))
+        return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+
+    def segment(self, payload: Payload) -> tuple[Put, ...]:
+        """Analyse a series in a child process; an analysis that dies is tried again."""
+        arrival, attempt = _arrival(payload), payload["attempt"]
+        folder = self._work_folder(arrival)
+        if self._outcome(folder) is None:
+            ended = self._analyse(arrival, folder)
+            if self._outcome(folder) is None:
+                log.warning(
+                    "analysis.lost",
+                    series_instance_uid=arrival.series_instance_uid,
+                    attempt=attempt,
+                    reason=ended.words,
+                )
+                if attempt < self.config.analysis.attempts:
+                    return (_segment(payload, attempt=attempt + 1),)
+                self._give_up(folder, ended, attempt)
+        self._reach(arrival, SeriesState.SEGMENTED)
+        return (Put("publish", f"publish:{_key(arrival)}", payload),)
+
+    def publish(self, payload: Payload) -> tuple[Put, ...]:
+        """Build, keep and enter the result objects; then put their deliveries."""
+        arrival = _arrival(payload)
+        if self._known_row(arrival).state not in ANSWERED:
+            self._publish(arrival)
+        shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
+        with contextlib.suppress(OSError):  # another revision is still at work
+            self._work_folder(arrival).parent.rmdir()
+        return tuple(
+            _deliver(arrival.series_instance_uid, arrival.revision, each.name, attempt=1)
+            for each in self._destinations(arrival)
+        )
+
+    def fail(self, payload: Payload) -> tuple[Put, ...]:
+        """Answer a series whose jobs raised at every try with a reason instead."""
+        arrival = _arrival(payload)
+        folder = self._work_folder(arrival)
+        outcome = read_outcome(folder)
+        if outcome is not None and outcome.code == NODE_FAILED:
+            raise ResultError("not even the failure could be published")
+        words = "the node could not analyse the series or build its results; its log says why"
+        failed = Outcome("failed", self.settings_hash, self.clock(), NODE_FAILED, words)
+        write_outcome(folder, failed)
+        return (Put("publish", f"publish:{_key(arrival)}:failed", payload),)
+
+    def deliver(self, payload: Payload) -> tuple[Put, ...]:
+        """Make one attempt to deliver what one destination has not got yet."""
+        uid, revision = payload["series_instance_uid"], payload["revision"]
+        name, attempt = payload["destination"], payload["attempt"]
+        rows = self.ledger.deliveries(
+            series_instance_uid=uid,
+            revision=revision,
+            destination=name,
+            states=[DeliveryState.WAITING],
+        )
+        if not rows:
+            return ()
+        became = self._attempt(rows, self.config.destination(name))
+        now, policy = self.clock(), self.config.delivery
+        after = [
+            after_attempt(row, became[row.sop_instance_uid], attempt, now, policy)
+            for row in rows
+        ]
+        self.ledger.save(*after)
+        _log_delivery(after)
+        if not any(row.state is DeliveryState.WAITING for row in after):
+            return ()
+        wait_s = wait_after(attempt, policy).total_seconds()
+        return (_deliver(uid, revision, name, attempt=attempt + 1, delay_s=wait_s),)
+
+    def owed(self) -> tuple[Put, ...]:
+        """The deliveries that are not finished, for a node that starts.
+
+        Held ones get one more attempt. Those that have a job already are not put twice:
+        the job of their next attempt has the same key.
+        """
+        held = self.ledger.deliveries(states=[DeliveryState.HELD])
+        self.ledger.save(*(replace(row, state=DeliveryState.WAITING) for row in held))
+        attempts: dict[tuple[str, int, str], int] = {}
+        for row in self.ledger.deliveries(states=[DeliveryState.WAITING]):
+            group = (row.series_instance_uid, row.revision, row.destination)
+            attempts[group] = max(row.attempts, attempts.get(group, 0))
+        return tuple(_deliver(*group, attempt=n + 1) for group, n in attempts.items())
+
+    @property
+    def settings_hash(self) -> str:
+        """A digest of all that changes results beside the images."""
+        analysis = self.config.analysis
+        facts = {
+            "bundle": self.bundle_sha256,
+            "samples": analysis.samples,
+            "partial": analysis.partial,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _fingerprint(self, arrival: SeriesArrival) -> str:
+        """A digest of the images (a file's name tells its content apart) and settings."""
+        digest = sources_digest(path.name for path in arrival.paths)
+        return hashlib.sha256(f"{digest}\n{self.settings_hash}".encode()).hexdigest()
+
+    def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[Put, ...]:
+        """What to do about a series that is in the ledger: only what may have been lost."""
+        if row.state is SeriesState.RECEIVED:
+            return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+        log.info("series.repeated", **_about(row))
+        return ()
+
+    def _new_row(
+        self, arrival: SeriesArrival, known: Sequence[SeriesRow], fingerprint: str
+    ) -> SeriesRow:
+        """The row of a series that has just come in, under a revision of its own."""
+        now = self.clock()
+        return SeriesRow(
+            series_instance_uid=arrival.series_instance_uid,
+            revision=max([arrival.revision, *(row.revision + 1 for row in known)]),
+            study_instance_uid=arrival.study_instance_uid,
+            calling_ae_title=arrival.calling_ae_title,
+            called_ae_title=arrival.called_ae_title,
+            instances=len(arrival.paths),
+            fingerprint=fingerprint,
+            received_at=now,
+            changed_at=now,
+        )
+
+    def _analyse(self, arrival: SeriesArrival, folder: Path) -> Ended:
+        """Run the child on a series."""
+        analysis = self.config.analysis
+        request = Request(
+            series_instance_uid=arrival.series_instance_uid,
+            paths=arrival.paths,
+            out=folder,
+            bundle=analysis.bundle,
+            device=analysis.device,
+            samples=analysis.samples,
+            settings_hash=self.settings_hash,
+            logging=self.config.logging,
+        )
+        started = time.monotonic()
+        ended = run_child(
+            [*self.command, str(write_request(request))],
+            analysis.timeout_s,
+            lambda done, total: log.debug("analysis.progress", done=done, total=total),
+        )
+        log.info(
+            "analysis.ended",
+            series_instance_uid=arrival.series_instance_uid,
+            exit_code=ended.exit_code,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        return ended
+
+    def _outcome(self, folder: Path) -> Outcome | None:
+        """The outcome of an analysis with the present settings."""
+        outcome = read_outcome(folder)
+        if outcome is None or outcome.settings_hash != self.settings_hash:
+            return None
+        return outcome
+
+    def _give_up(self, folder: Path, ended: Ended, attempts: int) -> None:
+        """Conclude an analysis that never came to its end."""
+        words = f"the analysis failed in {attempts} attempt(s); in the last one {ended.words}"
+        outcome = Outcome("failed", self.settings_hash, self.clock(), ANALYSIS_FAILED, words)
+        write_outcome(folder, outcome)
+
+    def _publish(self, arrival: SeriesArrival) -> None:
+        """Build the result objects, keep them, and enter all that follows in one go."""
+        folder = self._work_folder(arrival)
+        outcome = read_outcome(folder)
+        if outcome is None:
+            raise ResultError("there is no outcome to publish")
+        context = self._context(arrival, outcome)
+        state, code, words, objects = self._answer(arrival, outcome, context, folder)
+        kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
+        results = _result_rows(arrival, objects, write_results(objects, kept), context.created)
+        row = self._known_row(arrival)
+        self.ledger.add(*results, *self._delivery_rows(arrival, results))
+        self.ledger.save(row.become(state, self.clock(), code=code, reason=words))
+        log.info("series.answered", state=state.value, code=code, **_about(row))
+
+    def _answer(
+        self, arrival: SeriesArrival, outcome: Outcome, context: PublishContext, folder: Path
+    ) -> tuple[SeriesState, str, str, tuple[ResultObject, ...]]:
+        """The state a series ends in, why, and the objects that say so."""
+        if outcome.kind != "analysed":
+            state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
+            refusal = Refusal(outcome.code, outcome.words, _headers(arrival.paths))
+            return state, refusal.code, refusal.words, _refuse(refusal, context)
+        series, case = read_series(arrival.paths), load_case(folder / CASE_FOLDER)
+        if self._is_refused(case):
+            refusal = Refusal(
+                NOT_HIP_TO_KNEE, _partial_words(case), _headers(arrival.paths), series.volume
+            )
+            return (
+                SeriesState.REFUSED,
+                refusal.code,
+                refusal.words,
+                _refuse(refusal, context),
+            )
+        return SeriesState.REPORTED, "", "", publish_case(series, case, context)
+
+    def _is_refused(self, case: CaseResult) -> bool:
+        """Whether the site wants no report of a scan that shows only part."""
+        partial = case.coverage.region is not Region.HIP_TO_KNEE
+        return partial and self.config.analysis.partial == "refuse"
+
+    def _context(self, arrival: SeriesArrival, outcome: Outcome) -> PublishContext:
+        """What the objects say of their making; the same at every try."""
+        objects = self.config.objects
+        installation = f"{self.config.node.ae_title}@{self.config.node.results}"
+        return PublishContext(
+            settings_hash=outcome.settings_hash,
+            created=outcome.finished_at,
+            device_observer_uid=device_observer_uid(installation, SOFTWARE_VERSION),
+            software_version=SOFTWARE_VERSION,
+            revision=arrival.revision,
+            qc_policy=objects.qc_image,
+            station_name=objects.station_name,
+            institution_name=objects.institution_name,
+            predecessor=self._predecessor(arrival),
+            closed_by=arrival.reason,
+        )
+
+    def _predecessor(self, arrival: SeriesArrival) -> InstanceInSeries | None:
+        """The report of the latest earlier revision that has one."""
+        uid = arrival.series_instance_uid
+        earlier = [
+            each for each in self.ledger.revisions(uid) if each.revision < arrival.revision
+        ]
+        for row in reversed(earlier):
+            for result in self.ledger.results(uid, row.revision):
+                if result.kind == "SR":
+                    return InstanceInSeries(
+                        result.sop_class_uid,
+                        result.sop_instance_uid,
+                        result.own_series_instance_uid,
+                    )
+        return None
+
+    def _delivery_rows(
+        self, arrival: SeriesArrival, results: Sequence[ResultRow]
+    ) -> list[DeliveryRow]:
+        """Every result to every destination."""
+        now = self.clock()
+        return [
+            DeliveryRow(
+                sop_instance_uid=result.sop_instance_uid,
+                destination=destination.name,
+                series_instance_uid=arrival.series_instance_uid,
+                revision=arrival.revision,
+                changed_at=now,
+                next_attempt_at=now,
+            )
+            for destination in self._destinations(arrival)
+            for result in results
+        ]
+
+    def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
+        return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
+
+    def _attempt(
+        self, rows: Sequence[DeliveryRow], destination: Destination | None
+    ) -> Mapping[str, Failure | None]:
+        """Send what is on its way to one destination."""
+        if destination is None:
+            gone = Failure("the destination is no longer configured", final=True)
+            return dict.fromkeys([row.sop_instance_uid for row in rows], gone)
+        peer = Peer(
+            name=destination.name,
+            ae_title=destination.ae_title,
+            host=destination.host,
+            port=destination.port,
+            calling_ae_title=destination.calling_ae_title or self.config.node.ae_title,
+            answer_timeout_s=self.config.delivery.timeout_s,
+        )
+        waiting = {row.sop_instance_uid for row in rows}
+        results = self.ledger.results(rows[0].series_instance_uid, rows[0].revision)
+        return attempt_delivery(
+            peer, [each for each in results if each.sop_instance_uid in waiting]
+        )
+
+    def _reach(self, arrival: SeriesArrival, state: SeriesState) -> None:
+        """Note in the ledger how far a series has come."""
+        self.ledger.save(self._known_row(arrival).become(state, self.clock()))
+
+    def _known_row(self, arrival: SeriesArrival) -> SeriesRow:
+        row = self.ledger.series(arrival.series_instance_uid, arrival.revision)
+        if row is None:
+            raise ResultError(f"series {arrival.series_instance_uid} is not in the ledger")
+        return row
+
+    def _work_folder(self, arrival: SeriesArrival) -> Path:
+        """Where the analysis of one revision of a series keeps its files."""
+        return self.config.node.work / arrival.series_instance_uid / str(arrival.revision)
+
+
+DELIVERY_EVENTS: Final = {
+    DeliveryState.WAITING: "delivery.failed",
+    DeliveryState.SENT: "delivery.sent",
+    DeliveryState.HELD: "delivery.held",
+}
+NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
+ANALYSIS_FAILED: Final = "analysis-failed"
+NODE_FAILED: Final = "node-failed"
+
+
+def _payload(arrival: SeriesArrival) -> dict[str, Any]:
+    """A series as JSON."""
+    return {**asdict(arrival), "paths": [str(path) for path in arrival.paths]}
+
+
+def _arrival(payload: Payload) -> SeriesArrival:
+    """The series in a job's payload."""
+    values = {each.name: payload[each.name] for each in fields(SeriesArrival)}
+    values["paths"] = tuple(map(Path, values["paths"]))
+    values["sop_instance_uids"] = tuple(values["sop_instance_uids"])
+    return SeriesArrival(**values)
+
+
+def _segment(payload: Payload, *, attempt: int) -> Put:
+    """An attempt to analyse a series; the first at once, the next a little later."""
+    key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
+    delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
+    return Put("segment", key, {**payload, "attempt": attempt}, delay_s)
+
+
+def _deliver(
+    series_instance_uid: str,
+    revision: int,
+    destination: str,
+    *,
+    attempt: int,
+    delay_s: float = 0.0,
+) -> Put:
+    """An attempt to deliver to one destination."""
+    payload = {
+        "series_instance_uid": series_instance_uid,
+        "revision": revision,
+        "destination": destination,
+        "attempt": attempt,
+    }
+    key = f"deliver:{series_instance_uid}:{revision}:{destination}:{attempt}"
+    return Put("deliver", key, payload, delay_s)
+
+
+def _key(arrival: SeriesArrival) -> str:
+    return f"{arrival.series_instance_uid}:{arrival.revision}"
+
+
+def _about(row: SeriesRow) -> dict[str, Any]:
+    """Which series an event is about."""
+    return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
+
+
+def _headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+    """The headers of every file that can be read, without pixels, in the order of names."""
+    headers = []
+    with warnings.catch_warnings():
+        # A warning of the library quotes the value it is about.
+        warnings.simplefilter("ignore")
+        for path in sorted(paths):
+            try:
+                header = pydicom.dcmread(path, stop_before_pixels=True)
+            except (InvalidDicomError, EOFError, ValueError, KeyError):
+                log.warning("instance.unreadable", path=path.name)
+                continue
+            headers.append(header)
+    return tuple(headers)
+
+
+def _refuse(refusal: Refusal, context: PublishContext) -> tuple[ResultObject, ...]:
+    """The objects that give a reason; none where no image says which study it is of."""
+    try:
+        return publish_refusal(refusal, context)
+    except ResultError:
+        log.exception("refusal.unanswerable", code=refusal.code)
+        return ()
+
+
+def _partial_words(case: CaseResult) -> str:
+    """Why a scan that shows only part is refused."""
+    words = case.coverage.words or case.coverage.region.value
+    return f"the scan does not show hip to knee: {words}"
+
+
+def _result_rows(
+    arrival: SeriesArrival,
+    objects: Sequence[ResultObject],
+    paths: Sequence[Path],
+    made_at: datetime,
+) -> list[ResultRow]:
+    """The ledger's rows of result objects and their files."""
+    return [
+        ResultRow(
+            sop_instance_uid=each.sop_instance_uid,
+            sop_class_uid=each.sop_class_uid,
+            kind=each.kind,
+            own_series_instance_uid=each.series_instance_uid,
+            series_instance_uid=arrival.series_instance_uid,
+            revision=arrival.revision,
+            path=str(path),
+            sha256=_sha256(path),
+            made_at=made_at,
+        )
+        for each, path in zip(objects, paths, strict=True)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _log_delivery(rows: Sequence[DeliveryRow]) -> None:
+    """One event for an attempt: what became of how many objects."""
+    for state in DeliveryState:
+        of_state = [row for row in rows if row.state is state]
+        if of_state:
+            first = of_state[0]
+            log.info(
+                DELIVERY_EVENTS[state],
+                series_instance_uid=first.series_instance_uid,
+                revision=first.revision,
+                destination=first.destination,
+                count=len(of_state),
+                attempt=first.attempts,
+                reason=first.reason,
+            )

@@ -1,0 +1,254 @@
+"""Claims about the durable queue, on a real SQLite file and with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_until
+
+from dicom_node.engine import Engine, JobKind, Payload, Put
+from dicom_node.errors import EngineBusyError
+
+QUEUES = {"gpu": 1, "light": 4}
+
+
+def running(
+    folder: Path, jobs: dict[str, Callable[[Payload], tuple[Put, ...]]], queue: str = "light"
+) -> AbstractContextManager[Engine]:
+    """An engine that does these jobs until the block ends."""
+    kinds = {name: JobKind(run=job, queue=queue) for name, job in jobs.items()}
+    url = f"sqlite:///{folder}/node.sqlite"
+    return started(Engine(url, "worker-0", kinds, QUEUES, 0.05))
+
+
+@contextmanager
+def started(engine: Engine) -> Iterator[Engine]:
+    """An engine that works until the block ends."""
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+def nothing(_payload: Payload) -> tuple[Put, ...]:
+    return ()
+
+
+def test_a_job_puts_the_jobs_that_follow_it(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def count(payload: Payload) -> tuple[Put, ...]:
+        done.append(payload["n"])
+        after = payload["n"] + 1
+        return (Put("count", f"count:{after}", {"n": after}),) if after < 3 else ()
+
+    with running(tmp_path, {"count": count}) as engine:
+        engine.put(Put("count", "count:0", {"n": 0}))
+        wait_until(lambda: done == [0, 1, 2])
+
+
+def test_a_key_is_done_once_however_often_it_is_put(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def note(payload: Payload) -> tuple[Put, ...]:
+        done.append(payload["word"])
+        return ()
+
+    with running(tmp_path, {"note": note}) as engine:
+        for word in ("a", "b", "c"):
+            engine.put(Put("note", "note:1", {"word": word}))
+        engine.put(Put("note", "note:2", {"word": "last"}))
+        wait_until(lambda: "last" in done and not engine.list(states=("enqueued", "pending")))
+
+    assert sorted(done) == ["a", "last"]
+
+
+def test_delayed_work_waits(tmp_path: Path) -> None:
+    with running(tmp_path, {"nothing": nothing}) as engine:
+        engine.put(Put("nothing", "n:1", {}, delay_s=3600.0))
+
+        assert [(each.kind, each.state) for each in engine.list()] == [("nothing", "delayed")]
+
+
+def test_a_queue_for_one_never_runs_two(tmp_path: Path) -> None:
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def alone(_payload: Payload) -> tuple[Put, ...]:
+        inside.append(1)
+        seen.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return ()
+
+    with running(tmp_path, {"alone": alone}, queue="gpu") as engine:
+        for n in range(4):
+            engine.put(Put("alone", f"alone:{n}", {}))
+        wait_until(lambda: len(seen) == 4)
+
+    assert seen == [1, 1, 1, 1]
+
+
+def test_a_job_that_raises_is_put_again_and_then_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.engine.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 2)
+    tries: list[int] = []
+
+    def broken(_payload: Payload) -> tuple[Put, ...]:
+        tries.append(1)
+        raise ZeroDivisionError
+
+    with running(tmp_path, {"broken": broken}) as engine:
+        engine.put(Put("broken", "broken:1", {}))
+        wait_until(lambda: bool(engine.list(states=("error",))))
+        held = engine.list(states=("error",))
+
+    assert len(tries) == 3
+    assert [each.key for each in held] == ["broken:1~2"]
+
+
+def test_a_last_resort_is_done_when_every_try_has_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.engine.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 1)
+    seen: list[str] = []
+
+    def broken(payload: Payload) -> tuple[Put, ...]:
+        seen.append(payload["word"])
+        raise ZeroDivisionError
+
+    def resort(_payload: Payload) -> tuple[Put, ...]:
+        return (Put("note", "note:1", {"word": "resort"}),)
+
+    def note(payload: Payload) -> tuple[Put, ...]:
+        seen.append(payload["word"])
+        return ()
+
+    kinds = {
+        "note": JobKind(note, "light"),
+        "broken": JobKind(broken, "light", last_resort=resort),
+    }
+    with started(Engine(f"sqlite:///{tmp_path}/db", "worker-0", kinds, QUEUES, 0.05)) as engine:
+        engine.put(Put("broken", "broken:1", {"word": "try"}))
+        wait_until(lambda: seen == ["try", "try", "resort"])
+
+
+def test_held_work_is_tried_again_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 0)
+    mended: list[int] = []
+
+    def broken(_payload: Payload) -> tuple[Put, ...]:
+        raise ZeroDivisionError
+
+    def mend(_payload: Payload) -> tuple[Put, ...]:
+        mended.append(1)
+        return ()
+
+    with running(tmp_path, {"job": broken}) as engine:
+        engine.put(Put("job", "job:1", {}))
+        wait_until(lambda: bool(engine.list(states=("error",))))
+    with running(tmp_path, {"job": mend}) as engine:
+        wait_until(lambda: mended == [1])
+        wait_until(lambda: not engine.list(states=("error", "pending")))
+
+
+def test_cancelled_work_is_not_begun_until_resumed(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def note(_payload: Payload) -> tuple[Put, ...]:
+        done.append(1)
+        return ()
+
+    with running(tmp_path, {"note": note}) as engine:
+        engine.put(Put("note", "note:1", {}, delay_s=3600.0))
+        engine.cancel("note:1")
+        assert [each.state for each in engine.list()] == ["cancelled"]
+        engine.resume("note:1")
+        wait_until(lambda: done == [1])
+
+
+def test_a_second_engine_on_the_same_database_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path, {"nothing": nothing}):
+        second = Engine(f"sqlite:///{tmp_path}/node.sqlite", "worker-0", {}, {})
+        with pytest.raises(EngineBusyError, match=f"process {os.getpid()}"):
+            second.start()
+
+
+def test_no_pickle_is_stored_and_the_log_is_written_ahead(tmp_path: Path) -> None:
+    with running(tmp_path, {"nothing": nothing}) as engine:
+        engine.put(Put("nothing", "n:1", {"plain": "words"}))
+        wait_until(lambda: not engine.list(states=("enqueued", "pending")))
+    connection = sqlite3.connect(tmp_path / "node.sqlite")
+    stored = connection.execute("SELECT DISTINCT serialization FROM workflow_status").fetchall()
+    mode = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.close()
+
+    assert stored == [("portable_json",)]
+    assert mode == ("wal",)
+
+
+LINKS = 6
+CHAIN = f"""
+import sys, os
+from pathlib import Path
+from dicom_node.engine import Engine, JobKind, Put
+folder = Path(sys.argv[1])
+def link(payload):
+    with open(folder / "effects", "a") as effects:
+        effects.write(f"{{payload['chain']}}:{{payload['n']}}\\n")
+    after = payload["n"] + 1
+    if after == {LINKS}:
+        return ()
+    return (Put("link", f"link:{{payload['chain']}}:{{after}}", {{**payload, "n": after}}),)
+engine = Engine(f"sqlite:///{{folder}}/node.sqlite", "worker-0",
+    {{"link": JobKind(link, "light")}}, {{"light": 4}}, 0.05)
+engine.start()
+for chain in range(3):
+    engine.put(Put("link", f"link:{{chain}}:0", {{"chain": chain, "n": 0}}))
+while engine.list(states=("pending", "enqueued", "delayed")):
+    __import__("time").sleep(0.05)
+print("finished", flush=True)
+os._exit(0)
+"""
+
+
+def test_chains_are_finished_after_kills_with_no_link_lost(tmp_path: Path) -> None:
+    """Three chains of six links; the process is killed after 4, 8 and 12 effects.
+
+    Every link is done at least once, and only what ran at a kill more than once.
+    """
+    effects = tmp_path / "effects"
+    effects.touch()
+    kills = 0
+    for limit in (4, 8, 12, None):
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHAIN, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        if limit is not None:
+            while len(effects.read_text().split()) < limit and process.poll() is None:
+                time.sleep(0.005)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+        output = process.communicate(timeout=60)[0]
+
+    done = effects.read_text().split()
+    assert "finished" in output
+    assert kills >= 2
+    assert set(done) == {f"{chain}:{n}" for chain in range(3) for n in range(LINKS)}
+    assert len(done) <= 3 * LINKS + 3 * kills

@@ -1,0 +1,412 @@
+"""Claims about the chain, job by job, with real child processes and real associations.
+
+The jobs are driven by `finish`, which does what the engine does, at once and in memory; the
+engine itself has its own tests. The network is replaced by an analysis that finds the boxes
+of `support.cases`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from support.ct import SERIES_UID
+from support.fast_analysis import COMMAND
+from support.pacs import Pacs
+from support.small_node import (
+    result_pacs,
+    small_arrival,
+    small_config,
+)
+
+from dicom_node.engine import Put
+from dicom_node.errors import ResultError
+from dicom_node.inbox import SeriesArrival
+from dicom_node.ledger import DeliveryState, Ledger, SeriesState
+from dicom_node.workflow import Workflow
+from inference.bundle import load_bundle
+
+Make = Callable[..., Workflow]
+REFUSED = 0xA700
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """A second later than the last time."""
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    with result_pacs().running() as pacs:
+        yield pacs
+
+
+@pytest.fixture
+def make(tmp_path: Path, pacs: Pacs) -> Iterator[Make]:
+    """Makes workflows on one node's folders and ledger, as restarts with other settings."""
+    ledgers: list[Ledger] = []
+
+    def workflow(
+        *options: str, command: Sequence[str] = COMMAND, port: int = 0, **sections: Any
+    ) -> Workflow:
+        config = small_config(tmp_path, port or pacs.port, **sections)
+        ledgers.append(Ledger(config.node.database_url))
+        return Workflow(
+            config=config,
+            ledger=ledgers[-1],
+            bundle_sha256=load_bundle(config.analysis.bundle).sha256,
+            command=[*command, *options],
+            clock=Clock(),
+        )
+
+    yield workflow
+    for ledger in ledgers:
+        ledger.close()
+
+
+@pytest.fixture
+def arrival(tmp_path: Path) -> SeriesArrival:
+    return small_arrival(tmp_path / "spool" / SERIES_UID)
+
+
+def finish(workflow: Workflow, work: Sequence[Put], *, most: int = 30) -> list[str]:
+    """Do jobs and what follows them until nothing is left; the keys in order."""
+    kinds, waiting, done = workflow.kinds(), list(work), []
+    while waiting and len(done) < most:
+        job = waiting.pop(0)
+        done.append(job.key)
+        waiting += kinds[job.kind].run(job.payload)
+    return done
+
+
+def kinds_of(workflow: Workflow, revision: int = 1) -> list[str]:
+    return sorted(each.kind for each in workflow.ledger.results(SERIES_UID, revision))
+
+
+def state_of(workflow: Workflow, revision: int = 1) -> SeriesState:
+    row = workflow.ledger.series(SERIES_UID, revision)
+    assert row is not None
+    return row.state
+
+
+def result(workflow: Workflow, kind: str, revision: int = 1) -> pydicom.Dataset:
+    found = [e for e in workflow.ledger.results(SERIES_UID, revision) if e.kind == kind]
+    return pydicom.dcmread(found[0].path)
+
+
+def test_an_accepted_case_is_answered_with_seg_and_sr(
+    make: Make, arrival: SeriesArrival, pacs: Pacs
+) -> None:
+    workflow = make()
+    done = finish(workflow, workflow.admit(arrival))
+
+    assert done == [
+        f"segment:{SERIES_UID}:1:1",
+        f"publish:{SERIES_UID}:1",
+        f"deliver:{SERIES_UID}:1:pacs:1",
+    ]
+    assert kinds_of(workflow) == ["SEG", "SR"]
+    assert state_of(workflow) is SeriesState.REPORTED
+    assert len(pacs.received) == 2
+    assert {row.state for row in workflow.ledger.deliveries()} == {DeliveryState.SENT}
+
+
+def test_what_arrives_is_what_was_kept_byte_for_byte(
+    make: Make, arrival: SeriesArrival, pacs: Pacs
+) -> None:
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+    received = {uid: data for uid, _, data in pacs.received}
+
+    for row in workflow.ledger.results(SERIES_UID, 1):
+        assert Path(row.path).read_bytes().endswith(received[row.sop_instance_uid])
+
+
+def test_every_job_may_run_twice(make: Make, arrival: SeriesArrival, pacs: Pacs) -> None:
+    """Each job is done again after its followers were put, as after a kill."""
+    workflow = make()
+    kinds, waiting = workflow.kinds(), list(workflow.admit(arrival))
+    assert workflow.admit(arrival) == tuple(waiting)
+    while waiting:
+        job = waiting.pop(0)
+        followers = kinds[job.kind].run(job.payload)
+        again = kinds[job.kind].run(job.payload)
+        assert again == followers or job.kind == "deliver"
+        waiting += followers
+
+    assert Counter(uid for uid, _, _ in pacs.received).most_common(1)[0][1] == 1
+    assert kinds_of(workflow) == ["SEG", "SR"]
+
+
+def test_the_same_series_again_sends_nothing_new(
+    make: Make, arrival: SeriesArrival, pacs: Pacs
+) -> None:
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+
+    assert workflow.admit(arrival) == ()
+    assert len(pacs.received) == 2
+
+
+def test_a_late_slice_opens_a_revision_that_names_its_predecessor(
+    make: Make, arrival: SeriesArrival, tmp_path: Path
+) -> None:
+    """The partial analysis of the boxes needs all slices, so the first one lacks a localiser.
+
+    Eleven files and then twelve: the twelfth is a derived image that is left out.
+    """
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+    extra = tmp_path / "spool" / SERIES_UID / "late.dcm"
+    late = pydicom.dcmread(arrival.paths[0])
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = "1.2.3.99"
+    late.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    late.save_as(extra)
+    second = SeriesArrival(
+        **{
+            **{name: getattr(arrival, name) for name in arrival.__dataclass_fields__},
+            "revision": 2,
+            "paths": (*arrival.paths, extra),
+        }
+    )
+    finish(workflow, workflow.admit(second))
+
+    predecessor = result(workflow, "SR", 2).PredecessorDocumentsSequence[0]
+    named = predecessor.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert named.ReferencedSOPInstanceUID == result(workflow, "SR", 1).SOPInstanceUID
+
+
+def test_a_spool_that_was_wiped_does_not_lose_another_series_under_an_old_revision(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """The inbox begins again with revision 1, which the ledger knows with other images."""
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+    other = SeriesArrival(
+        **{
+            **{name: getattr(arrival, name) for name in arrival.__dataclass_fields__},
+            "paths": arrival.paths[1:],
+        }
+    )
+
+    assert [put.key for put in workflow.admit(other)] == [f"segment:{SERIES_UID}:2:1"]
+
+
+def test_a_tilted_series_is_refused_with_picture_key_object_and_reason(
+    make: Make, tmp_path: Path, pacs: Pacs
+) -> None:
+    tilted = small_arrival(
+        tmp_path / "spool" / SERIES_UID, orientation=(1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+    )
+    workflow = make()
+    finish(workflow, workflow.admit(tilted))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert row is not None
+    assert (row.state, row.code) == (SeriesState.REFUSED, "not-axial")
+    assert kinds_of(workflow) == ["KO", "SC"]
+    assert len(pacs.received) == 2
+    texts = [item.get("TextValue", "") for item in result(workflow, "KO").ContentSequence]
+    assert any("not-axial" in text for text in texts), texts
+
+
+def test_a_partial_scan_is_reported_with_a_qc_image_if_the_site_wants_so(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make("--partial")
+    finish(workflow, workflow.admit(arrival))
+
+    assert {"SEG", "SR", "SC"} <= set(kinds_of(workflow))
+    assert state_of(workflow) is SeriesState.REPORTED
+
+
+def test_a_partial_scan_is_answered_with_the_qc_image_alone_if_the_site_wants_so(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make("--partial", analysis={"partial": "refuse"})
+    finish(workflow, workflow.admit(arrival))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert kinds_of(workflow) == ["KO", "SC"]
+    assert row is not None
+    assert (row.state, row.code) == (SeriesState.REFUSED, "not-hip-to-knee")
+    assert row.reason == (
+        "the scan does not show hip to knee: the scan shows the thigh without the knee"
+    )
+
+
+def test_an_analysis_that_dies_is_tried_again_and_then_answered_with_a_qc_image(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make("--crash", analysis={"attempts": 2})
+    done = finish(workflow, workflow.admit(arrival))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert [key for key in done if key.startswith("segment")] == [
+        f"segment:{SERIES_UID}:1:1",
+        f"segment:{SERIES_UID}:1:2",
+    ]
+    assert kinds_of(workflow) == ["KO", "SC"]
+    assert row is not None
+    assert (row.state, row.code) == (SeriesState.FAILED, "analysis-failed")
+    assert row.reason == (
+        "the analysis failed in 2 attempt(s); in the last one it ended with exit code 1"
+    )
+
+
+def test_a_failed_series_that_is_sent_again_is_tried_again(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    failing = make("--crash", analysis={"attempts": 1})
+    finish(failing, failing.admit(arrival))
+    mended = make(analysis={"attempts": 1})
+    finish(mended, mended.admit(arrival))
+
+    assert kinds_of(mended, revision=2) == ["SEG", "SR"]
+
+
+def test_a_case_whose_results_cannot_be_built_is_answered_with_that(
+    make: Make, arrival: SeriesArrival, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last resort is done by the engine after several tries."""
+
+    def broken(*_arguments: object) -> None:
+        raise ResultError("highdicom said no")
+
+    monkeypatch.setattr("dicom_node.workflow.publish_case", broken)
+    workflow = make()
+    (publish,) = workflow.segment(workflow.admit(arrival)[0].payload)
+    with pytest.raises(ResultError, match="said no"):
+        workflow.publish(publish.payload)
+    finish(workflow, workflow.fail(publish.payload))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert kinds_of(workflow) == ["KO", "SC"]
+    assert row is not None
+    assert (row.state, row.code) == (SeriesState.FAILED, "node-failed")
+
+
+def test_an_analysis_that_hangs_is_stopped(make: Make, arrival: SeriesArrival) -> None:
+    workflow = make("--slow", "600", analysis={"attempts": 1, "timeout_s": 4.0})
+    finish(workflow, workflow.admit(arrival))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert row is not None
+    assert row.reason.endswith("it took too long and was stopped")
+
+
+def test_an_analysis_killed_from_outside_is_named_so(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    suicide = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    workflow = make(command=suicide, analysis={"attempts": 1})
+    finish(workflow, workflow.admit(arrival))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert row is not None
+    assert row.reason.endswith("it was killed, most likely for want of memory")
+
+
+def test_the_real_analysis_answers_too(make: Make, arrival: SeriesArrival) -> None:
+    """The small bundle knows nothing; what counts is that the whole chain runs."""
+    workflow = make(command=(sys.executable, "-m", "dicom_node.analysis_child"))
+    finish(workflow, workflow.admit(arrival))
+
+    assert state_of(workflow) is SeriesState.REPORTED
+    assert "SR" in kinds_of(workflow)
+
+
+def test_a_destination_that_is_down_gets_another_attempt_later(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make(port=1)
+    work = workflow.admit(arrival)
+    kinds = workflow.kinds()
+    for _ in range(2):
+        work = kinds[work[0].kind].run(work[0].payload)
+    after = kinds["deliver"].run(work[0].payload)
+
+    assert [(put.key, put.delay_s) for put in after] == [
+        (f"deliver:{SERIES_UID}:1:pacs:2", pytest.approx(0.2))
+    ]
+    assert {row.state for row in workflow.ledger.deliveries()} == {DeliveryState.WAITING}
+
+
+def test_only_what_was_not_taken_is_sent_again(
+    make: Make, arrival: SeriesArrival, tmp_path: Path
+) -> None:
+    with result_pacs(statuses=[0x0000, REFUSED]).running() as picky:
+        workflow = make(port=picky.port)
+        finish(workflow, workflow.admit(arrival))
+
+    counts = Counter(uid for uid, _, _ in picky.received)
+    assert sorted(counts.values()) == [1, 2]
+    assert {row.state for row in workflow.ledger.deliveries()} == {DeliveryState.SENT}
+
+
+def test_a_delivery_is_held_with_its_reason_and_released_at_the_next_start(
+    make: Make, arrival: SeriesArrival, pacs: Pacs
+) -> None:
+    down = make(port=1, delivery={"hold_after": 2})
+    finish(down, down.admit(arrival))
+    held = down.ledger.deliveries(states=[DeliveryState.HELD])
+    assert len(held) == 2
+    assert "cannot be reached" in held[0].reason
+
+    up = make()
+    released = up.owed()
+    assert up.owed() == released, "a start that is killed at once must not lose them"
+    finish(up, released)
+
+    assert [put.key for put in released] == [f"deliver:{SERIES_UID}:1:pacs:3"]
+    assert len(pacs.received) == 2
+    assert {row.state for row in up.ledger.deliveries()} == {DeliveryState.SENT}
+
+
+def test_a_destination_that_is_gone_from_the_settings_is_held(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make(port=1)
+    work = workflow.admit(arrival)
+    for _ in range(2):
+        work = workflow.kinds()[work[0].kind].run(work[0].payload)
+    renamed = make(routes=[], destinations=[])
+    finish(renamed, work)
+
+    assert {row.reason for row in renamed.ledger.deliveries()} == {
+        "the destination is no longer configured"
+    }
+
+
+def test_routing_names_the_destinations(make: Make, arrival: SeriesArrival, pacs: Pacs) -> None:
+    peers = [
+        {"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+        for name in ("a", "b")
+    ]
+    routes = [{"calling_ae_title": "CT1", "destinations": ["b"]}]
+    workflow = make(destinations=peers, routes=routes)
+    finish(workflow, workflow.admit(arrival))
+
+    assert {row.destination for row in workflow.ledger.deliveries()} == {"b"}
+
+
+def test_the_work_folder_is_gone_when_the_results_are_kept(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+
+    assert list(workflow.config.node.work.iterdir()) == []

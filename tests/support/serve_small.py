@@ -1,0 +1,31 @@
+"""A node with the fast analysis, as a process: `python serve_small.py node.json [OPTION...]`.
+
+Prints the message of an error that keeps it from starting, and ends with code 3.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from dicom_node.config import NodeConfig
+from dicom_node.errors import NodeError
+from dicom_node.serve import serve
+from support.fast_analysis import COMMAND
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop."""
+    config = NodeConfig.model_validate_json(Path(arguments[0]).read_bytes())
+    try:
+        serve(config, [*COMMAND, *arguments[1:]])
+    except NodeError as error:
+        print(f"{type(error).__name__}: {error}")  # noqa: T201 - its one answer
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

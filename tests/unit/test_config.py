@@ -1,0 +1,197 @@
+"""Claims about the settings: what is refused, how it is named, and that all is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from dicom_node.config import NodeConfig, describe, load_config, parse_config
+from dicom_node.errors import ConfigurationError
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "node.toml"
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+
+
+def parse(**table: Any) -> NodeConfig:
+    return parse_config(table, source="node.toml", folder=Path("/etc/msk"))
+
+
+def problems(**table: Any) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(**table)
+    return str(caught.value).splitlines()
+
+
+def test_the_defaults_listen_on_this_machine_alone() -> None:
+    assert load_config().node.host == "127.0.0.1"
+
+
+def test_an_unknown_key_is_named_with_its_section() -> None:
+    assert problems(node={"aetitle": "X"}) == ["node.toml: node.aetitle: unknown key"]
+
+
+def test_an_unknown_section_is_named() -> None:
+    assert problems(nodes={}) == ["node.toml: nodes: unknown key"]
+
+
+def test_every_problem_is_listed_at_once() -> None:
+    found = problems(
+        node={"port": 70000, "ae_title": "far too long a title"},
+        analysis={"device": "tpu"},
+        destinations=[{**PACS, "port": 0}],
+        routes=[{"destinations": ["pacs", "archive"]}],
+    )
+
+    assert [line.split(": ")[1] for line in found] == [
+        "node.ae_title",
+        "node.port",
+        "analysis.device",
+        "destinations[0].port",
+        "routes[0].destinations",
+    ]
+
+
+def test_a_missing_key_of_a_destination_is_named() -> None:
+    found = problems(destinations=[{"name": "pacs", "ae_title": "PACS", "host": "h"}])
+
+    assert found == ["node.toml: destinations[0].port: must be given"]
+
+
+def test_a_route_to_an_unknown_destination_is_refused() -> None:
+    found = problems(destinations=[PACS], routes=[{"destinations": ["arcive"]}])
+
+    assert found == ["node.toml: routes[0].destinations: there is no destination 'arcive'"]
+
+
+def test_two_destinations_of_one_name_are_refused() -> None:
+    assert problems(destinations=[PACS, PACS]) == [
+        "node.toml: destinations: 2 of them are called 'pacs'"
+    ]
+
+
+@pytest.mark.parametrize("title", ["", " PACS", "A\\B", "SEVENTEENLETTERS1", "AÄ"])
+def test_an_ae_title_outside_the_standard_is_refused(title: str) -> None:
+    assert "AE title" in problems(node={"ae_title": title})[0]
+
+
+@pytest.mark.parametrize(
+    "database", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "a://b://c:x"]
+)
+def test_a_database_that_would_lose_work_is_refused(database: str) -> None:
+    assert problems(node={"database": database})[0].startswith("node.toml: node.database: ")
+
+
+def test_giving_up_before_the_quiet_time_is_refused() -> None:
+    assert problems(completion={"quiet_s": 20.0, "give_up_s": 10.0}) == [
+        "node.toml: completion: give_up_s is 10.0, less than quiet_s 20.0"
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read: No such file"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_a_file_that_is_not_toml_is_refused_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("[node]\nport = = 1\n")
+
+    with pytest.raises(ConfigurationError, match=r"not valid TOML.*line 2"):
+        load_config(path)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nspool = "in"\ndatabase = "q.sqlite"\n')
+
+    node = load_config(path).node
+
+    assert node.spool == tmp_path / "in"
+    assert node.database_path == tmp_path / "q.sqlite"
+
+
+def test_a_bundle_path_is_relative_to_the_file_and_a_bundle_name_is_not() -> None:
+    assert parse(analysis={"bundle": "./mine"}).analysis.bundle == "/etc/msk/mine"
+    assert parse(analysis={"bundle": "mine"}).analysis.bundle == "mine"
+
+
+def test_a_server_has_no_database_path() -> None:
+    config = parse(node={"database": "postgresql+psycopg://host/msk"})
+
+    assert config.node.database_path is None
+
+
+def test_settings_survive_the_way_to_a_child_process() -> None:
+    config = load_config(EXAMPLE)
+
+    assert NodeConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_without_routes_results_go_to_every_destination() -> None:
+    config = parse(destinations=[PACS, {**PACS, "name": "b"}])
+
+    assert [each.name for each in config.destinations_for("CT1", "MSK")] == ["pacs", "b"]
+
+
+def test_the_first_route_that_fits_decides() -> None:
+    config = parse(
+        destinations=[PACS, {**PACS, "name": "b"}],
+        routes=[
+            {"calling_ae_title": "CT1", "called_ae_title": "MSK", "destinations": ["b"]},
+            {"calling_ae_title": "CT1", "destinations": ["pacs"]},
+        ],
+    )
+
+    assert [each.name for each in config.destinations_for("CT1", "MSK")] == ["b"]
+    assert [each.name for each in config.destinations_for("CT1", "OTHER")] == ["pacs"]
+    assert config.destinations_for("CT2", "MSK") == ()
+
+
+def test_a_password_in_the_database_url_is_not_described() -> None:
+    config = parse(node={"database": "postgresql+psycopg://msk:secret@host/msk"})
+
+    assert "secret" not in "\n".join(describe(config))
+
+
+def test_the_documented_example_loads() -> None:
+    assert load_config(EXAMPLE).destinations[0].name == "pacs"
+
+
+def test_the_documented_values_are_the_defaults() -> None:
+    """The example's destinations and routes are examples; all else stands as built in."""
+    documented = load_config(EXAMPLE)
+    example = documented.model_copy(update={"destinations": (), "routes": ()})
+    defaults = parse_config({}, source="", folder=EXAMPLE.parent)
+
+    assert example == defaults
+
+
+def sections() -> list[tuple[str, type[BaseModel]]]:
+    """Every section of the file with the model that reads it."""
+    found = []
+    for name, field in NodeConfig.model_fields.items():
+        inner = getattr(field.annotation, "__args__", (field.annotation,))[0]
+        found.append((name, inner))
+    return found
+
+
+@pytest.mark.parametrize(("section", "model"), sections())
+def test_every_setting_is_documented(section: str, model: type[BaseModel]) -> None:
+    parts = re.split(r"^\[+(\w+)\]+$", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = "".join(
+        body for name, body in zip(parts[1::2], parts[2::2], strict=True) if name == section
+    )
+    documented = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
+
+    assert documented == set(model.model_fields)
+
+
+@pytest.mark.parametrize(("section", "model"), sections())
+def test_every_setting_says_what_it_means(section: str, model: type[BaseModel]) -> None:
+    unsaid = [name for name, field in model.model_fields.items() if not field.description]
+
+    assert unsaid == [], section
