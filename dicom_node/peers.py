@@ -76,12 +76,15 @@ class SendOutcome:
 
     status: the C-STORE status, or None where none came.
     reason: empty for success; why not, or what the warning says, otherwise.
+    comment: the peer's own Error Comment. It may name the patient: show it to the person
+        who sends, keep it out of logs and ledger.
     """
 
     path: Path
     sop_instance_uid: str
     status: int | None
     reason: str = ""
+    comment: str = ""
 
     @property
     def stored(self) -> bool:
@@ -159,9 +162,9 @@ class _Parcel:
             return (own,)
         return (own, (self.sop_class_uid, ImplicitVRLittleEndian))
 
-    def outcome(self, status: int | None, reason: str = "") -> SendOutcome:
+    def outcome(self, status: int | None, reason: str = "", comment: str = "") -> SendOutcome:
         """What became of this file."""
-        return SendOutcome(self.path, self.sop_instance_uid, status, reason)
+        return SendOutcome(self.path, self.sop_instance_uid, status, reason, comment)
 
 
 def _parcel(path: Path) -> _Parcel | SendOutcome:
@@ -211,8 +214,7 @@ def _send_batch(peer: Peer, batch: dict[int, _Parcel]) -> Iterator[tuple[int, Se
                     peer=peer.name,
                     sop_instance_uid=outcome.sop_instance_uid,
                     status=outcome.status,
-                    # A peer's comment on a status may name the patient; it is not logged.
-                    reason="" if outcome.status else outcome.reason,
+                    reason=outcome.reason,
                 )
             yield number, outcome
 
@@ -237,7 +239,8 @@ def _send_one(peer: Peer, association: Any, parcel: _Parcel) -> SendOutcome:
     if "Status" not in answer:
         waited = f"{peer.answer_timeout_s:g} s"
         return parcel.outcome(None, f"{peer} broke off or did not answer within {waited}")
-    return parcel.outcome(int(answer.Status), _words(answer))
+    status, comment = int(answer.Status), str(answer.get("ErrorComment") or "")
+    return parcel.outcome(status, _status_words(status), comment)
 
 
 def _implicit(path: Path) -> Dataset:
@@ -249,15 +252,12 @@ def _implicit(path: Path) -> Dataset:
     return dataset
 
 
-def _words(answer: Dataset) -> str:
-    """A status in words: its meaning in the standard, and the peer's own comment."""
-    status = int(answer.Status)
+def _status_words(status: int) -> str:
+    """A status with its meaning in the standard (PS3.4 Table B.2-1); nothing for success."""
     if status == 0:
         return ""
     category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Unknown", ""))
-    comment = str(answer.get("ErrorComment") or "")
-    parts = [f"0x{status:04X}", category.lower(), meaning, comment]
-    return ", ".join(part for part in parts if part)
+    return ", ".join(part for part in (f"0x{status:04X}", category.lower(), meaning) if part)
 
 
 def _refusal(association: Any, parcel: _Parcel) -> str:

@@ -161,7 +161,8 @@ def test_statuses_are_kept_warnings_count_as_stored(tmp_path: Path) -> None:
     assert (warned.status, warned.stored) == (0xB000, True)
     assert "warning" in warned.reason
     assert (failed.status, failed.stored) == (0xA700, False)
-    assert failed.reason.endswith("disk full")
+    assert failed.reason.startswith("0xA700, failure")
+    assert failed.comment == "disk full"
     assert (stored.status, stored.reason) == (0, "")
 
 

@@ -1,0 +1,1 @@
+"""Builders, peers and processes that several tests share."""

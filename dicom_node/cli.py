@@ -1,0 +1,307 @@
+"""The command line: `msk-node COMMAND`. Each command is a thin edge over one function.
+
+Exit codes, the same for every command:
+
+    0  done
+    1  something unexpected; the traceback says what
+    2  wrong usage
+    3  the configuration, a recipe or a bundle cannot be used
+    4  the input was refused; the reason is printed and kept beside the results
+    5  a peer cannot be reached
+    6  a peer refused something
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from dicom_node.errors import (
+    ConfigurationError,
+    NodeError,
+    PeerRefusedError,
+    PeerUnreachableError,
+    SeriesError,
+)
+from inference.errors import InferenceError
+
+if TYPE_CHECKING:
+    from dicom_node.peers import Peer
+
+EXIT_UNUSABLE: Final = 3
+EXIT_REFUSED: Final = 4
+EXIT_UNREACHABLE: Final = 5
+EXIT_PEER_REFUSED: Final = 6
+
+app = typer.Typer(
+    name="msk-node",
+    help="Segment hip-to-knee CT with uncertainty; answer as DICOM SEG and SR.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="node.toml; the embedded defaults without it."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BundleOption = Annotated[str, typer.Option(help="Name of a shipped model bundle, or a folder.")]
+
+
+def main() -> None:
+    """Run the command line and turn known errors into messages and exit codes."""
+    try:
+        app()
+    except (NodeError, InferenceError) as error:
+        _err.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: NodeError | InferenceError) -> int:
+    match error:
+        case SeriesError():
+            return EXIT_REFUSED
+        case PeerUnreachableError():
+            return EXIT_UNREACHABLE
+        case PeerRefusedError():
+            return EXIT_PEER_REFUSED
+        case ConfigurationError() | InferenceError():
+            return EXIT_UNUSABLE
+        case _:
+            return 1
+
+
+@app.callback()
+def _quietly() -> None:
+    """Log only warnings, and to standard error; `serve` then logs as its settings say."""
+    from dicom_node.config import Logging
+    from dicom_node.logs import configure_logging
+
+    configure_logging(Logging(level="warning"))
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the node: receive, segment, deliver, until it is told to stop."""
+    from dicom_node.config import load_config
+    from dicom_node.serve import serve as run
+
+    run(load_config(config))
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Check a configuration with all it points to, and print what the node would do."""
+    from dicom_node.config import describe, load_config
+    from dicom_node.surroundings import check_surroundings
+
+    settings = load_config(config)
+    check_surroundings(settings)
+    for line in describe(settings):
+        _out.print(line, highlight=False)
+
+
+@app.command()
+def status(config: ConfigOption = None) -> None:
+    """Show series, deliveries and what is held, with the reason."""
+    from dicom_node.config import load_config
+    from dicom_node.status import node_status, render
+
+    _out.print(render(node_status(load_config(config))))
+
+
+@app.command()
+def segment(  # noqa: PLR0913 - a command line has as many options as it has
+    source: Annotated[
+        Path, typer.Argument(help="Folder of DICOM, or a NIfTI or MetaImage file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    bundle: BundleOption = "compact",
+    device: DeviceOption = "auto",
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Monte Carlo samples; the bundle's number without it."),
+    ] = None,
+    height_m: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=2.5, help="Patient height, where the input has none."),
+    ] = None,
+) -> None:
+    """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR."""
+    from dicom_node.case_folder import segment_to_folder
+    from inference.bundle import load_bundle
+
+    with _slices_done("segmenting") as progress:
+        results = segment_to_folder(
+            source,
+            out,
+            bundle=load_bundle(bundle),
+            device=device,
+            samples=samples,
+            height_m=height_m,
+            progress=progress,
+        )
+    for result in results:
+        _out.print(f"{result.verdict}: {result.folder}", highlight=False)
+        for line in result.words:
+            _out.print(f"  {line}", highlight=False)
+    if results and all(result.refused for result in results):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+PeerArgument = Annotated[str, typer.Argument(metavar="AETITLE@HOST:PORT")]
+CallingOption = Annotated[str, typer.Option("--calling", help="Our own AE title.")]
+
+
+@app.command()
+def echo(peer: PeerArgument, calling: CallingOption = "MSKNODE") -> None:
+    """Ask a peer whether it is there (C-ECHO)."""
+    from dicom_node.peers import echo as ask
+
+    ask(_peer(peer, calling))
+    _out.print(f"{peer} answers", highlight=False)
+
+
+@app.command()
+def send(
+    peer: PeerArgument,
+    sources: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
+    calling: CallingOption = "MSKNODE",
+) -> None:
+    """Send DICOM files to a peer (C-STORE), and say what became of each."""
+    from dicom_node.peers import send as store
+
+    paths = [file for source in sources for file in _files_of(source)]
+    with _slices_done("sending") as progress:
+        outcomes = store(_peer(peer, calling), paths, progress=progress)
+    refused = [outcome for outcome in outcomes if not outcome.stored]
+    for outcome in refused:
+        words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
+        _err.print(f"{outcome.path}: {words}", highlight=False)
+    _out.print(f"{len(outcomes) - len(refused)} of {len(outcomes)} stored", highlight=False)
+    if refused:
+        raise typer.Exit(EXIT_PEER_REFUSED)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for checkpoints and the bundle.")
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Folder that the recipe's data paths start from.")
+    ] = Path(),
+) -> None:
+    """Train a model bundle by a recipe; started again, it goes on where it was."""
+    from inference.training.train import train as run
+
+    _out.print(f"bundle written to {run(recipe, out, data=data)}", highlight=False)
+
+
+class Scan(StrEnum):
+    """How the phantom is scanned."""
+
+    DEFAULT = "default"
+    SMALL = "small"
+    STUDY = "study"
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder for series/ and known.json.")],
+    scan: Annotated[
+        Scan,
+        typer.Option(help="5 mm slices; few and coarse; or 1, 6 and 2 mm as in the study."),
+    ] = Scan.DEFAULT,
+    body: Annotated[
+        int, typer.Option(help="0: the reference body; other numbers, others.")
+    ] = 0,
+) -> None:
+    """Write the analytic hip-to-knee phantom as a CT series, with its known answers."""
+    from dicom_node.phantom_series import write_known_answers, write_phantom_series
+    from inference.phantom import DEFAULT_PHANTOM, SMALL_PHANTOM, STUDY_PHANTOM, BodySpec
+
+    scans = {
+        Scan.DEFAULT: DEFAULT_PHANTOM,
+        Scan.SMALL: SMALL_PHANTOM,
+        Scan.STUDY: STUDY_PHANTOM,
+    }
+    person = BodySpec(variation=1.0, variation_seed=body) if body else BodySpec()
+    spec = replace(scans[scan], body=person)
+    paths = write_phantom_series(out / "series", spec)
+    write_known_answers(out / "known.json", spec)
+    _out.print(f"{len(paths)} slices in {out / 'series'}, answers in {out / 'known.json'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")
+    ] = Path("demo-out"),
+) -> None:
+    """Show the main job on the phantom: series in by C-STORE, SEG and SR out."""
+    from dicom_node.demo import run_demo
+
+    raise typer.Exit(run_demo(out))
+
+
+_PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
+
+
+def _peer(text: str, calling: str) -> Peer:
+    """The peer named on the command line as `AETITLE@HOST:PORT`."""
+    from dicom_node.peers import Peer
+
+    match = _PEER.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT")
+    return Peer(
+        name=match["ae"],
+        ae_title=match["ae"],
+        host=match["host"],
+        port=int(match["port"]),
+        calling_ae_title=calling,
+    )
+
+
+def _files_of(source: Path) -> list[Path]:
+    """The files named by an argument: itself, or everything below a folder."""
+    if not source.exists():
+        raise typer.BadParameter(f"{source} does not exist")
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _slices_done(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar fed with (done, total); quiet where the output is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
