@@ -3,7 +3,7 @@
 A structure's volume is the closed form of its tubes times the share of it that is not hidden
 by a neighbour: tubes of neighbours are drawn apart from each other, but they are simple shapes
 and overlap here and there by a few per cent. That share alone is counted, on a fine grid of
-its own that has nothing to do with the rendered one. The unit tests hold the sum of both against
+its own that has nothing to do with the rendered one. The unit tests hold the result against
 the voxels of a fine rendering: 2 % for the reference body, 3 % for a varied one.
 """
 
