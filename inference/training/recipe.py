@@ -1,0 +1,169 @@
+"""A recipe: everything that decides what a training run makes, read from one TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.errors import TrainingError
+from inference.network import Architecture
+from inference.preprocessing import PixelGrid, Window
+
+
+class _Table(BaseModel):
+    """A table of a recipe; unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataRecipe(_Table):
+    """Where bodies come from.
+
+    label_maps: NIfTI or MetaImage, relative to the data folder.
+    phantom_share: share of bodies that are renderings of the analytic phantom.
+    sources: whom to credit, in words that go into the bundle.
+    """
+
+    label_maps: tuple[str, ...] = ()
+    phantom_share: float = Field(default=0.0, ge=0, le=1)
+    sources: tuple[str, ...] = ()
+
+
+class NetworkRecipe(_Table):
+    """The network; see `Architecture`."""
+
+    layers: int = 5
+    filters: int = 32
+    batch_normalisation: bool = False
+    dropout: float = 0.5
+    dropout_free_levels: int = 0
+
+
+class InputRecipe(_Table):
+    """What the network is fed; see `Window` and `PixelGrid`."""
+
+    low_hu: float = -150.0
+    high_hu: float = 350.0
+    low_value: float = 0.0
+    high_value: float = 255.0
+    pixel_mm: float = Field(default=2.0, ge=0.1, le=10)
+
+
+class TrainingRecipe(_Table):
+    """How long and how to train.
+
+    crop: rows and columns of a training image, in network pixels.
+    learning_rate: the highest; linear warm-up, then a cosine to zero.
+    dice_weight: share of soft Dice beside the cross entropy; 0 as in the study.
+    averaging: decay of the moving average of the weights; 0 keeps the last weights.
+    bodies_at_once, iterations_per_body: the sliding set of bodies batches are drawn from.
+    """
+
+    iterations: int = Field(gt=0)
+    batch: int = Field(default=3, gt=0)
+    crop: tuple[int, int] = (160, 224)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up: int = Field(default=100, ge=0)
+    dice_weight: float = Field(default=0.0, ge=0, le=1)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+    bodies_at_once: int = Field(default=12, gt=0)
+    iterations_per_body: int = Field(default=30, gt=0)
+    threads: int = Field(default=2, gt=0)
+
+
+class _RecipeFile(_Table):
+    """The file as written."""
+
+    name: str
+    version: str
+    seed: int = Field(ge=0)
+    samples: int = Field(default=10, gt=0)
+    data: DataRecipe
+    network: NetworkRecipe = NetworkRecipe()
+    input: InputRecipe = InputRecipe()
+    training: TrainingRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A checked recipe.
+
+    sha256: of the file's text; it goes into the bundle.
+    identity: of all that images and weights depend on from one iteration to the next. A run
+        may be resumed with more or fewer iterations: only the learning rate follows them.
+    """
+
+    name: str
+    version: str
+    seed: int
+    samples: int
+    data: DataRecipe
+    architecture: Architecture
+    window: Window
+    grid: PixelGrid
+    training: TrainingRecipe
+    sha256: str
+    identity: str
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe and refuse what does not fit, naming every misfit.
+
+    Raises:
+        TrainingError: the file is missing, not TOML, or a value does not fit.
+    """
+    try:
+        text = path.read_bytes()
+        read = _RecipeFile.model_validate(tomllib.loads(text.decode()))
+        architecture = Architecture(**read.network.model_dump())
+        window_and_grid = read.input.model_dump()
+        pixel_mm = window_and_grid.pop("pixel_mm")
+        window = Window(**window_and_grid)
+    except OSError as error:
+        raise TrainingError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        misfits = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+            for one in error.errors()
+        )
+        raise TrainingError(f"{path}: {misfits}") from error
+    except ValueError as error:
+        raise TrainingError(f"{path}: {error}") from error
+    _check(path, read, architecture)
+    return Recipe(
+        name=read.name,
+        version=read.version,
+        seed=read.seed,
+        samples=read.samples,
+        data=read.data,
+        architecture=architecture,
+        window=window,
+        grid=PixelGrid(pixel_mm),
+        training=read.training,
+        sha256=hashlib.sha256(text).hexdigest(),
+        identity=_identity(read),
+    )
+
+
+def _identity(read: _RecipeFile) -> str:
+    data = read.data.model_dump(mode="json", exclude={"sources"})
+    plan = read.training.model_dump(mode="json", exclude={"iterations", "warm_up", "threads"})
+    rest = [read.network.model_dump(mode="json"), read.input.model_dump(mode="json")]
+    said = json.dumps([read.seed, data, plan, rest], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _check(path: Path, read: _RecipeFile, architecture: Architecture) -> None:
+    """What no single value shows."""
+    if not read.data.label_maps and read.data.phantom_share == 0:
+        raise TrainingError(f"{path}: data: neither label_maps nor phantom_share")
+    if not read.data.label_maps and read.data.phantom_share < 1:
+        raise TrainingError(f"{path}: data.phantom_share: must be 1 without label_maps")
+    smallest = architecture.smallest_side
+    if min(read.training.crop) < smallest:
+        raise TrainingError(f"{path}: training.crop: needs {smallest} pixels for this network")

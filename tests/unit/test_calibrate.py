@@ -1,0 +1,98 @@
+"""Thresholds as the study fits them, by numbers worked by hand."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from inference.structures import STRUCTURES
+from inference.training.calibrate import (
+    MINIMUM_MAD,
+    REFERENCE_VOLUME_CM3_PER_M2,
+    Scored,
+    auroc,
+    dice_table,
+    fit,
+    fit_line,
+    plausible_ranges,
+)
+
+
+def test_auroc_counts_pairs_and_halves_ties() -> None:
+    """Bad scores 3 and 2, good ones 1, 2: pairs 3>1, 3>2, 2>1 and a tie: 3.5 of 4."""
+    score = np.array([3.0, 2.0, 1.0, 2.0])
+    bad = np.array([True, True, False, False])
+
+    assert auroc(score, bad) == pytest.approx(0.875)
+
+
+def test_auroc_needs_good_and_bad_cases() -> None:
+    assert auroc(np.array([1.0, 2.0]), np.array([False, False])) is None
+
+
+def test_limits_follow_the_rule_of_the_study() -> None:
+    """Dice 1 - 100 u exactly; clean .96 .94 .92: median .94, MAD .02.
+
+    Limits: .94 - 2 x 1.4826 x .02 = .8807 and .8510; so u = .001193 and .001490.
+    """
+    dice = np.array([0.96, 0.94, 0.92, 0.80, 0.50])
+    uncertainty = (1 - dice) / 100
+    clean = np.array([True, True, True, False, False])
+
+    fitted = fit_line(dice, uncertainty, clean)
+
+    assert fitted is not None
+    assert fitted.dice_limits == pytest.approx((0.880696, 0.851044))
+    assert fitted.uncertainty_limits == pytest.approx((0.00119304, 0.00148956), rel=1e-4)
+    assert fitted.auroc_failed == 1.0
+    assert not fitted.weak
+
+
+def test_a_structure_whose_uncertainty_says_nothing_gets_no_threshold() -> None:
+    dice = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    uncertainty = np.array([1.0, 2.0, 3.0, 4.0, 5.0]) * -1e-3
+
+    assert fit_line(dice, uncertainty, np.ones(5, dtype=bool)) is None
+
+
+def test_cases_that_hardly_differ_still_leave_room() -> None:
+    dice = np.array([0.95, 0.95, 0.95, 0.95, 0.40])
+    uncertainty = np.array([1e-4, 1e-4, 1e-4, 1e-4, 9e-4])
+
+    fitted = fit_line(dice, uncertainty, np.array([True] * 4 + [False]))
+
+    assert fitted is not None
+    assert fitted.dice_mad == MINIMUM_MAD
+
+
+def cases() -> list[Scored]:
+    made = []
+    for k in range(8):
+        dice = np.full(len(STRUCTURES), 0.95 - 0.05 * k)
+        made.append(Scored(f"case {k}", k > 4, dice, (1 - dice) / 50))
+    return made
+
+
+def test_fit_gives_every_structure_and_the_average_a_threshold() -> None:
+    calibration = fit(cases(), "eight cases", dt.date(2025, 1, 1))
+
+    assert set(calibration.structures) == {s.abbreviation for s in STRUCTURES}
+    assert calibration.average is not None
+    assert calibration.expected_cases == 8
+
+
+def test_a_structure_that_no_case_shows_has_no_threshold_and_no_row() -> None:
+    scored = cases()
+    for case in scored:
+        case.dice[0] = np.nan
+
+    assert "PELVIS" not in fit(scored, "", dt.date(2025, 1, 1)).structures
+    assert "PELVIS" not in [row[0] for row in dice_table(scored)]
+
+
+def test_plausible_ranges_hold_the_means_of_the_study_for_a_man_and_a_woman() -> None:
+    for abbreviation, limits in plausible_ranges().items():
+        for height_m in (1.5, 1.8):
+            volume = REFERENCE_VOLUME_CM3_PER_M2[abbreviation] * height_m**2
+            assert limits.volume_cm3 is not None
+            assert limits.volume_cm3[0] < volume < limits.volume_cm3[1]

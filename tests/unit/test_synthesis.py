@@ -1,0 +1,112 @@
+"""Synthetic bodies: complete, seeded, and full of what is not a structure."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from inference.errors import TrainingError
+from inference.phantom import phantom_labels
+from inference.structures import STRUCTURES, Group
+from inference.training.synthesis import Body, draw_body, label_map
+from inference.training.synthesis_fields import Draw, dilated, distance_mm, eroded, smooth_noise
+from inference.training.synthesis_pose import LabelMap
+from inference.training.synthesis_scanner import augmented
+
+
+@pytest.fixture(scope="module")
+def source() -> LabelMap:
+    torch.set_num_threads(1)
+    return label_map(phantom_labels(spacing_mm=4.0), (4.0, 4.0, 4.0), "phantom")
+
+
+@pytest.fixture(scope="module")
+def body(source: LabelMap) -> Body:
+    return draw_body(source, 11)
+
+
+def test_a_seed_names_a_body(source: LabelMap, body: Body) -> None:
+    again = draw_body(source, 11)
+
+    assert np.array_equal(body.hu, again.hu)
+    assert np.array_equal(body.labels, again.labels)
+
+
+def test_a_body_has_every_structure_and_nothing_else(body: Body) -> None:
+    assert set(np.unique(body.labels)) == set(range(len(STRUCTURES) + 1))
+
+
+def test_muscles_look_like_muscle_and_bones_like_bone(body: Body) -> None:
+    for structure in STRUCTURES:
+        mean = body.hu[body.labels == structure.label].mean()
+        bone = structure.group is Group.BONE
+        assert (100 < mean < 1500) if bone else (-60 < mean < 120), structure.abbreviation
+
+
+def test_what_looks_like_muscle_is_not_always_a_structure(body: Body) -> None:
+    """Abdominal wall, back, calves and bowel: at least a tenth as much as the muscles."""
+    muscle = (body.hu > 20) & (body.hu < 80)
+    background = (muscle & (body.labels == 0)).sum()
+
+    assert background > 0.1 * (muscle & (body.labels > 3)).sum()
+
+
+def test_a_body_wears_fat_and_lies_in_air(body: Body) -> None:
+    """However lean: a twentieth of the body is fat, and a quarter of the picture is air."""
+    inside = body.hu > -400
+    fat = (body.hu > -150) & (body.hu < -50)
+
+    assert fat.sum() > 0.05 * inside.sum()
+    assert (body.hu < -900).mean() > 0.25
+
+
+def test_a_map_without_a_pelvis_is_refused_by_name() -> None:
+    with pytest.raises(TrainingError, match="legs lacks structure 1"):
+        label_map(np.full((4, 4, 4), 2, np.uint8), (1.0, 1.0, 1.0), "legs")
+
+
+def test_augmentation_keeps_hu_and_labels_together(body: Body) -> None:
+    """Where a bone is labelled, it is mostly bright, however the slice was turned."""
+    index = int((body.labels == 2).sum((1, 2)).argmax())
+    hu = torch.from_numpy(body.hu[index].astype(np.float32))
+    labels = torch.from_numpy(body.labels[index])
+
+    bright = []
+    for seed in range(8):
+        image, label = augmented(hu, labels, Draw(seed), (128, 192))
+        assert image.shape == label.shape == (128, 192)
+        if (label == 2).sum() > 50:
+            bright.append(float((image[label == 2] > 90).float().mean()))
+
+    assert np.median(bright) > 0.7
+
+
+def test_distance_is_exact_up_to_its_reach() -> None:
+    mask = torch.rand((9, 20, 24), generator=torch.Generator().manual_seed(1)) > 0.995
+    spacing = (4.0, 2.0, 3.0)
+
+    expected = distance_transform_edt(~mask.numpy(), sampling=spacing)
+    actual = distance_mm(mask, spacing, 12.0).numpy()
+
+    near = expected <= 12.0
+    assert np.allclose(expected[near], actual[near], atol=1e-3)
+    assert (actual[~near] > 12.0).all()
+
+
+def test_smooth_noise_is_seeded_and_of_about_unit_spread() -> None:
+    shape, spacing = (40, 60, 60), (2.0, 2.0, 2.0)
+
+    first = smooth_noise(Draw(3), shape, spacing, 12.0)
+    again = smooth_noise(Draw(3), shape, spacing, 12.0)
+
+    assert torch.equal(first, again)
+    assert 0.7 < float(first.std()) < 1.3
+
+
+def test_erosion_and_dilation_undo_each_other_on_a_square() -> None:
+    """A 5 x 5 square loses its rim and gets it back, but for the corners."""
+    square = torch.zeros((1, 9, 9), dtype=torch.bool)
+    square[:, 2:7, 2:7] = True
+
+    assert int(eroded(square).sum()) == 9
+    assert int(dilated(eroded(square)).sum()) == 21
