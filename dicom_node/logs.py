@@ -131,3 +131,5 @@ def _fence_libraries() -> None:
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = True
+    # A failed connection comes back from `peers` as an error with words; twice is noise.
+    logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
