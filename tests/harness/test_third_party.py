@@ -1,0 +1,121 @@
+"""The objects as they come back from Orthanc, before validators and readers of other makers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813 - as its own manual has it
+from support.answers import ask, words
+from support.namespace import Namespace
+from support.node_process import install_node, node_toml
+from support.orthanc import Orthanc
+from support.validators import dciodvfy_errors, dcmqi_labels, pixelmed_sr_errors
+
+from dicom_node.phantom_series import write_phantom_series
+from dicom_node.series import read_series
+from inference.bundle import DEFAULT_BUNDLE, load_bundle
+from inference.geometry import Geometry
+from inference.phantom import SMALL_PHANTOM
+from inference.pipeline import analyse
+from inference.structures import SEGMENTS
+
+SAMPLES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A series that was sent, and the files of the objects that Orthanc got for it."""
+
+    series: list[Path]
+    objects: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def answered(
+    namespace: Namespace, running_orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Answered]:
+    """A small phantom, answered with all kinds of object."""
+    folder = tmp_path_factory.mktemp("third_party")
+    node = install_node(
+        namespace, folder / "node", node_toml(samples=SAMPLES, qc_image="always")
+    )
+    series = write_phantom_series(folder / "series", SMALL_PHANTOM)
+    node.start()
+    try:
+        with namespace.inside():
+            found = ask(running_orthanc, series, {"SEG", "SR", "OT"})
+            running_orthanc.empty()
+    finally:
+        node.stop()
+    objects = {}
+    for modality, dataset in found.items():
+        objects[modality] = folder / f"{modality}.dcm"
+        dataset.save_as(objects[modality], enforce_file_format=True)
+    return Answered(series, objects)
+
+
+@pytest.mark.parametrize("modality", ["SEG", "SR", "OT"])
+def test_dciodvfy_finds_no_error(answered: Answered, modality: str) -> None:
+    assert dciodvfy_errors(answered.objects[modality]) == []
+
+
+def test_dciodvfy_finds_an_error_where_there_is_one(answered: Answered, tmp_path: Path) -> None:
+    """The check above can fail."""
+    broken = pydicom.dcmread(answered.objects["SEG"])
+    del broken.SegmentSequence[0].SegmentAlgorithmType
+    broken.save_as(tmp_path / "broken.dcm")
+
+    assert dciodvfy_errors(tmp_path / "broken.dcm")
+
+
+def test_the_report_follows_its_templates(answered: Answered) -> None:
+    assert pixelmed_sr_errors(answered.objects["SR"]) == []
+
+
+def test_the_segmentation_reads_back_voxel_exact(answered: Answered, tmp_path: Path) -> None:
+    """Dcmqi's label map of the DICOM object against an analysis of the same series here.
+
+    The seed is the one that the report names: same series, bundle, seed and device give
+    the same labels.
+    """
+    series = read_series(answered.series)
+    seed = re.search(r"seed: (\d+)", words(pydicom.dcmread(answered.objects["SR"])))
+    assert seed is not None
+    case = analyse(
+        series.volume,
+        load_bundle(DEFAULT_BUNDLE),
+        patient=series.patient,
+        samples=SAMPLES,
+        seed=int(seed[1]),
+    )
+
+    image = dcmqi_labels(answered.objects["SEG"], tmp_path)
+
+    on_grid = sitk.GetArrayFromImage(_on_grid(image, case.geometry))
+    read = _segment_numbers(answered.objects["SEG"])[on_grid]
+    np.testing.assert_array_equal(read, case.segments)
+    assert len(np.unique(read)) > 20
+
+
+def _segment_numbers(segmentation: Path) -> np.ndarray:
+    """The project's segment number (0 to 43) by the object's own."""
+    by_title = {segment.title: segment.number for segment in SEGMENTS}
+    items = pydicom.dcmread(segmentation, stop_before_pixels=True).SegmentSequence
+    table = np.zeros(len(items) + 1, np.uint8)
+    for item in items:
+        table[item.SegmentNumber] = by_title[item.SegmentLabel]
+    return table
+
+
+def _on_grid(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+    """An image, which dcmqi cuts to its content, on the whole grid of the volume."""
+    grid = sitk.Image(*geometry.shape[::-1], sitk.sitkUInt8)
+    grid.SetOrigin(geometry.positions_mm[0].tolist())
+    grid.SetSpacing((*geometry.spacing_mm[::-1], float(geometry.extents_mm[0])))
+    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
