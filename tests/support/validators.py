@@ -12,7 +12,7 @@ PIXELMED = Path("/usr/share/java/pixelmed.jar")
 # The validator's style sheets are larger than Java's default limits for XPath.
 JAVA = (
     "java",
-    "-Xmx6g",
+    "-Xmx12g",  # a report of 43 groups takes 9 GB of it
     "-Djdk.xml.xpathExprGrpLimit=0",
     "-Djdk.xml.xpathExprOpLimit=0",
     "-Djdk.xml.xpathTotalOpLimit=0",
