@@ -41,6 +41,7 @@ from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.frames import kinds, read_header
 from dicom_node.image_files import Layout, is_image_file, read_image_file, series_layout
 from dicom_node.results.publish import PublishContext, publish_case
+from dicom_node.results.renderings import Rendering
 from dicom_node.selection import leave_out
 from dicom_node.series import CtSeries, group_by_series, read_series
 from dicom_node.uids import device_observer_uid, seed_for
@@ -58,7 +59,7 @@ LABEL_NAMES_FILE: Final = "labels.json"
 UNCERTAINTY_FILE: Final = "uncertainty.nii.gz"
 REPORT_FILE: Final = "report.json"
 PICTURE_FILE: Final = "qc.png"
-OBJECT_FILES: Final = {"SEG": "SEG.dcm", "SR": "SR.dcm"}
+OBJECT_FILES: Final = {Rendering.SEG: "SEG.dcm", Rendering.SR: "SR.dcm"}
 ALL_FILES: Final = (
     LABELS_FILE,
     LABEL_NAMES_FILE,
@@ -239,7 +240,7 @@ class _Run:
         for result in publish_case(series, case, context):
             encoded = io.BytesIO()
             result.dataset.save_as(encoded, enforce_file_format=True)
-            _put(out / OBJECT_FILES[result.kind], encoded.getvalue())
+            _put(out / OBJECT_FILES[result.rendering], encoded.getvalue())
 
     def _finish(self, scan: _Scan, case: CaseResult, out: Path) -> FolderResult:
         """Everything that does not depend on the kind of input; the report comes last."""

@@ -514,7 +514,7 @@ def _result_rows(
         ResultRow(
             sop_instance_uid=each.sop_instance_uid,
             sop_class_uid=each.sop_class_uid,
-            kind=each.kind,
+            kind=each.rendering.value,
             own_series_instance_uid=each.series_instance_uid,
             series_instance_uid=arrival.series_instance_uid,
             revision=arrival.revision,

@@ -42,7 +42,6 @@ from sr_templates.terms import (
 )
 from sr_templates.words import coverage_words, metal_words, structures_words, weak_flag_words
 
-COMPREHENSIVE_3D_SR_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 REPORT_TITLE: Final = Code("126000", "DCM", "Imaging Measurement Report")
 CT_PROCEDURE: Final = Code("25045-6", "LN", "CT unspecified body region")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")

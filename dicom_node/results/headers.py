@@ -25,6 +25,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
+from dicom_node.results.renderings import Rendering
 from dicom_node.uids import derived_uid
 from sr_templates.terms import SCHEME
 
@@ -127,9 +128,6 @@ SOURCE_ONLY: Final = (
 )
 """Read from the source and used by some objects, each in its own way."""
 
-SERIES_SLOTS: Final = {"SEG": 1, "SR": 2, "SC": 3, "KO": 4}
-"""Last digit of the series number of each kind of object."""
-
 
 @dataclass(frozen=True, slots=True)
 class Maker:
@@ -154,18 +152,11 @@ class Maker:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one result object from every other.
+    """What tells one result object from every other."""
 
-    kind: "SEG", "SR", "SC" or "KO".
-    title: what the series is, in a reader's words; the revision is added to it.
-    """
-
-    kind: str
-    modality: str
-    sop_class_uid: str
+    rendering: Rendering
     sop_instance_uid: str
     series_instance_uid: str
-    title: str
     revision: int
 
 
@@ -282,13 +273,13 @@ def _put_patient_and_study(dataset: Dataset, header: Dataset) -> None:
 
 def _put_series(dataset: Dataset, header: Dataset, identity: Identity, maker: Maker) -> None:
     created = local_time(header, maker.created)
-    dataset.Modality = identity.modality
+    dataset.Modality = identity.rendering.traits.modality
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesNumber = _series_number(header, identity)
     dataset.SeriesDescription = _series_description(header, identity)
     dataset.SeriesDate = dataset.ContentDate = created.strftime("%Y%m%d")
     dataset.SeriesTime = dataset.ContentTime = created.strftime("%H%M%S")
-    dataset.InstanceNumber = 1
+    dataset.InstanceNumber = identity.rendering.traits.instance_number
 
 
 def _series_number(header: Dataset, identity: Identity) -> int:
@@ -298,12 +289,12 @@ def _series_number(header: Dataset, identity: Identity) -> int:
     except (TypeError, ValueError):
         source = 0
     revision = min(identity.revision, 99)
-    return abs(source) % 1_000_000 * 1000 + revision * 10 + SERIES_SLOTS[identity.kind]
+    return abs(source) % 1_000_000 * 1000 + revision * 10 + identity.rendering.traits.slot
 
 
 def _series_description(header: Dataset, identity: Identity) -> str:
     revised = f", revision {identity.revision}" if identity.revision > 1 else ""
-    return f"{identity.title}{source_words(header)}{revised}"[:64]
+    return f"{identity.rendering.traits.title}{source_words(header)}{revised}"[:64]
 
 
 def _put_equipment(dataset: Dataset, maker: Maker) -> None:
@@ -356,12 +347,12 @@ def _put_sop_common(
 ) -> None:
     created = local_time(header, maker.created)
     dataset.SpecificCharacterSet = UNICODE
-    dataset.SOPClassUID = identity.sop_class_uid
+    dataset.SOPClassUID = identity.rendering.traits.sop_class_uid
     dataset.SOPInstanceUID = identity.sop_instance_uid
     dataset.InstanceCreationDate = created.strftime("%Y%m%d")
     dataset.InstanceCreationTime = created.strftime("%H%M%S")
     dataset.InstanceCreatorUID = maker.device_uid
-    if identity.kind in {"SEG", "SR"}:
+    if identity.rendering.traits.modality in {"SEG", "SR"}:
         dataset.CodingSchemeIdentificationSequence = [_coding_scheme_item()]
 
 
@@ -378,7 +369,7 @@ def _coding_scheme_item() -> Dataset:
 def _file_meta(identity: Identity) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = UID(identity.sop_class_uid)
+    meta.MediaStorageSOPClassUID = UID(identity.rendering.traits.sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)

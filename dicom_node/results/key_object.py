@@ -13,7 +13,6 @@ from pydicom.sr.coding import Code
 from dicom_node.results.headers import MANUFACTURER, MODEL_NAME, Letterhead, Maker, complete
 from dicom_node.results.sources import InstanceReference
 
-KEY_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 QUALITY_ISSUE: Final = Code("113010", "DCM", "Quality Issue")
 DEVICE: Final = Code("121007", "DCM", "Device")
 

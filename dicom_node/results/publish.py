@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +31,10 @@ from dicom_node.results.headers import (
     complete,
     readable_header,
 )
-from dicom_node.results.key_object import KEY_OBJECT_STORAGE, build_key_object
-from dicom_node.results.secondary_capture import (
-    SECONDARY_CAPTURE_STORAGE,
-    build_secondary_capture,
-)
+from dicom_node.results.key_object import build_key_object
+from dicom_node.results.renderings import QcPolicy, Rendering
+from dicom_node.results.secondary_capture import build_secondary_capture
 from dicom_node.results.segmentation import (
-    SEGMENTATION_STORAGE,
     SegmentationUids,
     build_segmentation,
     segment_numbers,
@@ -51,7 +47,6 @@ from inference.results import CaseResult, Verdict
 from inference.structures import SEGMENTS
 from inference.volume import Volume
 from sr_templates.measurement_report import (
-    COMPREHENSIVE_3D_SR_STORAGE,
     InstanceInSeries,
     Observer,
     ReportContext,
@@ -60,23 +55,6 @@ from sr_templates.measurement_report import (
 )
 from sr_templates.terms import BODY_PART_EXAMINED
 from sr_templates.words import case_words
-
-Kind = Literal["SEG", "SR", "SC", "KO"]
-QcPolicy = Literal["on_failure", "always", "never"]
-
-SOP_CLASSES: Final[dict[Kind, str]] = {
-    "SEG": SEGMENTATION_STORAGE,
-    "SR": COMPREHENSIVE_3D_SR_STORAGE,
-    "SC": SECONDARY_CAPTURE_STORAGE,
-    "KO": KEY_OBJECT_STORAGE,
-}
-MODALITIES: Final[dict[Kind, str]] = {"SEG": "SEG", "SR": "SR", "SC": "OT", "KO": "KO"}
-TITLES: Final[dict[Kind, str]] = {
-    "SEG": "MSK segmentation",
-    "SR": "MSK measurements",
-    "SC": "MSK quality image",
-    "KO": "MSK quality issue",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +104,7 @@ class Refusal:
 class ResultObject:
     """One object, complete with file meta information, ready to be encoded."""
 
-    kind: Kind
+    rendering: Rendering
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
@@ -205,9 +183,9 @@ class _CaseFacts:
     numbers: dict[int, int]
     tracking_uids: dict[int, str]
 
-    def letterhead(self, kind: Kind) -> Letterhead:
-        """What goes onto the object of a kind."""
-        return Letterhead(self.header, _identity(kind, self.provenance), self.maker)
+    def letterhead(self, rendering: Rendering) -> Letterhead:
+        """What goes onto an object."""
+        return Letterhead(self.header, _identity(rendering, self.provenance), self.maker)
 
 
 def _case_facts(series: CtSeries, case: CaseResult, context: PublishContext) -> _CaseFacts:
@@ -253,14 +231,11 @@ def _maker(context: PublishContext, *more_versions: str) -> Maker:
     )
 
 
-def _identity(kind: Kind, provenance: Provenance) -> Identity:
+def _identity(rendering: Rendering, provenance: Provenance) -> Identity:
     return Identity(
-        kind=kind,
-        modality=MODALITIES[kind],
-        sop_class_uid=SOP_CLASSES[kind],
-        sop_instance_uid=provenance.instance_uid(kind),
-        series_instance_uid=provenance.series_uid(kind),
-        title=TITLES[kind],
+        rendering=rendering,
+        sop_instance_uid=provenance.instance_uid(rendering.value),
+        series_instance_uid=provenance.series_uid(rendering.traits.series),
         revision=provenance.revision,
     )
 
@@ -271,9 +246,9 @@ def _segmentation(facts: _CaseFacts) -> ResultObject:
         dimension_organization=facts.provenance.dimension_organization_uid(),
     )
     dataset = build_segmentation(
-        facts.case, read_grid(facts.series), uids, facts.letterhead("SEG")
+        facts.case, read_grid(facts.series), uids, facts.letterhead(Rendering.SEG)
     )
-    return _result("SEG", dataset)
+    return _result(Rendering.SEG, dataset)
 
 
 def _report(facts: _CaseFacts) -> ResultObject:
@@ -298,8 +273,8 @@ def _report(facts: _CaseFacts) -> ResultObject:
             notes=_notes(facts.series),
         ),
     )
-    complete(dataset, facts.letterhead("SR"))
-    return _result("SR", dataset)
+    complete(dataset, facts.letterhead(Rendering.SR))
+    return _result(Rendering.SR, dataset)
 
 
 def _in_source_series(source: InstanceReference, header: Dataset) -> InstanceInSeries:
@@ -311,10 +286,10 @@ def _in_source_series(source: InstanceReference, header: Dataset) -> InstanceInS
 def _segment_references(facts: _CaseFacts) -> SegmentReferences | None:
     if not facts.numbers:
         return None
-    segmentation = _identity("SEG", facts.provenance)
+    segmentation = _identity(Rendering.SEG, facts.provenance)
     return SegmentReferences(
         segmentation=InstanceInSeries(
-            segmentation.sop_class_uid,
+            segmentation.rendering.traits.sop_class_uid,
             segmentation.sop_instance_uid,
             segmentation.series_instance_uid,
         ),
@@ -376,18 +351,18 @@ def _quality_image(facts: _CaseFacts) -> ResultObject:
         qc_picture(facts.series.volume, facts.case),
         case_words(facts.case),
         facts.sources,
-        facts.letterhead("SC"),
+        facts.letterhead(Rendering.SC),
     )
-    return _result("SC", dataset)
+    return _result(Rendering.SC, dataset)
 
 
 def _key_object(facts: _CaseFacts) -> ResultObject:
     dataset = build_key_object(
         case_words(facts.case),
         facts.sources,
-        facts.letterhead("KO"),
+        facts.letterhead(Rendering.KO),
     )
-    return _result("KO", dataset)
+    return _result(Rendering.KO, dataset)
 
 
 def _refuse_study(
@@ -409,16 +384,18 @@ def _refuse_study(
     provenance = _provenance(sources, f"refused: {refusal.code}", context)
     words = f"Not analysed ({refusal.code}): {refusal.words}"
     maker = _maker(context)
-    kinds: tuple[Kind, ...] = ("SC", "KO")
-    heads = {kind: Letterhead(header, _identity(kind, provenance), maker) for kind in kinds}
-    image = build_secondary_capture(picture, words, sources, heads["SC"])
-    flag = build_key_object(words, sources, heads["KO"])
-    return _result("SC", image), _result("KO", flag)
+    heads = {
+        each: Letterhead(header, _identity(each, provenance), maker)
+        for each in (Rendering.SC, Rendering.KO)
+    }
+    image = build_secondary_capture(picture, words, sources, heads[Rendering.SC])
+    flag = build_key_object(words, sources, heads[Rendering.KO])
+    return _result(Rendering.SC, image), _result(Rendering.KO, flag)
 
 
-def _result(kind: Kind, dataset: Dataset) -> ResultObject:
+def _result(rendering: Rendering, dataset: Dataset) -> ResultObject:
     return ResultObject(
-        kind=kind,
+        rendering=rendering,
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_instance_uid=str(dataset.SeriesInstanceUID),
@@ -428,7 +405,7 @@ def _result(kind: Kind, dataset: Dataset) -> ResultObject:
 
 
 def _write_once(result: ResultObject, folder: Path) -> Path:
-    path = folder / f"{result.kind.lower()}-{result.sop_instance_uid}.dcm"
+    path = folder / f"{result.rendering.value.lower()}-{result.sop_instance_uid}.dcm"
     if path.exists():
         return path
     temporary = path.with_suffix(".part")

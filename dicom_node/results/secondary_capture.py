@@ -13,7 +13,6 @@ from pydicom.sr.coding import Code
 from dicom_node.results.headers import Letterhead, code_item, complete
 from dicom_node.results.sources import InstanceReference
 
-SECONDARY_CAPTURE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.7"
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 
 

@@ -38,7 +38,6 @@ from inference.results import CaseResult, ModelIdentity
 from inference.structures import SEGMENTS, Segment
 from sr_templates.terms import CATEGORY, REGION, SIDE_TERMS, STRUCTURE_TERMS
 
-SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 SEGMENTATION: Final = Code("113076", "DCM", "Segmentation")
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")

@@ -58,7 +58,7 @@ def published(series: CtSeries, folder: Path, **changes: Any) -> dict[str, Path]
     case = small_case(series.volume.geometry, **changes)
     objects = publish_case(series, case, CONTEXT)
     paths = write_results(objects, folder)
-    return {one.kind: path for one, path in zip(objects, paths, strict=True)}
+    return {one.rendering: path for one, path in zip(objects, paths, strict=True)}
 
 
 @pytest.mark.parametrize("source", SOURCES)

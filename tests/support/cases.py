@@ -196,6 +196,6 @@ def _result(segment: Segment, labels: NDArray[np.uint8], geometry: Geometry) -> 
 
 def of_kind(objects: tuple[ResultObject, ...], kind: str) -> Dataset:
     """The dataset of the one object of a kind."""
-    found = [one.dataset for one in objects if one.kind == kind]
-    assert len(found) == 1, [one.kind for one in objects]
+    found = [one.dataset for one in objects if one.rendering == kind]
+    assert len(found) == 1, [one.rendering for one in objects]
     return found[0]

@@ -6,7 +6,8 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 
 from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
-from dicom_node.results.key_object import KEY_OBJECT_STORAGE, build_key_object
+from dicom_node.results.key_object import build_key_object
+from dicom_node.results.renderings import Rendering
 from dicom_node.results.sources import InstanceReference
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -14,15 +15,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 def key_object() -> Dataset:
     sources = source_datasets(offsets_mm=(0.0, 5.0, 10.0))
-    identity = Identity(
-        kind="KO",
-        modality="KO",
-        sop_class_uid=KEY_OBJECT_STORAGE,
-        sop_instance_uid="2.25.1",
-        series_instance_uid="2.25.2",
-        title="MSK quality issue",
-        revision=1,
-    )
+    identity = Identity(Rendering.KO, "2.25.1", "2.25.2", revision=1)
     maker = Maker(CREATED, "2.25.3", ("0.1.0",))
     return build_key_object(
         "Not analysed (gantry-tilt): the slices are sheared",

@@ -57,7 +57,7 @@ def refusal() -> Refusal:
 def test_a_case_that_is_not_accepted_gets_a_picture_and_a_flag(
     tmp_path: Path, verdict: Verdict, policy: QcPolicy, kinds: list[str]
 ):
-    assert [one.kind for one in answer(tmp_path, verdict, policy)] == kinds
+    assert [one.rendering for one in answer(tmp_path, verdict, policy)] == kinds
 
 
 def test_all_objects_are_of_the_sources_study_and_each_of_its_own_series(tmp_path: Path):
@@ -79,7 +79,7 @@ def test_a_case_without_any_structure_is_reported_without_a_segmentation(tmp_pat
 
     objects = publish_case(series, case, CONTEXT)
 
-    assert [one.kind for one in objects] == ["SR", "SC", "KO"]
+    assert [one.rendering for one in objects] == ["SR", "SC", "KO"]
     assert "IMAGE" not in tree_text(of_kind(objects, "SR"))
 
 
@@ -128,7 +128,7 @@ def test_a_left_over_of_a_killed_write_does_not_stand_in_the_way(tmp_path: Path)
 def test_a_refusal_is_answered_with_a_picture_and_a_flag_that_say_why(tmp_path: Path):
     objects = publish_refusal(refusal(), CONTEXT)
 
-    assert [one.kind for one in objects] == ["SC", "KO"]
+    assert [one.rendering for one in objects] == ["SC", "KO"]
     words = f"Not analysed (gantry-tilt): {TILTED}"
     assert of_kind(objects, "SC").ImageComments == words
     assert words in tree_text(of_kind(objects, "KO"))
@@ -154,7 +154,7 @@ def test_images_of_several_studies_are_each_answered_in_their_own():
 
     objects = publish_refusal(Refusal("mixed-patient", "two", (*mine, *other)), CONTEXT)
 
-    assert [one.kind for one in objects] == ["SC", "KO", "SC", "KO"]
+    assert [one.rendering for one in objects] == ["SC", "KO", "SC", "KO"]
     assert [one.dataset.PatientID for one in objects] == ["MSK0001"] * 2 + ["MSK0002"] * 2
     assert len(objects[2].dataset.SourceImageSequence) == 1
 

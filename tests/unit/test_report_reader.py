@@ -15,7 +15,8 @@ from inference.results import Verdict
 def report(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     series = small_series(tmp_path_factory.mktemp("ct"))
     case = small_case(series.volume.geometry)
-    return next(one.dataset for one in publish_case(series, case, CONTEXT) if one.kind == "SR")
+    objects = publish_case(series, case, CONTEXT)
+    return next(one.dataset for one in objects if one.rendering == "SR")
 
 
 def test_every_segment_is_reported_once_with_its_side(report: Dataset):

@@ -11,10 +11,8 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 
 from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
-from dicom_node.results.secondary_capture import (
-    SECONDARY_CAPTURE_STORAGE,
-    build_secondary_capture,
-)
+from dicom_node.results.renderings import Rendering
+from dicom_node.results.secondary_capture import build_secondary_capture
 from dicom_node.results.sources import InstanceReference
 
 SOURCES = (
@@ -24,15 +22,7 @@ SOURCES = (
 
 
 def letterhead(**elements: object) -> Letterhead:
-    identity = Identity(
-        kind="SC",
-        modality="OT",
-        sop_class_uid=SECONDARY_CAPTURE_STORAGE,
-        sop_instance_uid="2.25.1",
-        series_instance_uid="2.25.2",
-        title="MSK quality image",
-        revision=1,
-    )
+    identity = Identity(Rendering.SC, "2.25.1", "2.25.2", revision=1)
     header = readable_header(source_datasets(**elements)[0])
     return Letterhead(header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
 

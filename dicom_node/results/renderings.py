@@ -1,0 +1,207 @@
+"""The one table of result objects: what each is, and which of them a destination gets.
+
+A *rendering* is one way to put an answer into an object. Most answers have one; the
+segmentation has several *forms*, because archives and viewers differ in what they take, and
+each form has a report of its own that refers to it. Tracking UIDs and numbers are the same
+in every form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
+
+from inference.structures import Group
+
+SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
+COMPREHENSIVE_3D_SR_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.34"
+SECONDARY_CAPTURE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.7"
+PARAMETRIC_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.30"
+ENCAPSULATED_PDF_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.104.1"
+KEY_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.59"
+
+QcPolicy = Literal["on_failure", "always", "never"]
+
+
+class Rendering(StrEnum):
+    """One kind of result object; the value is how ledger, files and logs call it."""
+
+    SEG = "SEG"
+    SEG_LABELMAP = "SEG-LABELMAP"
+    SEG_BONES = "SEG-BONES"
+    SEG_HIP = "SEG-HIP"
+    SEG_THIGH = "SEG-THIGH"
+    SR = "SR"
+    SR_LABELMAP = "SR-LABELMAP"
+    SR_GROUPS = "SR-GROUPS"
+    SR_KEY_SLICE = "SR-KEYSLICE"
+    SC = "SC"
+    SC_DENSITY = "SC-DENSITY"
+    PM = "PM"
+    PDF = "PDF"
+    KO = "KO"
+    KO_REJECTED = "KO-REJECTED"
+
+    @property
+    def traits(self) -> Traits:
+        """What an object of this kind says it is."""
+        return TRAITS[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What an object says it is.
+
+    title: its series in a reader's words.
+    slot: the last digit of its series number. Renderings with one slot never meet in an
+        archive, or share a series on purpose (`series`).
+    series: renderings with the same word here are instances of one series.
+    instance_number: within that series.
+    """
+
+    modality: str
+    sop_class_uid: str
+    title: str
+    slot: int
+    series: str
+    instance_number: int = 1
+
+
+def _seg(title: str, series: str, number: int = 1, sop: str = SEGMENTATION_STORAGE) -> Traits:
+    return Traits("SEG", sop, title, 1, series, number)
+
+
+def _sr(title: str, slot: int, series: str) -> Traits:
+    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, slot, series)
+
+
+TRAITS: Final = MappingProxyType(
+    {
+        Rendering.SEG: _seg("MSK segmentation", "SEG"),
+        Rendering.SEG_LABELMAP: _seg(
+            "MSK segmentation", "SEG-LABELMAP", sop=LABEL_MAP_SEGMENTATION_STORAGE
+        ),
+        Rendering.SEG_BONES: _seg("MSK segmentation", "SEG-GROUPS", 1),
+        Rendering.SEG_HIP: _seg("MSK segmentation", "SEG-GROUPS", 2),
+        Rendering.SEG_THIGH: _seg("MSK segmentation", "SEG-GROUPS", 3),
+        Rendering.SR: _sr("MSK measurements", 2, "SR"),
+        Rendering.SR_LABELMAP: _sr("MSK measurements", 2, "SR-LABELMAP"),
+        Rendering.SR_GROUPS: _sr("MSK measurements", 2, "SR-GROUPS"),
+        Rendering.SR_KEY_SLICE: _sr("MSK key slices", 5, "SR-KEYSLICE"),
+        Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3, "SC"),
+        Rendering.SC_DENSITY: Traits(
+            "OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6, "SC-DENSITY"
+        ),
+        Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7, "PM"),
+        Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8, "PDF"),
+        Rendering.KO: Traits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4, "KO"),
+        Rendering.KO_REJECTED: Traits(
+            "KO", KEY_OBJECT_STORAGE, "MSK replaced results", 9, "KO-REJECTED"
+        ),
+    }
+)
+
+
+class Form(StrEnum):
+    """In which form a destination gets the segmentation, with the report that refers to it."""
+
+    BINARY = "binary"
+    LABELMAP = "labelmap"
+    GROUPS = "groups"
+
+    @property
+    def segmentations(self) -> tuple[Rendering, ...]:
+        """The segmentation objects of this form."""
+        return _SEGMENTATIONS[self]
+
+    @property
+    def report(self) -> Rendering:
+        """The report that refers to them."""
+        return _REPORTS[self]
+
+    @property
+    def falls_back_to(self) -> Form | None:
+        """What a destination gets that does not know this form's SOP class."""
+        return Form.BINARY if self is Form.LABELMAP else None
+
+
+_SEGMENTATIONS: Final = {
+    Form.BINARY: (Rendering.SEG,),
+    Form.LABELMAP: (Rendering.SEG_LABELMAP,),
+    Form.GROUPS: (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH),
+}
+_REPORTS: Final = {
+    Form.BINARY: Rendering.SR,
+    Form.LABELMAP: Rendering.SR_LABELMAP,
+    Form.GROUPS: Rendering.SR_GROUPS,
+}
+
+GROUP_OF: Final = MappingProxyType(
+    {
+        Rendering.SEG_BONES: Group.BONE,
+        Rendering.SEG_HIP: Group.HIP_MUSCLE,
+        Rendering.SEG_THIGH: Group.THIGH_MUSCLE,
+    }
+)
+"""Which structures the segmentations of the form GROUPS hold."""
+
+
+class Wishes(Protocol):
+    """What a destination wants of a case (`config.Profile`)."""
+
+    @property
+    def segmentation(self) -> Literal["binary", "labelmap", "groups"]:
+        """The form of the segmentation."""
+
+    @property
+    def report(self) -> Literal["record", "key_slice", "both"]:
+        """Which reports."""
+
+    @property
+    def qc_image(self) -> QcPolicy:
+        """When the quality image goes out."""
+
+    @property
+    def density_picture(self) -> bool:
+        """Whether it wants the muscle density picture."""
+
+    @property
+    def uncertainty_map(self) -> bool:
+        """Whether it wants the uncertainty of every voxel."""
+
+    @property
+    def pdf_summary(self) -> bool:
+        """Whether it wants the summary as a document."""
+
+    @property
+    def reject_replaced(self) -> bool:
+        """Whether it is told that an earlier revision's objects are replaced."""
+
+
+def renderings_for(wishes: Wishes, *, accepted: bool, replaces: bool) -> tuple[Rendering, ...]:
+    """What a destination gets of a case, what others refer to first.
+
+    Args:
+        wishes: its profile.
+        accepted: whether the case's verdict is "accepted".
+        replaces: whether an earlier revision has results.
+    """
+    form = Form(wishes.segmentation)
+    wanted = list(form.segmentations)
+    if wishes.report in {"record", "both"}:
+        wanted.append(form.report)
+    if wishes.report in {"key_slice", "both"}:
+        wanted.append(Rendering.SR_KEY_SLICE)
+    if wishes.qc_image == "always" or (wishes.qc_image == "on_failure" and not accepted):
+        wanted.append(Rendering.SC)
+    optional = {
+        Rendering.SC_DENSITY: wishes.density_picture,
+        Rendering.PM: wishes.uncertainty_map,
+        Rendering.PDF: wishes.pdf_summary,
+        Rendering.KO: not accepted and wishes.qc_image != "never",
+        Rendering.KO_REJECTED: replaces and wishes.reject_replaced,
+    }
+    return (*wanted, *(rendering for rendering, wished in optional.items() if wished))
