@@ -1,7 +1,7 @@
 """What receiver and sender share: who we are on the wire, and how sockets are set.
 
 The sockets behind associations are reached through pynetdicom's own attributes; the exact
-version is pinned and `tests/integration/test_receive.py` covers the seam.
+version is pinned; `test_receive.py` and `test_peers.py` in `tests/integration` cover the seam.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from pynetdicom import _config
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.uids import derived_uid
@@ -34,6 +35,42 @@ def _close_always(transport: AssociationSocket) -> None:
 
 
 AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001
+
+_send_message = DIMSEServiceProvider.send_msg
+_next_message = DIMSEServiceProvider.get_msg
+
+
+def _ask(provider: DIMSEServiceProvider, primitive: Any, context_id: int) -> None:
+    """Send a message, and remember what is asked; answers and cancellations ask nothing."""
+    if primitive.MessageIDBeingRespondedTo is None:
+        vars(provider)["asked"] = primitive.MessageID
+    _send_message(provider, primitive, context_id)
+
+
+def _answer(provider: DIMSEServiceProvider, *, block: bool = False) -> Any:
+    """The next message; on an association that we requested, only the answer to our request.
+
+    There, the association's own thread gets none. It looks, without blocking, for requests
+    to serve, and pynetdicom means it to pause while `send_c_store` waits for its answer; but
+    where it is woken late it does not notice, takes the answer itself and drops it as
+    unexpected, and both ends wait for their timeouts (pynetdicom issues 435 and 875). We
+    serve nothing on these associations; reports of storage commitment go another way.
+
+    Nor is the answer to another request taken for this one's (PS3.7 9.1.1.1): it counts as
+    no answer, which ends the association.
+    """
+    if provider.assoc.is_acceptor:
+        return _next_message(provider, block=block)
+    if not block:
+        return None, None
+    context_id, message = _next_message(provider, block=True)
+    if getattr(message, "MessageIDBeingRespondedTo", None) != vars(provider).get("asked"):
+        return None, None
+    return context_id, message
+
+
+DIMSEServiceProvider.send_msg = _ask
+DIMSEServiceProvider.get_msg = _answer
 
 MAX_PDU_BYTES: Final = 131072
 """Largest PDU that we offer and use: eight times the default, much cheaper per byte."""

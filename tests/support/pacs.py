@@ -13,6 +13,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
@@ -30,6 +31,7 @@ class Pacs:
         an Error Comment.
     stalled: while set, no C-STORE is answered.
     break_off_after: closes the connection after this many bytes of an association.
+    answers_twice: how many C-STOREs, the first ones, are answered with success once too often.
     """
 
     contexts: Sequence[tuple[Any, Sequence[Any]]] = DEFAULT_CONTEXTS
@@ -37,6 +39,7 @@ class Pacs:
     calling_ae_titles: tuple[str, ...] = ()
     echo_status: int = 0
     break_off_after: int | None = None
+    answers_twice: int = 0
     stalled: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -82,12 +85,24 @@ class Pacs:
                 event.request.DataSet.getvalue(),
             )
         )
+        if len(self.received) <= self.answers_twice:
+            answer_once_more(event)
         return answer
 
     def _count(self, event: evt.Event, seen: list[int]) -> None:
         seen[0] += len(event.data)
         if self.break_off_after is not None and seen[0] > self.break_off_after:
             event.assoc.dul.socket.close()
+
+
+def answer_once_more(event: evt.Event) -> None:
+    """Answer a C-STORE with success, besides the answer that its handler gives."""
+    response = C_STORE()
+    response.MessageIDBeingRespondedTo = event.request.MessageID
+    response.AffectedSOPClassUID = event.request.AffectedSOPClassUID
+    response.AffectedSOPInstanceUID = event.request.AffectedSOPInstanceUID
+    response.Status = 0x0000
+    event.assoc.dimse.send_msg(response, event.context.context_id)
 
 
 def dataset_bytes(path: Path) -> bytes:
