@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import as_file, files
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+NO_BREAK: Final = "\u00a0"
+"""A space at which text is not wrapped."""
+
 Colour = tuple[int, int, int]
 Picture = NDArray[np.uint8]
 """uint8 `[row, column, 3]`, red, green, blue."""
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels."""
 Weight = Literal["regular", "bold"]
 
 BACKGROUND: Final[Colour] = (14, 16, 20)
@@ -21,8 +27,8 @@ TEXT: Final[Colour] = (232, 234, 238)
 FAINT: Final[Colour] = (150, 156, 168)
 
 _FILES: Final[dict[Weight, str]] = {
-    "regular": "DejaVuSans.ttf",
-    "bold": "DejaVuSans-Bold.ttf",
+    "regular": "Vera.ttf",
+    "bold": "VeraBd.ttf",
 }
 
 
@@ -44,12 +50,10 @@ PLAIN: Final = Ink()
 
 
 @cache
-def font(size: int, weight: Weight = "regular") -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu where it is installed, else the font that comes with Pillow."""
-    try:
-        return ImageFont.truetype(_FILES[weight], size)
-    except OSError:
-        return ImageFont.load_default(size)
+def font(size: int, weight: Weight = "regular") -> ImageFont.FreeTypeFont:
+    """Bitstream Vera, which comes with reportlab: the same picture on every machine."""
+    with as_file(files("reportlab").joinpath("fonts", _FILES[weight])) as path:
+        return ImageFont.truetype(path, size)
 
 
 class Canvas:
@@ -69,17 +73,35 @@ class Canvas:
     ) -> None:
         """One line of text; `anchor` is Pillow's."""
         face = font(ink.size, ink.weight)
-        self._draw.text(at, words, fill=ink.colour, font=face, anchor=anchor)
+        self._draw.text(at, _plain(words), fill=ink.colour, font=face, anchor=anchor)
+
+    def mark(
+        self, at: tuple[float, float], words: str, ink: Ink = PLAIN, anchor: str = "la"
+    ) -> None:
+        """The same with a dark rim, to stand on a picture that may be bright."""
+        face = font(ink.size, ink.weight)
+        self._draw.text(at, words, ink.colour, face, anchor, stroke_width=2, stroke_fill=PANEL)
+
+    def width_of(self, words: str, ink: Ink) -> int:
+        """How many pixels one line of text takes."""
+        return round(self._draw.textlength(_plain(words), font=font(ink.size, ink.weight)))
+
+    def lines_of(self, words: str, width: int, ink: Ink) -> int:
+        """How many lines a text takes, wrapped to a width."""
+        return len(self._wrapped(words, width, ink))
+
+    def line(
+        self, start: tuple[int, int], end: tuple[int, int], colour: Colour, width: int = 1
+    ) -> None:
+        """A straight line."""
+        self._draw.line((*start, *end), fill=colour, width=width)
 
     def paragraph(
         self, at: tuple[int, int, int], words: str, lines: int, ink: Ink = PLAIN
     ) -> int:
         """Text from (x, y) wrapped to a width, at most so many lines; the y below it."""
         x, y, width = at
-        wrapped = self._wrapped(words, width, ink)
-        if len(wrapped) > lines:
-            wrapped = [*wrapped[: lines - 1], f"{wrapped[lines - 1]} ..."]
-        for line in wrapped:
+        for line in self._fitted(words, width, lines, ink):
             self.text((x, y), line, ink)
             y += ink.line_height
         return y
@@ -94,7 +116,7 @@ class Canvas:
         self.text((x + 14, y + 8 + size / 2), words, ink, "lm")
         return x + width
 
-    def panel(self, box: tuple[int, int, int, int], picture: Picture | None = None) -> None:
+    def panel(self, box: Box, picture: Picture | None = None) -> None:
         """A black box (x, y, width, height) with a picture in its middle."""
         x, y, width, height = box
         self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=PANEL)
@@ -108,13 +130,27 @@ class Canvas:
         """A filled square, to stand before a name."""
         self._draw.rectangle((*at, at[0] + side, at[1] + side), fill=colour)
 
+    def _fitted(self, words: str, width: int, lines: int, ink: Ink) -> list[str]:
+        """Wrapped to so many lines; what finds no room is marked as left out."""
+        wrapped = self._wrapped(words, width, ink)
+        if len(wrapped) <= lines and all(self.width_of(w, ink) <= width for w in wrapped):
+            return wrapped
+        last = wrapped[lines - 1] if len(wrapped) >= lines else wrapped[-1]
+        while last and self.width_of(f"{last} ...", ink) > width:
+            last = last[:-1].rstrip(" ,;")
+        return [*wrapped[: lines - 1], f"{last} ..."]
+
     def _wrapped(self, words: str, width: int, ink: Ink) -> list[str]:
-        face = font(ink.size, ink.weight)
         lines: list[str] = []
         for word in words.split(" "):  # not at no-break spaces
             longer = f"{lines[-1]} {word}" if lines else word
-            if lines and self._draw.textlength(longer, font=face) <= width:
+            if lines and self.width_of(longer, ink) <= width:
                 lines[-1] = longer
             else:
                 lines.append(word)
         return lines
+
+
+def _plain(words: str) -> str:
+    """With usual spaces: the font's no-break space is wider."""
+    return words.replace(NO_BREAK, " ")

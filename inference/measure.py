@@ -15,14 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.results import Composition, Spread
+from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Spread
 from inference.spreads import SegmentSpread
 from inference.structures import SEGMENTS, Segment
 from inference.volume import Patient, Volume
-
-FAT_BELOW_HU: Final = -30.0
-LEAN_ABOVE_HU: Final = 30.0
-"""The study's limits: fat < -30 HU, lean > 30 HU, mixed between (limits included)."""
 
 SEGMENT_NUMBERS: Final = len(SEGMENTS) + 1
 

@@ -115,7 +115,7 @@ def upright(
         geometry: the scan's grid.
         view: which projection it is.
         mm_per_pixel: of the result.
-        smooth: interpolate between slices; else the nearest slice is shown.
+        smooth: interpolate; else every pixel has the value of the nearest slice and ray.
     """
     offsets = geometry.slice_offsets_mm
     bottom = offsets[0] - geometry.extents_mm[0] / 2
@@ -134,7 +134,11 @@ def upright(
     )
     stacked = np.where(share == 1, plane[upper], stacked)
     across_mm = plane.shape[1] * geometry.spacing_mm[1 - view.value]
-    return _resized_across(stacked, max(1, round(across_mm / mm_per_pixel)))
+    width = max(1, round(across_mm / mm_per_pixel))
+    if not smooth:
+        rays = (np.arange(width) + 0.5) * plane.shape[1] / width
+        return np.asarray(stacked[:, rays.astype(int)])
+    return _resized_across(stacked, width)
 
 
 def _resized_across(plane: Plane, width: int) -> Plane:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
 from inference.structures import Segment, Side
+
+FAT_BELOW_HU: Final = -30.0
+LEAN_ABOVE_HU: Final = 30.0
+"""The study's limits: fat < -30 HU, lean > 30 HU, mixed between (limits included)."""
 
 
 class Verdict(StrEnum):

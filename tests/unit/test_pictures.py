@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from support.volumes import Body, body
 
 from inference.calibration import Calibration, StructureCalibration
+from inference.canvas import BACKGROUND, FAINT, PANEL, TEXT, Colour
+from inference.captions import VERDICT_COLOURS, in_figures
 from inference.coverage import coverage
 from inference.measure import measure
 from inference.metal import find_metal
-from inference.pictures import overlay_slice, qc_picture, refusal_picture
+from inference.panels import Shown, overlay_slice
+from inference.pictures import LEGEND_TOP, qc_picture, refusal_picture
 from inference.projections import View, coloured, mean_inside, radiograph, upright
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, ModelIdentity
+from inference.results import CaseResult, Finding, ModelIdentity, Verdict
 from inference.structures import BY_KEY, STRUCTURES
 from inference.volume import Patient
 
@@ -83,6 +88,92 @@ def test_a_case_without_segments_has_a_picture_too(z_mm: tuple[float, float]):
     assert picture.shape == (768, 1024, 3)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"z_mm": (200.0, 204.0)},
+        {"offsets_mm": np.array([0.0, 110.0, 220.0, 330.0, 440.0])},
+        {"x_mm": (-220.0, 0.0)},
+        {"spacing_mm": (40.0, 1.0, 4.0)},
+    ],
+    ids=["one slice", "five slices", "half a body", "very anisotropic"],
+)
+def test_odd_scans_have_pictures(options: dict[str, Any]):
+    patient = body(**options)
+    picture = qc_picture(patient.volume, case_of(patient, 3e-4))
+
+    assert picture.shape == (768, 1024, 3)
+    assert picture[130:460, 12:312].max() > 100
+
+
+def worst(case: CaseResult) -> CaseResult:
+    """All 43 structures failed, each for three reasons."""
+    findings = (Finding.UNCERTAIN, Finding.VOLUME_IMPLAUSIBLE, Finding.HU_IMPLAUSIBLE)
+    failed = replace(
+        case.of(BY_KEY["GMED_L"]),
+        verdict=Verdict.FAILED,
+        findings=findings,
+        uncertainty=9e-4,
+        uncertainty_limits=(4e-4, 6e-4),
+        volume_cm3=123.0,
+        mean_hu=-70.0,
+    )
+    structures = tuple(replace(failed, segment=one.segment) for one in case.structures)
+    return replace(case, structures=structures)
+
+
+def test_43_flagged_structures_leave_the_rest_of_the_page_as_it_is():
+    """Neither the slices on the right nor the legend below are written over."""
+    patient = body()
+    case = case_of(patient, 3e-4)
+    usual = qc_picture(patient.volume, case)
+    full = qc_picture(patient.volume, worst(case))
+
+    assert (usual[460:LEGEND_TOP, :770] != full[460:LEGEND_TOP, :770]).any()
+    np.testing.assert_array_equal(usual[460:, 780:], full[460:, 780:])
+    np.testing.assert_array_equal(usual[LEGEND_TOP:], full[LEGEND_TOP:])
+
+
+def test_a_long_title_is_never_written_over():
+    """Where both find no room, the page's own headline gives way."""
+    patient = body()
+    case = case_of(patient, 3e-4)
+    wide = replace(case, verdict=Verdict.SPOILED)
+    title = "MSK quality image of series 3, revision 2"
+    places = [qc_picture(patient.volume, one, title=title)[12:32, 640:] for one in (case, wide)]
+
+    np.testing.assert_array_equal(*places)
+
+
+def test_reasons_are_value_and_limit():
+    failed = worst(case_of(body(), 3e-4)).structures[0]
+
+    assert in_figures(failed) == (
+        "9.0e-04 > 6.0e-04, 123 cm\u00b3 implausible, -70 HU implausible"
+    )
+
+
+def luminance(colour: Colour) -> float:
+    """Relative luminance of WCAG 2.1."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+              for c in (part / 255 for part in colour)]  # fmt: skip
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Contrast ratio of WCAG 2.1, 1 to 21."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ink", [TEXT, FAINT, *VERDICT_COLOURS.values()])
+def test_every_ink_can_be_read_on_dark_ground_and_dark_words_on_every_badge(ink: Colour):
+    """At least 4.5 to 1 (WCAG 2.1, 1.4.3); a page of black and white has 21."""
+    assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)
+    assert contrast(ink, BACKGROUND) >= 4.5
+    assert contrast(ink, PANEL) >= 4.5
+
+
 def test_a_refusal_has_words_and_the_scan_where_there_is_one():
     words = "slices are missing between 2.0 and 5.0 mm"
     alone, with_scan = refusal_picture(words), refusal_picture(words, body().volume)
@@ -90,6 +181,22 @@ def test_a_refusal_has_words_and_the_scan_where_there_is_one():
     assert alone.shape == with_scan.shape == (768, 1024, 3)
     np.testing.assert_array_equal(alone[:160], with_scan[:160])
     assert with_scan[250:].mean() > alone[250:].mean()
+
+
+def test_a_refused_scan_of_little_height_is_shown_by_its_slices():
+    """From the front it would be a line: most of the lower page would be black."""
+    thin = refusal_picture("too few slices", body(z_mm=(200.0, 204.0)).volume)
+
+    assert (thin[250:].max(axis=2) > 60).mean() > 0.2
+
+
+def test_what_is_shown_reaches_a_little_beyond_the_segments():
+    """25 mm at 4 mm a pixel: 6 pixels on each side."""
+    patient = body()
+    shown = Shown.around(patient.volume, patient.segments)
+    columns = np.flatnonzero(patient.segments.any(axis=(0, 1)))
+
+    assert (shown.columns.start, shown.columns.stop) == (columns[0] - 6, columns[-1] + 7)
 
 
 def test_an_overlay_keeps_the_shape_of_the_body():
