@@ -1,4 +1,4 @@
-"""What a measurement report says, read back from its content tree (TID 1500, TID 1411).
+"""What a report says, read back from its content tree (TID 1500 with TID 1410 or 1411).
 
 Written against the codes of `sr_templates` and the standard's templates, not against the code
 that builds the report: who reads only this module's answer sees what a PACS can see.
@@ -61,7 +61,7 @@ def _measured(item: Dataset) -> ReportedStructure | None:
 
 def _absent(item: Dataset) -> ReportedStructure | None:
     """The segment that an item calls absent."""
-    if _name(item) != _key_of(ASPECT_TERMS["absent"]) or _value(item) not in _STRUCTURES:
+    if _name(item) != _key_of(ASPECT_TERMS["absent"].code) or _value(item) not in _STRUCTURES:
         return None
     segment = segment_of(BY_ABBREVIATION[_STRUCTURES[_value(item)]], _side(item))
     return ReportedStructure(segment, None, None, None, Verdict.ABSENT)
@@ -103,7 +103,7 @@ def _number(group: Dataset, quantity: str) -> float | None:
 
 
 def _verdict(group: Dataset) -> Verdict | None:
-    name = _key_of(ASPECT_TERMS["structure_verdict"])
+    name = _key_of(ASPECT_TERMS["structure_verdict"].code)
     found = (_VERDICTS.get(_value(one)) for one in _children(group) if _name(one) == name)
     return next(found, None)
 

@@ -1,9 +1,10 @@
-"""Every coded term that leaves the node, read from the three tables beside this file.
+"""Every coded term that leaves the node, read from the four tables beside this file.
 
 `structures.toml` names what is segmented, `quantities.toml` what is measured,
-`verdicts.toml` what is judged. Each term carries how sure its code is and where it was
-found; what has no standard concept is named in the project's own scheme, `SCHEME`, which
-every object using it identifies (Coding Scheme Identification Sequence, PS3.3 C.12.1.1).
+`verdicts.toml` what is judged, `document.toml` what a report is made of. Each term carries
+how sure its code is and where it was found; what has no standard concept is named in the
+project's own scheme, `SCHEME`, which every object using it identifies (Coding Scheme
+Identification Sequence, PS3.3 C.12.1.1).
 """
 
 from __future__ import annotations
@@ -33,10 +34,23 @@ class CodingScheme:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """A code and how sure it is.
+
+    verified: "context group", "dictionary", "several tables", "one table" or "no" (see
+        `structures.toml`).
+    source: where the code was found.
+    """
+
+    code: Code
+    verified: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class StructureTerm:
     """The code of a structure.
 
-    verified: "context group", "several tables", "one table" or "no" (see the table).
     parent: a standard concept that contains the structure, where its own code is private.
     """
 
@@ -63,6 +77,8 @@ class WordedTerm:
 
     code: Code
     words: str
+    verified: str
+    source: str
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -87,13 +103,23 @@ def _quantity_term(row: Mapping[str, Any]) -> QuantityTerm:
     )
 
 
+def _term(row: Mapping[str, Any]) -> Term:
+    return Term(_code(row["code"]), row["verified"], row["source"])
+
+
+def _judgement(row: Mapping[str, Any]) -> Term:
+    return _term({**_VERDICTS["otherwise"], **row})
+
+
 def _worded_term(row: Mapping[str, Any]) -> WordedTerm:
-    return WordedTerm(_code(row["code"]), row["words"])
+    term = _judgement(row)
+    return WordedTerm(term.code, row["words"], term.verified, term.source)
 
 
 _STRUCTURES: Final = _table("structures.toml")
 _QUANTITIES: Final = _table("quantities.toml")
 _VERDICTS: Final = _table("verdicts.toml")
+_DOCUMENT: Final = _table("document.toml")
 
 SCHEME: Final = CodingScheme(**_STRUCTURES["scheme"])
 
@@ -114,8 +140,12 @@ QUANTITY_TERMS: Final[Mapping[str, QuantityTerm]] = MappingProxyType(
     {name: _quantity_term(row) for name, row in _QUANTITIES["quantity"].items()}
 )
 
-ASPECT_TERMS: Final[Mapping[str, Code]] = MappingProxyType(
-    {name: _code(row["code"]) for name, row in _VERDICTS["aspect"].items()}
+DOCUMENT_TERMS: Final[Mapping[str, Term]] = MappingProxyType(
+    {name: _term(row) for name, row in _DOCUMENT["term"].items()}
+)
+
+ASPECT_TERMS: Final[Mapping[str, Term]] = MappingProxyType(
+    {name: _judgement(row) for name, row in _VERDICTS["aspect"].items()}
 )
 """What a question or a text of the report is about."""
 

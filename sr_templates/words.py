@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from inference.results import CaseResult, StructureResult, Verdict
+from inference.results import (
+    FAT_BELOW_HU,
+    LEAN_ABOVE_HU,
+    CaseResult,
+    StructureResult,
+    Verdict,
+)
 from inference.structures import BY_ABBREVIATION, Segment, Side
 from sr_templates.terms import FINDING_TERMS, REGION_TERMS, VERDICT_TERMS
 
 WEAK_FLAGS: Final = ("OE", "OI")
 """Structures whose uncertainty hardly tells good from bad: AUROC .534 and .413 for OE, .693
 for OI, against .967 for the average (study, failure detection)."""
+
+KEY_SLICE_WORDS: Final = (
+    "Key slices: a rendering of the measurement report for viewers that show outlines. Each "
+    "outline is that of one slice, where the structure is largest; the numbers are those of "
+    "the whole structure, the same as in the measurement report, which is the record and "
+    "holds more of them. What failed has an outline here, but no numbers."
+)
 
 _SIDES: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
 
@@ -26,6 +39,14 @@ def case_words(case: CaseResult) -> str:
         structures_words(case),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def summary_words(case: CaseResult) -> str:
+    """What a reader of the report should know first."""
+    caution = (
+        " What the scan cuts or metal spoils has no volume." if withheld_words(case) else ""
+    )
+    return case_words(case) + caution
 
 
 def coverage_words(case: CaseResult) -> str:
@@ -56,6 +77,37 @@ def structures_words(case: CaseResult) -> str:
         if results and verdict is not Verdict.ACCEPTED:
             sentences.append(f"{VERDICT_TERMS[verdict].code.meaning}: {_named(results)}.")
     return " ".join(sentences)
+
+
+def withheld_words(case: CaseResult) -> str:
+    """Which structures were found but carry no volume, and why, or nothing."""
+    reasons = {
+        Verdict.TRUNCATED: "cut by the border of the scan",
+        Verdict.SPOILED: "spoiled by metal",
+    }
+    told = [
+        f"{_named(results)}, {reason}"
+        for verdict, reason in reasons.items()
+        for results in [[one for one in case.structures if one.verdict is verdict]]
+        if results
+    ]
+    return f"No volume is given for {'; nor for '.join(told)}." if told else ""
+
+
+def reading_words(samples: int) -> str:
+    """What the numbers of a report mean."""
+    low, high = f"{FAT_BELOW_HU:.0f}", f"{LEAN_ABOVE_HU:.0f}"
+    ranges = (
+        f"The range (+, -) is how far the {samples} Monte Carlo samples reach above and below "
+        "the value. "
+        if samples > 1
+        else ""
+    )
+    return (
+        f"{ranges}Predictive uncertainty is the variance of the model's answers inside the "
+        "structure; the larger, the less sure. Lean, mixed and fat are the shares of voxels "
+        f"above {high}, from {low} to {high} and below {low} HU."
+    )
 
 
 def weak_flag_words() -> str:

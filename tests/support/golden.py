@@ -75,7 +75,8 @@ def _items(item: Dataset, indent: str) -> Iterator[str]:
 
 def _item_parts(item: Dataset) -> Iterator[str]:
     yield str(item.get("RelationshipType", "")).lower()
-    yield f"{item.ValueType} {_code(item.ConceptNameCodeSequence[0])}"
+    yield str(item.ValueType)
+    yield from map(_code, item.get("ConceptNameCodeSequence", ()))
     if item.ValueType == "CODE":
         yield f"= {_code(item.ConceptCodeSequence[0])}"
     elif item.ValueType == "NUM":
@@ -87,6 +88,10 @@ def _item_parts(item: Dataset) -> Iterator[str]:
         yield f"= {reference.ReferencedSOPInstanceUID}"
         if "ReferencedSegmentNumber" in reference:
             yield f"segment {reference.ReferencedSegmentNumber}"
+    elif item.ValueType == "SCOORD":
+        numbers = [f"{number:g}" for number in item.GraphicData]
+        points = [f"({c}, {r})" for c, r in zip(numbers[::2], numbers[1::2], strict=True)]
+        yield f"= {item.GraphicType} {' '.join(points)}"
     else:
         yield f"= {item.get('TextValue', item.get('UID', ''))}"
 

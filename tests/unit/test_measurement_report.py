@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from support.cases import BOXES, CONTEXT, of_kind, small_case, small_series
+from support.cases import BOXES, CONTEXT, RECORD, of_kind, small_case, small_series
 from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.report_reader import reported_structures
-from dicom_node.results.publish import publish_case, write_results
+from dicom_node.results.publish import publish_case
+from dicom_node.results.renderings import Rendering
+from dicom_node.results.result_files import write_results
 from dicom_node.selection import LeftOut
 from inference.results import Finding, Metal, Verdict
 from inference.structures import BY_KEY, SEGMENTS, Side
-from sr_templates.measurement_report import InstanceInSeries
-
-QUIET = replace(CONTEXT, qc_policy="never")
+from sr_templates.context import InstanceInSeries
 
 
 def report_on(tmp_path: Path, **source: object) -> Dataset:
     """The report of the small case on images with some elements changed."""
     series = small_series(tmp_path, **source)
-    return of_kind(publish_case(series, small_case(series.volume.geometry), QUIET), "SR")
+    return of_kind(
+        publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD), "SR"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_a_reader_of_the_report_finds_the_numbers_of_the_case(report: Dataset):
 
 def test_a_structure_found_is_a_volumetric_group_that_names_its_segment(tmp_path: Path):
     series = small_series(tmp_path)
-    objects = publish_case(series, small_case(series.volume.geometry), QUIET)
+    objects = publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD)
     seg, dataset = of_kind(objects, "SEG"), of_kind(objects, "SR")
     by_label = {item.SegmentLabel: item for item in seg.SegmentSequence}
 
@@ -136,6 +138,96 @@ def test_a_truncated_structure_is_named_without_volume(report: Dataset):
     assert code_value(named(group, "Reason for quality verdict")[0]) == "CUTBYSCAN"
 
 
+def test_what_may_be_done_with_a_structure_that_is_not_accepted_is_told_in_words(
+    report: Dataset,
+):
+    found = groups(report)
+
+    def told(title: str) -> list[str]:
+        return [item.TextValue for item in named(found[title], "Quality verdict, in words")]
+
+    assert told("Tensor fasciae latae, right") == [
+        "cut by the border of the scan; no volume is given"
+    ]
+    assert told("Obturator externus, right") == [
+        "probably inaccurate; correctable with moderate effort"
+    ]
+    assert told("Femur, right") == []
+
+
+def test_a_structure_spoiled_by_metal_is_named_without_volume_or_attenuation(tmp_path: Path):
+    series = small_series(tmp_path)
+    case = small_case(series.volume.geometry)
+    femur = case.of(BY_KEY["FEMUR_L"])
+    spoiled = replace(
+        femur,
+        verdict=Verdict.SPOILED,
+        findings=(Finding.METAL_INSIDE,),
+        volume_cm3=None,
+        volume_spread_cm3=None,
+        normalised_volume_cm3_per_m2=None,
+        mean_hu=None,
+        mean_hu_spread=None,
+        composition=None,
+    )
+    structures = tuple(spoiled if one is femur else one for one in case.structures)
+    dataset = of_kind(
+        publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
+    )
+
+    group = groups(dataset)["Femur, left"]
+    assert [name(item) for item in group.ContentSequence if item.ValueType == "NUM"] == [
+        "Predictive uncertainty"
+    ]
+    (words,) = named(group, "Quality verdict, in words")
+    assert words.TextValue == "spoiled by metal; no volume is given"
+    (evaluations,) = named(dataset, "Qualitative Evaluations")
+    (withheld,) = named(evaluations, "Volumes not given")
+    assert withheld.TextValue == (
+        "No volume is given for tensor fasciae latae (right), cut by the border of the scan; "
+        "nor for femur (left), spoiled by metal."
+    )
+
+
+def test_the_summary_stands_before_everything_measured(report: Dataset):
+    contained = [item for item in report.ContentSequence if item.RelationshipType == "CONTAINS"]
+
+    assert [name(item) for item in contained] == [
+        "Summary",
+        "Imaging Measurements",
+        "Qualitative Evaluations",
+    ]
+    assert contained[0].TextValue.startswith("Case inaccurate: the scan does not show all of")
+
+
+def test_segments_in_several_segmentations_are_found_in_their_own(tmp_path: Path):
+    """One segmentation for each group of structures; the report refers to all of them."""
+    series = small_series(tmp_path)
+    forms = (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH)
+    objects = publish_case(
+        series, small_case(series.volume.geometry), CONTEXT, {*forms, Rendering.SR_GROUPS}
+    )
+    dataset = of_kind(objects, "SR-GROUPS")
+    labels = {
+        (seg.SOPInstanceUID, segment.SegmentNumber): segment.SegmentLabel
+        for seg in (of_kind(objects, form) for form in forms)
+        for segment in seg.SegmentSequence
+    }
+
+    for title, group in groups(dataset).items():
+        (reference,) = named(group, "Referenced Segment")[0].ReferencedSOPSequence
+        place = (reference.ReferencedSOPInstanceUID, reference.ReferencedSegmentNumber)
+        assert labels[place] == title
+    assert len(groups(dataset)) == len(labels) == len(BOXES)
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    listed = {
+        item.ReferencedSOPInstanceUID
+        for one in study.ReferencedSeriesSequence
+        for item in one.ReferencedSOPSequence
+    }
+    assert {seg for seg, _ in labels} <= listed
+
+
 def test_the_range_over_the_samples_is_in_the_unit_of_its_value(report: Dataset):
     """The samples reach 0.5 cm3 above and 0.75 cm3 below; 4.7 and 1.3 HU."""
     group = groups(report)["Femur, right"]
@@ -159,7 +251,9 @@ def test_a_value_outside_its_samples_has_no_negative_range(tmp_path: Path):
     femur = case.of(BY_KEY["FEMUR_R"])
     outside = replace(femur, volume_cm3=30.0)
     structures = tuple(outside if one is femur else one for one in case.structures)
-    dataset = of_kind(publish_case(series, replace(case, structures=structures), QUIET), "SR")
+    dataset = of_kind(
+        publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
+    )
 
     (volume,) = named(groups(dataset)["Femur, right"], "Volume")
 
@@ -197,7 +291,9 @@ def test_without_calibration_there_are_no_limits(tmp_path: Path):
     series = small_series(tmp_path)
     case = small_case(series.volume.geometry, mean_uncertainty_limits=None)
     structures = tuple(replace(one, uncertainty_limits=None) for one in case.structures)
-    dataset = of_kind(publish_case(series, replace(case, structures=structures), QUIET), "SR")
+    dataset = of_kind(
+        publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
+    )
 
     assert not [item for item in below(dataset) if "limit" in name(item)]
 
@@ -206,7 +302,9 @@ def test_without_a_height_there_is_no_normalised_volume(tmp_path: Path):
     series = small_series(tmp_path, PatientSize=None)
     case = small_case(series.volume.geometry)
     unknown = tuple(replace(one, normalised_volume_cm3_per_m2=None) for one in case.structures)
-    dataset = of_kind(publish_case(series, replace(case, structures=unknown), QUIET), "SR")
+    dataset = of_kind(
+        publish_case(series, replace(case, structures=unknown), CONTEXT, RECORD), "SR"
+    )
 
     assert not [item for item in below(dataset) if "height" in name(item)]
 
@@ -255,6 +353,7 @@ def test_the_case_is_judged_in_codes_and_in_words(report: Dataset):
     assert value("Metal") == "373067005"
     assert value("Rule that closed the series") == "no image for 60 s"
     assert "obturator externus and obturator internus" in value("Weak quality flags")
+    assert "the 10 Monte Carlo samples reach" in value("How to read the numbers")
     assert value("Intended use").startswith("Research use.")
 
 
@@ -265,7 +364,7 @@ def test_metal_is_told_with_volume_and_side(tmp_path: Path):
         metal=Metal(8.0, (Side.LEFT,), (BY_KEY["FEMUR_L"],)),
         findings=(Finding.METAL_PRESENT,),
     )
-    dataset = of_kind(publish_case(series, case, QUIET), "SR")
+    dataset = of_kind(publish_case(series, case, CONTEXT, RECORD), "SR")
 
     (evaluations,) = named(dataset, "Qualitative Evaluations")
     coded, said = named(evaluations, "Metal")
@@ -277,7 +376,9 @@ def test_notes_on_the_images_and_what_was_left_out_are_told(tmp_path: Path):
     series = small_series(tmp_path)
     left_out = (LeftOut("1.2.3", "localiser"), LeftOut("1.2.4", "localiser"))
     series = replace(series, notes=("unevenly spaced slices",), left_out=left_out)
-    dataset = of_kind(publish_case(series, small_case(series.volume.geometry), QUIET), "SR")
+    dataset = of_kind(
+        publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD), "SR"
+    )
 
     (evaluations,) = named(dataset, "Qualitative Evaluations")
     notes = [item.TextValue for item in named(evaluations, "Note on the images used")]
@@ -286,7 +387,7 @@ def test_notes_on_the_images_and_what_was_left_out_are_told(tmp_path: Path):
 
 def test_evidence_lists_the_source_series_and_the_segmentation(tmp_path: Path):
     series = small_series(tmp_path)
-    objects = publish_case(series, small_case(series.volume.geometry), QUIET)
+    objects = publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD)
 
     (study,) = of_kind(objects, "SR").CurrentRequestedProcedureEvidenceSequence
 
@@ -305,9 +406,11 @@ def test_evidence_lists_the_source_series_and_the_segmentation(tmp_path: Path):
 def test_a_revision_names_the_report_that_it_replaces(tmp_path: Path):
     series = small_series(tmp_path)
     first = InstanceInSeries("1.2.840.10008.5.1.4.1.1.88.34", "2.25.7", "2.25.8")
-    context = replace(QUIET, revision=2, predecessor=first)
+    context = replace(CONTEXT, revision=2, predecessors={Rendering.SR: first})
 
-    dataset = of_kind(publish_case(series, small_case(series.volume.geometry), context), "SR")
+    dataset = of_kind(
+        publish_case(series, small_case(series.volume.geometry), context, RECORD), "SR"
+    )
 
     (study,) = dataset.PredecessorDocumentsSequence
     (referenced,) = study.ReferencedSeriesSequence
@@ -356,7 +459,8 @@ def test_containers_hold_separate_facts_so_that_viewers_show_their_names(report:
 def test_the_report_reads_as_reviewed(tmp_path: Path, request: pytest.FixtureRequest):
     series = small_series(tmp_path)
     paths = write_results(
-        publish_case(series, small_case(series.volume.geometry), QUIET), tmp_path / "out"
+        publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD),
+        tmp_path / "out",
     )
     dataset = dcmread(paths[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydicom import Dataset
-from support.cases import CONTEXT, small_case, small_series
+from support.cases import CONTEXT, RECORD, small_case, small_series
 
 from dicom_node.report_reader import reported_structures
 from dicom_node.results.publish import publish_case
@@ -15,7 +15,7 @@ from inference.results import Verdict
 def report(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     series = small_series(tmp_path_factory.mktemp("ct"))
     case = small_case(series.volume.geometry)
-    objects = publish_case(series, case, CONTEXT)
+    objects = publish_case(series, case, CONTEXT, RECORD)
     return next(one.dataset for one in objects if one.rendering == "SR")
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib.resources import files
 from typing import Any
 
 import pytest
+from pydicom.sr.codedict import Collection
 from support.cases import SHAPE, small_case
 
 from inference.geometry import Geometry
@@ -13,6 +18,7 @@ from inference.structures import BY_KEY, STRUCTURES, Side
 from sr_templates import terms, words
 from sr_templates.terms import (
     ASPECT_TERMS,
+    DOCUMENT_TERMS,
     FINDING_TERMS,
     PRESENCE_TERMS,
     QUANTITY_TERMS,
@@ -31,10 +37,99 @@ def every_code() -> list[terms.Code]:
         *(term.parent for term in STRUCTURE_TERMS.values() if term.parent),
         *(term.name for term in QUANTITY_TERMS.values()),
         *(term.unit for term in QUANTITY_TERMS.values()),
-        *ASPECT_TERMS.values(),
+        *(term.code for term in ASPECT_TERMS.values()),
+        *(term.code for term in DOCUMENT_TERMS.values()),
         *SIDE_TERMS.values(),
         *(term.code for table in worded for term in table.values()),
     ]
+
+
+Triple = tuple[str, str, str]
+"""Code Value, Coding Scheme Designator and Code Meaning."""
+
+TABLES = ("structures.toml", "quantities.toml", "verdicts.toml", "document.toml")
+SURE = {"context group", "dictionary", "several tables", "one table", "no"}
+
+
+def table_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row of the four tables, with its name and what it leaves to the table."""
+    for name in TABLES:
+        table = tomllib.loads(files("sr_templates").joinpath(name).read_text("utf-8"))
+        otherwise = table.pop("otherwise", {})
+        for kind, rows in table.items():
+            alone = {"code", "name"} & set(rows) and kind != "scheme"
+            for key, row in ({"": rows} if alone else rows).items():
+                if isinstance(row, dict):
+                    yield f"{name}: {kind}.{key}", {**otherwise, **row}
+
+
+ROWS = dict(table_rows())
+
+
+def claims(row: dict[str, Any]) -> Iterator[tuple[Triple, int]]:
+    """Which code a row says is in which context group.
+
+    "PS3.16 CID 7469; unit CID 7181" speaks of the row's own code, then of its unit.
+    """
+    for part in row["source"].split(";"):
+        of = re.search(r"(unit|derivation)?\s*CID (\d+)", part)
+        if of:
+            yield tuple(row[of[1]] if of[1] else row.get("code") or row["name"]), int(of[2])
+
+
+CLAIMS = [(name, code, cid) for name, row in ROWS.items() for code, cid in claims(row)]
+
+
+FULL_NAME = re.compile(r"\((qualifier value|body structure)\)$")
+"""How SNOMED CT's own full names end; pydicom lists some beside DICOM's meanings."""
+
+
+def codes_of(collection: str) -> dict[tuple[str, str], set[str]]:
+    """The meanings of every code in one of pydicom's collections, in lower case."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for code in Collection(collection).concepts.values():
+        if FULL_NAME.search(code.meaning):
+            continue
+        found.setdefault((code.value, code.scheme_designator), set()).add(code.meaning.lower())
+    return found
+
+
+def test_every_row_says_where_its_code_is_from_and_how_sure_it_is():
+    assert len(ROWS) > 70
+    for name, row in ROWS.items():
+        assert row["verified"] in SURE, name
+        assert row["source"], name
+        scheme = (row.get("code") or row["name"])[1]
+        assert (row["verified"] == "no") == (scheme == SCHEME.designator), name
+        assert ("CID" in row["source"]) >= (row["verified"] == "context group"), name
+
+
+def standard_codes() -> set[Triple]:
+    """Every code of every row that is not of the own scheme."""
+    found = {
+        tuple(value)
+        for row in ROWS.values()
+        for value in row.values()
+        if isinstance(value, list) and len(value) == 3
+    }
+    return {code for code in found if code[1] != SCHEME.designator}
+
+
+def test_a_standard_code_means_what_the_standards_own_dictionary_says():
+    """The copy of PS3.16 in pydicom lacks the muscles and what is not DICOM's own."""
+    known: dict[tuple[str, str], set[str]] = {}
+    for scheme in ("DCM", "SCT", "UCUM", "LN"):
+        known |= codes_of(scheme)
+
+    compared = {code for code in standard_codes() if code[:2] in known}
+
+    assert len(compared) > 25
+    assert [code for code in compared if code[2].lower() not in known[code[:2]]] == []
+
+
+@pytest.mark.parametrize(("row", "code", "cid"), CLAIMS, ids=[f"{r} {n}" for r, _, n in CLAIMS])
+def test_a_code_said_to_be_in_a_context_group_is_in_it(row: str, code: Triple, cid: int):
+    assert code[2].lower() in codes_of(f"CID{cid}").get(code[:2], set()), row
 
 
 def test_every_structure_side_verdict_finding_and_region_has_a_term():
@@ -142,6 +237,23 @@ def test_the_sacrum_is_listed_without_a_side():
     assert words.coverage_words(case(coverage=coverage)) == (
         "The scan shows a part of hip to knee. Cut by the scan: sacrum, gluteus medius (left)."
     )
+
+
+def test_what_has_no_volume_is_named_with_the_reason():
+    assert words.withheld_words(case()) == (
+        "No volume is given for tensor fasciae latae (right), cut by the border of the scan."
+    )
+    assert words.summary_words(case()).endswith(
+        "What the scan cuts or metal spoils has no volume."
+    )
+    assert not words.withheld_words(case(structures=()))
+    assert words.summary_words(case(structures=())) == words.case_words(case(structures=()))
+
+
+def test_the_numbers_are_explained_without_a_range_where_there_is_one_sample():
+    assert words.reading_words(10).startswith("The range (+, -) is how far the 10 Monte Carlo")
+    assert words.reading_words(1).startswith("Predictive uncertainty is")
+    assert words.reading_words(1).endswith("above 30, from -30 to 30 and below -30 HU.")
 
 
 def test_the_weak_flags_are_said_to_be_weak_by_name():
