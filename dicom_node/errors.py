@@ -8,7 +8,7 @@ NodeError
 │   ├── NotAxialError         sagittal, coronal or strongly oblique slices
 │   ├── GantryTiltError       slices sheared by a tilted gantry
 │   ├── MixedSeriesError      more than one orientation, grid, kernel or frame of reference
-│   ├── MixedPatientError     more than one patient or study inside one series
+│   ├── MixedPatientError     more than one patient, study or order inside one series
 │   ├── DuplicateSliceError   two different images at one position
 │   ├── IncompleteSeriesError slices are missing; late ones may bring them (retryable)
 │   ├── TooFewSlicesError     not enough slices to be a volume
@@ -72,7 +72,7 @@ class MixedSeriesError(SeriesError):
 
 
 class MixedPatientError(SeriesError):
-    """The series mixes patients or studies."""
+    """The series mixes patients, studies or orders."""
 
     code = "mixed-patient"
 

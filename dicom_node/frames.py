@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import GeometryError, PixelDataError
+from dicom_node.identity import IDENTITY_KEYWORDS
 from dicom_node.selection import ImageKind
 
 HEADER_KEYWORDS: Final = [
@@ -26,8 +27,7 @@ HEADER_KEYWORDS: Final = [
     "SOPClassUID",
     "SOPInstanceUID",
     "Modality",
-    "PatientID",
-    "StudyInstanceUID",
+    *IDENTITY_KEYWORDS,
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "AcquisitionNumber",
@@ -86,8 +86,6 @@ class SliceHeader:
     sop_class_uid: str
     sop_instance_uid: str
     frame_number: int | None
-    patient_id: str
-    study_instance_uid: str
     series_instance_uid: str
     frame_of_reference_uid: str
     rows: int
@@ -162,8 +160,6 @@ def slice_header(path: Path, header: Dataset, frame_number: int | None) -> Slice
         sop_class_uid=frame.text("SOPClassUID"),
         sop_instance_uid=frame.text("SOPInstanceUID"),
         frame_number=frame_number,
-        patient_id=frame.text("PatientID"),
-        study_instance_uid=frame.text("StudyInstanceUID"),
         series_instance_uid=frame.text("SeriesInstanceUID"),
         frame_of_reference_uid=frame.text("FrameOfReferenceUID"),
         rows=_size(frame, "Rows"),

@@ -24,13 +24,13 @@ from dicom_node.errors import (
     GantryTiltError,
     GeometryError,
     IncompleteSeriesError,
-    MixedPatientError,
     MixedSeriesError,
     NoImagesError,
     NotAxialError,
     TooFewSlicesError,
 )
 from dicom_node.frames import SliceHeader, kinds, read_header, slice_header
+from dicom_node.identity import ImageIdentity, check_one_patient, identity_of, unreadable_notes
 from dicom_node.pixels import fingerprint, hounsfield, stored_values
 from dicom_node.selection import LeftOut, leave_out
 from dicom_node.stack import (
@@ -59,6 +59,9 @@ CROOKED_MM: Final = 0.5
 HEIGHT_LIMITS_M: Final = (0.5, 2.5)
 """Body heights that are believed."""
 
+CENTIMETRES_FROM: Final = 100.0
+"""A smaller number may be inches: 68 is a man's height in inches, and a baby's in cm."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSlice:
@@ -76,7 +79,8 @@ class CtSeries:
 
     slices: the source of each slice, in the volume's order (feet to head).
     orientation: how source pixels were turned into the patient frame; turns labels back.
-    header: the header of the lowest slice's instance, without pixels.
+    header: of the instance that says most of the patient, without pixels; of several the
+        lowest slice's.
     left_out: images that did not count, each with its reason.
     notes: what was noticed and tolerated, in words, without patient data.
     """
@@ -99,8 +103,8 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     Raises:
         SeriesError: a subclass that names why the series cannot be analysed.
     """
-    found, left_out, heights = _read_headers(paths)
-    _check_one_patient(found)
+    found, left_out, stated = _read_headers(paths)
+    identity_notes = check_one_patient(tuple(stated.identities.values()))
     _check_alike(found)
     _check_tilt(found)
     orientation = _orientation(found)
@@ -110,15 +114,24 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
         raise TooFewSlicesError(f"{len(distinct)} slice(s), at least {min_slices} are needed")
     _check_whole(distinct)
     geometry = _geometry(distinct, orientation)
-    patient, height_notes = _patient(heights)
+    patient, height_notes = _patient(stated.heights_m)
+    # Results take patient and study from the image that says most of them.
+    fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
+    header = _full_header(fullest.path)
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
     return CtSeries(
         volume=Volume(hu, geometry),
         slices=tuple(_source(header) for header in distinct),
         orientation=orientation,
-        header=_full_header(distinct[0].path),
+        header=header,
         left_out=(*left_out, *dropped),
-        notes=(*_stack_notes(distinct), *padding_notes, *height_notes),
+        notes=(
+            *identity_notes,
+            *unreadable_notes(header),
+            *_stack_notes(distinct),
+            *padding_notes,
+            *height_notes,
+        ),
         patient=patient,
     )
 
@@ -132,18 +145,28 @@ def group_by_series(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
     return {uid: tuple(members) for uid, members in groups.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What every image of the series says of its patient, also those that do not count."""
+
+    identities: Mapping[Path, ImageIdentity]
+    heights_m: Sequence[float | None]
+
+
 def _read_headers(
     paths: Iterable[Path],
-) -> tuple[list[SliceHeader], list[LeftOut], list[float | None]]:
-    """Headers of the slices that count, what was left out, and the heights stated."""
+) -> tuple[list[SliceHeader], list[LeftOut], _Stated]:
+    """Headers of the slices that count, what was left out, and what all images state."""
     found: list[SliceHeader] = []
     left_out: list[LeftOut] = []
+    identities: dict[Path, ImageIdentity] = {}
     heights: list[float | None] = []
     for path in sorted(paths):
         header = read_header(path)
         if header is None:
             left_out.append(LeftOut("", "a file that is not DICOM"))
             continue
+        identities[path] = identity_of(header)
         heights.append(_stated_height(header))
         for kind in kinds(header):
             if (out := leave_out(kind)) is not None:
@@ -152,22 +175,13 @@ def _read_headers(
                 found.append(slice_header(path, header, kind.frame_number))
     if not found:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
-    return found, left_out, heights
+    return found, left_out, _Stated(identities, heights)
 
 
 def _tally(left_out: Sequence[LeftOut]) -> str:
     """How many images were left out for which reason, commonest first."""
     counts = Counter(out.reason.split(": ", 1)[-1] for out in left_out)
     return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5)) or "none"
-
-
-def _check_one_patient(found: Sequence[SliceHeader]) -> None:
-    patients = {header.patient_id for header in found}
-    studies = {header.study_instance_uid for header in found}
-    if len(patients) > 1:
-        raise MixedPatientError(f"images of {len(patients)} patients in one series")
-    if len(studies) > 1:
-        raise MixedPatientError(f"images of {len(studies)} studies: {_listed(studies)}")
 
 
 def _check_alike(found: Sequence[SliceHeader]) -> None:
@@ -407,7 +421,7 @@ def _stated_height(header: Dataset) -> float | None:
 def _patient(heights: Sequence[float | None]) -> tuple[Patient, list[str]]:
     """The height, if one is stated that can be believed, and what was noticed about it.
 
-    Patient's Size is in metres (PS3.3 C.7.2.2); a value that is a height only in
+    Patient's Size is in metres (PS3.3 C.7.2.2); a value that can only be a height in
     centimetres is read so, and noted.
     """
     stated = {height for height in heights if height}
@@ -419,7 +433,7 @@ def _patient(heights: Sequence[float | None]) -> tuple[Patient, list[str]]:
     low, high = HEIGHT_LIMITS_M
     if low <= height <= high:
         return Patient(height_m=height), []
-    if low <= height / 100 <= high:
+    if CENTIMETRES_FROM <= height <= high * 100:
         return Patient(height_m=height / 100), ["patient height read as centimetres"]
     return Patient(), ["absurd patient height ignored"]
 
@@ -436,4 +450,4 @@ def _full_header(path: Path) -> Dataset:
         try:
             return pydicom.dcmread(path, stop_before_pixels=True)
         except (EOFError, ValueError) as error:
-            raise GeometryError(f"the header cannot be read: {error}") from error
+            raise GeometryError(f"a header cannot be read ({type(error).__name__})") from error

@@ -1,10 +1,9 @@
 """What every result object says of patient, study, series and maker.
 
 `readable_header` takes from a source image what belongs to the patient and the study,
-decoded once, so that it can be written again in Unicode: a person's name keeps the bytes
-it was read from, and relabelling those bytes would garble it. Only public attributes of
-the Patient, Patient Study, Clinical Trial and General Study modules go over, never a
-private one.
+decoded once, so that it can be written again in Unicode. Only public attributes of the
+Patient, Patient Study, Clinical Trial and General Study modules go over, never a private
+one.
 
 `complete` puts those and the node's own identity onto an object.
 """
@@ -14,17 +13,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from pydicom import config as pydicom_config
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pydicom.valuerep import PersonName
 
+from dicom_node.character_sets import readable
 from dicom_node.results.renderings import Rendering
 from dicom_node.uids import derived_uid
 from sr_templates.terms import SCHEME
@@ -36,6 +32,8 @@ MODEL_NAME: Final = "msk-node"
 UNICODE: Final = "ISO_IR 192"
 IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
 
+PER_FRAME_GROUPS: Final = 0x52009230
+
 PATIENT_AND_STUDY: Final = (
     # Patient, PS3.3 C.7.1.1
     "PatientName",
@@ -43,12 +41,17 @@ PATIENT_AND_STUDY: Final = (
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "TypeOfPatientID",
+    "OtherPatientIDs",
     "OtherPatientIDsSequence",
     "OtherPatientNames",
     "PatientBirthDate",
+    "PatientBirthDateInAlternativeCalendar",
+    "PatientAlternativeCalendar",
     "PatientBirthTime",
     "PatientSex",
     "EthnicGroup",
+    "SourcePatientGroupIdentificationSequence",
+    "GroupOfPatientsIdentificationSequence",
     "QualityControlSubject",
     "PatientIdentityRemoved",
     "DeidentificationMethod",
@@ -79,13 +82,22 @@ PATIENT_AND_STUDY: Final = (
     "AccessionNumber",
     "IssuerOfAccessionNumberSequence",
     "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ConsultingPhysicianIdentificationSequence",
     "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
     "ReferencedStudySequence",
     "ProcedureCodeSequence",
     # Patient Study, C.7.2.2
     "PatientAge",
     "PatientSize",
     "PatientWeight",
+    "PatientSexNeutered",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "ServiceEpisodeID",
+    "IssuerOfServiceEpisodeIDSequence",
     # SOP Common and General Series, where they speak of the whole study
     "TimezoneOffsetFromUTC",
     "LongitudinalTemporalInformationModified",
@@ -176,20 +188,17 @@ def readable_header(source: Dataset) -> Dataset:
     """The attributes of a source image that results need, ready to be written as Unicode.
 
     Values go over as they are, also where they break a rule of their representation:
-    archives match on them. Private attributes stay behind. What cannot be read at all is
-    left out and logged by its name only.
+    archives match on them. Private attributes stay behind. What cannot be read, or is not
+    in the character set that the image declares, is left out and logged by its name only:
+    an empty name is seen and mended, a garbled one is believed.
     """
-    header = Dataset()
-    # A broken value must not reach a log by way of the library's warning about it.
-    with pydicom_config.disable_value_validation():
-        for keyword in (*PATIENT_AND_STUDY, *SOURCE_ONLY):
-            tag = tag_for_keyword(keyword)
-            if tag is None or tag not in source:
-                continue
-            try:
-                header.add(_readable_element(source[tag]))
-            except (ValueError, TypeError, OverflowError, NotImplementedError):
-                log.warning("header.unreadable", attribute=keyword)
+    read = readable(source, (*PATIENT_AND_STUDY, *SOURCE_ONLY))
+    for keyword in read.lost:
+        log.warning("header.unreadable", attribute=keyword)
+    header = read.dataset
+    if _offset(header) is None:
+        # It would say of the node's own times too in which zone they are.
+        header.pop("TimezoneOffsetFromUTC", None)
     header.SpecificCharacterSet = UNICODE
     return header
 
@@ -213,12 +222,19 @@ def complete(dataset: Dataset, letterhead: Letterhead) -> None:
 
 def local_time(header: Dataset, created: datetime) -> datetime:
     """The moment in the zone that the source says its own times are in, if it says so."""
-    found = re.fullmatch(r"([+-])(\d\d)(\d\d)", str(header.get("TimezoneOffsetFromUTC", "")))
+    offset = _offset(header)
+    return created if offset is None else created.astimezone(timezone(offset))
+
+
+def _offset(header: Dataset) -> timedelta | None:
+    """Timezone Offset From UTC, where it is one (-1200 to +1400, PS3.3 C.12.1.1.8)."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", str(header.get("TimezoneOffsetFromUTC", "")))
     if not found:
-        return created
+        return None
     sign, hours, minutes = found.groups()
     offset = timedelta(hours=int(hours), minutes=int(minutes))
-    return created.astimezone(timezone(-offset if sign == "-" else offset))
+    offset = -offset if sign == "-" else offset
+    return offset if timedelta(hours=-12) <= offset <= timedelta(hours=14) else None
 
 
 def code_item(code: Code) -> Dataset:
@@ -234,30 +250,6 @@ def source_words(header: Dataset) -> str:
     """The source series in a reader's words: its number, or nothing where it has none."""
     number = header.get("SeriesNumber")
     return "" if number in (None, "") else f" of series {number}"
-
-
-def _readable_element(element: DataElement) -> DataElement:
-    value: Any = element.value
-    if element.VR == "SQ":
-        value = [_readable_item(item) for item in value]
-    elif element.VR == "PN":
-        value = _each(value, lambda name: PersonName(str(name)))
-    return DataElement(element.tag, element.VR, value, validation_mode=pydicom_config.IGNORE)
-
-
-def _readable_item(source: Dataset) -> Dataset:
-    """An item of a sequence with all that lies in it, less what is private."""
-    item = Dataset()
-    for element in source:
-        if not element.tag.is_private:
-            item.add(_readable_element(element))
-    return item
-
-
-def _each(value: Any, change: Any) -> Any:
-    if value is None or isinstance(value, (str, PersonName)):
-        return change(value) if value else ""
-    return [change(part) for part in value]
 
 
 def _put_patient_and_study(dataset: Dataset, header: Dataset) -> None:
@@ -352,8 +344,22 @@ def _put_sop_common(
     dataset.InstanceCreationDate = created.strftime("%Y%m%d")
     dataset.InstanceCreationTime = created.strftime("%H%M%S")
     dataset.InstanceCreatorUID = maker.device_uid
-    if identity.rendering.traits.modality in {"SEG", "SR"}:
+    dataset.pop("CodingSchemeIdentificationSequence", None)
+    if _uses_own_codes(dataset):
         dataset.CodingSchemeIdentificationSequence = [_coding_scheme_item()]
+
+
+def _uses_own_codes(dataset: Dataset) -> bool:
+    """Whether a code of the project's private scheme is anywhere in an object."""
+    if dataset.get("CodingSchemeDesignator") == SCHEME.designator:
+        return True
+    # The groups of thousands of frames are encoded already, and name no code of their own.
+    sequences = (
+        tag
+        for tag in dataset.keys()  # noqa: SIM118 - a dataset's iterator takes values apart
+        if tag != PER_FRAME_GROUPS and dataset.get_item(tag).VR == "SQ"
+    )
+    return any(_uses_own_codes(item) for tag in sequences for item in dataset[tag].value)
 
 
 def _coding_scheme_item() -> Dataset:

@@ -1,4 +1,7 @@
-"""The key object that flags a source series: Quality Issue, with the reason in words."""
+"""Key objects: the one that flags a source series, and the one that rejects replaced results.
+
+Both are a Key Object Selection (PS3.16 TID 2010): a coded title, words, and references.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,16 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import MANUFACTURER, MODEL_NAME, Letterhead, Maker, complete
+from dicom_node.results.requests import referenced_requests
 from dicom_node.results.sources import InstanceReference
+from sr_templates.context import InstanceInSeries
 
 QUALITY_ISSUE: Final = Code("113010", "DCM", "Quality Issue")
+REJECTED: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
 DEVICE: Final = Code("121007", "DCM", "Device")
+
+WITHOUT_PIXELS: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
+"""How the SOP classes of reports, key objects and documents begin: no images to refer to."""
 
 
 def build_key_object(
@@ -29,12 +38,43 @@ def build_key_object(
         sources: the images, of one series; at least one.
         letterhead: of the object.
     """
-    images = [_evidence(source, letterhead.header) for source in sources]
+    series_instance_uid = str(letterhead.header.SeriesInstanceUID)
+    images = [
+        InstanceInSeries(source.sop_class_uid, source.sop_instance_uid, series_instance_uid)
+        for source in sources
+    ]
+    return _selection(QUALITY_ISSUE, words, images, letterhead)
+
+
+def build_rejection(
+    rejected: Sequence[InstanceInSeries], letterhead: Letterhead, words: str
+) -> Dataset:
+    """The note that results of an earlier revision are replaced (IHE IOCM, RAD-66).
+
+    Of the four titles of a rejection note, Rejected for Quality Reasons is the one that
+    leaves it to the archive whether it hides the objects or keeps showing them. The other
+    three oblige it to hide them at once, for reasons that do not hold here: danger to the
+    patient, a wrong worklist entry, the end of the retention period. An archive may refuse
+    a note about objects that it never had, so a note lists what the archive was sent.
+
+    Args:
+        rejected: the replaced objects, of any series of the letterhead's study; at least
+            one.
+        letterhead: of the object.
+        words: why they are replaced, and by what.
+    """
+    return _selection(REJECTED, words, rejected, letterhead)
+
+
+def _selection(
+    title: Code, words: str, selected: Sequence[InstanceInSeries], letterhead: Letterhead
+) -> Dataset:
+    evidence = [_evidence(instance, letterhead.header) for instance in selected]
     document: Dataset = KeyObjectSelectionDocument(
-        evidence=images,
+        evidence=evidence,
         content=KeyObjectSelection(
-            document_title=QUALITY_ISSUE,
-            referenced_objects=images,
+            document_title=title,
+            referenced_objects=evidence,
             observer_device_context=_observer(letterhead.maker),
             description=words,
         ),
@@ -45,6 +85,11 @@ def build_key_object(
         manufacturer=MANUFACTURER,
     )
     document.ContinuityOfContent = "SEPARATE"
+    for item in document.ContentSequence:
+        if "ReferencedSOPSequence" in item:
+            del item.ConceptNameCodeSequence  # no purpose of reference (TID 2010 rows 7 to 9)
+    if requests := referenced_requests(letterhead.header):
+        document.ReferencedRequestSequence = list(requests)
     complete(document, letterhead)
     return document
 
@@ -61,14 +106,15 @@ def _observer(maker: Maker) -> ObserverContext:
     )
 
 
-def _evidence(source: InstanceReference, header: Dataset) -> Dataset:
-    """An image as evidence, with no more of a header than references need."""
+def _evidence(instance: InstanceInSeries, header: Dataset) -> Dataset:
+    """An object as evidence, with no more of a header than references need."""
     dataset = Dataset()
     dataset.StudyInstanceUID = header.StudyInstanceUID
-    dataset.SeriesInstanceUID = header.SeriesInstanceUID
-    dataset.SOPClassUID = source.sop_class_uid
-    dataset.SOPInstanceUID = source.sop_instance_uid
-    dataset.Rows = dataset.Columns = 1  # an image to highdicom; not written
+    dataset.SeriesInstanceUID = instance.series_instance_uid
+    dataset.SOPClassUID = instance.sop_class_uid
+    dataset.SOPInstanceUID = instance.sop_instance_uid
+    if not instance.sop_class_uid.startswith(WITHOUT_PIXELS):
+        dataset.Rows = dataset.Columns = 1  # an image to highdicom; not written
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
         setattr(dataset, keyword, "")
     for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):

@@ -1,14 +1,17 @@
-"""The key object: a quality issue on the images of a series, with its reason."""
+"""Key objects: a quality issue on the images of a series, and replaced results rejected."""
 
 from __future__ import annotations
 
+import pytest
 from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
+from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
-from dicom_node.results.key_object import build_key_object
+from dicom_node.results.key_object import build_key_object, build_rejection
 from dicom_node.results.renderings import Rendering
 from dicom_node.results.sources import InstanceReference
+from sr_templates.context import InstanceInSeries
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -58,6 +61,113 @@ def test_it_was_observed_by_this_node():
     assert observer == ["2.25.3"]
 
 
+def test_it_refers_to_the_request_behind_the_images():
+    request, issuer = Dataset(), Dataset()
+    issuer.LocalNamespaceEntityID = "WARD 7"
+    request.RequestedProcedureID = "RP1"
+    sources = source_datasets(
+        offsets_mm=(0.0,),
+        RequestAttributesSequence=[request],
+        IssuerOfAccessionNumberSequence=[issuer],
+    )
+    identity = Identity(Rendering.KO, "2.25.1", "2.25.2", revision=1)
+    head = Letterhead(readable_header(sources[0]), identity, Maker(CREATED, "2.25.3", ("1",)))
+
+    dataset = build_key_object("words", [InstanceReference(CT, "1.2.3")], head)
+
+    (referenced,) = dataset.ReferencedRequestSequence
+    assert referenced.RequestedProcedureID == "RP1"
+    assert referenced.AccessionNumber == "A-4711"
+    assert referenced.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "WARD 7"
+    assert referenced.StudyInstanceUID == dataset.StudyInstanceUID
+
+
 def test_no_stand_in_of_an_image_header_is_written():
     """Rows and Columns only tell highdicom that the references are images."""
     assert "Rows" not in key_object()
+
+
+def replaced(*renderings: Rendering) -> list[InstanceInSeries]:
+    """An object of each kind, each in a series of its own."""
+    return [
+        InstanceInSeries(each.traits.sop_class_uid, f"2.25.10{number}", f"2.25.20{number}")
+        for number, each in enumerate(renderings)
+    ]
+
+
+def rejection(rejected: list[InstanceInSeries]) -> Dataset:
+    identity = Identity(Rendering.KO_REJECTED, "2.25.1", "2.25.2", revision=2)
+    maker = Maker(CREATED, "2.25.3", ("0.1.0", "compact 1.0"), station_name="MSKNODE1")
+    header = readable_header(source_datasets(offsets_mm=(0.0,))[0])
+    words = "Replaced by revision 2: late images changed the series."
+    return build_rejection(rejected, Letterhead(header, identity, maker), words)
+
+
+def test_a_rejection_is_titled_rejected_for_quality_reasons():
+    (title,) = rejection(replaced(Rendering.SR)).ConceptNameCodeSequence
+
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("113001", "DCM")
+    assert title.CodeMeaning == "Rejected for Quality Reasons"
+
+
+def test_a_rejection_lists_each_object_under_its_own_series_of_the_one_study():
+    objects = replaced(Rendering.SEG, Rendering.SR, Rendering.SC, Rendering.KO)
+    dataset = rejection(objects)
+
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    assert study.StudyInstanceUID == dataset.StudyInstanceUID
+    listed = {
+        (sop.ReferencedSOPClassUID, sop.ReferencedSOPInstanceUID, series.SeriesInstanceUID)
+        for series in study.ReferencedSeriesSequence
+        for sop in series.ReferencedSOPSequence
+    }
+    assert listed == {
+        (one.sop_class_uid, one.sop_instance_uid, one.series_instance_uid) for one in objects
+    }
+
+
+@pytest.mark.parametrize(
+    ("rendering", "value_type"),
+    [
+        (Rendering.SEG, "IMAGE"),
+        (Rendering.SEG_LABELMAP, "IMAGE"),
+        (Rendering.SC, "IMAGE"),
+        (Rendering.PM, "IMAGE"),
+        (Rendering.SR, "COMPOSITE"),
+        (Rendering.SR_KEY_SLICE, "COMPOSITE"),
+        (Rendering.KO, "COMPOSITE"),
+        (Rendering.PDF, "COMPOSITE"),
+    ],
+)
+def test_only_objects_with_pixels_are_referred_to_as_images(
+    rendering: Rendering, value_type: str
+):
+    """PS3.16 TID 2010 rows 8 and 10; PS3.3 C.17.3 defines what an IMAGE may point at."""
+    dataset = rejection(replaced(rendering))
+
+    (reference,) = [item for item in dataset.ContentSequence if "ReferencedSOPSequence" in item]
+    assert reference.ValueType == value_type
+
+
+def test_a_rejection_says_why_and_which_revision_replaces_the_objects():
+    dataset = rejection(replaced(Rendering.SEG, Rendering.SR))
+
+    (words,) = [
+        item.TextValue
+        for item in dataset.ContentSequence
+        if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "113012"
+    ]
+    assert words == "Replaced by revision 2: late images changed the series."
+    assert dataset.SeriesDescription == "MSK replaced results of series 3, revision 2"
+    assert dataset.SeriesNumber == 3029
+
+
+def test_a_rejection_of_nothing_is_no_object():
+    with pytest.raises(ValueError, match=r"evidence|referenced"):
+        rejection([])
+
+
+def test_the_rejection_reads_as_reviewed(request: pytest.FixtureRequest):
+    dataset = rejection(replaced(Rendering.SEG, Rendering.SR, Rendering.SC, Rendering.KO))
+
+    check_golden("key_object_rejected", header_text(dataset) + tree_text(dataset), request)

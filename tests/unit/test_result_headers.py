@@ -12,14 +12,16 @@ import pytest
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
-from support.cases import CONTEXT, CREATED, of_kind, small_case, source_datasets
+from support.cases import CONTEXT, CREATED, RECORD, of_kind, small_case, source_datasets
 from support.ct import save
 
-from dicom_node.results.headers import Maker, readable_header
+from dicom_node.results.headers import EMPTY_WHERE_UNKNOWN, Maker, readable_header
 from dicom_node.results.publish import publish_case
+from dicom_node.results.renderings import Rendering
 from dicom_node.series import CtSeries, read_series
+from sr_templates.context import InstanceInSeries
+from sr_templates.terms import SCHEME
 
-QUIET = replace(CONTEXT, qc_policy="never")
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 
 
@@ -32,7 +34,9 @@ def series_with(folder: Path, **elements: Any) -> CtSeries:
 def encoded(folder: Path, **elements: Any) -> Dataset:
     """The segmentation of such a series, written and read again."""
     series = series_with(folder, **elements)
-    dataset = of_kind(publish_case(series, small_case(series.volume.geometry), QUIET), "SEG")
+    dataset = of_kind(
+        publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD), "SEG"
+    )
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     buffer.seek(0)
@@ -116,9 +120,19 @@ def test_empty_identifiers_stay_empty(tmp_path: Path):
         ("PatientBirthDate", "1951.02.03"),
         ("PatientSex", "female"),
         ("StudyDate", "20261341"),
+        ("StudyDate", "19700230"),
+        ("StudyTime", "101500.123456"),
+        ("StudyTime", "10:15"),
         ("AccessionNumber", "ACCESSION-NUMBER-OF-25-CHARS"),
+        ("AccessionNumber", r"A-1\A-2"),
         ("PatientID", "x" * 80),
+        ("PatientID", "00042"),
+        ("PatientID", "A*^?'42"),
         ("PatientAge", "75"),
+        ("PatientSize", "172"),
+        ("PatientSize", "0"),
+        ("StudyDescription", "= ^ 50% \u00b5"),
+        ("StudyID", " 7"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*Value")
@@ -127,7 +141,41 @@ def test_values_that_break_a_rule_go_over_as_they_are(tmp_path: Path, keyword: s
     with disable_value_validation():
         result = encoded(tmp_path, **{keyword: value})
 
-        assert result[keyword].value == value
+        found = result[keyword].value
+        assert ("\\".join(found) if result[keyword].VM > 1 else str(found)) == value
+
+
+def test_what_archives_match_on_goes_over_unchanged(tmp_path: Path):
+    other, issuer, universal = Dataset(), Dataset(), Dataset()
+    other.PatientID, other.TypeOfPatientID = "OTHER-1", "TEXT"
+    other.IssuerOfPatientID = "Stadtspital"
+    issuer.LocalNamespaceEntityID = "RIS"
+    universal.UniversalEntityID, universal.UniversalEntityIDType = "1.2.3.9", "ISO"
+    elements: dict[str, Any] = {
+        "IssuerOfPatientID": "Kantonsspital Zürich",
+        "IssuerOfPatientIDQualifiersSequence": [universal],
+        "OtherPatientIDsSequence": [other],
+        "OtherPatientNames": ["Yamada^Hanako", "Suzuki^Hanako"],
+        "IssuerOfAccessionNumberSequence": [issuer],
+        "AdmissionID": "ADM-9",
+        "ReferringPhysicianIdentificationSequence": [physician()],
+        "StudyInstanceUID": "1.2.826.0.1.3680043.8.498.99",
+    }
+
+    result = encoded(tmp_path, **elements)
+
+    expected = source_datasets(offsets_mm=(0.0,), **elements)[0]
+    for keyword in (*elements, "PatientID", "AccessionNumber", "StudyID", "StudyDescription"):
+        assert result[keyword].to_json() == expected[keyword].to_json()
+
+
+def physician() -> Dataset:
+    """An item of the Person Identification macro (PS3.3 Table 10-1)."""
+    code, item = Dataset(), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "4711", "99HOSP", "Dr. Frey"
+    item.PersonIdentificationCodeSequence = [code]
+    item.InstitutionName = "Spital Zürich"
+    return item
 
 
 def test_an_unreadable_value_is_left_out_and_logged_by_name_only(
@@ -175,6 +223,18 @@ def test_times_are_in_the_zone_that_the_source_states(tmp_path: Path):
     assert result.ContributingEquipmentSequence[1].ContributionDateTime == "20261122060405+0000"
 
 
+@pytest.mark.parametrize("odd", ["+9000", "+2460", "0900", "JST", "-1300", "+1430"])
+@pytest.mark.filterwarnings("ignore:.*[Vv]alue")
+def test_an_offset_that_is_none_does_not_speak_for_the_nodes_own_times(
+    tmp_path: Path, odd: str
+):
+    """PS3.3 C.12.1.1.8: from -1200 to +1400."""
+    result = encoded(tmp_path, TimezoneOffsetFromUTC=odd)
+
+    assert "TimezoneOffsetFromUTC" not in result
+    assert (result.ContentDate, result.ContentTime) == ("20261122", "150405")
+
+
 def test_without_a_stated_zone_times_are_the_nodes_own(tmp_path: Path):
     result = encoded(tmp_path)
 
@@ -203,8 +263,8 @@ def test_the_series_number_tells_source_kind_and_revision(
 def test_a_revision_is_told_apart_by_number_description_and_uid(tmp_path: Path):
     series = series_with(tmp_path)
     case = small_case(series.volume.geometry)
-    first = of_kind(publish_case(series, case, QUIET), "SEG")
-    second = of_kind(publish_case(series, case, replace(QUIET, revision=2)), "SEG")
+    first = of_kind(publish_case(series, case, CONTEXT, RECORD), "SEG")
+    second = of_kind(publish_case(series, case, replace(CONTEXT, revision=2), RECORD), "SEG")
 
     assert second.SeriesNumber == first.SeriesNumber + 10
     assert second.SeriesDescription == first.SeriesDescription + ", revision 2"
@@ -219,3 +279,62 @@ def test_scanner_and_node_are_both_named_as_contributors(tmp_path: Path):
     assert scanner.Manufacturer == "Scanner Works"
     assert node.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
     assert list(node.SoftwareVersions) == ["0.1.0", "compact 1.0"]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[Rendering, Dataset]:
+    """Every kind of object for a series with odd but lawful words in its header."""
+    folder = tmp_path_factory.mktemp("everything")
+    series = series_with(folder, IssuerOfPatientID="Zürich", TimezoneOffsetFromUTC="-0330")
+    case = small_case(series.volume.geometry)
+    earlier = InstanceInSeries(Rendering.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
+    context = replace(CONTEXT, revision=2, replaced=(earlier,))
+    return {
+        one.rendering: one.dataset
+        for one in publish_case(series, case, context, frozenset(Rendering))
+    }
+
+
+@pytest.mark.parametrize("rendering", Rendering)
+def test_every_object_is_of_the_patient_and_study_of_its_source(
+    everything: dict[Rendering, Dataset], rendering: Rendering
+):
+    dataset = everything[rendering]
+    source = source_datasets(offsets_mm=(0.0,), IssuerOfPatientID="Zürich")[0]
+
+    for keyword in (*EMPTY_WHERE_UNKNOWN, "StudyInstanceUID", "IssuerOfPatientID"):
+        assert dataset[keyword].to_json() == source[keyword].to_json()
+    assert dataset.SpecificCharacterSet == "ISO_IR 192"
+    # 15:04:05 at +09:00 is 02:34:05 at -03:30.
+    assert (dataset.TimezoneOffsetFromUTC, dataset.ContentTime) == ("-0330", "023405")
+    assert not any(element.tag.is_private for element in dataset)
+
+
+@pytest.mark.parametrize("rendering", Rendering)
+def test_the_private_scheme_is_declared_wherever_it_is_used_and_only_there(
+    everything: dict[Rendering, Dataset], rendering: Rendering
+):
+    """PS3.3 C.12.1.1.5: with a UID, so that a reader can tell it from another 99MSK."""
+    dataset = everything[rendering]
+    used = any(
+        element.keyword == "CodingSchemeDesignator" and element.value == SCHEME.designator
+        for element in _all_but_the_declaration(dataset).iterall()
+    )
+
+    declared = dataset.get("CodingSchemeIdentificationSequence") or []
+    assert [item.CodingSchemeUID for item in declared] == [SCHEME.uid] * used
+
+
+def _all_but_the_declaration(dataset: Dataset) -> Dataset:
+    rest = Dataset()
+    for element in dataset:
+        if element.keyword not in {"CodingSchemeIdentificationSequence", "PixelData"}:
+            rest.add(element)
+    return rest
+
+
+@pytest.mark.parametrize("rendering", [Rendering.SC, Rendering.SC_DENSITY, Rendering.PDF])
+def test_a_picture_or_document_says_whether_words_are_burned_in(
+    everything: dict[Rendering, Dataset], rendering: Rendering
+):
+    assert everything[rendering].BurnedInAnnotation in {"YES", "NO"}
