@@ -1,4 +1,4 @@
-"""The quality image: a picture with its words, for people and for any viewer."""
+"""Pictures with their words, for people and for any viewer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,22 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import Letterhead, code_item, complete
+from dicom_node.results.renderings import Rendering
 from dicom_node.results.sources import InstanceReference
 
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
+
+DERIVATIONS: Final = {
+    Rendering.SC: "Quality image of an automatic segmentation",
+    Rendering.SC_DENSITY: (
+        "Muscles of an automatic segmentation as solid bodies, coloured by the mean HU below "
+        "their surface: yellow fat, red lean"
+    ),
+}
+"""How a picture of each kind came from its sources."""
+
+LONGEST_COMMENT: Final = 10240
+"""Characters of the value representation LT (PS3.5 6.2)."""
 
 
 def build_secondary_capture(
@@ -28,19 +41,20 @@ def build_secondary_capture(
         picture: uint8 [row, column, 3], red, green and blue.
         words: what the picture says, also as text.
         sources: the images it was made from.
-        letterhead: of the object.
+        letterhead: of the object, which is a picture of one of `DERIVATIONS`.
     """
     dataset = Dataset()
-    _put_image(dataset, words, sources, letterhead.header)
+    _put_image(dataset, words, sources, letterhead)
     _put_pixels(dataset, picture)
     complete(dataset, letterhead)
     return dataset
 
 
 def _put_image(
-    dataset: Dataset, words: str, sources: Sequence[InstanceReference], header: Dataset
+    dataset: Dataset, words: str, sources: Sequence[InstanceReference], letterhead: Letterhead
 ) -> None:
     """SC Equipment, General Image and SC Image modules; and the request, General Series."""
+    header = letterhead.header
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = ""
@@ -48,10 +62,12 @@ def _put_image(
         dataset.BodyPartExamined = header.BodyPartExamined
     # The picture shows both sides, whatever the source says it was made of.
     dataset.ImageLaterality = "U"
+    # Words stand in the pixels. None of them names the patient, but a receiver that wants
+    # pixels without words must know.
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = "NO"
-    dataset.DerivationDescription = "Quality image of an automatic segmentation"
-    dataset.ImageComments = words[:10240]
+    dataset.DerivationDescription = DERIVATIONS[letterhead.identity.rendering]
+    dataset.ImageComments = words[:LONGEST_COMMENT]
     # The picture itself was never lossy; what its source was stays said.
     dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"
     if dataset.LossyImageCompression == "01":

@@ -21,8 +21,8 @@ SOURCES = (
 )
 
 
-def letterhead(**elements: object) -> Letterhead:
-    identity = Identity(Rendering.SC, "2.25.1", "2.25.2", revision=1)
+def letterhead(rendering: Rendering = Rendering.SC, **elements: object) -> Letterhead:
+    identity = Identity(rendering, "2.25.1", "2.25.2", revision=1)
     header = readable_header(source_datasets(**elements)[0])
     return Letterhead(header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
 
@@ -55,6 +55,18 @@ def test_it_says_that_it_is_derived_and_bears_words():
     assert dataset.BurnedInAnnotation == "YES"
     assert dataset.ConversionType == "WSD"
     assert dataset.ImageComments == "Not hip"
+
+
+def test_each_kind_of_picture_says_how_it_was_derived():
+    picture = np.zeros((4, 4, 3), np.uint8)
+    quality, density = (
+        build_secondary_capture(picture, "", SOURCES, letterhead(rendering))
+        for rendering in (Rendering.SC, Rendering.SC_DENSITY)
+    )
+
+    assert quality.DerivationDescription == "Quality image of an automatic segmentation"
+    assert "mean HU" in density.DerivationDescription
+    assert density.SeriesDescription.startswith("MSK muscle density")
 
 
 def test_it_names_its_source_images():

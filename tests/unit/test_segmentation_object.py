@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from support.cases import (
     BOXES,
     CONTEXT,
     OFFSETS_MM,
+    RECORD,
     box_labels,
     of_kind,
     small_case,
@@ -29,13 +29,16 @@ from support.ct import enhanced_ct, save
 from support.golden import check_golden, header_text
 
 from dicom_node.errors import ResultError
-from dicom_node.results.publish import publish_case, write_results
-from dicom_node.results.segmentation import _cielab, packed_bits, segment_numbers
+from dicom_node.results.publish import publish_case
+from dicom_node.results.result_files import write_results
+from dicom_node.results.segment_frames import Frame
+from dicom_node.results.segment_items import cielab
+from dicom_node.results.segment_pixels import packed_bits
+from dicom_node.results.segmentation import segment_numbers
 from dicom_node.series import CtSeries, read_series
 from inference.results import CaseResult
 from inference.structures import BY_KEY, SEGMENTS
 
-QUIET = replace(CONTEXT, qc_policy="never")
 FEET_FIRST_PRONE = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 TURNED = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
 UNEVEN_MM = (0.0, 6.0, 12.0, 18.0, 22.0, 24.0, 26.0, 28.0, 29.5, 30.5, 31.5, 32.5)
@@ -45,7 +48,7 @@ UNEVEN_THICKNESS_MM = (6.0, 6.0, 6.0, 6.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.
 def segmentation(series: CtSeries, case: CaseResult | None = None) -> Dataset:
     """The segmentation of the boxes, or of another case, on a series."""
     case = case or small_case(series.volume.geometry)
-    return of_kind(publish_case(series, case, QUIET), "SEG")
+    return of_kind(publish_case(series, case, CONTEXT, RECORD), "SEG")
 
 
 def labels_by_position(dataset: Dataset) -> dict[tuple[float, ...], NDArray[np.uint8]]:
@@ -193,7 +196,7 @@ def test_sides_are_modifiers_and_share_a_colour(tmp_path: Path):
 
 def test_colours_are_written_in_pcs_values_of_cielab():
     """Pure white, L*a*b* (100, 0, 0), is 65535, 32896, 32896 (PS3.3 C.10.7.1.1)."""
-    white = np.array(_cielab((255, 255, 255)))
+    white = np.array(cielab((255, 255, 255)))
 
     assert np.abs(white - [65535, 32896, 32896]).max() <= 30
 
@@ -290,14 +293,21 @@ def test_a_source_file_that_is_gone_is_named_by_its_instance(tmp_path: Path):
 
 @given(
     hnp.arrays(
-        np.bool_,
+        np.uint8,
         st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 11)),
+        elements=st.integers(0, 3),
     )
 )
-def test_bits_run_on_from_frame_to_frame_whatever_their_size(masks: NDArray[np.bool_]):
-    """Unpacking all bytes from the lowest bit gives the masks, one after the other."""
-    packed = packed_bits(masks)
+def test_bits_run_on_from_frame_to_frame_whatever_their_size(labels: NDArray[np.uint8]):
+    """Unpacking all bytes from the lowest bit gives the masks, one after the other.
 
+    Up to 15 frames of up to 77 pixels: more than eight, and rarely whole bytes.
+    """
+    frames = [Frame(index, n) for n in (1, 2, 3) for index in range(len(labels))]
+
+    packed = packed_bits(labels, frames).read()
+
+    masks = np.stack([labels == n for n in (1, 2, 3)])
     assert len(packed) % 2 == 0
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
     np.testing.assert_array_equal(bits[: masks.size], masks.ravel())
@@ -319,7 +329,8 @@ def test_groups_encoded_at_once_are_the_bytes_that_the_library_would_write(tmp_p
 def test_the_segmentation_reads_as_reviewed(tmp_path: Path, request: pytest.FixtureRequest):
     series = small_series(tmp_path)
     paths = write_results(
-        publish_case(series, small_case(series.volume.geometry), QUIET), tmp_path / "out"
+        publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD),
+        tmp_path / "out",
     )
 
     check_golden("segmentation", header_text(dcmread(paths[0])), request)
