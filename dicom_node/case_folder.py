@@ -40,7 +40,8 @@ from dicom_node.case_report import (
 from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.frames import kinds, read_header
 from dicom_node.image_files import Layout, is_image_file, read_image_file, series_layout
-from dicom_node.results.publish import PublishContext, publish_case
+from dicom_node.results.case_facts import PublishContext
+from dicom_node.results.publish import publish_case
 from dicom_node.results.renderings import Rendering
 from dicom_node.selection import leave_out
 from dicom_node.series import CtSeries, group_by_series, read_series
@@ -235,9 +236,8 @@ class _Run:
             created=datetime.now(UTC),
             device_observer_uid=device_observer_uid(INSTALLATION, TOOL.version),
             software_version=TOOL.version,
-            qc_policy="never",
         )
-        for result in publish_case(series, case, context):
+        for result in publish_case(series, case, context, OBJECT_FILES):
             encoded = io.BytesIO()
             result.dataset.save_as(encoded, enforce_file_format=True)
             _put(out / OBJECT_FILES[result.rendering], encoded.getvalue())

@@ -13,7 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.results.renderings import QcPolicy
 
 
 def _ae_title(text: str) -> str:
@@ -146,11 +147,28 @@ class Analysis(Section):
     """How often an analysis that died or ran out of time is tried."""
 
 
-class Objects(Section):
-    """Which result objects are made, and how they name their maker."""
+class Profile(Section):
+    """What a destination gets of a case; a refusal goes whole to every destination."""
 
-    qc_image: Literal["on_failure", "always", "never"] = "on_failure"
+    segmentation: Literal["binary", "labelmap", "groups"] = "binary"
+    """The form of the segmentation; one that takes no `labelmap` gets `binary` instead."""
+    report: Literal["record", "key_slice", "both"] = "record"
+    """Which report: the record of all figures, the key slices that OHIF shows, or both."""
+    qc_image: QcPolicy = "on_failure"
     """When a QC image goes out beside SEG and SR; a refusal is always answered with one."""
+    density_picture: bool = False
+    """Whether a picture of the muscles' density goes out."""
+    uncertainty_map: bool = False
+    """Whether the uncertainty of every voxel goes out, as a Parametric Map."""
+    pdf_summary: bool = False
+    """Whether a summary for people goes out, as an Encapsulated PDF."""
+    reject_replaced: bool = False
+    """Whether a Key Object rejects the results that a new revision replaces."""
+
+
+class Objects(Section):
+    """How result objects name their maker."""
+
     station_name: str | None = Field(default=None, min_length=1, max_length=16)
     """Station Name in the results; without it, none."""
     institution_name: str | None = Field(default=None, min_length=1, max_length=64)
@@ -170,6 +188,8 @@ class Destination(Section):
     """Its TCP port."""
     calling_ae_title: AeTitle | None = None
     """The AE title to call it with; without it, the node's own."""
+    profile: Profile = Profile()
+    """What it gets; once the file is read, complete with what `[profile]` says."""
 
 
 class Route(Section):
@@ -219,6 +239,7 @@ class NodeConfig(Section):
     receive: Receive = Receive()
     completion: Completion = Completion()
     analysis: Analysis = Analysis()
+    profile: Profile = Profile()
     objects: Objects = Objects()
     delivery: Delivery = Delivery()
     logging: Logging = Logging()
@@ -282,7 +303,7 @@ def parse_config(table: Mapping[str, Any], *, source: str, folder: Path) -> Node
     problems += _reference_problems(table)
     if problems or config is None:
         raise ConfigurationError("\n".join(f"{source}: {each}" for each in problems))
-    return _rooted(config, folder)
+    return _rooted(_with_whole_profiles(config), folder)
 
 
 def describe(config: NodeConfig) -> tuple[str, ...]:
@@ -297,10 +318,9 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]
-    lines += [
-        f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}"
-        for each in config.destinations
-    ]
+    for each in config.destinations:
+        lines.append(f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}")
+        lines.append(f"destination {each.name} gets {_gets(each.profile)}")
     lines += [
         f"from {each.calling_ae_title or 'anyone'} to {each.called_ae_title or 'any title'}:"
         f" results go to {', '.join(each.destinations)}"
@@ -308,9 +328,59 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     ]
     if not config.destinations:
         lines.append("no destinations: results stay in the results folder")
+        lines.append(f"the results folder gets {_gets(config.profile)}")
     elif not config.routes:
         lines.append("no routes: results go to every destination")
     return tuple(lines)
+
+
+SEGMENTATION_WORDS: Final = {
+    "binary": "SEG",
+    "labelmap": "SEG as label map (SEG where that is not taken)",
+    "groups": "SEG of bones, of hip and of thigh muscles",
+}
+REPORT_WORDS: Final = {
+    "record": "SR",
+    "key_slice": "SR on key slices",
+    "both": "SR, SR on key slices",
+}
+QC_WORDS: Final = {
+    "on_failure": "QC image when not accepted",
+    "always": "QC image",
+    "never": "no QC image",
+}
+
+
+def _gets(profile: Profile) -> str:
+    """A profile in words."""
+    optional = {
+        "density picture": profile.density_picture,
+        "uncertainty map": profile.uncertainty_map,
+        "PDF summary": profile.pdf_summary,
+        "rejection of what is replaced": profile.reject_replaced,
+    }
+    words = [
+        SEGMENTATION_WORDS[profile.segmentation],
+        REPORT_WORDS[profile.report],
+        QC_WORDS[profile.qc_image],
+        *(name for name, wished in optional.items() if wished),
+    ]
+    return ", ".join(words)
+
+
+def _with_whole_profiles(config: NodeConfig) -> NodeConfig:
+    """The same settings, each destination's profile filled up from the one for all."""
+    whole = tuple(
+        each.model_copy(
+            update={
+                "profile": config.profile.model_copy(
+                    update=each.profile.model_dump(exclude_unset=True)
+                )
+            }
+        )
+        for each in config.destinations
+    )
+    return config.model_copy(update={"destinations": whole})
 
 
 def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:

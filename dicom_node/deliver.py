@@ -1,29 +1,169 @@
-"""Delivering results: one attempt, and the pure rule for what follows it.
+"""Delivering results: who gets what, one attempt, and the pure rules for what follows it.
 
 A failed attempt is tried again after a wait that doubles up to a limit. After many
-failures, or at once where only a person can help, the delivery is held with its reason;
-it is never dropped.
+failures, or at once where trying again cannot help, the delivery is held with its reason;
+it is never dropped. A segmentation in a form that the destination does not know is
+replaced: another form goes instead, with the report that refers to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from dicom_node.config import Delivery
 from dicom_node.errors import PeerError
-from dicom_node.ledger import DeliveryRow, DeliveryState, ResultRow
+from dicom_node.ledger import FINISHED, DeliveryRow, DeliveryState, ResultRow
 from dicom_node.peers import Peer, send
+from dicom_node.results.renderings import (
+    FORMS,
+    SEGMENTATIONS,
+    Rendering,
+    instead_of,
+    needed_before,
+)
+
+SENDING_ORDER: Final = {rendering: place for place, rendering in enumerate(Rendering)}
+"""Segmentations, reports, and then what nothing refers to."""
+
+
+class Remedy(StrEnum):
+    """What helps against a failure."""
+
+    LATER = "another attempt"
+    OTHER_FORM = "another form of the object"
+    PERSON = "a person"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an object was not taken. `final`: trying again cannot help."""
+    """Why an object was not taken, and what helps."""
 
     reason: str
-    final: bool = False
+    remedy: Remedy = Remedy.LATER
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a destination: the how manyth, when, and the rule for the next."""
+
+    number: int
+    now: datetime
+    policy: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A result object, and how far it is on its way to one destination."""
+
+    result: ResultRow
+    row: DeliveryRow
+
+    @property
+    def rendering(self) -> Rendering:
+        """What kind of object it is."""
+        return Rendering(self.result.kind)
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return Path(self.result.path)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still to be sent."""
+        return self.row.state is DeliveryState.WAITING
+
+
+def first_rows(
+    results: Iterable[ResultRow], wanted: Collection[Rendering], destination: str, now: datetime
+) -> tuple[DeliveryRow, ...]:
+    """The deliveries to a destination of those results that it wants."""
+    return tuple(
+        DeliveryRow(
+            sop_instance_uid=result.sop_instance_uid,
+            destination=destination,
+            series_instance_uid=result.series_instance_uid,
+            revision=result.revision,
+            changed_at=now,
+            next_attempt_at=now,
+        )
+        for result in results
+        if Rendering(result.kind) in wanted
+    )
+
+
+def parcels_of(rows: Iterable[DeliveryRow], results: Iterable[ResultRow]) -> tuple[Parcel, ...]:
+    """Deliveries to one destination with their objects, in the order of sending."""
+    by_uid = {result.sop_instance_uid: result for result in results}
+    parcels = [Parcel(by_uid[row.sop_instance_uid], row) for row in rows]
+    return tuple(sorted(parcels, key=lambda parcel: SENDING_ORDER[parcel.rendering]))
+
+
+def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Failure | None]:
+    """Send what waits, once, in one association; what became of it, by SOP Instance UID.
+
+    What refers to an object that the peer has not got is held back.
+
+    Args:
+        peer: the destination.
+        parcels: all that is meant for it of one revision of one series (`parcels_of`).
+    """
+    waiting = [parcel for parcel in parcels if parcel.waits]
+    uids = {parcel.path: parcel.row.sop_instance_uid for parcel in waiting}
+    requires = {
+        parcel.path: [
+            other.path for other in _before(parcel, parcels) if other.row.state not in FINISHED
+        ]
+        for parcel in waiting
+    }
+    try:
+        outcomes = send(peer, list(uids), requires=requires)
+    except PeerError as error:
+        remedy = Remedy.LATER if error.retryable else Remedy.PERSON
+        return dict.fromkeys(uids.values(), Failure(str(error), remedy))
+    became: dict[str, Failure | None] = dict.fromkeys(uids.values(), Failure("not sent"))
+    for outcome in outcomes:
+        remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
+        failure = None if outcome.stored else Failure(outcome.reason, remedy)
+        became[uids[outcome.path]] = failure
+    return became
+
+
+def after_attempt(
+    parcels: Sequence[Parcel],
+    became: Mapping[str, Failure | None],
+    attempt: Attempt,
+    results: Sequence[ResultRow] = (),
+) -> tuple[DeliveryRow, ...]:
+    """The deliveries to one destination that an attempt changes; the same when repeated.
+
+    They are to be written in one go: what a report becomes depends on its segmentation.
+
+    Args:
+        parcels: all that is meant for the destination, in the order of sending.
+        became: why each of those that waited was not taken, or None.
+        attempt: the attempt.
+        results: all objects of the revision, among them those of other forms.
+    """
+    after = {
+        row.sop_instance_uid: row for row in _other_forms(parcels, became, attempt, results)
+    }
+    for parcel in parcels:
+        uid = parcel.row.sop_instance_uid
+        if uid in after or not parcel.waits:
+            continue
+        row = _tried(parcel.row, became[uid], attempt)
+        states = {
+            other.rendering: after.get(other.row.sop_instance_uid, other.row).state
+            for other in _before(parcel, parcels)
+        }
+        after[uid] = _held_with(states, row) if row.state is DeliveryState.WAITING else row
+    return tuple(after.values())
 
 
 def wait_after(attempt: int, policy: Delivery) -> timedelta:
@@ -32,33 +172,79 @@ def wait_after(attempt: int, policy: Delivery) -> timedelta:
     return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
 
 
-def after_attempt(
-    row: DeliveryRow, failure: Failure | None, attempt: int, now: datetime, policy: Delivery
-) -> DeliveryRow:
-    """What a delivery becomes after attempt number `attempt`; the same when repeated."""
-    tried = replace(row, attempts=attempt, changed_at=now, reason="", next_attempt_at=None)
+def next_attempt_in(rows: Iterable[DeliveryRow], attempt: Attempt) -> timedelta | None:
+    """How long to wait before the next attempt; None where nothing waits any more."""
+    due = [row.next_attempt_at for row in rows if row.state is DeliveryState.WAITING]
+    if not due:
+        return None
+    return min(one - attempt.now for one in due if one is not None)
+
+
+def _before(parcel: Parcel, parcels: Iterable[Parcel]) -> list[Parcel]:
+    """What the destination must have before it gets this one."""
+    needed = needed_before(parcel.rendering)
+    return [other for other in parcels if other.rendering in needed]
+
+
+def _tried(row: DeliveryRow, failure: Failure | None, attempt: Attempt) -> DeliveryRow:
+    """What a delivery becomes after an attempt."""
+    tried = replace(
+        row, attempts=attempt.number, changed_at=attempt.now, reason="", next_attempt_at=None
+    )
     if failure is None:
         return replace(tried, state=DeliveryState.SENT)
-    if failure.final or attempt >= policy.hold_after:
+    if failure.remedy is not Remedy.LATER or attempt.number >= attempt.policy.hold_after:
         return replace(tried, state=DeliveryState.HELD, reason=failure.reason)
     return replace(
         tried,
         state=DeliveryState.WAITING,
         reason=failure.reason,
-        next_attempt_at=now + wait_after(attempt, policy),
+        next_attempt_at=attempt.now + wait_after(attempt.number, attempt.policy),
     )
 
 
-def attempt_delivery(peer: Peer, results: Sequence[ResultRow]) -> Mapping[str, Failure | None]:
-    """Send objects once, in one association; what became of each, by SOP Instance UID."""
-    paths = {Path(each.path): each.sop_instance_uid for each in results}
-    try:
-        outcomes = send(peer, list(paths))
-    except PeerError as error:
-        failure = Failure(str(error), final=not error.retryable)
-        return dict.fromkeys(paths.values(), failure)
-    became: dict[str, Failure | None] = dict.fromkeys(paths.values(), Failure("not sent"))
-    for outcome in outcomes:
-        failed = None if outcome.stored else Failure(outcome.reason)
-        became[paths[outcome.path]] = failed
-    return became
+def _held_with(before: Mapping[Rendering, DeliveryState], row: DeliveryRow) -> DeliveryRow:
+    """A delivery that waits, held where what must go before it is held."""
+    for rendering, state in before.items():
+        if state is DeliveryState.HELD:
+            words = f"waits for the {rendering.value}, which is held"
+            return replace(row, state=state, reason=words, next_attempt_at=None)
+    return row
+
+
+def _other_forms(
+    parcels: Sequence[Parcel],
+    became: Mapping[str, Failure | None],
+    attempt: Attempt,
+    results: Sequence[ResultRow],
+) -> Iterator[DeliveryRow]:
+    """The deliveries that change because the destination does not know a form.
+
+    Its segmentation and its report are replaced, with the reason; those of the other form
+    are new, and due at once. Nothing, where there is no other form.
+    """
+    for parcel in parcels:
+        failure = became.get(parcel.row.sop_instance_uid)
+        if failure is None or failure.remedy is not Remedy.OTHER_FORM:
+            continue
+        if parcel.rendering not in SEGMENTATIONS:
+            continue
+        form = FORMS[parcel.rendering]
+        replaced = [each for each in parcels if FORMS.get(each.rendering) is form]
+        wanted = [one for each in replaced for one in instead_of(each.rendering)]
+        new = first_rows(results, wanted, parcel.row.destination, attempt.now)
+        if new:
+            yield from (_replaced(each.row, failure.reason, attempt) for each in replaced)
+            yield from (replace(row, attempts=attempt.number) for row in new)
+
+
+def _replaced(row: DeliveryRow, reason: str, attempt: Attempt) -> DeliveryRow:
+    """A delivery that another form stands in for."""
+    return replace(
+        row,
+        state=DeliveryState.REPLACED,
+        attempts=attempt.number,
+        changed_at=attempt.now,
+        reason=reason,
+        next_attempt_at=None,
+    )

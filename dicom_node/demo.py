@@ -245,7 +245,7 @@ port = {port}
 [completion]
 quiet_s = 3
 
-[objects]
+[profile]
 qc_image = "always"
 
 [[destinations]]

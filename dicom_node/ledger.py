@@ -143,7 +143,7 @@ class SeriesRow:
 class ResultRow:
     """One result object, encoded once and kept as a file.
 
-    kind: "SEG", "SR", "SC" or "KO".
+    kind: the value of its `Rendering`: "SEG", "SR-LABELMAP", ...
     own_series_instance_uid: the series it is in; `series_instance_uid` is what it is about.
     """
 
@@ -159,19 +159,27 @@ class ResultRow:
 
 
 class DeliveryState(StrEnum):
-    """How far a result object has come on its way to one destination."""
+    """How far a result object has come on its way to one destination.
+
+    REPLACED: the destination does not take it; another form of the same went instead.
+    """
 
     WAITING = "waiting"
     SENT = "sent"
     HELD = "held"
+    REPLACED = "replaced"
+
+
+FINISHED: Final = (DeliveryState.SENT, DeliveryState.REPLACED)
+"""States in which nothing is left to do, for anyone."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One result object on its way to one destination.
 
-    attempts: how many were made.
-    reason: why the last one failed; empty otherwise.
+    attempts: how many were made; one that stands in for another goes on counting there.
+    reason: why the last one failed, or why it was replaced; empty otherwise.
     next_attempt_at: when the next one is due; None when there is none.
     """
 
@@ -242,6 +250,10 @@ class Ledger:
             RESULTS.c.series_instance_uid == series_instance_uid,
             RESULTS.c.revision == revision,
         )
+
+    def all_results(self) -> tuple[ResultRow, ...]:
+        """The result objects of every series."""
+        return self._read(ResultRow)
 
     def deliveries(
         self,

@@ -17,6 +17,7 @@ from dicom_node.ledger import (
     DeliveryRow,
     DeliveryState,
     Ledger,
+    ResultRow,
     SeriesRow,
     SeriesState,
 )
@@ -26,16 +27,36 @@ from dicom_node.ledger import (
 class StuckDelivery:
     """The results of one series on their way to one destination, and why they are not there.
 
+    objects: their kinds.
     next_attempt_at: None when the delivery is held.
     """
 
     series_instance_uid: str
     revision: int
     destination: str
-    objects: int
+    objects: tuple[str, ...]
     attempts: int
     reason: str
     next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The objects of one kind to one destination: how many are in each state."""
+
+    destination: str
+    kind: str
+    objects: Mapping[DeliveryState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Objects that a destination does not take, so that another form went instead."""
+
+    destination: str
+    kind: str
+    objects: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +81,8 @@ class NodeStatus:
 
     series: Mapping[SeriesState, int]
     deliveries: Mapping[DeliveryState, int]
+    traffic: tuple[Traffic, ...]
+    replaced: tuple[Replacement, ...]
     waiting: tuple[StuckDelivery, ...]
     held: tuple[StuckDelivery, ...]
     unanalysed: tuple[Unanalysed, ...]
@@ -69,28 +92,36 @@ class NodeStatus:
 def node_status(config: NodeConfig) -> NodeStatus:
     """Read the ledger and the disks; works beside a running node, and without one."""
     series: tuple[SeriesRow, ...] = ()
+    results: tuple[ResultRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()
     path = config.node.database_path
     if path is None or path.exists():
         ledger = Ledger(config.node.database_url)
         try:
             series, deliveries = ledger.all_series(), ledger.deliveries()
+            results = ledger.all_results()
         finally:
             ledger.close()
-    return summary(series, deliveries, _free_mb(config))
+    return summary(series, results, deliveries, _free_mb(config))
 
 
 def summary(
-    series: Sequence[SeriesRow], deliveries: Sequence[DeliveryRow], free_mb: Mapping[str, int]
+    series: Sequence[SeriesRow],
+    results: Sequence[ResultRow],
+    deliveries: Sequence[DeliveryRow],
+    free_mb: Mapping[str, int],
 ) -> NodeStatus:
     """The status that these rows stand for."""
+    kinds = {row.sop_instance_uid: row.kind for row in results}
     in_series_state = Counter(row.state for row in series)
     in_delivery_state = Counter(row.state for row in deliveries)
     return NodeStatus(
         series={state: in_series_state[state] for state in SeriesState},
         deliveries={state: in_delivery_state[state] for state in DeliveryState},
-        waiting=_stuck(row for row in deliveries if row.state is DeliveryState.WAITING),
-        held=_stuck(row for row in deliveries if row.state is DeliveryState.HELD),
+        traffic=_traffic(deliveries, kinds),
+        replaced=_replaced(deliveries, kinds),
+        waiting=_stuck(deliveries, DeliveryState.WAITING, kinds),
+        held=_stuck(deliveries, DeliveryState.HELD, kinds),
         unanalysed=tuple(
             Unanalysed(row.series_instance_uid, row.revision, row.state, row.code, row.reason)
             for row in series
@@ -105,6 +136,10 @@ def render(status: NodeStatus) -> RenderableType:
     parts: list[RenderableType] = [_counts(status)]
     if status.unanalysed:
         parts.append(_unanalysed(status.unanalysed))
+    if status.traffic:
+        parts.append(_traffic_table(status.traffic))
+    if status.replaced:
+        parts.append(_replacements(status.replaced))
     if status.waiting:
         parts.append(_deliveries("Waiting deliveries", status.waiting))
     if status.held:
@@ -112,16 +147,42 @@ def render(status: NodeStatus) -> RenderableType:
     return Group(*parts)
 
 
-def _stuck(rows: Iterable[DeliveryRow]) -> tuple[StuckDelivery, ...]:
+def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Traffic, ...]:
+    """How many objects of each kind are in which state, by destination."""
+    counts = Counter((row.destination, kinds[row.sop_instance_uid], row.state) for row in rows)
+    pairs = sorted({(destination, kind) for destination, kind, _ in counts})
+    return tuple(
+        Traffic(*pair, objects={state: counts[*pair, state] for state in DeliveryState})
+        for pair in pairs
+    )
+
+
+def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
+    """What was replaced, told once for each destination and reason."""
+    counts = Counter(
+        (row.destination, kinds[row.sop_instance_uid], row.reason)
+        for row in rows
+        if row.state is DeliveryState.REPLACED
+    )
+    return tuple(
+        Replacement(destination, kind, count, reason)
+        for (destination, kind, reason), count in sorted(counts.items())
+    )
+
+
+def _stuck(
+    rows: Iterable[DeliveryRow], state: DeliveryState, kinds: Mapping[str, str]
+) -> tuple[StuckDelivery, ...]:
     """Rows of one series to one destination, told as one."""
     groups: dict[tuple[str, int, str], list[DeliveryRow]] = {}
     for row in rows:
-        key = (row.series_instance_uid, row.revision, row.destination)
-        groups.setdefault(key, []).append(row)
+        if row.state is state:
+            key = (row.series_instance_uid, row.revision, row.destination)
+            groups.setdefault(key, []).append(row)
     return tuple(
         StuckDelivery(
             *key,
-            objects=len(group),
+            objects=tuple(sorted(kinds[row.sop_instance_uid] for row in group)),
             attempts=max(row.attempts for row in group),
             reason="; ".join(sorted({row.reason for row in group if row.reason})),
             next_attempt_at=group[0].next_attempt_at,
@@ -170,6 +231,23 @@ def _unanalysed(rows: Sequence[Unanalysed]) -> Table:
     return table
 
 
+def _traffic_table(rows: Sequence[Traffic]) -> Table:
+    """What goes to whom, and how far it has come."""
+    table = Table("Destination", "Object", *DeliveryState, title="Deliveries")
+    for row in rows:
+        table.add_row(row.destination, row.kind, *(str(n or "") for n in row.objects.values()))
+    return table
+
+
+def _replacements(rows: Sequence[Replacement]) -> Table:
+    """What was not taken for good, so that another form went instead."""
+    headings = ("Destination", "Object", "Count", "Reason")
+    table = Table(*headings, title="Sent in another form")
+    for row in rows:
+        table.add_row(row.destination, row.kind, str(row.objects), row.reason)
+    return table
+
+
 def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
     """Deliveries that have not arrived, and why."""
     headings = (_SERIES, "Destination", "Objects", "Attempts", "Next", "Reason")
@@ -179,7 +257,7 @@ def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
         table.add_row(
             f"{row.series_instance_uid} ({row.revision})",
             row.destination,
-            str(row.objects),
+            " ".join(row.objects),
             str(row.attempts),
             due.astimezone().strftime("%H:%M:%S") if due is not None else "held",
             row.reason,

@@ -48,9 +48,9 @@ class Provenance:
         """The Series Instance UID of the object of a kind."""
         return derived_uid("series", kind, *self._facts())
 
-    def dimension_organization_uid(self) -> str:
-        """The UID of the segmentation's dimensions."""
-        return derived_uid("dimensions", *self._facts())
+    def dimension_organization_uid(self, kind: str) -> str:
+        """The UID of the dimensions of the segmentation of a kind."""
+        return derived_uid("dimensions", kind, *self._facts())
 
     def _facts(self) -> tuple[str, ...]:
         sources = sources_digest(self.source_sop_instance_uids)

@@ -19,18 +19,13 @@ import hashlib
 import json
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import pydicom
 import structlog
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.analysis_child import (
     CASE_FOLDER,
@@ -40,10 +35,20 @@ from dicom_node.analysis_child import (
     write_outcome,
     write_request,
 )
-from dicom_node.case_store import load_case
+from dicom_node.answer import answer_series, past_of
 from dicom_node.child_process import Ended, run_child
 from dicom_node.config import Destination, NodeConfig
-from dicom_node.deliver import Failure, after_attempt, attempt_delivery, wait_after
+from dicom_node.deliver import (
+    Attempt,
+    Failure,
+    Parcel,
+    Remedy,
+    after_attempt,
+    attempt_delivery,
+    first_rows,
+    next_attempt_in,
+    parcels_of,
+)
 from dicom_node.engine import JobKind, Payload, Put
 from dicom_node.errors import ResultError
 from dicom_node.inbox import SeriesArrival
@@ -57,22 +62,10 @@ from dicom_node.ledger import (
     SeriesState,
 )
 from dicom_node.peers import Peer
-from dicom_node.results.publish import (
-    PublishContext,
-    Refusal,
-    ResultObject,
-    publish_case,
-    publish_refusal,
-    write_results,
-)
-from dicom_node.series import read_series
-from dicom_node.uids import device_observer_uid, sources_digest
-from inference.results import CaseResult, Region
-from sr_templates.measurement_report import InstanceInSeries
+from dicom_node.results.result_files import ResultObject, write_results
+from dicom_node.uids import sources_digest
 
 log = structlog.get_logger()
-
-SOFTWARE_VERSION: Final = version("msk-node")
 
 QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
 """How many jobs of each queue one worker does at a time."""
@@ -167,27 +160,24 @@ class Workflow:
     def deliver(self, payload: Payload) -> tuple[Put, ...]:
         """Make one attempt to deliver what one destination has not got yet."""
         uid, revision = payload["series_instance_uid"], payload["revision"]
-        name, attempt = payload["destination"], payload["attempt"]
+        name = payload["destination"]
+        results = self.ledger.results(uid, revision)
         rows = self.ledger.deliveries(
-            series_instance_uid=uid,
-            revision=revision,
-            destination=name,
-            states=[DeliveryState.WAITING],
+            series_instance_uid=uid, revision=revision, destination=name
         )
-        if not rows:
+        parcels = parcels_of(rows, results)
+        if not any(parcel.waits for parcel in parcels):
             return ()
-        became = self._attempt(rows, self.config.destination(name))
-        now, policy = self.clock(), self.config.delivery
-        after = [
-            after_attempt(row, became[row.sop_instance_uid], attempt, now, policy)
-            for row in rows
-        ]
+        became = self._attempt(parcels, self.config.destination(name))
+        attempt = Attempt(payload["attempt"], self.clock(), self.config.delivery)
+        after = after_attempt(parcels, became, attempt, results)
         self.ledger.save(*after)
         _log_delivery(after)
-        if not any(row.state is DeliveryState.WAITING for row in after):
+        wait = next_attempt_in(after, attempt)
+        if wait is None:
             return ()
-        wait_s = wait_after(attempt, policy).total_seconds()
-        return (_deliver(uid, revision, name, attempt=attempt + 1, delay_s=wait_s),)
+        number, wait_s = attempt.number + 1, wait.total_seconds()
+        return (_deliver(uid, revision, name, attempt=number, delay_s=wait_s),)
 
     def owed(self) -> tuple[Put, ...]:
         """The deliveries that are not finished, for a node that starts.
@@ -289,102 +279,31 @@ class Workflow:
         outcome = read_outcome(folder)
         if outcome is None:
             raise ResultError("there is no outcome to publish")
-        context = self._context(arrival, outcome)
-        state, code, words, objects = self._answer(arrival, outcome, context, folder)
+        past = past_of(arrival, self.ledger)
+        answer = answer_series(arrival, outcome, folder / CASE_FOLDER, self.config, past)
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
-        results = _result_rows(arrival, objects, write_results(objects, kept), context.created)
-        row = self._known_row(arrival)
-        self.ledger.add(*results, *self._delivery_rows(arrival, results))
-        self.ledger.save(row.become(state, self.clock(), code=code, reason=words))
-        log.info("series.answered", state=state.value, code=code, **_about(row))
-
-    def _answer(
-        self, arrival: SeriesArrival, outcome: Outcome, context: PublishContext, folder: Path
-    ) -> tuple[SeriesState, str, str, tuple[ResultObject, ...]]:
-        """The state a series ends in, why, and the objects that say so."""
-        if outcome.kind != "analysed":
-            state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
-            refusal = Refusal(outcome.code, outcome.words, _headers(arrival.paths))
-            return state, refusal.code, refusal.words, _refuse(refusal, context)
-        series, case = read_series(arrival.paths), load_case(folder / CASE_FOLDER)
-        if self._is_refused(case):
-            refusal = Refusal(
-                NOT_HIP_TO_KNEE, _partial_words(case), _headers(arrival.paths), series.volume
-            )
-            return (
-                SeriesState.REFUSED,
-                refusal.code,
-                refusal.words,
-                _refuse(refusal, context),
-            )
-        return SeriesState.REPORTED, "", "", publish_case(series, case, context)
-
-    def _is_refused(self, case: CaseResult) -> bool:
-        """Whether the site wants no report of a scan that shows only part."""
-        partial = case.coverage.region is not Region.HIP_TO_KNEE
-        return partial and self.config.analysis.partial == "refuse"
-
-    def _context(self, arrival: SeriesArrival, outcome: Outcome) -> PublishContext:
-        """What the objects say of their making; the same at every try."""
-        objects = self.config.objects
-        installation = f"{self.config.node.ae_title}@{self.config.node.results}"
-        return PublishContext(
-            settings_hash=outcome.settings_hash,
-            created=outcome.finished_at,
-            device_observer_uid=device_observer_uid(installation, SOFTWARE_VERSION),
-            software_version=SOFTWARE_VERSION,
-            revision=arrival.revision,
-            qc_policy=objects.qc_image,
-            station_name=objects.station_name,
-            institution_name=objects.institution_name,
-            predecessor=self._predecessor(arrival),
-            closed_by=arrival.reason,
-        )
-
-    def _predecessor(self, arrival: SeriesArrival) -> InstanceInSeries | None:
-        """The report of the latest earlier revision that has one."""
-        uid = arrival.series_instance_uid
-        earlier = [
-            each for each in self.ledger.revisions(uid) if each.revision < arrival.revision
-        ]
-        for row in reversed(earlier):
-            for result in self.ledger.results(uid, row.revision):
-                if result.kind == "SR":
-                    return InstanceInSeries(
-                        result.sop_class_uid,
-                        result.sop_instance_uid,
-                        result.own_series_instance_uid,
-                    )
-        return None
-
-    def _delivery_rows(
-        self, arrival: SeriesArrival, results: Sequence[ResultRow]
-    ) -> list[DeliveryRow]:
-        """Every result to every destination."""
+        results = _result_rows(arrival, answer.objects, kept, outcome.finished_at)
         now = self.clock()
-        return [
-            DeliveryRow(
-                sop_instance_uid=result.sop_instance_uid,
-                destination=destination.name,
-                series_instance_uid=arrival.series_instance_uid,
-                revision=arrival.revision,
-                changed_at=now,
-                next_attempt_at=now,
-            )
-            for destination in self._destinations(arrival)
-            for result in results
+        deliveries = [
+            row
+            for name, wanted in answer.shares.items()
+            for row in first_rows(results, wanted, name, now)
         ]
+        row = self._known_row(arrival)
+        self.ledger.add(*results, *deliveries)
+        self.ledger.save(row.become(answer.state, now, code=answer.code, reason=answer.reason))
+        log.info("series.answered", state=answer.state.value, code=answer.code, **_about(row))
 
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
 
     def _attempt(
-        self, rows: Sequence[DeliveryRow], destination: Destination | None
+        self, parcels: Sequence[Parcel], destination: Destination | None
     ) -> Mapping[str, Failure | None]:
         """Send what is on its way to one destination."""
         if destination is None:
-            gone = Failure("the destination is no longer configured", final=True)
-            return dict.fromkeys([row.sop_instance_uid for row in rows], gone)
+            gone = Failure("the destination is no longer configured", Remedy.PERSON)
+            return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
         peer = Peer(
             name=destination.name,
             ae_title=destination.ae_title,
@@ -393,11 +312,7 @@ class Workflow:
             calling_ae_title=destination.calling_ae_title or self.config.node.ae_title,
             answer_timeout_s=self.config.delivery.timeout_s,
         )
-        waiting = {row.sop_instance_uid for row in rows}
-        results = self.ledger.results(rows[0].series_instance_uid, rows[0].revision)
-        return attempt_delivery(
-            peer, [each for each in results if each.sop_instance_uid in waiting]
-        )
+        return attempt_delivery(peer, parcels)
 
     def _reach(self, arrival: SeriesArrival, state: SeriesState) -> None:
         """Note in the ledger how far a series has come."""
@@ -418,8 +333,8 @@ DELIVERY_EVENTS: Final = {
     DeliveryState.WAITING: "delivery.failed",
     DeliveryState.SENT: "delivery.sent",
     DeliveryState.HELD: "delivery.held",
+    DeliveryState.REPLACED: "delivery.replaced",
 }
-NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
 ANALYSIS_FAILED: Final = "analysis-failed"
 NODE_FAILED: Final = "node-failed"
 
@@ -472,44 +387,13 @@ def _about(row: SeriesRow) -> dict[str, Any]:
     return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
 
 
-def _headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
-    """The headers of every file that can be read, without pixels, in the order of names."""
-    headers = []
-    with warnings.catch_warnings():
-        # A warning of the library quotes the value it is about.
-        warnings.simplefilter("ignore")
-        for path in sorted(paths):
-            try:
-                header = pydicom.dcmread(path, stop_before_pixels=True)
-            except (InvalidDicomError, EOFError, ValueError, KeyError):
-                log.warning("instance.unreadable", path=path.name)
-                continue
-            headers.append(header)
-    return tuple(headers)
-
-
-def _refuse(refusal: Refusal, context: PublishContext) -> tuple[ResultObject, ...]:
-    """The objects that give a reason; none where no image says which study it is of."""
-    try:
-        return publish_refusal(refusal, context)
-    except ResultError:
-        log.exception("refusal.unanswerable", code=refusal.code)
-        return ()
-
-
-def _partial_words(case: CaseResult) -> str:
-    """Why a scan that shows only part is refused."""
-    words = case.coverage.words or case.coverage.region.value
-    return f"the scan does not show hip to knee: {words}"
-
-
 def _result_rows(
     arrival: SeriesArrival,
     objects: Sequence[ResultObject],
-    paths: Sequence[Path],
+    folder: Path,
     made_at: datetime,
 ) -> list[ResultRow]:
-    """The ledger's rows of result objects and their files."""
+    """Keep result objects as files; their rows in the ledger."""
     return [
         ResultRow(
             sop_instance_uid=each.sop_instance_uid,
@@ -522,7 +406,7 @@ def _result_rows(
             sha256=_sha256(path),
             made_at=made_at,
         )
-        for each, path in zip(objects, paths, strict=True)
+        for each, path in zip(objects, write_results(objects, folder), strict=True)
     ]
 
 
@@ -534,7 +418,12 @@ def _sha256(path: Path) -> str:
 def _log_delivery(rows: Sequence[DeliveryRow]) -> None:
     """One event for an attempt: what became of how many objects."""
     for state in DeliveryState:
-        of_state = [row for row in rows if row.state is state]
+        # What waits without a reason has not been tried: it stands in for what was replaced.
+        of_state = [
+            row
+            for row in rows
+            if row.state is state and (row.reason or state is not DeliveryState.WAITING)
+        ]
         if of_state:
             first = of_state[0]
             log.info(

@@ -8,6 +8,7 @@ in every form.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -149,6 +150,29 @@ GROUP_OF: Final = MappingProxyType(
 """Which structures the segmentations of the form GROUPS hold."""
 
 
+FORMS: Final = MappingProxyType(
+    {rendering: form for form in Form for rendering in (*form.segmentations, form.report)}
+)
+"""Of which form a segmentation or a report is; the others are of none."""
+
+SEGMENTATIONS: Final = frozenset(one for form in Form for one in form.segmentations)
+REPORTS: Final = frozenset({*(form.report for form in Form), Rendering.SR_KEY_SLICE})
+
+
+def needed_before(rendering: Rendering) -> frozenset[Rendering]:
+    """What a destination must have, of what it is to get, before an object of this kind.
+
+    A report comes after the segmentations it refers to, and earlier results are rejected
+    when those that replace them are there.
+    """
+    if rendering is Rendering.KO_REJECTED:
+        return SEGMENTATIONS | REPORTS
+    form = FORMS.get(rendering)
+    if form is None or rendering in form.segmentations:
+        return frozenset()
+    return frozenset(form.segmentations)
+
+
 class Wishes(Protocol):
     """What a destination wants of a case (`config.Profile`)."""
 
@@ -205,3 +229,22 @@ def renderings_for(wishes: Wishes, *, accepted: bool, replaces: bool) -> tuple[R
         Rendering.KO_REJECTED: replaces and wishes.reject_replaced,
     }
     return (*wanted, *(rendering for rendering, wished in optional.items() if wished))
+
+
+def instead_of(rendering: Rendering) -> frozenset[Rendering]:
+    """What goes to a destination that does not know the form of a segmentation or report.
+
+    Empty where there is no other form.
+    """
+    form = FORMS.get(rendering)
+    if form is None or form.falls_back_to is None:
+        return frozenset()
+    if rendering is form.report:
+        return frozenset({form.falls_back_to.report})
+    return frozenset(form.falls_back_to.segmentations)
+
+
+def with_fallbacks(wanted: Iterable[Rendering]) -> frozenset[Rendering]:
+    """What is wanted, and what may have to go instead: the case is gone once it is built."""
+    wanted = frozenset(wanted)
+    return wanted.union(*map(instead_of, wanted))

@@ -13,6 +13,8 @@ import pytest
 import SimpleITK
 from support.cases import (
     CONTEXT,
+    FLAGGED,
+    RECORD,
     box_labels,
     small_case,
     small_series,
@@ -21,15 +23,12 @@ from support.cases import (
 from support.ct import enhanced_ct, save
 from support.validators import dciodvfy_errors, pixelmed_sr_errors
 
-from dicom_node.results.publish import (
-    Refusal,
-    publish_case,
-    publish_refusal,
-    write_results,
-)
+from dicom_node.results.publish import Refusal, publish_case, publish_refusal
+from dicom_node.results.renderings import Rendering
+from dicom_node.results.result_files import write_results
 from dicom_node.series import CtSeries, read_series
 from inference.structures import SEGMENTS
-from sr_templates.measurement_report import InstanceInSeries
+from sr_templates.context import InstanceInSeries
 
 pytestmark = pytest.mark.peer
 
@@ -56,7 +55,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 def published(series: CtSeries, folder: Path, **changes: Any) -> dict[str, Path]:
     """The objects of the small case on disk, by kind."""
     case = small_case(series.volume.geometry, **changes)
-    objects = publish_case(series, case, CONTEXT)
+    objects = publish_case(series, case, CONTEXT, FLAGGED)
     paths = write_results(objects, folder)
     return {one.rendering: path for one, path in zip(objects, paths, strict=True)}
 
@@ -99,8 +98,8 @@ def test_pixelmed_finds_no_error_in_the_report_of_a_revision(tmp_path: Path):
     """A report with everything that it may hold: numbers, absent structures, predecessor."""
     series = small_series(tmp_path / "ct")
     first = InstanceInSeries("1.2.840.10008.5.1.4.1.1.88.34", "2.25.7", "2.25.8")
-    context = replace(CONTEXT, revision=2, predecessor=first, qc_policy="never")
-    objects = publish_case(series, small_case(series.volume.geometry), context)
+    context = replace(CONTEXT, revision=2, predecessors={Rendering.SR: first})
+    objects = publish_case(series, small_case(series.volume.geometry), context, RECORD)
     _, report = write_results(objects, tmp_path / "out")
 
     assert dciodvfy_errors(report) == []

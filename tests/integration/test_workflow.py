@@ -10,12 +10,15 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from support.cases import RECORD
 from support.ct import SERIES_UID
 from support.fast_analysis import COMMAND
 from support.pacs import Pacs
@@ -286,7 +289,7 @@ def test_a_case_whose_results_cannot_be_built_is_answered_with_that(
     def broken(*_arguments: object) -> None:
         raise ResultError("highdicom said no")
 
-    monkeypatch.setattr("dicom_node.workflow.publish_case", broken)
+    monkeypatch.setattr("dicom_node.answer.publish_case", broken)
     workflow = make()
     (publish,) = workflow.segment(workflow.admit(arrival)[0].payload)
     with pytest.raises(ResultError, match="said no"):
@@ -401,6 +404,164 @@ def test_routing_names_the_destinations(make: Make, arrival: SeriesArrival, pacs
     finish(workflow, workflow.admit(arrival))
 
     assert {row.destination for row in workflow.ledger.deliveries()} == {"b"}
+
+
+def destination(name: str, pacs: Pacs, **profile: Any) -> dict[str, Any]:
+    """A peer in the settings, with a profile of its own."""
+    place = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+    return {"name": name, **place, "profile": profile}
+
+
+def kinds_by_uid(workflow: Workflow) -> dict[str, str]:
+    return {row.sop_instance_uid: row.kind for row in workflow.ledger.all_results()}
+
+
+def received(workflow: Workflow, pacs: Pacs) -> list[str]:
+    """The kinds of what arrived, in the order of arrival."""
+    kinds = kinds_by_uid(workflow)
+    return [kinds[uid] for uid, _, _ in pacs.received]
+
+
+def delivered(workflow: Workflow) -> dict[str, DeliveryState]:
+    """How far each kind of object has come on its way to the one destination."""
+    kinds, rows = kinds_by_uid(workflow), workflow.ledger.deliveries()
+    return {kinds[row.sop_instance_uid]: row.state for row in rows}
+
+
+def test_a_pacs_that_knows_label_maps_gets_them_with_their_report(
+    make: Make, arrival: SeriesArrival, pacs: Pacs
+) -> None:
+    """Compressed as they are; the form that might have to stand in is kept here."""
+    workflow = make(profile={"segmentation": "labelmap"})
+    finish(workflow, workflow.admit(arrival))
+
+    assert received(workflow, pacs) == ["SEG-LABELMAP", "SR-LABELMAP"]
+    assert pacs.received[0][1] == RLELossless
+    assert kinds_of(workflow) == ["SEG", "SEG-LABELMAP", "SR", "SR-LABELMAP"]
+
+
+def test_a_pacs_that_knows_no_label_maps_gets_the_binary_form_and_its_report_alone(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """The other report would refer to an object that this archive never gets."""
+    with result_pacs(label_maps=False).running() as old:
+        workflow = make(port=old.port, profile={"segmentation": "labelmap"})
+        done = finish(workflow, workflow.admit(arrival))
+
+    assert received(workflow, old) == ["SEG", "SR"]
+    assert done[-2:] == [f"deliver:{SERIES_UID}:1:pacs:{n}" for n in (1, 2)]
+    assert delivered(workflow) == {
+        "SEG-LABELMAP": DeliveryState.REPLACED,
+        "SR-LABELMAP": DeliveryState.REPLACED,
+        "SEG": DeliveryState.SENT,
+        "SR": DeliveryState.SENT,
+    }
+    reasons = {
+        row.reason for row in workflow.ledger.deliveries(states=[DeliveryState.REPLACED])
+    }
+    assert len(reasons) == 1
+    assert "SOP class not supported" in reasons.pop()
+
+
+def test_a_refusal_by_status_falls_back_too(make: Make, arrival: SeriesArrival) -> None:
+    """0x0122, SOP Class Not Supported (PS3.7 C.5.6), on a context that was accepted."""
+    with result_pacs(statuses=[0x0122]).running() as picky:
+        workflow = make(port=picky.port, profile={"segmentation": "labelmap"})
+        finish(workflow, workflow.admit(arrival))
+
+    assert received(workflow, picky) == ["SEG-LABELMAP", "SEG", "SR"]
+
+
+def test_a_kill_between_the_fall_back_and_its_job_loses_and_doubles_nothing(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """The engine does the attempt again; the job that it did not put has the same key."""
+    with result_pacs(label_maps=False).running() as old:
+        workflow = make(port=old.port, profile={"segmentation": "labelmap"})
+        work = workflow.admit(arrival)
+        for _ in range(2):
+            work = workflow.kinds()[work[0].kind].run(work[0].payload)
+        lost = workflow.deliver(work[0].payload)
+        assert received(workflow, old) == []
+        assert workflow.owed() == (Put(lost[0].kind, lost[0].key, lost[0].payload),)
+
+        assert workflow.deliver(work[0].payload) == ()
+        finish(workflow, lost)
+
+    assert received(workflow, old) == ["SEG", "SR"]
+
+
+def test_each_destination_gets_its_own_share_of_one_analysis(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """Built once, also what both get."""
+    with result_pacs().running() as archive, result_pacs().running() as viewer:
+        peers = [
+            destination("archive", archive, uncertainty_map=True),
+            destination("viewer", viewer, segmentation="groups", report="key_slice"),
+        ]
+        workflow = make(destinations=peers, profile={"qc_image": "always"})
+        finish(workflow, workflow.admit(arrival))
+
+    assert received(workflow, archive) == ["SEG", "SR", "SC", "PM"]
+    groups = ["SEG-BONES", "SEG-HIP", "SEG-THIGH"]
+    assert received(workflow, viewer) == [*groups, "SR-KEYSLICE", "SC"]
+    assert len(kinds_of(workflow)) == 8
+
+
+def test_an_object_that_a_pacs_does_not_know_is_held_at_once_and_the_rest_is_sent(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    contexts = [(kind.traits.sop_class_uid, [ExplicitVRLittleEndian]) for kind in RECORD]
+    with Pacs(contexts=contexts).running() as old:
+        workflow = make(port=old.port, profile={"uncertainty_map": True})
+        done = finish(workflow, workflow.admit(arrival))
+
+    assert received(workflow, old) == ["SEG", "SR"]
+    assert delivered(workflow)["PM"] is DeliveryState.HELD
+    assert done[-1] == f"deliver:{SERIES_UID}:1:pacs:1"
+
+
+def test_a_new_bundle_opens_a_revision_and_the_old_results_are_rejected_where_wished(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """The note lists what the archive got of the old revision, and comes after the new one."""
+    with result_pacs().running() as archive, result_pacs().running() as viewer:
+        peers = [
+            destination("archive", archive, reject_replaced=True),
+            destination("viewer", viewer, uncertainty_map=True),
+        ]
+        old = make(destinations=peers)
+        finish(old, old.admit(arrival))
+        new = replace(old, bundle_sha256="ab" * 32)
+        finish(new, new.admit(arrival))
+
+    assert received(new, archive) == ["SEG", "SR", "SEG", "SR", "KO-REJECTED"]
+    assert "KO-REJECTED" not in received(new, viewer)
+    note = result(new, "KO-REJECTED", 2)
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    rejected = {
+        item.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert rejected == {result(new, kind, 1).SOPInstanceUID for kind in ("SEG", "SR")}
+    assert result(new, "SEG", 2).SeriesDescription == "MSK segmentation of series 3, revision 2"
+
+
+def test_a_third_revision_rejects_the_second_alone(make: Make, arrival: SeriesArrival) -> None:
+    workflow = make(profile={"reject_replaced": True})
+    for bundle in ("ab", "cd", "ef"):
+        workflow = replace(workflow, bundle_sha256=bundle * 32)
+        finish(workflow, workflow.admit(arrival))
+
+    third = result(workflow, "KO-REJECTED", 3).ContentSequence
+    named = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in third
+        if "ReferencedSOPSequence" in item
+    }
+    assert named == {result(workflow, kind, 2).SOPInstanceUID for kind in ("SEG", "SR")}
 
 
 def test_the_work_folder_is_gone_when_the_results_are_kept(

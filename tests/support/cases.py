@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.results.publish import PublishContext, ResultObject
+from dicom_node.results.case_facts import PublishContext
+from dicom_node.results.renderings import Rendering
+from dicom_node.results.result_files import ResultObject
 from dicom_node.series import CtSeries, read_series
 from inference.geometry import Geometry
 from inference.results import (
@@ -66,6 +68,9 @@ CONTEXT = PublishContext(
     station_name="MSKNODE1",
     closed_by="no image for 60 s",
 )
+RECORD = frozenset({Rendering.SEG, Rendering.SR})
+FLAGGED = RECORD | {Rendering.SC, Rendering.KO}
+"""What a destination gets by default: of an accepted case, and of one that is not."""
 
 
 def source_datasets(

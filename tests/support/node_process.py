@@ -39,7 +39,7 @@ quiet_s = 2
 samples = {samples}
 partial = "{partial}"
 
-[objects]
+[profile]
 qc_image = "{qc_image}"
 
 [delivery]

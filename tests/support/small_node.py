@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom.sop_class import (
-    Comprehensive3DSRStorage,
-    KeyObjectSelectionDocumentStorage,
-    SecondaryCaptureImageStorage,
-    SegmentationStorage,
-)
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicom_node.config import NodeConfig, parse_config
 from dicom_node.inbox import SeriesArrival
+from dicom_node.results.renderings import LABEL_MAP_SEGMENTATION_STORAGE, Rendering
 from inference.bundle import write_bundle
 from inference.network import Architecture, BayesianUNet
 from inference.preprocessing import PixelGrid, Window
@@ -23,17 +18,13 @@ from support.cases import source_datasets
 from support.ct import SERIES_UID, STUDY_UID, save
 from support.pacs import Pacs
 
-RESULT_CLASSES = {
-    "SEG": SegmentationStorage,
-    "SR": Comprehensive3DSRStorage,
-    "SC": SecondaryCaptureImageStorage,
-    "KO": KeyObjectSelectionDocumentStorage,
-}
+RESULT_CLASSES = {one.traits.sop_class_uid for one in Rendering}
 
 
-def result_pacs(**options: Any) -> Pacs:
-    """A peer that takes the objects the node makes."""
-    contexts = [(uid, [ExplicitVRLittleEndian]) for uid in RESULT_CLASSES.values()]
+def result_pacs(*, label_maps: bool = True, **options: Any) -> Pacs:
+    """A peer that takes the objects the node makes, label maps or not."""
+    taken = RESULT_CLASSES - (set() if label_maps else {LABEL_MAP_SEGMENTATION_STORAGE})
+    contexts = [(uid, [ExplicitVRLittleEndian, RLELossless]) for uid in sorted(taken)]
     return Pacs(contexts=contexts, **options)
 
 

@@ -151,6 +151,53 @@ def test_the_first_route_that_fits_decides() -> None:
     assert config.destinations_for("CT2", "MSK") == ()
 
 
+def test_a_destination_gets_what_the_profile_for_all_says() -> None:
+    config = parse(profile={"segmentation": "groups", "report": "both"}, destinations=[PACS])
+
+    assert config.destinations[0].profile == config.profile
+    assert config.profile.segmentation == "groups"
+
+
+def test_a_destination_s_own_profile_changes_single_keys() -> None:
+    """Also back to what is the default where no profile is given at all."""
+    own = {"segmentation": "binary", "pdf_summary": True}
+    config = parse(
+        profile={"segmentation": "labelmap", "report": "both"},
+        destinations=[{**PACS, "profile": own}, {**PACS, "name": "b"}],
+    )
+    first, second = (each.profile for each in config.destinations)
+
+    assert (first.segmentation, first.report, first.pdf_summary) == ("binary", "both", True)
+    assert (second.segmentation, second.report, second.pdf_summary) == (
+        "labelmap",
+        "both",
+        False,
+    )
+
+
+def test_a_misspelt_key_of_a_destination_s_profile_is_named() -> None:
+    found = problems(destinations=[{**PACS, "profile": {"qc_picture": "always"}}])
+
+    assert found == ["node.toml: destinations[0].profile.qc_picture: unknown key"]
+
+
+def test_the_check_says_what_each_destination_gets() -> None:
+    config = parse(
+        profile={"qc_image": "always"},
+        destinations=[
+            {**PACS, "profile": {"segmentation": "labelmap", "uncertainty_map": True}},
+            {**PACS, "name": "viewer", "profile": {"report": "key_slice"}},
+        ],
+    )
+    lines = [line for line in describe(config) if " gets " in line]
+
+    label_map = "SEG as label map (SEG where that is not taken)"
+    assert lines == [
+        f"destination pacs gets {label_map}, SR, QC image, uncertainty map",
+        "destination viewer gets SEG, SR on key slices, QC image",
+    ]
+
+
 def test_a_password_in_the_database_url_is_not_described() -> None:
     config = parse(node={"database": "postgresql+psycopg://msk:secret@host/msk"})
 
@@ -181,13 +228,16 @@ def sections() -> list[tuple[str, type[BaseModel]]]:
 
 @pytest.mark.parametrize(("section", "model"), sections())
 def test_every_setting_is_documented(section: str, model: type[BaseModel]) -> None:
-    parts = re.split(r"^\[+(\w+)\]+$", EXAMPLE.read_text(), flags=re.MULTILINE)
+    """A destination's own profile is a table below it, whose keys stand under `profile`."""
+    parts = re.split(r"^\[+([\w.]+)\]+$", EXAMPLE.read_text(), flags=re.MULTILINE)
     text = "".join(
         body for name, body in zip(parts[1::2], parts[2::2], strict=True) if name == section
     )
     documented = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
 
-    assert documented == set(model.model_fields)
+    below = {name.partition(".")[2] for name in parts[1::2] if name.startswith(f"{section}.")}
+
+    assert documented | below == set(model.model_fields)
 
 
 @pytest.mark.parametrize(("section", "model"), sections())

@@ -101,6 +101,15 @@ def test_deliveries_are_narrowed_by_destination_and_state(ledger: Ledger) -> Non
     assert ledger.deliveries(states=[DeliveryState.WAITING]) == (delivery_row("pacs"),)
 
 
+def test_a_ledger_of_the_time_before_profiles_is_read(ledger: Ledger) -> None:
+    """Kinds and states are words, so a new one of either asks nothing of the tables."""
+    replaced = replace(delivery_row(), state=DeliveryState.REPLACED, reason="not supported")
+    ledger.save(result_row("SEG"), result_row("SEG-LABELMAP"), replaced)
+
+    assert {row.kind for row in ledger.all_results()} == {"SEG", "SEG-LABELMAP"}
+    assert ledger.deliveries(states=[DeliveryState.REPLACED]) == (replaced,)
+
+
 def test_a_moment_without_a_time_zone_is_refused(ledger: Ledger) -> None:
     naive = replace(series_row(), received_at=NOW.replace(tzinfo=None))
 

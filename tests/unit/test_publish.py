@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from support.cases import (
+    BOXES,
     CONTEXT,
+    FLAGGED,
+    RECORD,
+    SHAPE,
+    box_labels,
     of_kind,
     small_case,
     small_series,
@@ -18,46 +26,156 @@ from support.cases import (
 from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.errors import ResultError
-from dicom_node.results.publish import (
-    QcPolicy,
-    Refusal,
-    ResultObject,
-    publish_case,
-    publish_refusal,
-    write_results,
-)
-from inference.results import Verdict
+from dicom_node.results.case_facts import PublishContext
+from dicom_node.results.publish import Refusal, publish_case, publish_refusal
+from dicom_node.results.renderings import SEGMENTATIONS, Form, Rendering
+from dicom_node.results.result_files import ResultObject, write_results
+from inference.structures import BY_KEY
+from sr_templates.context import InstanceInSeries
 
+BACKGROUND = 0
+"""A label map has a segment for what is none."""
+
+EARLIER = InstanceInSeries(Rendering.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
 TILTED = "the slices are sheared by 12.0 degrees against each other"
 
 
 def answer(
-    tmp_path: Path, verdict: Verdict = Verdict.INACCURATE, policy: QcPolicy = "on_failure"
+    tmp_path: Path,
+    wanted: Collection[Rendering] = FLAGGED,
+    context: PublishContext = CONTEXT,
+    **changes: Any,
 ) -> tuple[ResultObject, ...]:
     series = small_series(tmp_path)
-    case = small_case(series.volume.geometry, verdict=verdict)
-    return publish_case(series, case, replace(CONTEXT, qc_policy=policy))
+    return publish_case(series, small_case(series.volume.geometry, **changes), context, wanted)
 
 
 def refusal() -> Refusal:
     return Refusal("gantry-tilt", TILTED, tuple(source_datasets()))
 
 
-@pytest.mark.parametrize(
-    ("verdict", "policy", "kinds"),
-    [
-        (Verdict.ACCEPTED, "on_failure", ["SEG", "SR"]),
-        (Verdict.INACCURATE, "on_failure", ["SEG", "SR", "SC", "KO"]),
-        (Verdict.FAILED, "on_failure", ["SEG", "SR", "SC", "KO"]),
-        (Verdict.ACCEPTED, "always", ["SEG", "SR", "SC"]),
-        (Verdict.FAILED, "always", ["SEG", "SR", "SC", "KO"]),
-        (Verdict.FAILED, "never", ["SEG", "SR"]),
-    ],
-)
-def test_a_case_that_is_not_accepted_gets_a_picture_and_a_flag(
-    tmp_path: Path, verdict: Verdict, policy: QcPolicy, kinds: list[str]
+def kinds(objects: Iterable[ResultObject]) -> list[str]:
+    return [one.rendering.value for one in objects]
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[Rendering, Dataset]:
+    """Every kind of object of the small case, as revision 2."""
+    context = replace(
+        CONTEXT, revision=2, predecessors={Rendering.SR: EARLIER}, replaced=(EARLIER,)
+    )
+    objects = answer(tmp_path_factory.mktemp("ct"), set(Rendering), context)
+    return {one.rendering: one.dataset for one in objects}
+
+
+def segments_referred_to(report: Dataset) -> dict[str, set[int]]:
+    """The segment numbers a report refers to, by the object they are in."""
+    found: dict[str, set[int]] = {}
+    for element in report.iterall():
+        if element.keyword == "ReferencedSOPSequence":
+            for item in element.value:
+                if number := item.get("ReferencedSegmentNumber"):
+                    found.setdefault(item.ReferencedSOPInstanceUID, set()).add(number)
+    return found
+
+
+def test_what_is_wanted_is_built_once_what_others_refer_to_first(tmp_path: Path):
+    wanted = [Rendering.KO, Rendering.SR, Rendering.SEG, Rendering.SR]
+
+    assert kinds(answer(tmp_path, wanted)) == ["SEG", "SR", "KO"]
+
+
+def test_every_kind_of_object_can_be_built_and_says_what_it_is(
+    everything: dict[Rendering, Dataset],
 ):
-    assert [one.rendering for one in answer(tmp_path, verdict, policy)] == kinds
+    assert list(everything) == list(Rendering)
+    for rendering, dataset in everything.items():
+        assert dataset.SOPClassUID == rendering.traits.sop_class_uid
+        assert dataset.Modality == rendering.traits.modality
+        assert dataset.SeriesDescription == f"{rendering.traits.title} of series 3, revision 2"
+    uids = [dataset.SOPInstanceUID for dataset in everything.values()]
+    assert len(set(uids)) == len(Rendering)
+
+
+@pytest.mark.parametrize("form", Form)
+def test_the_report_of_a_form_refers_to_the_segments_of_that_form(
+    everything: dict[Rendering, Dataset], form: Form
+):
+    """Every segment of every object, under the object's own number."""
+    segmentations = [everything[one] for one in form.segmentations]
+
+    assert segments_referred_to(everything[form.report]) == {
+        one.SOPInstanceUID: {
+            item.SegmentNumber for item in one.SegmentSequence if item.SegmentNumber
+        }
+        for one in segmentations
+    }
+
+
+def test_a_structure_has_one_tracking_uid_in_every_form(everything: dict[Rendering, Dataset]):
+    by_form = [
+        {
+            item.SegmentLabel: item.TrackingUID
+            for one in form.segmentations
+            for item in everything[one].SegmentSequence
+            if item.SegmentNumber != BACKGROUND
+        }
+        for form in Form
+    ]
+
+    assert len(by_form[0]) == len(BOXES)
+    assert by_form[0] == by_form[1] == by_form[2]
+
+
+def test_the_three_groups_are_instances_of_one_series(everything: dict[Rendering, Dataset]):
+    groups = [everything[one] for one in Form.GROUPS.segmentations]
+
+    assert len({one.SeriesInstanceUID for one in groups}) == 1
+    assert [one.InstanceNumber for one in groups] == [1, 2, 3]
+
+
+def test_a_group_without_a_structure_is_no_object(tmp_path: Path):
+    """Without the sacrum and both femora there is no bone."""
+    labels = box_labels()
+    for key in ("SACRUM", "FEMUR_R", "FEMUR_L"):
+        labels[labels == BY_KEY[key].number] = 0
+    form = Form.GROUPS
+    objects = answer(tmp_path, [*form.segmentations, form.report], segments=labels)
+
+    assert kinds(objects) == ["SEG-HIP", "SEG-THIGH", "SR-GROUPS"]
+    referred_to = segments_referred_to(objects[-1].dataset)
+    assert set(referred_to) == {one.sop_instance_uid for one in objects[:-1]}
+
+
+def test_a_report_names_its_predecessor_of_the_same_kind_or_else_another(tmp_path: Path):
+    other = InstanceInSeries(EARLIER.sop_class_uid, "2.25.70", "2.25.80")
+    predecessors = {Rendering.SR: EARLIER, Rendering.SR_KEY_SLICE: other}
+    context = replace(CONTEXT, revision=2, predecessors=predecessors)
+    wanted = {*Form.LABELMAP.segmentations, Form.LABELMAP.report, Rendering.SR_KEY_SLICE}
+    objects = answer(tmp_path, wanted, context)
+
+    def named(kind: str) -> str:
+        study = of_kind(objects, kind).PredecessorDocumentsSequence[0]
+        uid: str = (
+            study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        )
+        return uid
+
+    assert named("SR-LABELMAP") == "2.25.7"
+    assert named("SR-KEYSLICE") == "2.25.70"
+
+
+def test_a_rejection_names_what_is_replaced_and_by_what(everything: dict[Rendering, Dataset]):
+    note = everything[Rendering.KO_REJECTED]
+
+    assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+    assert "Replaced by revision 2" in tree_text(note)
+    evidence = note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.7"
+
+
+def test_where_nothing_is_replaced_nothing_is_rejected(tmp_path: Path):
+    assert kinds(answer(tmp_path, {Rendering.SR, Rendering.KO_REJECTED})) == ["SR"]
 
 
 def test_all_objects_are_of_the_sources_study_and_each_of_its_own_series(tmp_path: Path):
@@ -73,14 +191,12 @@ def test_all_objects_are_of_the_sources_study_and_each_of_its_own_series(tmp_pat
 
 
 def test_a_case_without_any_structure_is_reported_without_a_segmentation(tmp_path: Path):
-    series = small_series(tmp_path)
-    nothing = np.zeros(series.volume.geometry.shape, dtype=np.uint8)
-    case = small_case(series.volume.geometry, segments=nothing, mean_uncertainty=None)
+    nothing = np.zeros(SHAPE, dtype=np.uint8)
+    objects = answer(tmp_path, set(Rendering), segments=nothing, mean_uncertainty=None)
 
-    objects = publish_case(series, case, CONTEXT)
-
-    assert [one.rendering for one in objects] == ["SR", "SC", "KO"]
-    assert "IMAGE" not in tree_text(of_kind(objects, "SR"))
+    assert not {one.rendering for one in objects} & SEGMENTATIONS
+    for form in Form:
+        assert "IMAGE" not in tree_text(of_kind(objects, form.report))
 
 
 def test_the_same_facts_give_the_same_bytes(tmp_path: Path):
@@ -96,11 +212,11 @@ def test_a_uid_that_has_a_content_keeps_it(tmp_path: Path):
     """A step that runs again, later and on another device, must not write another content."""
     series = small_series(tmp_path / "ct")
     case = small_case(series.volume.geometry)
-    (kept, *_) = write_results(publish_case(series, case, CONTEXT), tmp_path / "out")
+    (kept, *_) = write_results(publish_case(series, case, CONTEXT, RECORD), tmp_path / "out")
     before = kept.read_bytes()
     later = replace(CONTEXT, created=CONTEXT.created.replace(hour=20))
 
-    (again, *_) = write_results(publish_case(series, case, later), tmp_path / "out")
+    (again, *_) = write_results(publish_case(series, case, later, RECORD), tmp_path / "out")
 
     assert again == kept
     assert again.read_bytes() == before

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from dicom_node.config import parse_config
-from dicom_node.ledger import DeliveryRow, DeliveryState, SeriesRow, SeriesState
-from dicom_node.status import node_status, render, summary
+from dicom_node.ledger import DeliveryRow, DeliveryState, ResultRow, SeriesRow, SeriesState
+from dicom_node.status import NodeStatus, node_status, render, summary
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 SERIES = SeriesRow("1.2.3", 1, "1.2", "CT1", "MSKNODE", 120, "f" * 64, NOW, NOW)
@@ -24,12 +24,27 @@ DOWN = DeliveryRow(
     reason="no connection",
     next_attempt_at=NOW + timedelta(minutes=4),
 )
+NOT_TAKEN = "presentation context SOP class not supported"
+
+
+def result(uid: str, kind: str) -> ResultRow:
+    return ResultRow(uid, "1.1", kind, "2.25.9", "1.2.3", 1, "a.dcm", "0" * 64, NOW)
+
+
+RESULTS = (result("2.25.3", "SEG"), result("2.25.4", "SR"), result("2.25.5", "SEG-LABELMAP"))
+
+
+def shown(status: NodeStatus) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(render(status))
+    return captured.get()
 
 
 def test_series_and_objects_are_counted_by_state() -> None:
     reported = SERIES.become(SeriesState.REPORTED, NOW)
     sent = replace(DOWN, sop_instance_uid="2.25.4", state=DeliveryState.SENT)
-    status = summary([SERIES, reported], [DOWN, sent], {})
+    status = summary([SERIES, reported], RESULTS, [DOWN, sent], {})
 
     assert status.series[SeriesState.RECEIVED] == 1
     assert status.series[SeriesState.REPORTED] == 1
@@ -38,27 +53,44 @@ def test_series_and_objects_are_counted_by_state() -> None:
         DeliveryState.WAITING: 1,
         DeliveryState.SENT: 1,
         DeliveryState.HELD: 0,
+        DeliveryState.REPLACED: 0,
     }
 
 
 def test_objects_of_one_series_wait_for_one_destination_together() -> None:
     other = replace(DOWN, sop_instance_uid="2.25.4")
-    (waiting,) = summary([], [DOWN, other], {}).waiting
+    (waiting,) = summary([], RESULTS, [DOWN, other], {}).waiting
 
-    assert (waiting.objects, waiting.attempts, waiting.reason) == (2, 4, "no connection")
+    assert waiting.objects == ("SEG", "SR")
+    assert (waiting.attempts, waiting.reason) == (4, "no connection")
     assert waiting.next_attempt_at == NOW + timedelta(minutes=4)
 
 
 def test_a_held_delivery_and_a_refused_series_show_their_reasons() -> None:
     held = replace(DOWN, state=DeliveryState.HELD, next_attempt_at=None)
     refused = SERIES.become(SeriesState.REFUSED, NOW, code="gantry-tilt", reason="sheared")
-    console = Console(width=200, record=True, file=None, quiet=False)
-    with console.capture() as shown:
-        console.print(render(summary([refused], [held], {"spool": 812})))
+    text = shown(summary([refused], RESULTS, [held], {"spool": 812}))
 
-    text = shown.get()
     for words in ("no connection", "held", "gantry-tilt", "sheared", "812 MB"):
         assert words in text
+
+
+def test_it_says_which_form_went_to_whom_and_what_was_replaced_for_which_reason() -> None:
+    """Two series, whose label maps the archive did not take; it got a SEG for each."""
+    sent = replace(DOWN, state=DeliveryState.SENT)
+    refused = replace(DOWN, sop_instance_uid="2.25.5", state=DeliveryState.REPLACED)
+    rows = [
+        replace(row, series_instance_uid=uid, reason="" if row is sent else NOT_TAKEN)
+        for row in (sent, refused)
+        for uid in ("1.2.3", "1.2.4")
+    ]
+    status = summary([], RESULTS, rows, {})
+
+    sent_kinds = {(one.kind, one.objects[DeliveryState.SENT]) for one in status.traffic}
+    assert sent_kinds == {("SEG", 2), ("SEG-LABELMAP", 0)}
+    (replaced,) = status.replaced
+    assert (replaced.kind, replaced.objects, replaced.reason) == ("SEG-LABELMAP", 2, NOT_TAKEN)
+    assert NOT_TAKEN in shown(status)
 
 
 def test_a_node_that_never_ran_has_a_status_and_nothing_is_made(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_any_other_fact_gives_another_object(change: dict[str, object]):
 
     assert other.instance_uid("SEG") != FACTS.instance_uid("SEG")
     assert other.series_uid("SEG") != FACTS.series_uid("SEG")
-    assert other.dimension_organization_uid() != FACTS.dimension_organization_uid()
+    mine, others = (each.dimension_organization_uid("SEG") for each in (FACTS, other))
+    assert mine != others
 
 
 def test_every_kind_of_object_has_its_own_instance_and_series():

@@ -1,0 +1,168 @@
+"""What all result objects of one case are made from, gathered once.
+
+Whatever names something derives from here: UIDs from the source instances, the bundle, the
+settings and the revision; the segments' numbers from what was found. So every object says
+the same of the others, in whatever order they are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydicom.dataset import Dataset
+
+from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
+from dicom_node.results.renderings import FORMS, GROUP_OF, Rendering
+from dicom_node.results.segmentation import segment_numbers
+from dicom_node.results.sources import InstanceReference, SourceGrid, instances_of, read_grid
+from dicom_node.series import CtSeries
+from dicom_node.uids import Provenance, tracking_uid
+from inference.results import CaseResult
+from inference.structures import SEGMENTS
+from sr_templates.context import InstanceInSeries
+from sr_templates.terms import BODY_PART_EXAMINED
+
+
+@dataclass(frozen=True, slots=True)
+class PublishContext:
+    """What objects say and depend on beside the case.
+
+    settings_hash: of the settings that change results.
+    created: with a time zone; every date and time of the objects is this one, so that a
+        step that runs twice gives the same bytes.
+    device_observer_uid: of this installation of this version (`uids.device_observer_uid`).
+    revision: 1, and one more for each time late images changed the series.
+    predecessors: the reports of the revision before this one, the best stand-in first.
+    replaced: the objects of earlier revisions to be rejected.
+    closed_by: the rule that closed the series, in words.
+    """
+
+    settings_hash: str
+    created: datetime
+    device_observer_uid: str
+    software_version: str
+    revision: int = 1
+    station_name: str | None = None
+    institution_name: str | None = None
+    predecessors: Mapping[Rendering, InstanceInSeries] = field(default_factory=dict)
+    replaced: tuple[InstanceInSeries, ...] = ()
+    closed_by: str | None = None
+
+    def predecessor_of(self, report: Rendering) -> InstanceInSeries | None:
+        """The report that one replaces: of its own kind, or else any."""
+        return self.predecessors.get(report) or next(iter(self.predecessors.values()), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaseFacts:
+    """What the objects of one case have in common.
+
+    header: from `readable_header`.
+    sources: the instances that hold the slices.
+    numbers: of the segments in each segmentation, by `Segment.number`; nothing in one that
+        has none.
+    tracking_uids: by `Segment.number`.
+    """
+
+    series: CtSeries
+    case: CaseResult
+    context: PublishContext
+    header: Dataset
+    grid: SourceGrid
+    sources: tuple[InstanceReference, ...]
+    provenance: Provenance
+    maker: Maker
+    numbers: Mapping[Rendering, Mapping[int, int]]
+    tracking_uids: Mapping[int, str]
+
+    def letterhead(self, rendering: Rendering) -> Letterhead:
+        """What goes onto an object."""
+        return Letterhead(self.header, identity_of(rendering, self.provenance), self.maker)
+
+    def instance(self, rendering: Rendering) -> InstanceInSeries:
+        """How other objects refer to one of this case."""
+        identity = identity_of(rendering, self.provenance)
+        return InstanceInSeries(
+            rendering.traits.sop_class_uid,
+            identity.sop_instance_uid,
+            identity.series_instance_uid,
+        )
+
+
+def case_facts(
+    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[Rendering]
+) -> CaseFacts:
+    """The facts that the wanted objects of a case need.
+
+    Raises:
+        ResultError: a source image cannot be read again.
+    """
+    header = readable_header(series.header)
+    if not header.get("BodyPartExamined"):
+        header.BodyPartExamined = BODY_PART_EXAMINED
+    sources = instances_of(series.slices)
+    model = case.model
+    return CaseFacts(
+        series=series,
+        case=case,
+        context=context,
+        header=header,
+        grid=read_grid(series),
+        sources=sources,
+        provenance=provenance_of(sources, model.weights_sha256, context),
+        maker=maker_of(context, f"{model.name} {model.version}"),
+        numbers=_numbers(case, wanted),
+        tracking_uids={
+            segment.number: tracking_uid(header.SeriesInstanceUID, segment.key)
+            for segment in SEGMENTS
+        },
+    )
+
+
+def provenance_of(
+    sources: Sequence[InstanceReference], weights_sha256: str, context: PublishContext
+) -> Provenance:
+    """What the UIDs of objects about these images derive from."""
+    return Provenance(
+        source_sop_instance_uids=tuple(source.sop_instance_uid for source in sources),
+        weights_sha256=weights_sha256,
+        settings_hash=context.settings_hash,
+        revision=context.revision,
+    )
+
+
+def maker_of(context: PublishContext, *more_versions: str) -> Maker:
+    """The node as the maker of objects, with the versions of what took part."""
+    return Maker(
+        created=context.created,
+        device_uid=context.device_observer_uid,
+        software_versions=(context.software_version, *more_versions),
+        station_name=context.station_name,
+        institution_name=context.institution_name,
+    )
+
+
+def identity_of(rendering: Rendering, provenance: Provenance) -> Identity:
+    """The UIDs of the object of a kind."""
+    return Identity(
+        rendering=rendering,
+        sop_instance_uid=provenance.instance_uid(rendering.value),
+        series_instance_uid=provenance.series_uid(rendering.traits.series),
+        revision=provenance.revision,
+    )
+
+
+def _numbers(
+    case: CaseResult, wanted: Iterable[Rendering]
+) -> dict[Rendering, Mapping[int, int]]:
+    """The segments' numbers in every segmentation that is wanted or referred to.
+
+    To count through all voxels takes long, so segmentations of the same segments share it.
+    """
+    forms = {FORMS[rendering] for rendering in wanted if rendering in FORMS}
+    needed = [segmentation for form in forms for segmentation in form.segmentations]
+    groups = {GROUP_OF.get(segmentation) for segmentation in needed}
+    by_group = {group: segment_numbers(case, group) for group in groups}
+    return {segmentation: by_group[GROUP_OF.get(segmentation)] for segmentation in needed}
