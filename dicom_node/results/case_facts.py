@@ -149,7 +149,7 @@ def identity_of(rendering: Rendering, provenance: Provenance) -> Identity:
     return Identity(
         rendering=rendering,
         sop_instance_uid=provenance.instance_uid(rendering.value),
-        series_instance_uid=provenance.series_uid(rendering.traits.series),
+        series_instance_uid=provenance.series_uid(rendering.value),
         revision=provenance.revision,
     )
 

@@ -271,7 +271,7 @@ def _put_series(dataset: Dataset, header: Dataset, identity: Identity, maker: Ma
     dataset.SeriesDescription = _series_description(header, identity)
     dataset.SeriesDate = dataset.ContentDate = created.strftime("%Y%m%d")
     dataset.SeriesTime = dataset.ContentTime = created.strftime("%H%M%S")
-    dataset.InstanceNumber = identity.rendering.traits.instance_number
+    dataset.InstanceNumber = 1
 
 
 def _series_number(header: Dataset, identity: Identity) -> int:

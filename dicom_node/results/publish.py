@@ -120,9 +120,7 @@ def _segmentation(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
         facts.grid,
         SegmentationUids(
             tracking=facts.tracking_uids,
-            dimension_organization=facts.provenance.dimension_organization_uid(
-                rendering.traits.series
-            ),
+            dimension_organization=facts.provenance.dimension_organization_uid(rendering.value),
         ),
         facts.letterhead(rendering),
         encoding=Encoding.LABELMAP if is_label_map else Encoding.BINARY,

@@ -57,53 +57,44 @@ class Traits:
     """What an object says it is.
 
     title: its series in a reader's words.
-    slot: the last digit of its series number. Renderings with one slot never meet in an
-        archive, or share a series on purpose (`series`).
-    series: renderings with the same word here are instances of one series.
-    instance_number: within that series.
+    slot: the last digit of its series number; the segmentations, and the reports that refer
+        to them, share one.
     """
 
     modality: str
     sop_class_uid: str
     title: str
     slot: int
-    series: str
-    instance_number: int = 1
 
 
-def _seg(title: str, series: str, number: int = 1, sop: str = SEGMENTATION_STORAGE) -> Traits:
-    return Traits("SEG", sop, title, 1, series, number)
+def _seg(title: str, sop_class_uid: str = SEGMENTATION_STORAGE) -> Traits:
+    return Traits("SEG", sop_class_uid, title, 1)
 
 
-def _sr(title: str, slot: int, series: str) -> Traits:
-    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, slot, series)
+def _sr(title: str, slot: int = 2) -> Traits:
+    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, slot)
 
 
 TRAITS: Final = MappingProxyType(
     {
-        Rendering.SEG: _seg("MSK segmentation", "SEG"),
-        Rendering.SEG_LABELMAP: _seg(
-            "MSK segmentation", "SEG-LABELMAP", sop=LABEL_MAP_SEGMENTATION_STORAGE
-        ),
-        Rendering.SEG_BONES: _seg("MSK segmentation", "SEG-GROUPS", 1),
-        Rendering.SEG_HIP: _seg("MSK segmentation", "SEG-GROUPS", 2),
-        Rendering.SEG_THIGH: _seg("MSK segmentation", "SEG-GROUPS", 3),
-        Rendering.SR: _sr("MSK measurements", 2, "SR"),
-        Rendering.SR_LABELMAP: _sr("MSK measurements", 2, "SR-LABELMAP"),
-        Rendering.SR_GROUPS: _sr("MSK measurements", 2, "SR-GROUPS"),
-        Rendering.SR_KEY_SLICE: _sr("MSK key slices", 5, "SR-KEYSLICE"),
-        Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3, "SC"),
-        Rendering.SC_DENSITY: Traits(
-            "OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6, "SC-DENSITY"
-        ),
-        Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7, "PM"),
-        Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8, "PDF"),
-        Rendering.KO: Traits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4, "KO"),
-        Rendering.KO_REJECTED: Traits(
-            "KO", KEY_OBJECT_STORAGE, "MSK replaced results", 9, "KO-REJECTED"
-        ),
+        Rendering.SEG: _seg("MSK segmentation"),
+        Rendering.SEG_LABELMAP: _seg("MSK segmentation", LABEL_MAP_SEGMENTATION_STORAGE),
+        Rendering.SEG_BONES: _seg("MSK bones"),
+        Rendering.SEG_HIP: _seg("MSK hip muscles"),
+        Rendering.SEG_THIGH: _seg("MSK thigh muscles"),
+        Rendering.SR: _sr("MSK measurements"),
+        Rendering.SR_LABELMAP: _sr("MSK measurements"),
+        Rendering.SR_GROUPS: _sr("MSK measurements"),
+        Rendering.SR_KEY_SLICE: _sr("MSK key slices", 5),
+        Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3),
+        Rendering.SC_DENSITY: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6),
+        Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7),
+        Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8),
+        Rendering.KO: Traits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4),
+        Rendering.KO_REJECTED: Traits("KO", KEY_OBJECT_STORAGE, "MSK replaced results", 9),
     }
 )
+"""Every object is alone in its series: viewers list series by their descriptions."""
 
 
 class Form(StrEnum):

@@ -127,11 +127,17 @@ def test_a_structure_has_one_tracking_uid_in_every_form(everything: dict[Renderi
     assert by_form[0] == by_form[1] == by_form[2]
 
 
-def test_the_three_groups_are_instances_of_one_series(everything: dict[Rendering, Dataset]):
+def test_the_three_groups_are_series_that_a_list_tells_apart(
+    everything: dict[Rendering, Dataset],
+):
     groups = [everything[one] for one in Form.GROUPS.segmentations]
 
-    assert len({one.SeriesInstanceUID for one in groups}) == 1
-    assert [one.InstanceNumber for one in groups] == [1, 2, 3]
+    assert len({one.SeriesInstanceUID for one in groups}) == 3
+    assert [one.SeriesDescription for one in groups] == [
+        "MSK bones of series 3, revision 2",
+        "MSK hip muscles of series 3, revision 2",
+        "MSK thigh muscles of series 3, revision 2",
+    ]
 
 
 def test_a_group_without_a_structure_is_no_object(tmp_path: Path):

@@ -43,12 +43,11 @@ def test_every_rendering_says_what_it_is() -> None:
     assert set(TRAITS) == set(Rendering)
 
 
-def test_two_objects_of_one_destination_have_one_series_number_only_in_one_series() -> None:
-    """A destination gets one form, so only the forms' own may share a slot."""
+def test_objects_of_one_destination_are_told_apart_by_description() -> None:
+    """A destination gets one form, so only the same object in another form may share one."""
     for one, other in product(Rendering, Rendering):
-        if one.traits.slot == other.traits.slot and one is not other:
-            same_series = one.traits.series == other.traits.series
-            assert same_series or FORMS[one] is not FORMS[other]
+        if one.traits.title == other.traits.title and one is not other:
+            assert FORMS[one] is not FORMS[other]
 
 
 @pytest.mark.parametrize(
