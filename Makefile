@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint harness harness-packages clean
+.PHONY: help setup demo test lint harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -30,11 +30,15 @@ lint: setup  ## linters, formatting, types, and who may import whom
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py
 
+conformance: setup harness-packages  ## write docs/conformance.md anew (root)
+	$(BIN)/pytest tests/harness/test_conformance.py tests/harness/test_viewer.py \
+	  tests/harness/test_conformance_table.py --update-conformance
+
 harness-packages:
 	scripts/harness-packages
 
 clean:  ## remove .venv, caches and outputs
-	rm -rf $(VENV) *.egg-info build dist demo-out tests/harness/out \
+	rm -rf $(VENV) *.egg-info build dist demo-out tests/harness/out tests/harness/.cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -24,6 +24,11 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden dumps anew")
+    parser.addoption(
+        "--update-conformance",
+        action="store_true",
+        help="write docs/conformance.md anew, from a run of the whole harness",
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,7 @@ def _put_image(
     dataset.ContentQualification = "RESEARCH"
     dataset.ContentLabel = "UNCERTAINTY"
     dataset.ContentDescription = "Predictive uncertainty of the segmentation"
-    dataset.ContentCreatorName = MODEL_NAME
+    dataset.ContentCreatorName = f"{MODEL_NAME}^"  # one component alone is a retired form
     dataset.AcquisitionContextSequence = []
     dataset.add_new("PixelData", "OW", _stored(values, slope))
 

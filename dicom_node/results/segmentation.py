@@ -114,7 +114,7 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
     put_frame_of_reference(dataset, letterhead.header)
     put_lossy_history(dataset, letterhead.header)
     dataset.ContentLabel, dataset.ContentDescription = CONTENTS[group]
-    dataset.ContentCreatorName = MODEL_NAME
+    dataset.ContentCreatorName = f"{MODEL_NAME}^"  # one component alone is a retired form
     dataset.SegmentSequence = [
         segment_item(SEGMENTS[n - 1], place, case.model, uids.tracking[n])
         for n, place in numbers.items()

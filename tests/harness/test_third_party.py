@@ -10,20 +10,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk  # noqa: N813 - as its own manual has it
 from support.answers import ask, words
+from support.dcmqi_readers import read_segments
 from support.namespace import Namespace
 from support.node_process import install_node, node_toml
 from support.orthanc import Orthanc
-from support.validators import dciodvfy_errors, dcmqi_labels, pixelmed_sr_errors
+from support.validators import dciodvfy_errors, pixelmed_sr_errors
 
 from dicom_node.phantom_series import write_phantom_series
 from dicom_node.series import read_series
 from inference.bundle import DEFAULT_BUNDLE, load_bundle
-from inference.geometry import Geometry
 from inference.phantom import SMALL_PHANTOM
 from inference.pipeline import analyse
-from inference.structures import SEGMENTS
 
 SAMPLES = 2
 
@@ -95,27 +93,7 @@ def test_the_segmentation_reads_back_voxel_exact(answered: Answered, tmp_path: P
         seed=int(seed[1]),
     )
 
-    image = dcmqi_labels(answered.objects["SEG"], tmp_path)
+    read = read_segments(answered.objects["SEG"], case.geometry, tmp_path)
 
-    on_grid = sitk.GetArrayFromImage(_on_grid(image, case.geometry))
-    read = _segment_numbers(answered.objects["SEG"])[on_grid]
     np.testing.assert_array_equal(read, case.segments)
     assert len(np.unique(read)) > 20
-
-
-def _segment_numbers(segmentation: Path) -> np.ndarray:
-    """The project's segment number (0 to 43) by the object's own."""
-    by_title = {segment.title: segment.number for segment in SEGMENTS}
-    items = pydicom.dcmread(segmentation, stop_before_pixels=True).SegmentSequence
-    table = np.zeros(len(items) + 1, np.uint8)
-    for item in items:
-        table[item.SegmentNumber] = by_title[item.SegmentLabel]
-    return table
-
-
-def _on_grid(image: sitk.Image, geometry: Geometry) -> sitk.Image:
-    """An image, which dcmqi cuts to its content, on the whole grid of the volume."""
-    grid = sitk.Image(*geometry.shape[::-1], sitk.sitkUInt8)
-    grid.SetOrigin(geometry.positions_mm[0].tolist())
-    grid.SetSpacing((*geometry.spacing_mm[::-1], float(geometry.extents_mm[0])))
-    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -70,6 +71,27 @@ class Orthanc:
              "127.0.0.1", str(DICOM_PORT), *map(str, paths)],
             check=True, capture_output=True,
         )  # fmt: skip
+
+    def upload(self, paths: Iterable[Path]) -> None:
+        """Put files in by REST: quick, and what came so is not routed on."""
+        for path in paths:
+            self._ask("POST", "/instances", path.read_bytes())
+
+    def finds(self, study: str, series: str, instance: str) -> bool:
+        """Whether QIDO-RS lists exactly this instance."""
+        place = f"/dicom-web/studies/{study}/series/{series}/instances"
+        found = self.get(f"{place}?SOPInstanceUID={instance}")
+        return [one["00080018"]["Value"] for one in found] == [[instance]]
+
+    def fetch(self, study: str, series: str, instance: str, folder: Path) -> Path:
+        """Get an instance by WADO-RS into a folder, in the transfer syntax that it has."""
+        place = f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
+        kind = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        (part,) = self._parts("GET", place, kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{instance}.dcm"
+        path.write_bytes(part)
+        return path
 
     def send_on(self, study_instance_uid: str) -> str:
         """Send the CT series of a study to the node once more; the job's identifier."""
@@ -154,23 +176,43 @@ class Orthanc:
         )
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        return self._answer(method, path, body)[1]
+
+    def _parts(self, method: str, path: str, kind: str) -> list[bytes]:
+        """The parts of a multipart answer (RFC 2046)."""
+        named, data = self._answer(method, path, None, {"Accept": kind})
+        boundary = re.search(r'boundary="?([^";]+)', named)
+        assert boundary is not None, named
+        pieces = data.split(b"--" + boundary[1].encode())[1:-1]
+        return [piece.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n") for piece in pieces]
+
+    def _answer(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str] | None = None
+    ) -> tuple[str, bytes]:
+        """Content type and content."""
         connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=60)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             data = response.read()
         finally:
             connection.close()
         if response.status != 200:
             raise RuntimeError(f"Orthanc: {method} {path}: {response.status} {data[:500]!r}")
-        return data
+        return response.getheader("Content-Type", ""), data
 
 
-def start_orthanc(namespace: Namespace, folder: Path) -> Orthanc:
-    """Start Orthanc with an empty store in `folder` and wait until it answers."""
+def start_orthanc(namespace: Namespace, folder: Path, **settings: object) -> Orthanc:
+    """Start Orthanc with an empty store in `folder` and wait until it answers.
+
+    Args:
+        namespace: where it runs.
+        folder: for its settings, its store and its log.
+        settings: of its own, beside or instead of the harness's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(_configuration(folder), indent=2))
+    configuration.write_text(json.dumps(_configuration(folder) | settings, indent=2))
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(
             namespace.argv("Orthanc", str(configuration)),
@@ -207,6 +249,7 @@ def _configuration(folder: Path) -> dict[str, object]:
         },
         "StableAge": STABLE_S,
         "OverwriteInstances": False,
+        "UnknownSopClassAccepted": True,  # Label Map Segmentation Storage is younger than it
         "JobsHistorySize": 1000,
         "DicomScuTimeout": 30,
         "DefaultEncoding": "Utf8",

@@ -1,14 +1,15 @@
-"""Third-party checks of DICOM objects, each as the list of errors it reports."""
+"""Third-party checks of DICOM objects: what each reports."""
 
 from __future__ import annotations
 
+import re
 import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-import SimpleITK as sitk  # noqa: N813 - as its own manual has it
-
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
+UNKNOWN = "Information Object Not found"
+"""What dciodvfy says of an IOD that it does not know; it checks the elements all the same."""
 # The validator's style sheets are larger than Java's default limits for XPath.
 JAVA = (
     "java",
@@ -21,19 +22,37 @@ JAVA = (
 )
 
 
-def dciodvfy_errors(path: Path) -> list[str]:
-    """What dciodvfy (dicom3tools) finds wrong with an object's IOD."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a validator reports, without the places of the items in the object."""
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def dciodvfy(path: Path) -> Said:
+    """What dciodvfy (dicom3tools) finds in an object's IOD."""
     done = subprocess.run(
         ["dciodvfy", "-new", str(path)], check=False, capture_output=True, text=True
     )
     said = (done.stdout + done.stderr).splitlines()
     # It names the IOD it checked against; silence would mean that it checked nothing.
-    assert any(not line.startswith(("Error", "Warning")) for line in said), said
-    return [line for line in said if line.startswith("Error")]
+    assert any(not line.startswith(("Error", "Warning")) or UNKNOWN in line for line in said), (
+        said
+    )
+    return Said(
+        tuple(_without_place(line) for line in said if line.startswith("Error")),
+        tuple(_without_place(line) for line in said if line.startswith("Warning")),
+    )
 
 
-def pixelmed_sr_errors(path: Path) -> list[str]:
-    """What PixelMed's DicomSRValidator finds wrong with a report's templates."""
+def dciodvfy_errors(path: Path) -> list[str]:
+    """What dciodvfy finds wrong with an object's IOD."""
+    return list(dciodvfy(path).errors)
+
+
+def pixelmed(path: Path) -> Said:
+    """What PixelMed's DicomSRValidator finds in a document's templates."""
     done = subprocess.run(
         [*JAVA, "com.pixelmed.validate.DicomSRValidator", str(path)],
         check=False,
@@ -41,18 +60,20 @@ def pixelmed_sr_errors(path: Path) -> list[str]:
         text=True,
     )
     said = (done.stdout + done.stderr).splitlines()
-    assert any("Found" in line for line in said), said
-    return [line for line in said if "Error" in line]
+    assert any("Found Root Template" in line for line in said), said
+    return Said(
+        tuple(_without_place(line) for line in said if "Error" in line),
+        tuple(_without_place(line) for line in said if line.startswith("Warning")),
+    )
 
 
-def dcmqi_labels(segmentation: Path, folder: Path) -> sitk.Image:
-    """A segmentation as one label map, its values the segment numbers, as dcmqi reads it."""
-    program = Path(sys.executable).parent / "segimage2itkimage"
-    subprocess.run(
-        [str(program), "--inputDICOM", str(segmentation), "--outputDirectory", str(folder),
-         "--outputType", "nrrd", "--prefix", "read", "--mergeSegments"],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    (path,) = folder.glob("read*.nrrd")
-    return sitk.ReadImage(str(path))
+def pixelmed_sr_errors(path: Path) -> list[str]:
+    """What PixelMed's DicomSRValidator finds wrong with a report's templates."""
+    return list(pixelmed(path).errors)
+
+
+def _without_place(line: str) -> str:
+    """A message with the last element of the path to where it was found, without UIDs."""
+    last = re.sub(r"^(Error|Warning)[ :-]+|<(?=/)|</[^>]*/", "", line).rpartition("/")[2]
+    last = re.sub(r"(\[\d+\])?> - ", ": ", last, count=1)
+    return re.sub(r"<[\d.]{20,}>", "<uid>", last)

@@ -1,0 +1,270 @@
+"""Every object before every program of another maker; what each says goes into the table.
+
+The case is small, for PixelMed takes a minute for every ten structures.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.conformance import (
+    BY_RENDERING,
+    DOCUMENTS,
+    READ_BY_DCMQI,
+    ROWS,
+    Check,
+    Findings,
+    Row,
+)
+from support.dcmqi_readers import PROGRAMS, read_segments, read_volumes_cm3
+from support.dcmqrscp import AE_TITLE, PORT, Dcmqrscp, start_dcmqrscp
+from support.namespace import Namespace, open_listeners
+from support.orthanc import DICOM_PORT, PACS_AE, Orthanc
+from support.pacs import dataset_bytes
+from support.published import Published, address_of, publish
+from support.truth import VIEWED_PHANTOM
+from support.validators import Said, dciodvfy, pixelmed
+
+from dicom_node.peers import Peer, send
+from dicom_node.results.renderings import Rendering
+from inference.structures import BY_KEY
+
+KEYS = ("FEMUR_R", "FEMUR_L", "SACRUM", "GMAX_R", "GMAX_L", "RF_R", "RF_L")
+"""Bones, hip muscles and thigh muscles, on both sides."""
+
+LABELMAP = frozenset({Rendering.SEG_LABELMAP, Rendering.SR_LABELMAP})
+NOT_KNOWN = (
+    "Information Object Not found",
+    "SegmentNumber(0062,0004): SegmentNumber not monotonically increasing",
+    "ReferencedSegmentNumber(0062,000b): Shall not be present for Referenced SOP Class",
+)
+"""What dciodvfy says because it does not know Label Map Segmentation Storage."""
+
+
+def of_modality(modality: str) -> list[Row]:
+    """Rows that dcmqi reads."""
+    return [row for row in READ_BY_DCMQI if row.renderings[0].traits.modality == modality]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """All objects of a few structures."""
+    spec = replace(VIEWED_PHANTOM, seed=1)
+    return publish(tmp_path_factory.mktemp("conformance"), spec, keys=KEYS)
+
+
+@pytest.fixture(scope="module")
+def archive(
+    namespace: Namespace, running_orthanc: Orthanc, published: Published
+) -> Iterator[Orthanc]:
+    """Orthanc with the source images, as in a hospital; emptied in the end."""
+    with namespace.inside():
+        running_orthanc.upload(published.known.paths)
+    yield running_orthanc
+    with namespace.inside():
+        running_orthanc.empty()
+
+
+@pytest.fixture(scope="module")
+def second_archive(
+    namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dcmqrscp]:
+    """The archive of a second maker."""
+    archive = start_dcmqrscp(namespace, tmp_path_factory.mktemp("dcmqrscp"))
+    try:
+        reachable = open_listeners([archive.process.pid])
+        if reachable:
+            pytest.fail(f"the harness's own listener is open to the network: {reachable}")
+        yield archive
+    finally:
+        archive.stop()
+
+
+@pytest.fixture(scope="module")
+def templates(published: Published) -> dict[Path, Said]:
+    """PixelMed on every document; two at a time, for it starts slowly."""
+    paths = [path for row in DOCUMENTS for path in published.of(row)]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(paths, pool.map(pixelmed, paths), strict=True))
+
+
+def record(findings: Findings, row: Row, check: Check, said: list[Said]) -> list[str]:
+    """Note what a validator said of a row's objects, and return the errors."""
+    errors = [error for one in said for error in one.errors]
+    warnings = [warning for one in said for warning in one.warnings]
+    kinds = len(set(warnings))
+    text = (
+        f"{_count(len(errors), 'error')}, {_count(kinds, 'kind')} of warning"
+        if kinds
+        else _count(len(errors), "error")
+    )
+    messages = [*(f"error: {e}" for e in errors), *(f"warning: {w}" for w in warnings)]
+    findings.record(row, check, text, [f"{check}, {one}" for one in messages])
+    return errors
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_dciodvfy_finds_no_error_but_that_it_knows_no_label_map(
+    row: Row, published: Published, findings: Findings
+) -> None:
+    errors = record(findings, row, Check.DCIODVFY, [dciodvfy(one) for one in published.of(row)])
+
+    if LABELMAP.issuperset(row.renderings):
+        errors = [error for error in errors if not error.startswith(NOT_KNOWN)]
+    assert errors == []
+
+
+@pytest.mark.parametrize("row", DOCUMENTS, ids=str)
+def test_documents_follow_their_templates(
+    row: Row, published: Published, templates: dict[Path, Said], findings: Findings
+) -> None:
+    said = [templates[path] for path in published.of(row)]
+
+    assert record(findings, row, Check.PIXELMED, said) == []
+
+
+@pytest.mark.parametrize("row", of_modality("SEG"), ids=str)
+def test_dcmqi_reads_segmentations_back_voxel_by_voxel(
+    row: Row, published: Published, findings: Findings, tmp_path: Path
+) -> None:
+    """The objects of a row together hold all that was segmented, and nothing else."""
+    case = published.known.case
+    read = np.zeros(case.segments.shape, np.uint8)
+    for rendering in row.renderings:
+        path = published.files[rendering]
+        read += read_segments(path, case.geometry, tmp_path / rendering)
+
+    wrong = int((read != case.segments).sum())
+    text = "every voxel read back" if wrong == 0 else f"{wrong} voxels read otherwise"
+    findings.record(row, Check.DCMQI, text)
+    assert wrong == 0
+    assert set(np.unique(read)) == {0, *(BY_KEY[key].number for key in KEYS)}
+
+
+@pytest.mark.parametrize("row", of_modality("SR"), ids=str)
+def test_dcmqi_reads_the_volumes_of_the_reports(
+    row: Row, published: Published, findings: Findings, tmp_path: Path
+) -> None:
+    """To the two decimals that the report gives."""
+    (path,) = published.of(row)
+    known = {
+        one.segment.key: round(one.volume_cm3, 2)
+        for one in published.known.case.structures
+        if one.volume_cm3 is not None
+    }
+
+    read = read_volumes_cm3(path, tmp_path)
+
+    same = sum(read.get(key) == volume for key, volume in known.items())
+    findings.record(row, Check.DCMQI, f"{same} of {len(known)} volumes read")
+    assert read == known
+
+
+def test_dcmqi_takes_only_maps_of_floating_point_numbers(
+    published: Published, findings: Findings, tmp_path: Path
+) -> None:
+    """Ours holds integers with a scale, which more viewers show."""
+    row = BY_RENDERING[Rendering.PM]
+    (path,) = published.of(row)
+
+    done = subprocess.run(
+        [PROGRAMS / "paramap2itkimage", "--inputDICOM", path, "--outputDirectory", tmp_path],
+        check=False, capture_output=True,
+    )  # fmt: skip
+
+    reason = "dcmqi: its paramap2itkimage takes float pixels only, and ends with a fault"
+    failed = done.returncode != 0
+    findings.record(row, Check.DCMQI, "not read" if failed else "read", [reason] * failed)
+    assert failed, "dcmqi reads integer maps now: compare the values"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_orthanc_takes_the_object_and_gives_it_back_by_dicomweb(
+    row: Row, published: Published, archive: Orthanc, findings: Findings, tmp_path: Path
+) -> None:
+    peer = Peer("pacs", PACS_AE, "127.0.0.1", DICOM_PORT)
+
+    answer = archived(peer, archive, published.of(row), tmp_path)
+
+    findings.record(row, Check.ORTHANC, *answer.words("DICOMweb"))
+    assert answer.same
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_dcmqrscp_takes_what_it_knows_and_gives_it_back_by_c_move(
+    row: Row,
+    published: Published,
+    second_archive: Dcmqrscp,
+    findings: Findings,
+    tmp_path: Path,
+) -> None:
+    """It knows no label map, and says so: that is what the node's way back to BINARY is for."""
+    paths = published.of(row)
+
+    answer = archived(
+        Peer("second", AE_TITLE, "127.0.0.1", PORT), second_archive, paths, tmp_path
+    )
+
+    findings.record(row, Check.DCMQRSCP, *answer.words("C-MOVE"))
+    if row.renderings == (Rendering.SEG_LABELMAP,):
+        assert answer.refused
+    elif row.renderings == (Rendering.PM,):
+        assert answer.found
+        assert not answer.given_back, "dcmqrscp sends parametric maps now: ask that of it too"
+    else:
+        assert answer.same
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """How an archive dealt with objects.
+
+    reasons: why it did not take those that it did not take.
+    refused: whether it does not take such objects at all.
+    """
+
+    reasons: tuple[str, ...] = ()
+    refused: bool = False
+    found: bool = False
+    given_back: bool = False
+    same: bool = False
+
+    def words(self, by: str) -> tuple[str, list[str]]:
+        """For the table, with footnotes."""
+        if self.reasons:
+            return "refused" if self.refused else "not stored", list(self.reasons)
+        if not self.found:
+            return "stored, but not found", []
+        if not self.given_back:
+            return f"stored, found; not sent by {by}", ["dcmqrscp offers no context for it"]
+        return f"stored, found; {'the same' if self.same else 'not the same'} by {by}", []
+
+
+def archived(
+    peer: Peer, archive: Orthanc | Dcmqrscp, paths: list[Path], folder: Path
+) -> Archived:
+    """Send objects to an archive, look for them there, and get them back."""
+    unsent = [one for one in send(peer, paths) if not one.stored]
+    if unsent:
+        reasons = tuple(one.reason for one in unsent)
+        return Archived(reasons, refused=all(one.refused for one in unsent))
+    places = [astuple(address_of(path)) for path in paths]
+    if not all(archive.finds(*place) for place in places):
+        return Archived()
+    fetched = [archive.fetch(*place, folder / place[2]) for place in places]
+    back = [dataset_bytes(path) for path in fetched if path is not None]
+    return Archived(
+        found=True,
+        given_back=len(back) == len(paths),
+        same=back == [dataset_bytes(path) for path in paths],
+    )

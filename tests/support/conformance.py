@@ -1,0 +1,174 @@
+"""What other makers' programs say of each object: collected by the harness, written as a table.
+
+`ROWS` names the objects; an object that a rendering is added for appears by itself in every
+check that goes over all rows. Every check records what it heard, whether or not that is what
+it wants to hear.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from dicom_node.results.renderings import Rendering
+from support import ohif
+
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
+
+
+class Check(StrEnum):
+    """Who is asked; the columns of the table."""
+
+    DCIODVFY = "dciodvfy"
+    PIXELMED = "PixelMed"
+    DCMQI = "dcmqi"
+    ORTHANC = "Orthanc"
+    DCMQRSCP = "dcmqrscp"
+    OHIF = "OHIF"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: the objects that make it up, and what it is called."""
+
+    title: str
+    renderings: tuple[Rendering, ...]
+
+    def __str__(self) -> str:
+        """Short, for the names of tests."""
+        return self.renderings[0].value
+
+
+ROWS: Final = (
+    Row("Segmentation, BINARY", (Rendering.SEG,)),
+    Row(
+        "Segmentation, BINARY, one for each group",
+        (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH),
+    ),
+    Row("Segmentation, LABELMAP, RLE", (Rendering.SEG_LABELMAP,)),
+    Row("Report (TID 1411) on the BINARY one", (Rendering.SR,)),
+    Row("Report on the groups", (Rendering.SR_GROUPS,)),
+    Row("Report on the LABELMAP one", (Rendering.SR_LABELMAP,)),
+    Row("Key slices (TID 1410)", (Rendering.SR_KEY_SLICE,)),
+    Row("Quality image", (Rendering.SC,)),
+    Row("Muscle density picture", (Rendering.SC_DENSITY,)),
+    Row("Uncertainty map", (Rendering.PM,)),
+    Row("Summary (PDF)", (Rendering.PDF,)),
+    Row("Key object: quality issue", (Rendering.KO,)),
+    Row("Key object: replaced results", (Rendering.KO_REJECTED,)),
+)
+BY_RENDERING: Final = {rendering: row for row in ROWS for rendering in row.renderings}
+
+DOCUMENTS: Final = tuple(
+    row for row in ROWS if row.renderings[0].traits.modality in {"SR", "KO"}
+)
+"""What PixelMed's validator has templates for."""
+
+READ_BY_DCMQI: Final = tuple(
+    row
+    for row in ROWS
+    if row.renderings[0].traits.modality in {"SEG", "SR"} or row.renderings == (Rendering.PM,)
+)
+
+CELLS: Final = frozenset(
+    {
+        *((row, Check.PIXELMED) for row in DOCUMENTS),
+        *((row, Check.DCMQI) for row in READ_BY_DCMQI),
+        *(
+            (row, check)
+            for row in ROWS
+            for check in (Check.DCIODVFY, Check.ORTHANC, Check.DCMQRSCP, Check.OHIF)
+        ),
+    }
+)
+"""Who is asked about what; the others have nothing to say."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one run of the harness has heard: text and messages by row and column."""
+
+    said: dict[tuple[Row, Check], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def record(self, row: Row, check: Check, text: str, messages: Iterable[str] = ()) -> None:
+        """Note what a program said; messages become footnotes, each once."""
+        if (row, check) not in CELLS:
+            raise KeyError(f"{row.title}: {check} has nothing to say of it")
+        self.said[row, check] = (text, tuple(dict.fromkeys(messages)))
+
+    @property
+    def missing(self) -> list[str]:
+        """Cells that nobody has filled: only a part of the harness was run."""
+        return [
+            f"{row.title}: {check}" for row, check in sorted(CELLS - self.said.keys(), key=str)
+        ]
+
+    def table(self) -> str:
+        """The table with its footnotes, in Markdown."""
+        numbers: dict[str, int] = {}
+        lines = [
+            f"| object | {' | '.join(Check)} |",
+            f"| --- |{' --- |' * len(Check)}",
+            *(self._line(row, numbers) for row in ROWS),
+            "",
+            *(f"{number}. {message}" for message, number in numbers.items()),
+        ]
+        return "\n".join(lines)
+
+    def _line(self, row: Row, numbers: dict[str, int]) -> str:
+        cells = []
+        for check in Check:
+            text, messages = self.said.get((row, check), ("-", ()))
+            notes = sorted(numbers.setdefault(one, len(numbers) + 1) for one in messages)
+            marks = f" <sup>{', '.join(map(str, notes))}</sup>" if notes else ""
+            cells.append(f" {text}{marks} |")
+        return f"| {row.title} |{''.join(cells)}"
+
+
+def document(findings: Findings) -> str:
+    """The whole of `docs/conformance.md`."""
+    return f"""\
+# What other programs say of the objects
+
+Written by the harness (`make conformance`; see [testing.md](testing.md)); a test fails when a
+run finds anything else than what stands here. The objects are those of a phantom whose
+segments are known: dciodvfy, PixelMed and dcmqi read the files as the node writes them;
+Orthanc and dcmqrscp get them by C-STORE from the node's own sender, and what comes back over
+DICOMweb and by C-MOVE is compared byte by byte; OHIF shows what Orthanc has, in a headless
+Chromium, and what is on its screen is compared with the truth.
+
+"-": the program has nothing to say of such an object. Numbers are footnotes: what the program
+itself says, or what was seen.
+
+{findings.table()}
+
+Programs of the run that wrote this: {_versions()}.
+"""
+
+
+def _versions() -> str:
+    packages = {
+        "dciodvfy": "dicom3tools",
+        "PixelMed": "libpixelmed-java",
+        "Orthanc": "orthanc",
+        "its DICOMweb plugin": "orthanc-dicomweb",
+        "DCMTK": "dcmtk",
+        "Chromium": "chromium",
+    }
+    found = {name: _debian_version(package) for name, package in packages.items()}
+    found |= {"dcmqi": version("dcmqi"), "OHIF": ohif.VERSION}
+    return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def _debian_version(package: str) -> str:
+    answer = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${Version}", package],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return re.sub(r"^\d+:|[-~+].*", "", answer.stdout)
