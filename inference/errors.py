@@ -5,6 +5,7 @@ InferenceError
 ├── BundleError          a model bundle that cannot be used, and why
 ├── DeviceError          the device asked for is not there
 ├── TrainingError        a recipe or a data set that cannot be trained on
+├── KerasFileError       a Keras weight file that is not of the published family
 └── LabelTableError      a label map and its table do not fit
 ```
 """
@@ -26,6 +27,10 @@ class DeviceError(InferenceError):
 
 class TrainingError(InferenceError):
     """A recipe or data set that cannot be trained on."""
+
+
+class KerasFileError(InferenceError):
+    """A file of Keras weights cannot be taken over: which layer does not fit, and how."""
 
 
 class LabelTableError(InferenceError):

@@ -1,0 +1,216 @@
+"""Weights that Keras wrote, layer by layer, as numpy arrays: HDF5 in any of its three layouts.
+
+- *Full model* (`model.save`, Keras 2 and 3): attribute `model_config`, group `model_weights`.
+- *Weights only* (`model.save_weights`, Keras 2): the same groups at the file's root.
+- *Weights only* (`.weights.h5` of Keras 3): groups `layers/<kind>_<n>/vars/<number>`.
+
+The first two list their layers in forward order in the attribute `layer_names`, and each
+layer's weights in `weight_names`. The third has no lists: there, and where the lists were
+lost, layers are sorted by the numbers in their names. What the layers are good for is not
+this module's business: see `keras_import`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.errors import KerasFileError
+
+MOST_VALUES: Final = 2**26
+"""No kernel of the family has as many; a damaged header may claim any number."""
+
+ROLES: Final = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+_ROLE: Final = re.compile(rf"({'|'.join(ROLES)})(_\d+)?(:\d+)?")
+_NUMBERED: Final = re.compile(r"(conv2d_transpose|conv2d|batch_normalization)(?:_(\d+))?")
+_NO_WEIGHTS: Final = ("seed_generator", "optimizer", "optimizer_weights", "metrics")
+"""Groups of what training and random numbers left; nothing of the network."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KerasLayer:
+    """A layer with weights: its name in the file, and arrays by role (`kernel`, `bias`, ...).
+
+    Axes are Keras': a convolution's kernel is (row, column, in, out), that of a transposed
+    one (row, column, out, in).
+    """
+
+    name: str
+    weights: Mapping[str, NDArray[np.floating[Any]]]
+
+    @property
+    def kind(self) -> str | None:
+        """`conv2d`, `conv2d_transpose` or `batch_normalization`; None if named by a person."""
+        numbered = _NUMBERED.fullmatch(self.name)
+        return numbered[1] if numbered else None
+
+    @property
+    def number(self) -> int:
+        """That in its name: 0 of `conv2d`, 3 of `conv2d_3`."""
+        numbered = _NUMBERED.fullmatch(self.name)
+        return int(numbered[2] or 0) if numbered else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KerasFile:
+    """What a file holds.
+
+    layers: those with weights; in forward order where `ordered`, else by kind and number.
+    description: the model's layers with their settings (`class_name`, `config`,
+        `inbound_nodes`), in forward order; None in a weights-only file.
+    keras_version: of the program that wrote it, where it says so.
+    """
+
+    path: Path
+    layers: tuple[KerasLayer, ...]
+    ordered: bool
+    description: tuple[Mapping[str, Any], ...] | None
+    keras_version: str
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Read a file's layers.
+
+    Raises:
+        KerasFileError: it is not there, is not HDF5, or holds no Keras layers.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(path, file)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        # h5py raises any of these, and its words ("file signature not found") help nobody.
+        if not path.is_file():
+            raise KerasFileError(f"{path}: no such file") from error
+        if not h5py.is_hdf5(path):
+            raise KerasFileError(f"{path}: not an HDF5 file{_hint(path)}") from error
+        raise KerasFileError(f"{path}: damaged HDF5 file: {error}") from error
+
+
+def _hint(path: Path) -> str:
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    return "; a .keras archive holds one: unzip model.weights.h5 from it" if zipped else ""
+
+
+def _read(path: Path, file: Any) -> KerasFile:
+    group = file.get("model_weights", file)
+    if _text(group.attrs.get("backend", "")) == "theano":
+        raise KerasFileError(
+            f"{path}: written with Theano, whose kernels are turned by 180 degrees; "
+            "load it with Keras on TensorFlow and save it again"
+        )
+    names = _list(group, "layer_names")
+    layers = _listed(path, group, names) if names else _found(path, file)
+    if not layers:
+        raise KerasFileError(f"{path}: HDF5, but without layers that Keras wrote")
+    return KerasFile(
+        path=path,
+        layers=layers,
+        ordered=bool(names),
+        description=_description(path, file.attrs.get("model_config")),
+        keras_version=_text(group.attrs.get("keras_version", "")) or "not said",
+    )
+
+
+def _listed(path: Path, group: Any, names: list[str]) -> tuple[KerasLayer, ...]:
+    """Layers in the order of `layer_names`; those of a model within the model, too."""
+    weights: dict[tuple[str, str], dict[str, NDArray[np.floating[Any]]]] = {}
+    for name in names:
+        for weight in _list(group[name], "weight_names"):
+            if "seed_generator" in weight:
+                continue
+            above, _, leaf = weight.rpartition("/")
+            layer = above.rpartition("/")[2] or name
+            role = _ROLE.fullmatch(leaf)
+            if role is None:
+                raise KerasFileError(
+                    f"{path}: layer {layer} has a weight {leaf}, as no layer of this family has"
+                )
+            roles = weights.setdefault((name, layer), {})
+            if role[1] in roles:
+                raise KerasFileError(f"{path}: layer {layer} has two weights {role[1]}")
+            roles[role[1]] = _array(path, group[name][weight])
+    return tuple(KerasLayer(layer, roles) for (_, layer), roles in weights.items())
+
+
+def _found(path: Path, file: Any) -> tuple[KerasLayer, ...]:
+    """Layers of a file that keeps no order, by kind and number."""
+    weights: dict[str, dict[str, NDArray[np.floating[Any]]]] = {}
+    for parts, dataset in _datasets(file):
+        if any(part in _NO_WEIGHTS for part in parts):
+            continue
+        layer = ["", "", *(part for part in parts if part != "vars")][-2]
+        numbered = _NUMBERED.fullmatch(layer)
+        if numbered is None:
+            raise KerasFileError(f"{path}: {'/'.join(parts)} is of no layer of this family")
+        role = _role(parts[-1], numbered[1])
+        if role is None:
+            raise KerasFileError(f"{path}: layer {layer} has a weight {parts[-1]} too many")
+        weights.setdefault(layer, {})[role] = _array(path, dataset)
+    layers = (KerasLayer(name, roles) for name, roles in weights.items())
+    return tuple(sorted(layers, key=lambda layer: (layer.kind or "", layer.number)))
+
+
+def _role(leaf: str, kind: str) -> str | None:
+    """The role of a weight called by its role or, by Keras 3, by its place in its layer."""
+    named = _ROLE.fullmatch(leaf)
+    if named is not None:
+        return named[1]
+    roles = ROLES[2:] if kind == "batch_normalization" else ROLES[:2]
+    return roles[int(leaf)] if leaf.isdecimal() and int(leaf) < len(roles) else None
+
+
+def _datasets(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in group:
+        # Links may lead to other files or in circles; Keras writes none.
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            one = group[name]
+            if isinstance(one, h5py.Dataset):
+                yield (*above, name), one
+            elif len(above) < 16:
+                yield from _datasets(one, (*above, name))
+
+
+def _array(path: Path, dataset: Any) -> NDArray[np.floating[Any]]:
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
+        raise KerasFileError(f"{path}: {dataset.name} is no array of real numbers")
+    if dataset.size > MOST_VALUES:
+        raise KerasFileError(f"{path}: {dataset.name} claims {dataset.size} values")
+    values: NDArray[np.floating[Any]] = dataset[()]
+    return values
+
+
+def _list(group: Any, name: str) -> list[str]:
+    """An attribute that is a list; a long one stands in numbered pieces."""
+    if name in group.attrs:
+        return [_text(one) for one in group.attrs[name]]
+    pieces = takewhile(group.attrs.__contains__, (f"{name}{n}" for n in count()))
+    return [_text(one) for piece in pieces for one in group.attrs[piece]]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _description(path: Path, text: Any) -> tuple[Mapping[str, Any], ...] | None:
+    """The layers of `model_config`; those of the model within, where a sampler wraps it."""
+    if text is None:
+        return None
+    try:
+        layers = json.loads(_text(text))["config"]["layers"]
+        while inner := [one for one in layers if "layers" in one["config"]]:
+            layers = inner[0]["config"]["layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise KerasFileError(f"{path}: its model_config cannot be read: {error}") from error
+    if not all(isinstance(one["config"], dict) and "class_name" in one for one in layers):
+        raise KerasFileError(f"{path}: its model_config has a layer without class or settings")
+    return tuple(layers)
