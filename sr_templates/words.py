@@ -19,6 +19,11 @@ WEAK_FLAGS: Final = ("OE", "OI")
 """Structures whose uncertainty hardly tells good from bad: AUROC .534 and .413 for OE, .693
 for OI, against .967 for the average (study, failure detection)."""
 
+UNCALIBRATED_WORDS: Final = (
+    "The model is not calibrated: its uncertainty was not judged, and what is accepted may "
+    "be wrong."
+)
+
 KEY_SLICE_WORDS: Final = (
     "Key slices: a rendering of the measurement report for viewers that show outlines. Each "
     "outline is that of one slice, where the structure is largest; the numbers are those of "
@@ -37,6 +42,7 @@ def case_words(case: CaseResult) -> str:
         + (f": {'; '.join(reasons)}." if reasons else "."),
         coverage_words(case),
         structures_words(case),
+        UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 

@@ -223,6 +223,13 @@ def test_an_accepted_case_with_nothing_to_say_is_one_short_text():
     assert said == "Case accepted. The scan shows hip to knee."
 
 
+def test_a_case_of_a_model_without_calibration_says_so():
+    assert words.case_words(case(mean_uncertainty_limits=None)).endswith(
+        "The model is not calibrated: its uncertainty was not judged, and what is accepted may"
+        " be wrong."
+    )
+
+
 def test_metal_is_told_with_volume_side_and_what_it_spoils():
     metal = Metal(volume_cm3=12.34, sides=(Side.RIGHT,), spoiled=(BY_KEY["FEMUR_R"],))
 
