@@ -35,6 +35,9 @@ AIR_HU: Final = -1000.0
 EVEN_MM: Final = 0.05
 """Slices that lie this close to even positions count as evenly spaced."""
 
+HALF_WAY_MM: Final = 1e-3
+"""Closer to half-way than this is half-way: files store positions in single precision."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
@@ -151,10 +154,12 @@ def _even(offsets_mm: NDArray[np.float64]) -> tuple[NDArray[np.intp], float]:
     if np.abs(offsets_mm - even).max() <= EVEN_MM:
         return np.arange(len(offsets_mm)), mean
     step_mm = float(steps.min())
-    count = int(np.floor((offsets_mm[-1] - offsets_mm[0]) / step_mm + 1e-6)) + 1
+    # Up to the last slice or beyond it: none may be missing from the file.
+    count = int(np.ceil((offsets_mm[-1] - offsets_mm[0]) / step_mm - 1e-6)) + 1
     at = offsets_mm[0] + step_mm * np.arange(count)
     between = (offsets_mm[1:] + offsets_mm[:-1]) / 2
-    return np.searchsorted(between, at, side="right"), step_mm
+    # Half-way between two slices the upper one is shown, whatever the last digit says.
+    return np.searchsorted(between, at + HALF_WAY_MM, side="right"), step_mm
 
 
 def _layout_of(image: SimpleITK.Image) -> Layout:

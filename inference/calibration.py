@@ -17,6 +17,12 @@ K_FAILED: Final = -3.0
 """The study's two classes of failure (Methods, "failure detection")."""
 
 
+def dice_limits(median: float, mad: float) -> tuple[float, float]:
+    """Dice below which a case is (inaccurate, failed): median + 1.4826 k MAD (study)."""
+    inaccurate, failed = (median + MAD_TO_SIGMA * k * mad for k in (K_INACCURATE, K_FAILED))
+    return inaccurate, failed
+
+
 @dataclass(frozen=True, slots=True)
 class StructureCalibration:
     """How one structure's uncertainty tells a bad segmentation (study, Methods).
@@ -66,9 +72,7 @@ class StructureCalibration:
         """
         if b >= 0:
             raise ValueError(f"b is {b}: Dice must fall as uncertainty grows")
-        inaccurate, failed = (
-            dice_median + MAD_TO_SIGMA * k * dice_mad for k in (K_INACCURATE, K_FAILED)
-        )
+        inaccurate, failed = dice_limits(dice_median, dice_mad)
         return cls(
             dice_median=dice_median,
             dice_mad=dice_mad,

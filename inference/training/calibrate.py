@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from inference.bundle import Bundle
 from inference.calibration import (
-    K_FAILED,
-    K_INACCURATE,
-    MAD_TO_SIGMA,
     Calibration,
     PlausibleRange,
     StructureCalibration,
+    dice_limits,
 )
+from inference.evaluation.metrics import auroc, dice_of_counts
 from inference.geometry import Geometry
 from inference.sampling import predict
 from inference.structures import LABEL_COUNT, STRUCTURES, Group
@@ -127,7 +126,7 @@ def score(bundle: Bundle, body: Body, *, seed: int, corrupted: str = "") -> Scor
     )
     for k in range(1, LABEL_COUNT):
         if size_true[k] >= FEWEST_VOXELS:
-            dice[k - 1] = 2 * both[k] / (size_true[k] + size_found[k])
+            dice[k - 1] = dice_of_counts(both[k], size_true[k], size_found[k])
             if size_found[k] >= FOUND_SHARE * size_true[k]:
                 uncertainty[k - 1] = wavering[k] / size_found[k]
     name = f"{body.source}{', ' if corrupted else ''}{corrupted}"
@@ -191,8 +190,9 @@ def fit_line(
     b, a = (float(v) for v in np.polyfit(uncertainty[known], dice[known], 1))
     if b >= 0:
         return None
-    limits = [median + MAD_TO_SIGMA * k * mad for k in (K_INACCURATE, K_FAILED)]
-    inaccurate, failed = (auroc(uncertainty[known], dice[known] < limit) for limit in limits)
+    inaccurate, failed = (
+        auroc(uncertainty[known], dice[known] < limit) for limit in dice_limits(median, mad)
+    )
     return StructureCalibration.from_line(
         dice_median=median,
         dice_mad=mad,
@@ -202,17 +202,6 @@ def fit_line(
         auroc_failed=failed,
         weak=min(v for v in (inaccurate, failed, 1.0) if v is not None) < WEAK_AUROC,
     )
-
-
-def auroc(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> float | None:
-    """Chance that a bad case scores higher than a good one; ties count half.
-
-    None unless there are both kinds.
-    """
-    if bad.all() or not bad.any():
-        return None
-    high, low = score[bad][:, None], score[~bad][None, :]
-    return float((high > low).mean() + 0.5 * (high == low).mean())
 
 
 REFERENCE_VOLUME_CM3_PER_M2: Final = {
