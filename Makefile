@@ -27,6 +27,10 @@ lint: setup  ## linters, formatting, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: setup  ## coverage-guided fuzzing of files into volumes, for SECONDS (default 600)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/fuzz_series.py $(or $(SECONDS),600)
+
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py
 

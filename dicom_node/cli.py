@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -42,6 +43,7 @@ from dicom_node.errors import (
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
+    from dicom_node.config import NodeConfig
     from dicom_node.peers import Peer
 
 EXIT_UNUSABLE: Final = 3
@@ -118,6 +120,7 @@ def check(config: ConfigOption = None) -> None:
     check_surroundings(settings)
     for line in describe(settings):
         _out.print(line, highlight=False)
+    _warn_of_certificates(settings)
 
 
 @app.command()
@@ -126,7 +129,26 @@ def status(config: ConfigOption = None) -> None:
     from dicom_node.config import load_config
     from dicom_node.status import node_status, render
 
-    _out.print(render(node_status(load_config(config))))
+    settings = load_config(config)
+    _out.print(render(node_status(settings)))
+    _warn_of_certificates(settings)
+
+
+@app.command()
+def release(
+    config: ConfigOption = None,
+    destination: Annotated[
+        str | None, typer.Option(help="Only what is held for this destination.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Only the results of this Series Instance UID.")
+    ] = None,
+) -> None:
+    """Let held deliveries go on; a running node takes them up within seconds."""
+    from dicom_node.release import release_held
+
+    count = release_held(config, destination=destination, series_instance_uid=series)
+    _out.print(f"{count} held objects released", highlight=False)
 
 
 @app.command()
@@ -168,16 +190,33 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
         raise typer.Exit(EXIT_REFUSED)
 
 
-PeerArgument = Annotated[str, typer.Argument(metavar="AETITLE@HOST:PORT")]
-CallingOption = Annotated[str, typer.Option("--calling", help="Our own AE title.")]
+PeerArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="AETITLE@HOST:PORT|NAME",
+        help="A peer, or with --config the name of a destination, with its TLS.",
+    ),
+]
+CallingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calling", help="Our own AE title; MSKNODE, or a destination's, without it."
+    ),
+]
+PeerConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="node.toml that names the destination."),
+]
 
 
 @app.command()
-def echo(peer: PeerArgument, calling: CallingOption = "MSKNODE") -> None:
+def echo(
+    peer: PeerArgument, calling: CallingOption = None, config: PeerConfigOption = None
+) -> None:
     """Ask a peer whether it is there (C-ECHO)."""
     from dicom_node.peers import echo as ask
 
-    ask(_peer(peer, calling))
+    ask(_peer(peer, calling, config))
     _out.print(f"{peer} answers", highlight=False)
 
 
@@ -185,14 +224,15 @@ def echo(peer: PeerArgument, calling: CallingOption = "MSKNODE") -> None:
 def send(
     peer: PeerArgument,
     sources: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
-    calling: CallingOption = "MSKNODE",
+    calling: CallingOption = None,
+    config: PeerConfigOption = None,
 ) -> None:
     """Send DICOM files to a peer (C-STORE), and say what became of each."""
     from dicom_node.peers import send as store
 
     paths = [file for source in sources for file in _files_of(source)]
     with _slices_done("sending") as progress:
-        outcomes = store(_peer(peer, calling), paths, progress=progress)
+        outcomes = store(_peer(peer, calling, config), paths, progress=progress)
     refused = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in refused:
         words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
@@ -218,6 +258,56 @@ def train(
     _out.print(f"bundle written to {run(recipe, out, data=data)}", highlight=False)
 
 
+@app.command("import-keras")
+def import_keras(  # noqa: PLR0913 - a file of weights leaves this much to be told
+    file: Annotated[Path, typer.Argument(help="Keras weights or model (HDF5).")],
+    layers: Annotated[int, typer.Option(min=2, max=8, help="Encoder levels: 5 or 6.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
+    name: Annotated[str | None, typer.Option(help="Of the bundle; that of its folder.")] = None,
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Text file: what each output channel is, one a line."),
+    ] = None,
+    window_hu: Annotated[
+        tuple[float, float], typer.Option(help="Hounsfield units that the training clipped to.")
+    ] = (-150.0, 350.0),
+    window_values: Annotated[
+        tuple[float, float], typer.Option(help="What the training scaled these two to.")
+    ] = (0.0, 255.0),
+    pixel_mm: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10, help="Pixel size of the training, if it had only one."),
+    ] = None,
+    body_only: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool, typer.Option("--body-only", help="Cut air off; the study fed whole slices.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Monte Carlo samples.")] = 10,
+) -> None:
+    """Make a model bundle, not calibrated, of weights that Keras wrote."""
+    from inference.preprocessing import PixelGrid, Window
+    from inference.training.keras_import import import_bundle, read_labels
+
+    try:
+        window = Window(*window_hu, *window_values)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    bundle = import_bundle(
+        file,
+        out,
+        layers=layers,
+        name=name or out.resolve().name,
+        version=version,
+        window=window,
+        grid=PixelGrid(pixel_mm, body_only),
+        samples=samples,
+        labels=read_labels(labels) if labels else None,
+    )
+    _out.print(f"bundle written to {bundle.folder}, not calibrated", highlight=False)
+    if labels is None:
+        _out.print("the order of its labels is presumed: look at a segmentation first")
+
+
 class Scan(StrEnum):
     """How the phantom is scanned."""
 
@@ -228,7 +318,7 @@ class Scan(StrEnum):
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder for series/ and known.json.")],
+    out: Annotated[Path, typer.Argument(help="Folder for series/, labels.nii.gz, known.json.")],
     scan: Annotated[
         Scan,
         typer.Option(help="5 mm slices; few and coarse; or 1, 6 and 2 mm as in the study."),
@@ -237,9 +327,12 @@ def phantom(
         int, typer.Option(help="0: the reference body; other numbers, others.")
     ] = 0,
 ) -> None:
-    """Write the analytic hip-to-knee phantom as a CT series, with its known answers."""
+    """Write the analytic phantom as a CT series, with its label map and known answers."""
+    from dicom_node.labelled_cases import write_segments
     from dicom_node.phantom_series import write_known_answers, write_phantom_series
+    from dicom_node.series import read_series
     from inference.phantom import DEFAULT_PHANTOM, SMALL_PHANTOM, STUDY_PHANTOM, BodySpec
+    from inference.phantom import phantom as rendered
 
     scans = {
         Scan.DEFAULT: DEFAULT_PHANTOM,
@@ -250,7 +343,50 @@ def phantom(
     spec = replace(scans[scan], body=person)
     paths = write_phantom_series(out / "series", spec)
     write_known_answers(out / "known.json", spec)
+    write_segments(out / "labels.nii.gz", read_series(paths), rendered(spec).segments)
     _out.print(f"{len(paths)} slices in {out / 'series'}, answers in {out / 'known.json'}")
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913 - a command line has as many options as it has
+    cases: Annotated[
+        Path, typer.Argument(help="cases.toml, cases.csv, or a folder of labelled cases.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the report.")],
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(help="Model bundle (name or folder); given twice, two are compared."),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of ready results of `segment`, one folder for each case."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label table (TOML or JSON) of the label maps.")
+    ] = None,
+    samples: Annotated[
+        str, typer.Option(help="Numbers of samples to try, as 1,5,10,15,20 (Table 9).")
+    ] = "",
+    device: DeviceOption = "auto",
+) -> None:
+    """Evaluate bundles on labelled cases: the study's tables and figures as one report."""
+    from dicom_node.evaluate import evaluate as run
+    from dicom_node.evaluate import numbers_of, request_of
+    from inference.bundle import load_bundle
+
+    names = bundle or ([] if results else ["compact"])
+    with _slices_done("segmenting") as progress:
+        request = request_of(
+            cases,
+            bundles=[load_bundle(name) for name in names],
+            results=results or [],
+            samples=numbers_of(samples),
+            table=labels,
+            device=device,
+            progress=progress,
+        )
+        report = run(request, out, say=lambda line: _err.print(line, highlight=False))
+    _out.print(f"report written to {report}", highlight=False)
 
 
 @app.command()
@@ -265,22 +401,40 @@ def demo(
     raise typer.Exit(run_demo(out))
 
 
+def _warn_of_certificates(settings: NodeConfig) -> None:
+    """Say which certificates and keys need to be looked at."""
+    from datetime import UTC, datetime
+
+    from dicom_node import tls
+
+    now = datetime.now(UTC)
+    for line in (*tls.problems(settings, now), *tls.concerns(settings, now)):
+        _err.print(f"[bold yellow]Warning[/]: {escape(line)}", highlight=False)
+
+
 _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
-def _peer(text: str, calling: str) -> Peer:
-    """The peer named on the command line as `AETITLE@HOST:PORT`."""
-    from dicom_node.peers import Peer
+def _peer(text: str, calling: str | None, config: Path | None = None) -> Peer:
+    """The peer named on the command line: a destination, or `AETITLE@HOST:PORT`."""
+    from dicom_node.config import load_config
+    from dicom_node.peers import Peer, peer_of
 
+    settings = load_config(config) if config is not None else None
+    destination = settings.destination(text) if settings is not None else None
+    if settings is not None and destination is not None:
+        peer = peer_of(settings, destination)
+        return replace(peer, calling_ae_title=calling or peer.calling_ae_title)
     match = _PEER.fullmatch(text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT")
+        known = "" if settings is None else " and no destination of the configuration"
+        raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT{known}")
     return Peer(
         name=match["ae"],
         ae_title=match["ae"],
         host=match["host"],
         port=int(match["port"]),
-        calling_ae_title=calling,
+        calling_ae_title=calling or "MSKNODE",
     )
 
 

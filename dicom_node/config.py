@@ -9,11 +9,13 @@ written, is asked by `surroundings.py`.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -54,9 +56,27 @@ def _database(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    """An address, a network in CIDR notation, or a host name."""
+    try:
+        ip_network(text)
+    except ValueError as error:
+        if not HOST_NAME.fullmatch(text):
+            raise ValueError(
+                f"neither an address, a network nor a host name: {error}"
+            ) from None
+    return text
+
+
+HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
+"""RFC 1123, with a letter somewhere: `10.1.2` is a mistyped address, not a name."""
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Hours = Seconds
+Days = Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -75,7 +95,7 @@ class Node(Section):
     port: int = Field(default=11112, ge=0, le=65535)
     """The TCP port to listen on; 0 takes any free one."""
     calling_ae_titles: tuple[AeTitle, ...] = ()
-    """AE titles that may send; empty lets anyone who reaches the port send."""
+    """AE titles that may send from anywhere; with none and no `senders`, anyone may."""
     called_ae_titles: tuple[AeTitle, ...] = ()
     """AE titles callers may use for this node; empty accepts any."""
     spool: Path = Path("msk-node-data/spool")
@@ -103,6 +123,77 @@ class Node(Section):
         return Path(url.database)
 
 
+def _fingerprint(text: str) -> str:
+    """SHA-256 of a certificate as `openssl x509 -fingerprint -sha256` prints it."""
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ValueError("a SHA-256 fingerprint has 64 hexadecimal digits")
+    return digits
+
+
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+
+
+class Identity(Section):
+    """Our own certificate, and the key that proves that it is ours."""
+
+    certificate: Path | None = None
+    """Our certificate, followed by those that lead to its issuer (PEM)."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+    key_passphrase_file: Path | None = None
+    """The file whose first line is the key's passphrase."""
+    key_passphrase_variable: str | None = Field(default=None, min_length=1)
+    """The environment variable that holds the key's passphrase."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        """A certificate is no use without its key; two passphrases leave open which counts."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        if self.key_passphrase_file and self.key_passphrase_variable:
+            raise ValueError("give key_passphrase_file or key_passphrase_variable, not both")
+        return self
+
+
+class ReceiveTls(Identity):
+    """TLS on `node.port`: how the node shows who it is, and whom it believes."""
+
+    client_ca: Path | None = None
+    """Certificates of those who vouch for senders, or of the senders themselves (PEM)."""
+    require_client_certificate: bool = True
+    """Whether a sender must show a certificate."""
+    plain_port: Port | None = None
+    """A second port, without TLS; without this key there is none."""
+
+    @model_validator(mode="after")
+    def _is_verified(self) -> Self:
+        """A listener shows a certificate, and believes only what somebody vouches for."""
+        if self.certificate is None:
+            raise ValueError("certificate and key must be given")
+        if self.require_client_certificate and self.client_ca is None:
+            raise ValueError("client_ca must be given, or require_client_certificate = false")
+        return self
+
+
+class DestinationTls(Identity):
+    """TLS to a destination: how it proves who it is, and with which certificate we do."""
+
+    ca: Path | None = None
+    """Certificates of those who vouch for it, or its own (PEM)."""
+    server_name: str | None = Field(default=None, min_length=1)
+    """The name or address in its certificate; without it, `host`."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """SHA-256 of the certificates it may show, whatever name they bear."""
+
+    @model_validator(mode="after")
+    def _is_verified(self) -> Self:
+        """Encryption to whoever answers would protect nobody."""
+        if self.ca is None and not self.fingerprints:
+            raise ValueError("give ca or fingerprints: nobody is believed without either")
+        return self
+
+
 class Receive(Section):
     """Limits that protect the receiver."""
 
@@ -111,7 +202,13 @@ class Receive(Section):
     idle_timeout_s: Seconds = 60.0
     """How long a silent association is kept open."""
     free_reserve_mb: int = Field(default=1024, ge=0)
-    """Free space on the spool's disk below which instances are refused (0xA700)."""
+    """Free space on the spool's disk below which nothing more is taken (0xA700)."""
+    max_spool_mb: int | None = Field(default=None, ge=1)
+    """How large the spool may become; without it, as large as its disk allows."""
+    max_object_mb: int = Field(default=2048, ge=1)
+    """The largest object; a larger one ends its association while it arrives."""
+    tls: ReceiveTls | None = None
+    """TLS on `node.port`; without it, the port is a plain one."""
 
 
 class Completion(Section):
@@ -121,6 +218,10 @@ class Completion(Section):
     """How long nothing must have arrived for a series whose slices leave no gap."""
     give_up_s: Seconds = 300.0
     """How long nothing must have arrived for a series that still has gaps."""
+    resend_s: Seconds = 120.0
+    """How long a sender whose association broke off has to send again."""
+    count_timeout_s: Seconds = 5.0
+    """How long a sender may take to say how many images a series has (`senders.count_at`)."""
 
     @model_validator(mode="after")
     def _give_up_comes_last(self) -> Self:
@@ -145,6 +246,19 @@ class Analysis(Section):
     """How long one analysis may take before it is stopped."""
     attempts: int = Field(default=3, ge=1, le=100)
     """How often an analysis that died or ran out of time is tried."""
+
+
+class Pipeline(Section):
+    """Other analysis settings for the series that are sent to one called AE title."""
+
+    called_ae_title: AeTitle
+    """The AE title that the sender used for this node."""
+    bundle: str | None = Field(default=None, min_length=1)
+    """The model bundle; without it, as in `[analysis]`."""
+    samples: int | None = Field(default=None, ge=1, le=1000)
+    """Monte Carlo samples; without it, as in `[analysis]`."""
+    partial: Literal["report", "refuse"] | None = None
+    """What to do with a scan that does not show hip to knee; without it, as there."""
 
 
 class Profile(Section):
@@ -188,8 +302,25 @@ class Destination(Section):
     """Its TCP port."""
     calling_ae_title: AeTitle | None = None
     """The AE title to call it with; without it, the node's own."""
+    confirm: Literal["commitment", "query", "no"] = "no"
+    """How it is asked whether it has got an object: storage commitment, C-FIND, or not."""
     profile: Profile = Profile()
     """What it gets; once the file is read, complete with what `[profile]` says."""
+    tls: DestinationTls | None = None
+    """TLS to it; without it, a plain connection."""
+
+
+class Sender(Section):
+    """Someone who may send. With any of these, whoever fits none is not let in."""
+
+    ae_title: AeTitle | None = None
+    """Its calling AE title; without it, any."""
+    hosts: tuple[Host, ...] = ()
+    """Addresses, networks and host names it may call from; empty: any."""
+    fingerprints: tuple[Fingerprint, ...] = ()
+    """SHA-256 of the certificates it may show under TLS; empty: any that is accepted."""
+    count_at: str | None = None
+    """The destination to ask how many images a series of this sender has (C-FIND)."""
 
 
 class Route(Section):
@@ -221,6 +352,28 @@ class Delivery(Section):
     """After how many failed attempts a delivery is held (150 last about a day)."""
     timeout_s: Seconds = 60.0
     """How long to wait for a destination's answer."""
+    echo_every_s: Seconds = 60.0
+    """How often a destination that could not be reached is asked whether it is back."""
+
+
+class Confirmation(Section):
+    """How destinations are asked whether they have got what was sent."""
+
+    ask_again_s: Seconds = 3600.0
+    """How long a report of storage commitment may take before it is asked for again."""
+    resend: int = Field(default=3, ge=0)
+    """How often an object that a destination has lost is sent again before it is held."""
+    alarm_after_h: Hours = 24.0
+    """How long an object may be unconfirmed before that is an alarm."""
+
+
+class Retention(Section):
+    """When what is no longer needed is deleted; without its key, nothing is."""
+
+    images_d: Days | None = None
+    """Days after which the images of a series are deleted, once all its results arrived."""
+    results_d: Days | None = None
+    """Days after which the files of results that have arrived everywhere are deleted."""
 
 
 class Logging(Section):
@@ -242,13 +395,50 @@ class NodeConfig(Section):
     profile: Profile = Profile()
     objects: Objects = Objects()
     delivery: Delivery = Delivery()
+    confirmation: Confirmation = Confirmation()
+    retention: Retention = Retention()
     logging: Logging = Logging()
+    senders: tuple[Sender, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        """A port speaks TLS or does not (PS3.15 B.12)."""
+        listening = self.receive.tls
+        if listening is not None and listening.plain_port == self.node.port:
+            raise ValueError("receive.tls.plain_port is node.port; it needs one of its own")
+        return self
 
     def destination(self, name: str) -> Destination | None:
         """The destination of that name, or None when the file no longer has it."""
         return next((each for each in self.destinations if each.name == name), None)
+
+    def for_called(self, ae_title: str) -> NodeConfig:
+        """The same settings with the analysis that a called AE title selects."""
+        chosen = (each for each in self.pipelines if each.called_ae_title == ae_title)
+        pipeline = next(chosen, None)
+        if pipeline is None:
+            return self
+        given = pipeline.model_dump(exclude={"called_ae_title"}, exclude_none=True)
+        return self.model_copy(update={"analysis": self.analysis.model_copy(update=given)})
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """Every bundle that some series is analysed with, the usual one first."""
+        others = (each.bundle for each in self.pipelines if each.bundle is not None)
+        return tuple(dict.fromkeys((self.analysis.bundle, *others)))
+
+    def count_at(self, calling_ae_title: str) -> Destination | None:
+        """Whom to ask how many images a series of this sender has; None where nobody knows."""
+        names = (
+            each.count_at
+            for each in self.senders
+            if each.count_at and each.ae_title in (None, calling_ae_title)
+        )
+        name = next(names, None)
+        return self.destination(name) if name else None
 
     def destinations_for(
         self, calling_ae_title: str, called_ae_title: str
@@ -309,18 +499,23 @@ def parse_config(table: Mapping[str, Any], *, source: str, folder: Path) -> Node
 def describe(config: NodeConfig) -> tuple[str, ...]:
     """What a node with these settings would do, a sentence a line."""
     node, analysis = config.node, config.analysis
-    senders = ", ".join(node.calling_ae_titles) or "any sender"
+    senders = _senders(config)
     samples = f"{analysis.samples} samples" if analysis.samples else "the bundle's samples"
     lines = [
         f"listens as {node.ae_title} on {node.host}:{node.port}, to {senders}",
+        *_listens_with(config.receive.tls),
         f"keeps what it receives in {node.spool}, results in {node.results}",
         f"keeps queue and ledger in {make_url(node.database_url)}",
         f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]
+    lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
     for each in config.destinations:
         lines.append(f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}")
         lines.append(f"destination {each.name} gets {_gets(each.profile)}")
+        lines.append(f"destination {each.name}: {CONFIRM_WORDS[each.confirm]}")
+        if each.tls is not None:
+            lines.append(f"destination {each.name} {_proves(each.tls, each.host)}")
     lines += [
         f"from {each.calling_ae_title or 'anyone'} to {each.called_ae_title or 'any title'}:"
         f" results go to {', '.join(each.destinations)}"
@@ -348,6 +543,49 @@ QC_WORDS: Final = {
     "on_failure": "QC image when not accepted",
     "always": "QC image",
     "never": "no QC image",
+}
+
+
+def _differs(pipeline: Pipeline) -> str:
+    """What a pipeline does otherwise, in words."""
+    given = pipeline.model_dump(exclude={"called_ae_title"}, exclude_none=True)
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "as any other"
+
+
+def _senders(config: NodeConfig) -> str:
+    """Who may send, in words."""
+    words = list(config.node.calling_ae_titles)
+    for each in config.senders:
+        hosts = f" from {' or '.join(each.hosts)}" if each.hosts else ""
+        words.append(f"{each.ae_title or 'any title'}{hosts}")
+    return ", ".join(words) or "any sender"
+
+
+def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
+    """How senders are let in, in words."""
+    if tls is None:
+        return
+    must = "must" if tls.require_client_certificate else "may"
+    yield f"that port speaks TLS only; senders {must} show a certificate"
+    if tls.plain_port is not None:
+        yield f"listens on port {tls.plain_port} without TLS, to anyone who may send"
+
+
+def _proves(tls: DestinationTls, host: str) -> str:
+    """How a destination shows that it is the one, in words."""
+    proofs = [f"a certificate for {tls.server_name or host}"]
+    if tls.fingerprints:
+        proofs = [f"the certificate {' or '.join(each[:16] for each in tls.fingerprints)}..."]
+    if tls.ca is not None:
+        proofs.append(f"vouched for by {tls.ca}")
+    shown = "our certificate" if tls.certificate else "no certificate"
+    return f"is reached by TLS: it shows {', '.join(proofs)}; we show {shown}"
+
+
+CONFIRM_WORDS: Final = {
+    "commitment": "what was sent is confirmed by storage commitment",
+    "query": "what was sent is confirmed by C-FIND",
+    "no": "what was sent is not asked for again",
 }
 
 
@@ -397,6 +635,26 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
         for name in wanted if isinstance(wanted, list) else []:
             if name not in names:
                 yield f"routes[{index}].destinations: there is no destination {name!r}"
+    yield from _pipeline_problems(table)
+    senders = table.get("senders", [])
+    for index, sender in enumerate(senders if isinstance(senders, list) else []):
+        asked = sender.get("count_at") if isinstance(sender, dict) else None
+        if asked is not None and asked not in names:
+            yield f"senders[{index}].count_at: there is no destination {asked!r}"
+
+
+def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
+    """Called AE titles that select two pipelines, or that nobody may use."""
+    pipelines, node = table.get("pipelines", []), table.get("node", {})
+    if not isinstance(pipelines, list) or not isinstance(node, dict):
+        return
+    titles = [each.get("called_ae_title") for each in pipelines if isinstance(each, dict)]
+    allowed = node.get("called_ae_titles") or titles
+    for title, count in Counter(map(str, titles)).items():
+        if count > 1:
+            yield f"pipelines: {count} of them are for {title!r}"
+        if title not in allowed:
+            yield f"pipelines: node.called_ae_titles does not let anyone call {title!r}"
 
 
 def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:
@@ -406,6 +664,10 @@ def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:
     return (
         f"{key.lstrip('.') or 'file'}: {words.get(kind, message.removeprefix('Value error, '))}"
     )
+
+
+_WithTls = TypeVar("_WithTls", Receive, Destination)
+_WithBundle = TypeVar("_WithBundle", Analysis, Pipeline)
 
 
 def _rooted(config: NodeConfig, folder: Path) -> NodeConfig:
@@ -420,7 +682,28 @@ def _rooted(config: NodeConfig, folder: Path) -> NodeConfig:
             "database": database,
         }
     )
-    analysis = config.analysis
-    if "/" in analysis.bundle:
-        analysis = analysis.model_copy(update={"bundle": str(folder / analysis.bundle)})
-    return config.model_copy(update={"node": rooted, "analysis": analysis})
+    analysis = _rooted_bundle(config.analysis, folder)
+    return config.model_copy(
+        update={
+            "node": rooted,
+            "analysis": analysis,
+            "pipelines": tuple(_rooted_bundle(each, folder) for each in config.pipelines),
+            "receive": _rooted_tls(config.receive, folder),
+            "destinations": tuple(_rooted_tls(each, folder) for each in config.destinations),
+        }
+    )
+
+
+def _rooted_bundle(section: _WithBundle, folder: Path) -> _WithBundle:
+    """The same section, a bundle's path no longer dependent on the current folder."""
+    if section.bundle is None or "/" not in section.bundle:
+        return section
+    return section.model_copy(update={"bundle": str(folder / section.bundle)})
+
+
+def _rooted_tls(section: _WithTls, folder: Path) -> _WithTls:
+    """The same section, the files of its TLS no longer dependent on the current folder."""
+    if section.tls is None:
+        return section
+    files = {name: folder / value for name, value in section.tls if isinstance(value, Path)}
+    return section.model_copy(update={"tls": section.tls.model_copy(update=files)})

@@ -2,8 +2,11 @@
 
 A failed attempt is tried again after a wait that doubles up to a limit. After many
 failures, or at once where trying again cannot help, the delivery is held with its reason;
-it is never dropped. A segmentation in a form that the destination does not know is
-replaced: another form goes instead, with the report that refers to it.
+it is never dropped. One that is held because the destination could not be reached goes on
+when it answers again; every other one, when a person says so (`release.py`).
+
+A segmentation in a form that the destination does not know is replaced: another form goes
+instead, with the report that refers to it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class Remedy(StrEnum):
     """What helps against a failure."""
 
     LATER = "another attempt"
+    RETURN = "the destination's return"
     OTHER_FORM = "another form of the object"
     PERSON = "a person"
 
@@ -49,11 +53,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a destination: the how manyth, when, and the rule for the next."""
+    """One attempt at a destination: of which visit, when, and the rule for the next.
+
+    confirm: whether the destination will be asked whether it has got what it took.
+    """
 
     number: int
     now: datetime
     policy: Delivery
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +112,11 @@ def parcels_of(rows: Iterable[DeliveryRow], results: Iterable[ResultRow]) -> tup
     return tuple(sorted(parcels, key=lambda parcel: SENDING_ORDER[parcel.rendering]))
 
 
-def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Failure | None]:
+def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Failure | int]:
     """Send what waits, once, in one association; what became of it, by SOP Instance UID.
 
-    What refers to an object that the peer has not got is held back.
+    That is the C-STORE status of what was taken, and a failure for the rest. What refers to
+    an object that the peer has not got is held back.
 
     Args:
         peer: the destination.
@@ -124,19 +133,20 @@ def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Fail
     try:
         outcomes = send(peer, list(uids), requires=requires)
     except PeerError as error:
-        remedy = Remedy.LATER if error.retryable else Remedy.PERSON
+        remedy = Remedy.RETURN if error.retryable else Remedy.PERSON
         return dict.fromkeys(uids.values(), Failure(str(error), remedy))
-    became: dict[str, Failure | None] = dict.fromkeys(uids.values(), Failure("not sent"))
+    became: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
     for outcome in outcomes:
         remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
-        failure = None if outcome.stored else Failure(outcome.reason, remedy)
-        became[uids[outcome.path]] = failure
+        taken = outcome.status if outcome.stored else None
+        failure = Failure(outcome.reason, remedy)
+        became[uids[outcome.path]] = failure if taken is None else taken
     return became
 
 
 def after_attempt(
     parcels: Sequence[Parcel],
-    became: Mapping[str, Failure | None],
+    became: Mapping[str, Failure | int],
     attempt: Attempt,
     results: Sequence[ResultRow] = (),
 ) -> tuple[DeliveryRow, ...]:
@@ -146,7 +156,7 @@ def after_attempt(
 
     Args:
         parcels: all that is meant for the destination, in the order of sending.
-        became: why each of those that waited was not taken, or None.
+        became: why each of those that waited was not taken, or the status of its C-STORE.
         attempt: the attempt.
         results: all objects of the revision, among them those of other forms.
     """
@@ -158,11 +168,11 @@ def after_attempt(
         if uid in after or not parcel.waits:
             continue
         row = _tried(parcel.row, became[uid], attempt)
-        states = {
-            other.rendering: after.get(other.row.sop_instance_uid, other.row).state
+        before = {
+            other.rendering: after.get(other.row.sop_instance_uid, other.row)
             for other in _before(parcel, parcels)
         }
-        after[uid] = _held_with(states, row) if row.state is DeliveryState.WAITING else row
+        after[uid] = _held_with(before, row) if row.state is DeliveryState.WAITING else row
     return tuple(after.values())
 
 
@@ -172,49 +182,68 @@ def wait_after(attempt: int, policy: Delivery) -> timedelta:
     return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
 
 
-def next_attempt_in(rows: Iterable[DeliveryRow], attempt: Attempt) -> timedelta | None:
-    """How long to wait before the next attempt; None where nothing waits any more."""
-    due = [row.next_attempt_at for row in rows if row.state is DeliveryState.WAITING]
-    if not due:
-        return None
-    return min(one - attempt.now for one in due if one is not None)
-
-
 def _before(parcel: Parcel, parcels: Iterable[Parcel]) -> list[Parcel]:
     """What the destination must have before it gets this one."""
     needed = needed_before(parcel.rendering)
     return [other for other in parcels if other.rendering in needed]
 
 
-def _tried(row: DeliveryRow, failure: Failure | None, attempt: Attempt) -> DeliveryRow:
+def _tried(row: DeliveryRow, became: Failure | int, attempt: Attempt) -> DeliveryRow:
     """What a delivery becomes after an attempt."""
+    if row.visit >= attempt.number:
+        return row
     tried = replace(
-        row, attempts=attempt.number, changed_at=attempt.now, reason="", next_attempt_at=None
+        row,
+        visit=attempt.number,
+        attempts=row.attempts + 1,
+        changed_at=attempt.now,
+        reason="",
+        next_attempt_at=None,
     )
-    if failure is None:
-        return replace(tried, state=DeliveryState.SENT)
-    if failure.remedy is not Remedy.LATER or attempt.number >= attempt.policy.hold_after:
-        return replace(tried, state=DeliveryState.HELD, reason=failure.reason)
+    if isinstance(became, int):
+        return _taken(tried, became, attempt)
+    lasting = became.remedy not in {Remedy.LATER, Remedy.RETURN}
+    if lasting or tried.attempts >= attempt.policy.hold_after:
+        resumes = became.remedy is Remedy.RETURN
+        return replace(tried, state=DeliveryState.HELD, reason=became.reason, resumes=resumes)
     return replace(
         tried,
         state=DeliveryState.WAITING,
-        reason=failure.reason,
-        next_attempt_at=attempt.now + wait_after(attempt.number, attempt.policy),
+        reason=became.reason,
+        next_attempt_at=attempt.now + wait_after(tried.attempts, attempt.policy),
     )
 
 
-def _held_with(before: Mapping[Rendering, DeliveryState], row: DeliveryRow) -> DeliveryRow:
+def _taken(row: DeliveryRow, status: int, attempt: Attempt) -> DeliveryRow:
+    """A delivery that the destination took; it is to be asked for, or done."""
+    return replace(
+        row,
+        state=DeliveryState.SENT,
+        attempts=0 if attempt.confirm else row.attempts,
+        status=status,
+        sent_at=attempt.now,
+        next_attempt_at=attempt.now if attempt.confirm else None,
+    )
+
+
+def _held_with(before: Mapping[Rendering, DeliveryRow], row: DeliveryRow) -> DeliveryRow:
     """A delivery that waits, held where what must go before it is held."""
-    for rendering, state in before.items():
-        if state is DeliveryState.HELD:
+    for rendering, other in before.items():
+        if other.state is DeliveryState.HELD:
             words = f"waits for the {rendering.value}, which is held"
-            return replace(row, state=state, reason=words, next_attempt_at=None)
+            return replace(
+                row,
+                state=other.state,
+                reason=words,
+                next_attempt_at=None,
+                resumes=other.resumes,
+            )
     return row
 
 
 def _other_forms(
     parcels: Sequence[Parcel],
-    became: Mapping[str, Failure | None],
+    became: Mapping[str, Failure | int],
     attempt: Attempt,
     results: Sequence[ResultRow],
 ) -> Iterator[DeliveryRow]:
@@ -225,7 +254,7 @@ def _other_forms(
     """
     for parcel in parcels:
         failure = became.get(parcel.row.sop_instance_uid)
-        if failure is None or failure.remedy is not Remedy.OTHER_FORM:
+        if not isinstance(failure, Failure) or failure.remedy is not Remedy.OTHER_FORM:
             continue
         if parcel.rendering not in SEGMENTATIONS:
             continue
@@ -235,7 +264,7 @@ def _other_forms(
         new = first_rows(results, wanted, parcel.row.destination, attempt.now)
         if new:
             yield from (_replaced(each.row, failure.reason, attempt) for each in replaced)
-            yield from (replace(row, attempts=attempt.number) for row in new)
+            yield from (replace(row, visit=attempt.number) for row in new)
 
 
 def _replaced(row: DeliveryRow, reason: str, attempt: Attempt) -> DeliveryRow:
@@ -243,7 +272,8 @@ def _replaced(row: DeliveryRow, reason: str, attempt: Attempt) -> DeliveryRow:
     return replace(
         row,
         state=DeliveryState.REPLACED,
-        attempts=attempt.number,
+        visit=attempt.number,
+        attempts=row.attempts + 1,
         changed_at=attempt.now,
         reason=reason,
         next_attempt_at=None,

@@ -9,9 +9,11 @@ NodeError
 │   ├── GantryTiltError       slices sheared by a tilted gantry
 │   ├── MixedSeriesError      more than one orientation, grid, kernel or frame of reference
 │   ├── MixedPatientError     more than one patient, study or order inside one series
+│   ├── UnidentifiedError     an image without UIDs: no result could refer to it
 │   ├── DuplicateSliceError   two different images at one position
 │   ├── IncompleteSeriesError slices are missing; late ones may bring them (retryable)
 │   ├── TooFewSlicesError     not enough slices to be a volume
+│   ├── TooLargeError         more slices or pixels than a scan of a body has
 │   ├── PixelDataError        pixels missing, truncated or not decodable
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
 ├── EngineBusyError           another node works on the same database
@@ -77,6 +79,12 @@ class MixedPatientError(SeriesError):
     code = "mixed-patient"
 
 
+class UnidentifiedError(SeriesError):
+    """An image's SOP or Series Instance UID is missing, or no UID."""
+
+    code = "unidentified"
+
+
 class DuplicateSliceError(SeriesError):
     """Two different images lie at one position."""
 
@@ -94,6 +102,12 @@ class TooFewSlicesError(SeriesError):
     """Not enough slices to be a volume."""
 
     code = "too-few-slices"
+
+
+class TooLargeError(SeriesError):
+    """More slices or pixels than a scan of a body has."""
+
+    code = "too-large"
 
 
 class PixelDataError(SeriesError):

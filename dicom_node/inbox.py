@@ -10,23 +10,33 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import structlog
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 
-from dicom_node.completeness import Arrivals, CompletionSettings, is_complete, is_quiet
+from dicom_node.completeness import (
+    Arrivals,
+    CompletionSettings,
+    Expectation,
+    commonest,
+    is_complete,
+    is_quiet,
+)
 from dicom_node.errors import SeriesError
 from dicom_node.frames import SliceHeader, kinds, read_header, slice_header
+from dicom_node.parsing import number_of, value_of
 from dicom_node.pixels import fingerprint
 from dicom_node.selection import leave_out
-from dicom_node.spool import Spool, SpoolEntry, entry_of, sync_folder
+from dicom_node.spool import Spool, SpoolEntry, entry_of, sync_folder, temporary_file
+from dicom_node.transmissions import Sending, sending
 
 log = structlog.get_logger()
 
@@ -53,6 +63,9 @@ class SeriesArrival:
     reason: str
 
 
+BREATH_S: Final = 1.0
+"""Images of one association come faster than this one after the other."""
+
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A folder unchanged for two seconds shows every later change in its time."""
 
@@ -62,34 +75,53 @@ class Revision:
     """One handing-over, as the marker file keeps it.
 
     done: whether the engine has taken it; if not, it is offered again.
+    rule: what closed it (`completeness.Rule`).
     """
 
     revision: int
     files: tuple[str, ...]
     reason: str
     done: bool = False
+    rule: str = ""
+
+
+Ask = Callable[[str, str, str], Expectation | None]
+"""Calling AE title, Study and Series Instance UID to what their sender counts, if it says."""
+
+
+def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation | None:
+    """No sender counts for us."""
+    return None
 
 
 class Watcher:
     """Hands complete series to the engine, each revision exactly as first decided.
 
     `hand_over` must be idempotent: after a crash the same revision with the same files may
-    be offered again, never with others.
+    be offered again, never with others. `ask` may take a moment: it holds up other series,
+    and no reception. What came before `since_s` came unwatched: its sender gets the time to
+    go on that it would have had.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the clock and what follows have their defaults
         self,
         spool: Spool,
         settings: CompletionSettings,
         hand_over: Callable[[SeriesArrival], None],
         clock: Callable[[], float] = time.time,
+        *,
+        ask: Ask = ask_nobody,
+        since_s: float = 0.0,
     ) -> None:
         self._spool = spool
         self._settings = settings
         self._hand_over = hand_over
         self._clock = clock
+        self._ask = ask
+        self._since_s = since_s
         self._settled: dict[str, int] = {}
-        self._waiting: dict[str, frozenset[str]] = {}
+        self._waiting: dict[str, _Seen] = {}
+        self._stated: dict[str, int | None] = {}
 
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
         """Look at the spool until told to stop."""
@@ -140,13 +172,41 @@ class Watcher:
         if not late:
             self._settle(uid, changed_ns)
             return None
-        newest_s = max(entry.received_s for entry in entries)
-        if not is_quiet(newest_s, self._clock(), self._settings.quiet_s):
+        seen = self._seen(entries, sending(folder))
+        if not seen.quiet and not self._is_counted_out(uid, entries, seen):
             return None
         if revisions and not _any_counts(late):
             self._settle(uid, changed_ns)
             return None
-        return self._decide(folder, entries, newest_s, revisions)
+        return self._decide(folder, entries, seen, revisions)
+
+    def _seen(self, entries: Sequence[SpoolEntry], marks: Sending) -> _Seen:
+        """What of a series can be seen without opening a file."""
+        last_s = max(marks.active_s, *(entry.received_s for entry in entries))
+        now_s, settings = self._clock(), self._settings
+        idle_s = max(last_s, self._since_s)
+        return _Seen(
+            names=frozenset(entry.path.name for entry in entries),
+            last_s=last_s,
+            interrupted=marks.interrupted,
+            quiet=is_quiet(idle_s, now_s, settings.quiet_s),
+            rung=(
+                is_quiet(idle_s, now_s, settings.resend_s),
+                is_quiet(last_s, now_s, settings.give_up_s),
+                is_quiet(idle_s, now_s, settings.give_up_s),
+            ),
+        )
+
+    def _is_counted_out(self, uid: str, entries: Sequence[SpoolEntry], seen: _Seen) -> bool:
+        """Whether there are as many instances as the first file's header counts.
+
+        Such a count may be out of date: it closes nothing while images stream in.
+        """
+        if not is_quiet(seen.last_s, self._clock(), BREATH_S):
+            return False
+        if uid not in self._stated:
+            self._stated[uid] = _stated_instances(entries[0].path)
+        return self._stated[uid] == _instances(entries)
 
     def _settle(self, uid: str, changed_ns: int) -> None:
         """Look at a folder no more until it changes.
@@ -156,29 +216,54 @@ class Watcher:
         """
         if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
             self._settled[uid] = changed_ns
+            self._stated.pop(uid, None)
 
     def _decide(
         self,
         folder: Path,
         entries: Sequence[SpoolEntry],
-        newest_s: float,
+        seen: _Seen,
         revisions: tuple[Revision, ...],
     ) -> SeriesArrival | None:
         """Open a revision if the series is complete; read headers only when that can be."""
-        names = tuple(entry.path.name for entry in entries)
-        giving_up = is_quiet(newest_s, self._clock(), self._settings.give_up_s)
-        if self._waiting.get(folder.name) == frozenset(names) and not giving_up:
+        if self._waiting.get(folder.name) == seen:
             return None
-        verdict = is_complete(read_arrivals(entries), self._clock(), self._settings)
-        if not verdict.complete:
-            self._waiting[folder.name] = frozenset(names)
+        gone = gone_from(revisions, seen.names)
+        if gone:
+            # A revision of the late images alone would be a refusal that helps nobody.
+            self._waiting[folder.name] = seen
+            log.warning(
+                "series.waiting",
+                series_instance_uid=folder.name,
+                reason=f"{gone} images were deleted; the whole series must be sent again",
+            )
+            return None
+        arrivals = replace(
+            read_arrivals(entries),
+            last_received_s=seen.last_s,
+            interrupted=seen.interrupted,
+            watched_since_s=self._since_s,
+        )
+        if seen.quiet and arrivals.expected is None:
+            arrivals = replace(arrivals, expected=self._asked(folder.name, entries))
+        verdict = is_complete(arrivals, self._clock(), self._settings)
+        if verdict.rule is None:
+            self._waiting[folder.name] = seen
             log.info("series.waiting", series_instance_uid=folder.name, reason=verdict.reason)
             return None
         self._waiting.pop(folder.name, None)
         number = revisions[-1].revision + 1 if revisions else 1
-        revisions = (*revisions, Revision(number, names, verdict.reason))
+        names = tuple(entry.path.name for entry in entries)
+        closed = Revision(number, names, verdict.reason, rule=verdict.rule.value)
+        revisions = (*revisions, closed)
         write_marker(folder, revisions)
         return self._offer(folder, revisions)
+
+    def _asked(self, uid: str, entries: Sequence[SpoolEntry]) -> Expectation | None:
+        """What the sender of the latest image counts, if it can be asked."""
+        latest = max(entries, key=lambda entry: entry.received_s).path
+        calling, _ = _association_titles(latest)
+        return self._ask(calling, _study_of([latest]), uid)
 
     def _offer(self, folder: Path, revisions: tuple[Revision, ...]) -> SeriesArrival:
         """Hand the last revision over, and note that it was taken."""
@@ -190,9 +275,25 @@ class Watcher:
             series_instance_uid=arrival.series_instance_uid,
             revision=arrival.revision,
             instances=len(arrival.paths),
+            code=revisions[-1].rule,
             reason=arrival.reason,
         )
         return arrival
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What of a series can be seen without opening a file.
+
+    last_s: when an image last came.
+    rung: which timers have run out; a series that waits is looked at again when one does.
+    """
+
+    names: frozenset[str]
+    last_s: float = field(compare=False)
+    interrupted: bool
+    quiet: bool
+    rung: tuple[bool, ...]
 
 
 def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
@@ -214,22 +315,75 @@ def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
 def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
     """Read the headers of a series' files; what cannot be read becomes its defect."""
     slices: list[SliceHeader] = []
+    spacings_mm: list[float] = []
+    counts: list[int] = []
     defect = ""
     for entry in entries:
         try:
-            slices += _slices_of(entry.path)
+            header = read_header(entry.path)
+            if header is None:
+                continue
+            slices += _slices_in(entry.path, header)
         except SeriesError as error:
             defect = defect or str(error)
-    return Arrivals(max(entry.received_s for entry in entries), tuple(slices), defect)
+            continue
+        spacings_mm += _stated_spacing_mm(header)
+        counts += _counted_by(header)
+    return Arrivals(
+        last_received_s=max(entry.received_s for entry in entries),
+        slices=tuple(slices),
+        defect=defect,
+        instances=_instances(entries),
+        expected=Expectation(max(counts), "their header") if counts else None,
+        stated_spacing_mm=commonest(spacings_mm),
+    )
+
+
+def _instances(entries: Sequence[SpoolEntry]) -> int:
+    """How many SOP instances there are; other bytes under one UID are one instance."""
+    return len({entry.sop_instance_uid for entry in entries})
+
+
+def _stated_instances(path: Path) -> int | None:
+    """Number of Series Related Instances in a file, or None."""
+    with contextlib.suppress(SeriesError):
+        header = read_header(path)
+        if header is not None:
+            return next(_counted_by(header), None)
+    return None
+
+
+def _counted_by(header: Dataset) -> Iterator[int]:
+    """Number of Series Related Instances (0020,1209), where some archives put it."""
+    count = number_of(header, "NumberOfSeriesRelatedInstances")
+    if count is not None and count >= 1:
+        yield int(count)
+
+
+def _stated_spacing_mm(header: Dataset) -> Iterator[float]:
+    """Spacing Between Slices (0018,0088), whichever way it is counted."""
+    value = value_of(header, "SpacingBetweenSlices")
+    with contextlib.suppress(TypeError, ValueError):
+        spacing_mm = abs(float(value))
+        if 0 < spacing_mm < math.inf:
+            yield spacing_mm
 
 
 def _slices_of(path: Path) -> Iterator[SliceHeader]:
     header = read_header(path)
-    if header is None:
-        return
+    if header is not None:
+        yield from _slices_in(path, header)
+
+
+def _slices_in(path: Path, header: Dataset) -> Iterator[SliceHeader]:
     for kind in kinds(header):
         if leave_out(kind) is None:
             yield slice_header(path, header, kind.frame_number)
+
+
+def gone_from(revisions: Sequence[Revision], names: Collection[str]) -> int:
+    """How many files of the last revision are there no more (`retention.py`)."""
+    return len(set(revisions[-1].files) - set(names)) if revisions else 0
 
 
 def _any_counts(late: Iterable[SpoolEntry]) -> bool:
@@ -266,13 +420,10 @@ def read_marker(folder: Path) -> tuple[Revision, ...]:
 
 def write_marker(folder: Path, revisions: Sequence[Revision]) -> None:
     """Write the revisions durably: temporary file, sync, rename, sync."""
-    temporary = folder / f"{MARKER}.part"
     table = {"revisions": [asdict(revision) for revision in revisions]}
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(table, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(folder / MARKER)
+    data = json.dumps(table, indent=1).encode()
+    with temporary_file(folder.parent, [data]) as temporary:
+        temporary.rename(folder / MARKER)
     sync_folder(folder)
 
 

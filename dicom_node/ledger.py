@@ -1,4 +1,4 @@
-"""What the node knows of its series, results and deliveries: three tables, frozen rows.
+"""What the node knows of its series, results and deliveries: four tables, frozen rows.
 
 A row is a value; what it becomes is decided by a pure function (`SeriesRow.refused`,
 `DeliveryRow.after`), and the ledger only writes it. Every write can be repeated: it says
@@ -7,12 +7,14 @@ what a row is, never what to add to it. The same code serves SQLite and PostgreS
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -90,7 +92,22 @@ DELIVERIES: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("next_attempt_at", UtcDateTime, nullable=True),
+    sa.Column("visit", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("status", sa.Integer, nullable=True),
+    sa.Column("sent_at", UtcDateTime, nullable=True),
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("resumes", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("deliveries_of_series", "series_instance_uid", "revision", "destination"),
+)
+
+COMMITMENTS: Final = sa.Table(
+    "commitments",
+    METADATA,
+    sa.Column("transaction_uid", UID, primary_key=True),
+    sa.Column("destination", NAME, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
 )
 
 
@@ -161,26 +178,35 @@ class ResultRow:
 class DeliveryState(StrEnum):
     """How far a result object has come on its way to one destination.
 
+    SENT: the destination answered its C-STORE with success or a warning.
+    CONFIRMED: the destination says that it has it for good, or lists it when asked.
     REPLACED: the destination does not take it; another form of the same went instead.
     """
 
     WAITING = "waiting"
     SENT = "sent"
+    CONFIRMED = "confirmed"
     HELD = "held"
     REPLACED = "replaced"
 
 
-FINISHED: Final = (DeliveryState.SENT, DeliveryState.REPLACED)
-"""States in which nothing is left to do, for anyone."""
+FINISHED: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.REPLACED)
+"""States in which nothing is left to send."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
     """One result object on its way to one destination.
 
-    attempts: how many were made; one that stands in for another goes on counting there.
-    reason: why the last one failed, or why it was replaced; empty otherwise.
+    attempts: how many were made in this state: to send it, or to have it confirmed.
+    reason: why the last one failed, why it was replaced, or what the C-STORE warned of;
+        empty otherwise.
     next_attempt_at: when the next one is due; None when there is none.
+    visit: the number of the job that last dealt with it; see `visits.py`.
+    status: what its C-STORE was answered with; success is 0.
+    sent_at: when that was.
+    losses: how often the destination, asked to confirm it, said that it has not got it.
+    resumes: whether it goes on, if it is held, when the destination answers again.
     """
 
     sop_instance_uid: str
@@ -192,18 +218,46 @@ class DeliveryRow:
     attempts: int = 0
     reason: str = ""
     next_attempt_at: datetime | None = None
+    visit: int = 0
+    status: int | None = None
+    sent_at: datetime | None = None
+    losses: int = 0
+    resumes: bool = False
+
+    @property
+    def group(self) -> tuple[str, int, str]:
+        """What goes to one destination of one revision of one series, together."""
+        return (self.series_instance_uid, self.revision, self.destination)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it was sent, and the destination is still to be asked for it."""
+        return self.state is DeliveryState.SENT and self.next_attempt_at is not None
 
 
-Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow)
+@dataclass(frozen=True, slots=True)
+class CommitmentRow:
+    """One request to commit to objects (PS3.4 J.3.2), by which its report is known."""
+
+    transaction_uid: str
+    destination: str
+    series_instance_uid: str
+    revision: int
+    asked_at: datetime
+
+
+AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow
+Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow)
 TABLES: Final[Mapping[type, sa.Table]] = {
     SeriesRow: SERIES,
     ResultRow: RESULTS,
     DeliveryRow: DELIVERIES,
+    CommitmentRow: COMMITMENTS,
 }
 
 
 class Ledger:
-    """The three tables in a database; safe to use from many threads."""
+    """The four tables in a database; safe to use from many threads."""
 
     def __init__(self, database_url: str) -> None:
         self._engine = sa.create_engine(database_url)
@@ -212,22 +266,33 @@ class Ledger:
         with self._engine.begin() as connection:
             for statement in _definitions():
                 connection.execute(statement)
+        _add_missing_columns(self._engine)
 
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
 
-    def save(self, *rows: SeriesRow | ResultRow | DeliveryRow) -> None:
+    def save(self, *rows: AnyRow) -> None:
         """Write rows, new or changed, in one transaction."""
         with self._engine.begin() as connection:
             for row in rows:
                 connection.execute(self._upsert(row))
 
-    def add(self, *rows: SeriesRow | ResultRow | DeliveryRow) -> None:
+    def add(self, *rows: AnyRow) -> None:
         """Write rows that are not there yet; those that are stay as they are."""
         with self._engine.begin() as connection:
             for row in rows:
                 connection.execute(self._upsert(row, keep=True))
+
+    def advance(self, *rows: DeliveryRow) -> None:
+        """Write deliveries in one transaction, save where something newer stands.
+
+        That is what a later visit wrote, and a confirmation: a report may come while a visit
+        is still asking, with the same number.
+        """
+        with self._engine.begin() as connection:
+            for row in rows:
+                connection.execute(self._upsert(row, unless_later=True))
 
     def series(self, series_instance_uid: str, revision: int) -> SeriesRow | None:
         """One revision of a series."""
@@ -272,6 +337,23 @@ class Ledger:
         narrowed = [column == value for column, value in wanted.items() if value is not None]
         return self._read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
 
+    def due(self, now: datetime) -> tuple[DeliveryRow, ...]:
+        """Deliveries whose next attempt is due."""
+        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
+
+    def unconfirmed(self) -> tuple[DeliveryRow, ...]:
+        """Deliveries that were sent, and that the destination is to be asked for."""
+        return self._read(
+            DeliveryRow,
+            DELIVERIES.c.state == DeliveryState.SENT,
+            DELIVERIES.c.next_attempt_at.is_not(None),
+        )
+
+    def commitment(self, transaction_uid: str) -> CommitmentRow | None:
+        """The request that a report answers."""
+        found = self._read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
+        return found[0] if found else None
+
     def _read(
         self, row_type: type[Row], *conditions: sa.ColumnElement[bool]
     ) -> tuple[Row, ...]:
@@ -283,9 +365,15 @@ class Ledger:
         return tuple(row_type(**_typed(row_type, each)) for each in found)
 
     def _upsert(
-        self, row: SeriesRow | ResultRow | DeliveryRow, *, keep: bool = False
+        self, row: AnyRow, *, keep: bool = False, unless_later: bool = False
     ) -> sa.Insert:
-        """The statement that makes the table say what the row says."""
+        """The statement that makes the table say what the row says.
+
+        Args:
+            row: what to write.
+            keep: leave a row of that key as it is.
+            unless_later: leave one that is confirmed, or that a later visit has written.
+        """
         table, values = TABLES[type(row)], asdict(row)
         insert = (
             sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
@@ -294,7 +382,15 @@ class Ledger:
         if keep:
             return insert.on_conflict_do_nothing(index_elements=key)
         rest = {name: value for name, value in values.items() if name not in key}
-        return insert.on_conflict_do_update(index_elements=key, set_=rest)
+        where = (
+            sa.and_(
+                DELIVERIES.c.visit <= values["visit"],
+                DELIVERIES.c.state != DeliveryState.CONFIRMED,
+            )
+            if unless_later
+            else None
+        )
+        return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
 
 
 def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
@@ -314,8 +410,37 @@ def _definitions() -> Iterator[sa.DDLElement]:
             yield sa.schema.CreateIndex(index, if_not_exists=True)
 
 
+def _add_missing_columns(engine: sa.Engine) -> None:
+    """Bring tables of an older version up to this one; columns are only ever added."""
+    inspector = sa.inspect(engine)
+    for table in METADATA.sorted_tables:
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                # Another process may just have done the same.
+                with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
+                    definition = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(
+                        sa.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+                    )
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Change the mode of a new file; SQLite's own patience does not cover that."""
+    deadline = time.monotonic() + 30.0
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Patience with other writers, readers beside a writer, and durable commits."""
     connection.execute("PRAGMA busy_timeout=30000")
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous=FULL")

@@ -28,7 +28,14 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from dicom_node.errors import PeerError, PeerRefusedError, PeerUnreachableError
+from dicom_node.config import Destination, DestinationTls, NodeConfig
+from dicom_node.errors import (
+    ConfigurationError,
+    PeerError,
+    PeerRefusedError,
+    PeerUnreachableError,
+)
+from dicom_node.tls import Call
 from dicom_node.wire import (
     IMPLEMENTATION_CLASS_UID,
     MAX_PDU_BYTES,
@@ -90,6 +97,7 @@ class Peer:
     name: how configuration and messages call it.
     connect_timeout_s: for the TCP connection and the association.
     answer_timeout_s: for each answer, and for a stalled connection.
+    tls: how it proves who it is, and how we do; without it, a plain connection.
     """
 
     name: str
@@ -99,6 +107,7 @@ class Peer:
     calling_ae_title: str = "MSKNODE"
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 60.0
+    tls: DestinationTls | None = None
 
     def __str__(self) -> str:
         """As on the command line: `AETITLE@host:port`."""
@@ -130,6 +139,19 @@ class SendOutcome:
         return self.status is not None and (self.status == 0 or self.status >> 12 == 0xB)
 
 
+def peer_of(config: NodeConfig, destination: Destination) -> Peer:
+    """A configured destination, as it is called."""
+    return Peer(
+        name=destination.name,
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        calling_ae_title=destination.calling_ae_title or config.node.ae_title,
+        answer_timeout_s=config.delivery.timeout_s,
+        tls=destination.tls,
+    )
+
+
 def echo(peer: Peer) -> None:
     """Ask a peer whether it is there (C-ECHO).
 
@@ -137,7 +159,7 @@ def echo(peer: Peer) -> None:
         PeerUnreachableError: no connection, a rejected association, or no answer.
         PeerRefusedError: it answered, but not with success.
     """
-    with _association(peer, [build_context(Verification)]) as association:
+    with associate(peer, [build_context(Verification)]) as association:
         if not association.is_established:
             raise PeerRefusedError(f"{peer} does not offer Verification")
         try:
@@ -286,7 +308,7 @@ def _send_batch(
     """Send one association's worth; whatever happens, every parcel gets its outcome."""
     pairs = dict.fromkeys(pair for parcel in batch.values() for pair in parcel.contexts)
     contexts = [build_context(UID(abstract), UID(syntax)) for abstract, syntax in pairs]
-    with _association(peer, contexts) as association:
+    with associate(peer, contexts) as association:
         for number, parcel in batch.items():
             if held_back := order.waits_for(parcel.path):
                 log.warning("send.held_back", peer=peer.name, reason=held_back)
@@ -392,7 +414,7 @@ def _name(uid: str) -> str:
 
 
 @contextmanager
-def _association(peer: Peer, contexts: list[PresentationContext]) -> Iterator[Any]:
+def associate(peer: Peer, contexts: list[PresentationContext]) -> Iterator[Any]:
     """An association, released afterwards.
 
     Yields also where the peer refused every presentation context: then it is not
@@ -401,6 +423,7 @@ def _association(peer: Peer, contexts: list[PresentationContext]) -> Iterator[An
     connected: list[bool] = []
     handlers = [(evt.EVT_CONN_OPEN, _handle_open, [peer.answer_timeout_s, connected])]
     try:
+        call = Call(peer.tls) if peer.tls is not None else None
         association = _entity(peer).associate(
             peer.host,
             peer.port,
@@ -408,16 +431,24 @@ def _association(peer: Peer, contexts: list[PresentationContext]) -> Iterator[An
             ae_title=peer.ae_title,
             max_pdu=MAX_PDU_BYTES,
             evt_handlers=handlers,
+            tls_args=None if call is None else (call, _expected_name(peer)),
         )
-    except (OSError, ValueError) as error:
+    except (ConfigurationError, OSError, ValueError) as error:
         raise PeerUnreachableError(f"{peer} cannot be called: {error}") from error
     if not association.is_established and not association.rejected_contexts:
-        raise _why_not(peer, association, was_connected=bool(connected))
+        raise _why_not(
+            peer, association, call.problem if call else "", was_connected=bool(connected)
+        )
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
+
+
+def _expected_name(peer: Peer) -> str:
+    """The name that the peer's certificate should bear."""
+    return (peer.tls and peer.tls.server_name) or peer.host
 
 
 def _entity(peer: Peer) -> AE:
@@ -438,7 +469,9 @@ def _handle_open(event: evt.Event, stall_s: float, connected: list[bool]) -> Non
         tune(connection, stall_s)
 
 
-def _why_not(peer: Peer, association: Any, *, was_connected: bool) -> PeerError:
+def _why_not(
+    peer: Peer, association: Any, tls_problem: str, *, was_connected: bool
+) -> PeerError:
     """The error for an association that did not come about."""
     if association.is_rejected:
         answer = association.acceptor.primitive
@@ -446,10 +479,13 @@ def _why_not(peer: Peer, association: Any, *, was_connected: bool) -> PeerError:
             f"{peer} rejected the association called from {peer.calling_ae_title}:"
             f" {answer.reason_str} ({answer.result_str})"
         )
+    if tls_problem:
+        return PeerUnreachableError(f"{peer} cannot be reached by TLS: {tls_problem}")
     if was_connected:
         return PeerUnreachableError(
             f"{peer} took the connection but not the association, within"
-            f" {peer.connect_timeout_s:g} s; is it a DICOM port?"
+            f" {peer.connect_timeout_s:g} s; is it a DICOM port"
+            f" {'of TLS' if peer.tls else 'without TLS'}?"
         )
     return PeerUnreachableError(
         f"{peer} cannot be reached: no connection to {peer.host} port {peer.port}"

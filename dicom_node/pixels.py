@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, JPEGLSTransferSyntaxes, RLELossless
 
+from dicom_node.codestreams import check_claim
 from dicom_node.errors import PixelDataError
 from dicom_node.frames import SliceHeader
+from dicom_node.parsing import opened, value_of
 
 AIR_HU: Final = -1000
 """What a pixel outside the reconstructed circle counts as."""
 
 TISSUE_HU: Final = (-500.0, 3500.0)
 """A padding value inside this range is believed only where it fills a corner."""
+
+
+WORDS_LIMIT: Final = 300
+"""Of what a decoder says so much is passed on."""
+
+OFFSETS: Final[list[Any]] = ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
+"""Where frames lie in encapsulated pixels (PS3.3 C.7.6.3.1.8)."""
+
+PIXEL_ELEMENT_BYTES: Final = 12
+"""Tag, VR and length of Pixel Data where the VR is written (PS3.5 7.1.2)."""
 
 
 def stored_values(
@@ -33,30 +49,72 @@ def stored_values(
         PixelDataError: pixels missing, truncated, or not decodable.
     """
     wanted = sorted(headers, key=lambda header: header.frame_number or 0)
-    indices = [(header.frame_number or 1) - 1 for header in wanted]
     uid = wanted[0].sop_instance_uid
     try:
-        for header, (pixels, native) in zip(wanted, _decode(path, indices), strict=True):
+        for header, (pixels, native) in zip(wanted, _decode(path, wanted), strict=True):
             stored = pixels.reshape(header.rows, header.columns)
             yield header, _own_bits(stored, header) if native else stored
-    except Exception as error:
-        # Decoders of many makers stand behind this call; any failure means the same.
-        raise PixelDataError(
-            f"pixels of instance {uid} cannot be decoded: {type(error).__name__}: {error}"
-        ) from error
+    except BaseException as error:
+        # Decoders of many makers stand behind this call; any failure means the same. Those
+        # in Rust panic past Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        words = str(error)[:WORDS_LIMIT]
+        if not isinstance(error, PixelDataError):
+            words = f"{type(error).__name__}: {words}"
+        raise PixelDataError(f"pixels of instance {uid} cannot be decoded: {words}") from error
 
 
-def _decode(path: Path, indices: list[int]) -> Iterator[tuple[NDArray[np.integer], bool]]:
+def _decode(
+    path: Path, wanted: Sequence[SliceHeader]
+) -> Iterator[tuple[NDArray[np.integer], bool]]:
     """Raw frames of a file, with whether their unused bits may hold rubbish."""
-    with warnings.catch_warnings():
+    first = wanted[0]
+    described = first.frames * first.rows * first.columns * first.bits_allocated // 8
+    with warnings.catch_warnings(), opened(path, pixel_bytes=described) as (stream, meta):
         warnings.simplefilter("ignore")
-        syntax = UID(str(pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID))
-        deflated = syntax == DeflatedExplicitVRLittleEndian
-        # A deflated file has no pixel offset to seek to: it is read whole.
-        source = pydicom.dcmread(path) if deflated else path
+        syntax = UID(str(meta.TransferSyntaxUID))
+        offsets = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=OFFSETS)
+        if syntax.is_encapsulated:
+            _check_codestreams(stream, syntax, offsets, wanted)
+        else:
+            _check_length(stream, syntax, described, first.columns)
         native = not syntax.is_encapsulated or syntax == RLELossless
-        for pixels in iter_pixels(source, indices=indices, raw=True):
+        indices = [(header.frame_number or 1) - 1 for header in wanted]
+        # Of the decoders of JPEG-LS the library's first fills in what a damaged stream lacks.
+        plugin = "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
+        for pixels in iter_pixels(stream, indices=indices, raw=True, decoding_plugin=plugin):
             yield pixels, native
+
+
+def _check_length(stream: BinaryIO, syntax: UID, described: int, columns: int) -> None:
+    """Native pixels are as many as the header describes; less than a row over is padding.
+
+    More of them would be read with the wrong width or height, and look like a body.
+    """
+    head = stream.read(PIXEL_ELEMENT_BYTES)
+    length = head[4:8] if syntax.is_implicit_VR else head[8:12]
+    stated = int.from_bytes(length, "little" if syntax.is_little_endian else "big")
+    if stated < described:
+        raise PixelDataError(f"{stated} bytes of pixels, fewer than the {described} described")
+    if stated - described >= columns:
+        raise PixelDataError(f"{stated} bytes of pixels, more than the {described} described")
+
+
+def _check_codestreams(
+    stream: BinaryIO, syntax: UID, offsets: Dataset, wanted: Sequence[SliceHeader]
+) -> None:
+    """What a decoder will make room for is what the header describes."""
+    stream.seek(PIXEL_ELEMENT_BYTES, io.SEEK_CUR)
+    table = [value_of(offsets, keyword) for keyword in OFFSETS]
+    extended = (table[0], table[1]) if all(table) else None
+    by_index = {(header.frame_number or 1) - 1: header for header in wanted}
+    frames = generate_frames(
+        stream, number_of_frames=wanted[0].frames, extended_offsets=extended
+    )
+    for index, frame in enumerate(islice(frames, max(by_index) + 1)):
+        if (header := by_index.get(index)) is not None:
+            check_claim(frame, syntax, header.rows, header.columns)
 
 
 def _own_bits(pixels: NDArray[np.integer], header: SliceHeader) -> NDArray[np.integer]:

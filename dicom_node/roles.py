@@ -16,9 +16,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydantic import TypeAdapter
@@ -28,6 +30,10 @@ from dicom_node.config import NodeConfig
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import configure_logging
 from inference.errors import InferenceError
+
+if TYPE_CHECKING:
+    from dicom_node.admission import AllowedSender
+    from dicom_node.peers import Peer
 
 log = structlog.get_logger()
 
@@ -61,21 +67,59 @@ def receive(orders: Orders, stop: threading.Event) -> None:
         host=node.host,
         port=node.port,
         calling_ae_titles=node.calling_ae_titles,
+        senders=allowed_senders(orders.config),
         called_ae_titles=node.called_ae_titles,
         max_associations=limits.max_associations,
         idle_timeout_s=limits.idle_timeout_s,
         free_reserve_bytes=limits.free_reserve_mb << 20,
+        max_object_bytes=limits.max_object_mb << 20,
+        max_spool_bytes=limits.max_spool_mb and limits.max_spool_mb << 20,
+        tls=limits.tls,
     )
     with Receiver(settings):
         stop.wait()
 
 
+def allowed_senders(config: NodeConfig) -> tuple[AllowedSender, ...]:
+    """Who may call from where, besides the titles that may from anywhere; none: anyone.
+
+    A destination that reports on storage commitments calls too.
+    """
+    from dicom_node.admission import AllowedSender
+
+    if not (config.senders or config.node.calling_ae_titles):
+        return ()
+    named = (
+        AllowedSender(each.ae_title, each.hosts, each.fingerprints) for each in config.senders
+    )
+    reporting = (
+        AllowedSender(each.ae_title, (each.host,))
+        for each in config.destinations
+        if each.confirm == "commitment"
+    )
+    return (*named, *reporting)
+
+
+def counting_peer(config: NodeConfig, calling_ae_title: str) -> Peer | None:
+    """Whom to ask how many images a series of this sender has, if anyone knows."""
+    from dicom_node.peers import peer_of
+
+    destination = config.count_at(calling_ae_title)
+    if destination is None:
+        return None
+    timeout_s = config.completion.count_timeout_s
+    peer = peer_of(config, destination)
+    return replace(peer, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
+
+
 def work(orders: Orders, stop: threading.Event) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
+    from dicom_node.chores import Chores
     from dicom_node.completeness import CompletionSettings
     from dicom_node.engine import Engine
     from dicom_node.inbox import SeriesArrival, Watcher
     from dicom_node.ledger import Ledger
+    from dicom_node.sender_counts import SenderCounts
     from dicom_node.spool import Spool
     from dicom_node.workflow import QUEUES, Workflow
     from inference.bundle import load_bundle
@@ -85,6 +129,7 @@ def work(orders: Orders, stop: threading.Event) -> None:
         config=config,
         ledger=Ledger(config.node.database_url),
         bundle_sha256=load_bundle(config.analysis.bundle).sha256,
+        bundles_sha256={name: load_bundle(name).sha256 for name in config.bundles[1:]},
         command=orders.analysis_command,
     )
     engine = Engine(config.node.database_url, EXECUTOR_ID, workflow.kinds(), QUEUES)
@@ -93,15 +138,23 @@ def work(orders: Orders, stop: threading.Event) -> None:
         for job in workflow.admit(arrival):
             engine.put(job)
 
-    completion = CompletionSettings(config.completion.quiet_s, config.completion.give_up_s)
-    watcher = Watcher(Spool(config.node.spool), completion, hand_over)
+    times = config.completion
+    watcher = Watcher(
+        Spool(config.node.spool),
+        CompletionSettings(times.quiet_s, times.give_up_s, resend_s=times.resend_s),
+        hand_over,
+        ask=SenderCounts(partial(counting_peer, config)),
+        since_s=time.time(),
+    )
     engine.start()
     for job in workflow.owed():
         engine.put(job)
     watching = threading.Thread(target=watcher.run, args=(stop,), name="inbox", daemon=True)
     watching.start()
+    chores = Chores(workflow.visits, engine.put).run(stop)
     stop.wait()
-    watching.join(timeout=5.0)
+    for thread in (watching, *chores):
+        thread.join(timeout=5.0)
     engine.stop()
 
 

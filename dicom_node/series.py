@@ -7,7 +7,7 @@ array. Each check refuses with its own error, so that a report can name the reas
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +15,26 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import (
     DuplicateSliceError,
     GantryTiltError,
-    GeometryError,
     IncompleteSeriesError,
     MixedSeriesError,
     NoImagesError,
     NotAxialError,
+    PixelDataError,
     TooFewSlicesError,
+    TooLargeError,
 )
-from dicom_node.frames import SliceHeader, kinds, read_header, slice_header
+from dicom_node.frames import MAX_SLICES, SliceHeader, kinds, read_header, slice_header
 from dicom_node.identity import ImageIdentity, check_one_patient, identity_of, unreadable_notes
+from dicom_node.parsing import read_until_pixels, value_of
 from dicom_node.pixels import fingerprint, hounsfield, stored_values
 from dicom_node.selection import LeftOut, leave_out
+from dicom_node.spool import is_uid
 from dicom_node.stack import (
     SAME_POSITION_MM,
     SHEAR_DEGREES,
@@ -47,6 +49,9 @@ from inference.volume import Patient, Volume
 MIN_SLICES: Final = 3
 """Fewer slices are no volume: no step can be compared with another."""
 
+MAX_VOXELS: Final = 1 << 31
+"""A volume of more (4 GB of 16 bits) is no scan of a body, and would not fit an analysis."""
+
 OBLIQUE_DEGREES: Final = 15.0
 """A stack may be turned this far against the patient's axes and still be axial."""
 
@@ -55,6 +60,9 @@ SAME_DIRECTION: Final = 1e-3
 
 CROOKED_MM: Final = 0.5
 """In-plane jumps between slices below this are rounding; above, no common grid exists."""
+
+UIDS: Final = frozenset({"series", "frames of reference"})
+"""Traits of a slice that are UIDs."""
 
 HEIGHT_LIMITS_M: Final = (0.5, 2.5)
 """Body heights that are believed."""
@@ -114,10 +122,13 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
         raise TooFewSlicesError(f"{len(distinct)} slice(s), at least {min_slices} are needed")
     _check_whole(distinct)
     geometry = _geometry(distinct, orientation)
+    if math.prod(geometry.shape) > MAX_VOXELS:
+        listed = " x ".join(map(str, geometry.shape))
+        raise TooLargeError(f"a volume of {listed} voxels, more than {MAX_VOXELS}")
     patient, height_notes = _patient(stated.heights_m)
     # Results take patient and study from the image that says most of them.
     fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
-    header = _full_header(fullest.path)
+    header = read_until_pixels(fullest.path)
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
     return CtSeries(
         volume=Volume(hu, geometry),
@@ -173,6 +184,8 @@ def _read_headers(
                 left_out.append(out)
             else:
                 found.append(slice_header(path, header, kind.frame_number))
+        if len(found) > MAX_SLICES:
+            raise TooLargeError(f"more than {MAX_SLICES} slices in one series")
     if not found:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
     return found, left_out, _Stated(identities, heights)
@@ -196,7 +209,9 @@ def _check_alike(found: Sequence[SliceHeader]) -> None:
     for name, trait in traits:
         values = {trait(header) for header in found}
         if len(values) > 1:
-            raise MixedSeriesError(f"{len(values)} {name} in one series: {_listed(values)}")
+            # What stands where a UID must may be anything, a name too.
+            said = {v if is_uid(v) or not v or name not in UIDS else "(no UID)" for v in values}
+            raise MixedSeriesError(f"{len(values)} {name} in one series: {_listed(said)}")
     first = found[0]
     for header in found:
         turned = np.abs(header.row_axis - first.row_axis).max()
@@ -380,7 +395,7 @@ def _pixels(
     distinct: Sequence[SliceHeader], orientation: Orientation, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[str]]:
     """Decode file by file straight into one array; float32 only once int16 is not exact."""
-    hu: NDArray[np.int16] | NDArray[np.float32] = np.empty(shape, dtype=np.int16)
+    hu: NDArray[np.int16] | NDArray[np.float32] | None = None
     place = {(one.path, one.frame_number): index for index, one in enumerate(distinct)}
     by_file: dict[Path, list[SliceHeader]] = defaultdict(list)
     for header in distinct:
@@ -389,11 +404,16 @@ def _pixels(
     for path, headers in by_file.items():
         for header, stored in stored_values(path, headers):
             slice_hu, padding_ignored = hounsfield(stored, header)
+            if hu is None:
+                # Only now, when there are pixels: a header alone may claim any size.
+                hu = np.empty(shape, dtype=np.int16)
             if slice_hu.dtype == np.float32 and hu.dtype == np.int16:
                 hu = hu.astype(np.float32)
             hu[place[path, header.frame_number]] = orientation.to_patient(slice_hu)
             ignored += padding_ignored
     notes = [f"pixel padding lies among tissue values in {ignored} slice(s): ignored"]
+    if hu is None:
+        raise PixelDataError("the series has no pixels")
     return hu, notes if ignored else []
 
 
@@ -412,9 +432,10 @@ def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
 
 
 def _stated_height(header: Dataset) -> float | None:
+    height = value_of(header, "PatientSize")
     try:
-        return float(header.PatientSize)
-    except (AttributeError, TypeError, ValueError):
+        return None if isinstance(height, bytes) else float(height)
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -442,12 +463,3 @@ def _source(header: SliceHeader) -> SourceSlice:
     return SourceSlice(
         header.path, header.sop_class_uid, header.sop_instance_uid, header.frame_number
     )
-
-
-def _full_header(path: Path) -> Dataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except (EOFError, ValueError) as error:
-            raise GeometryError(f"a header cannot be read ({type(error).__name__})") from error

@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
 
 import structlog
 
+from dicom_node import tls
 from dicom_node.config import NodeConfig
 from dicom_node.errors import ConfigurationError
 from dicom_node.locks import hold_lock
@@ -52,7 +54,9 @@ def serve(config: NodeConfig, analysis_command: Sequence[str] = ANALYSIS_COMMAND
     configure_logging(config.logging)
     structlog.contextvars.bind_contextvars(role="supervise")
     with _locks(config), _stop_signals() as stop:
-        _wait_for_port(config)
+        _wait_for_ports(config)
+        for concern in tls.concerns(config, datetime.now(UTC)):
+            log.warning("tls.concern", reason=concern)
         orders = ORDERS.dump_json(Orders(config, tuple(analysis_command))) + b"\n"
         roles = [_Role(name, orders) for name in ROLE_NAMES]
         log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
@@ -165,17 +169,24 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _wait_for_port(config: NodeConfig) -> None:
-    """See that the port can be bound; a receiver that is just ending gets a little time."""
-    node = config.node
+def _wait_for_ports(config: NodeConfig) -> None:
+    """See that the ports can be bound; a receiver that is just ending gets a little time."""
+    _wait_for_port("node.port", config.node.host, config.node.port)
+    listening = config.receive.tls
+    if listening is not None and listening.plain_port is not None:
+        _wait_for_port("receive.tls.plain_port", config.node.host, listening.plain_port)
+
+
+def _wait_for_port(key: str, host: str, port: int) -> None:
+    """See that one port can be bound."""
     deadline = time.monotonic() + PORT_PATIENCE_S
     while True:
         try:
-            with socket.create_server((node.host, node.port)):
+            with socket.create_server((host, port)):
                 return
         except OSError as error:
             if time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"node.port: cannot listen on {node.host}:{node.port}: {error.strerror}"
+                    f"{key}: cannot listen on {host}:{port}: {error.strerror}"
                 ) from None
         time.sleep(0.1)

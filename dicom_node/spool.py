@@ -4,9 +4,11 @@
 spool/
 ├── .incoming/                     being written; whatever a crash leaves there is swept
 ├── .watching                      locked by the watcher that is looking just now
+├── .turned-away.json              who was not let in, and how often (`admission.py`)
 └── <Series Instance UID>/
     ├── <SOP Instance UID>.dcm             the instance
     ├── <SOP Instance UID>~<digest>.dcm    other bytes under the same UID: kept, never lost
+    ├── .sending-<name>                    an association sends it (`transmissions.py`)
     └── handed-over.json                   which files went to the engine, in which revision
 ```
 Everything there is to know is on disk: arrival times are file times, the association's AE
@@ -84,8 +86,8 @@ class Spool:
         for uid in (series_instance_uid, sop_instance_uid):
             if not is_uid(uid):
                 raise ValueError(f"{uid[:64]!r} is not a UID")
-        folder = self._series_folder(series_instance_uid)
-        with self._temporary(parts) as temporary:
+        with temporary_file(self.folder, parts) as temporary:
+            folder = self._series_folder(series_instance_uid)
             path = self._name(temporary, folder, sop_instance_uid, parts[-1])
         sync_folder(folder)
         return entry_of(path)
@@ -132,27 +134,20 @@ class Spool:
         """Free space on the spool's disk."""
         return shutil.disk_usage(self.folder).free
 
+    def size_bytes(self) -> int:
+        """What all kept files hold together; as slow as there are many of them."""
+        return sum(
+            _size_or_nothing(path)
+            for uid in self.series()
+            for path in (self.folder / uid).glob("*.dcm")
+        )
+
     def _series_folder(self, series_instance_uid: str) -> Path:
         folder = self.folder / series_instance_uid
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
             sync_folder(self.folder)
         return folder
-
-    @contextlib.contextmanager
-    def _temporary(self, parts: Sequence[bytes | memoryview]) -> Iterator[Path]:
-        """A complete, synced file under a temporary name, which is gone afterwards."""
-        path = self._incoming / f"{uuid.uuid4().hex}.part"
-        try:
-            with path.open("xb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX)
-                for part in parts:
-                    stream.write(part)
-                stream.flush()
-                os.fsync(stream.fileno())
-                yield path
-        finally:
-            path.unlink(missing_ok=True)
 
     def _name(
         self, temporary: Path, folder: Path, sop_instance_uid: str, dataset: bytes | memoryview
@@ -168,6 +163,25 @@ class Spool:
         return beside
 
 
+@contextlib.contextmanager
+def temporary_file(spool: Path, parts: Sequence[bytes | memoryview]) -> Iterator[Path]:
+    """A complete, synced file under a temporary name, which is gone afterwards.
+
+    To be linked or renamed to where it belongs; what a crash leaves is swept.
+    """
+    path = spool / INCOMING / f"{uuid.uuid4().hex}.part"
+    try:
+        with path.open("xb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            for part in parts:
+                stream.write(part)
+            stream.flush()
+            os.fsync(stream.fileno())
+            yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def entry_of(path: Path) -> SpoolEntry:
     """What the name and time of a file say."""
     return SpoolEntry(
@@ -176,6 +190,14 @@ def entry_of(path: Path) -> SpoolEntry:
         sop_instance_uid=path.stem.split("~", 1)[0],
         received_s=path.stat().st_mtime,
     )
+
+
+def _size_or_nothing(path: Path) -> int:
+    """The size of a file, 0 where it has just been purged."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _linked(temporary: Path, path: Path) -> bool:

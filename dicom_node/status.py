@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Column, Table
 
+from dicom_node.admission import Count, read_turned_away
 from dicom_node.config import NodeConfig
+from dicom_node.confirmation import is_overdue
 from dicom_node.ledger import (
     DeliveryRow,
     DeliveryState,
@@ -21,6 +24,7 @@ from dicom_node.ledger import (
     SeriesRow,
     SeriesState,
 )
+from dicom_node.retention import summed, survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Objects that a destination does not take, so that another form went instead."""
+    """Objects that a destination did not take as they are, or not without a warning."""
 
     destination: str
     kind: str
@@ -77,6 +81,11 @@ class NodeStatus:
     series: how many are in each state.
     deliveries: how many objects are in each state.
     free_mb: free space on the disk of each folder.
+    turned_away: who was not let in, how often and why, since when.
+    unconfirmed: what was sent, and asked for in vain so far.
+    overdue: what has been sent but unconfirmed for so long that it is an alarm.
+    warned: what was taken with a warning, by its C-STORE status.
+    kept: what files, why, of how many series, and how many megabytes.
     """
 
     series: Mapping[SeriesState, int]
@@ -87,6 +96,12 @@ class NodeStatus:
     held: tuple[StuckDelivery, ...]
     unanalysed: tuple[Unanalysed, ...]
     free_mb: Mapping[str, int]
+    turned_away: tuple[Count, ...] = ()
+    turned_away_since: str = ""
+    unconfirmed: tuple[StuckDelivery, ...] = ()
+    overdue: tuple[StuckDelivery, ...] = ()
+    kept: tuple[tuple[str, str, int, float], ...] = ()
+    warned: tuple[Replacement, ...] = ()
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
@@ -94,15 +109,32 @@ def node_status(config: NodeConfig) -> NodeStatus:
     series: tuple[SeriesRow, ...] = ()
     results: tuple[ResultRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()
+    kept: tuple[tuple[str, str, int, float], ...] = ()
+    now = datetime.now(UTC)
     path = config.node.database_path
     if path is None or path.exists():
         ledger = Ledger(config.node.database_url)
         try:
             series, deliveries = ledger.all_series(), ledger.deliveries()
             results = ledger.all_results()
+            kept = summed(survey(config, ledger, now))
         finally:
             ledger.close()
-    return summary(series, results, deliveries, _free_mb(config))
+    status = summary(series, results, deliveries, _free_mb(config))
+    since, turned_away = read_turned_away(config.node.spool)
+    overdue = [row for row in deliveries if is_overdue(row, now, config.confirmation)]
+    unconfirmed = [
+        row for row in deliveries if row.is_unconfirmed and row.reason and row not in overdue
+    ]
+    kinds = {row.sop_instance_uid: row.kind for row in results}
+    return replace(
+        status,
+        turned_away=turned_away,
+        turned_away_since=since,
+        unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, kinds),
+        overdue=_stuck(overdue, DeliveryState.SENT, kinds),
+        kept=kept,
+    )
 
 
 def summary(
@@ -120,6 +152,7 @@ def summary(
         deliveries={state: in_delivery_state[state] for state in DeliveryState},
         traffic=_traffic(deliveries, kinds),
         replaced=_replaced(deliveries, kinds),
+        warned=_warned(deliveries, kinds),
         waiting=_stuck(deliveries, DeliveryState.WAITING, kinds),
         held=_stuck(deliveries, DeliveryState.HELD, kinds),
         unanalysed=tuple(
@@ -132,19 +165,27 @@ def summary(
 
 
 def render(status: NodeStatus) -> RenderableType:
-    """The status as tables."""
-    parts: list[RenderableType] = [_counts(status)]
-    if status.unanalysed:
-        parts.append(_unanalysed(status.unanalysed))
-    if status.traffic:
-        parts.append(_traffic_table(status.traffic))
-    if status.replaced:
-        parts.append(_replacements(status.replaced))
-    if status.waiting:
-        parts.append(_deliveries("Waiting deliveries", status.waiting))
-    if status.held:
-        parts.append(_deliveries("Held deliveries", status.held))
-    return Group(*parts)
+    """The status as tables, of what there is."""
+    late = "ALARM: sent, and not confirmed in time"
+    tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
+        (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
+        (status.traffic, lambda: _traffic_table(status.traffic)),
+        (status.replaced, lambda: _replacements("Sent in another form", status.replaced)),
+        (status.warned, lambda: _replacements("Taken with a warning", status.warned)),
+        (status.waiting, lambda: _deliveries("Waiting deliveries", status.waiting)),
+        (status.held, lambda: _deliveries("Held deliveries", status.held)),
+        (
+            status.unconfirmed,
+            lambda: _deliveries("Sent, not confirmed yet", status.unconfirmed),
+        ),
+        (status.overdue, lambda: _deliveries(late, status.overdue)),
+        (status.kept, lambda: _kept(status.kept)),
+        (
+            status.turned_away,
+            lambda: _turned_away(status.turned_away, status.turned_away_since),
+        ),
+    )
+    return Group(_counts(status), *(table() for rows, table in tables if rows))
 
 
 def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Traffic, ...]:
@@ -167,6 +208,19 @@ def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Re
     return tuple(
         Replacement(destination, kind, count, reason)
         for (destination, kind, reason), count in sorted(counts.items())
+    )
+
+
+def _warned(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
+    """What was stored with a warning (PS3.4 Table B.2-1), once for each kind and status."""
+    counts = Counter(
+        (row.destination, kinds[row.sop_instance_uid], row.status)
+        for row in rows
+        if row.status and row.state in (DeliveryState.SENT, DeliveryState.CONFIRMED)
+    )
+    return tuple(
+        Replacement(destination, kind, count, f"C-STORE status 0x{status:04X}")
+        for (destination, kind, status), count in sorted(counts.items())
     )
 
 
@@ -239,10 +293,10 @@ def _traffic_table(rows: Sequence[Traffic]) -> Table:
     return table
 
 
-def _replacements(rows: Sequence[Replacement]) -> Table:
-    """What was not taken for good, so that another form went instead."""
+def _replacements(title: str, rows: Sequence[Replacement]) -> Table:
+    """What was not taken as it is: another form went instead, or there was a warning."""
     headings = ("Destination", "Object", "Count", "Reason")
-    table = Table(*headings, title="Sent in another form")
+    table = Table(*headings, title=title)
     for row in rows:
         table.add_row(row.destination, row.kind, str(row.objects), row.reason)
     return table
@@ -263,3 +317,27 @@ def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
             row.reason,
         )
     return table
+
+
+def _kept(rows: Sequence[tuple[str, str, int, float]]) -> Table:
+    """What files are kept, and why; what may go does so within the hour."""
+    table = Table("Kept", "Series", "MB", "Reason", title="Files")
+    for what, reason, count, megabytes in rows:
+        words = escape(reason) or "no longer needed: about to be deleted"
+        table.add_row(what, str(count), f"{megabytes:.0f}", words)
+    return table
+
+
+def _turned_away(rows: Sequence[Count], since: str) -> Table:
+    """Who was not let in, the latest first."""
+    headings = ("Calling", "Called", "From", "Times", "Last", "Reason")
+    table = Table(*headings, title=f"Turned away since {_local(since)}")
+    for row in sorted(rows, key=lambda each: each.last_at, reverse=True):
+        titles = (escape(row.calling_ae_title), escape(row.called_ae_title))
+        table.add_row(*titles, row.host, str(row.count), _local(row.last_at), row.reason)
+    return table
+
+
+def _local(moment: str) -> str:
+    """A moment in ISO 8601, to the minute and as clocks here show it."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")

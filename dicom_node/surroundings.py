@@ -1,10 +1,12 @@
-"""What the settings point to, checked before the node starts: folders, bundle."""
+"""What the settings point to, checked before the node starts: folders, bundle, certificates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+from dicom_node import tls
 from dicom_node.config import NodeConfig
 from dicom_node.errors import ConfigurationError
 from inference.bundle import load_bundle
@@ -12,12 +14,13 @@ from inference.errors import InferenceError
 
 
 def check_surroundings(config: NodeConfig) -> None:
-    """Check that the bundle loads and the folders can be written; make missing folders.
+    """Check the bundle, the folders and the files of TLS; make folders that are missing.
 
     Raises:
         ConfigurationError: with every problem, one a line.
     """
-    problems = [*_bundle_problems(config.analysis.bundle)]
+    problems = [each for bundle in config.bundles for each in _bundle_problems(bundle)]
+    problems += tls.problems(config, datetime.now(UTC))
     for key in ("spool", "work", "results"):
         problems += _folder_problems(f"node.{key}", getattr(config.node, key))
     if config.node.database_path is not None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from pynetdicom import _config
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
+from dicom_node.tls import TlsSocket, greet
 from dicom_node.uids import derived_uid
 
 _config.LOG_HANDLER_LEVEL = "none"
@@ -36,6 +37,34 @@ def _close_always(transport: AssociationSocket) -> None:
 
 AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001
 
+_has_data = AssociationSocket.ready.fget
+_begin = ThreadedAssociationServer.finish_request
+
+
+def _can_be_read(transport: AssociationSocket) -> bool:
+    """Whether there is something to read; under TLS, whether it can be read at once."""
+    if not isinstance(transport.socket, TlsSocket):
+        return bool(_has_data(transport))
+    try:
+        return transport.socket.has_data()
+    except (OSError, ValueError):
+        transport.event_queue.put("Evt17")  # transport connection closed (PS3.8 9.2.1)
+        return False
+
+
+def _greet_first(
+    server: ThreadedAssociationServer, connection: socket.socket, address: Any
+) -> None:
+    """Begin an association, on a thread of its own; under TLS, only after the handshake."""
+    if isinstance(connection, TlsSocket) and not greet(connection, address[0]):
+        server.close_request(connection)
+        return
+    _begin(server, connection, address)
+
+
+AssociationSocket.ready = property(_can_be_read)
+ThreadedAssociationServer.finish_request = _greet_first
+
 _send_message = DIMSEServiceProvider.send_msg
 _next_message = DIMSEServiceProvider.get_msg
 
@@ -54,7 +83,8 @@ def _answer(provider: DIMSEServiceProvider, *, block: bool = False) -> Any:
     to serve, and pynetdicom means it to pause while `send_c_store` waits for its answer; but
     where it is woken late it does not notice, takes the answer itself and drops it as
     unexpected, and both ends wait for their timeouts (pynetdicom issues 435 and 875). We
-    serve nothing on these associations; reports of storage commitment go another way.
+    serve nothing on these associations but reports of storage commitment, which pynetdicom
+    hands to a thread of their own without this queue.
 
     Nor is the answer to another request taken for this one's (PS3.7 9.1.1.1): it counts as
     no answer, which ends the association.

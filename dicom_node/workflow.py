@@ -3,7 +3,8 @@
     admit    enter it into the ledger, unless the very same one has been answered before
     segment  analyse it in a child process; the answer is a case, a refusal, or a failure
     publish  build the result objects once, keep them as files, name their destinations
-    deliver  one attempt for one destination; what was not taken is tried again later
+    deliver  one visit to one destination (`visits.py`); what it did not take is tried again
+             later, and what it took is asked for, if it is to confirm it
 
 All but the first are jobs of the engine. Each may run twice, so its effects are derived
 from what it is about (UIDs, seeds), or written whole under their final names, or not
@@ -20,10 +21,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
@@ -38,32 +40,14 @@ from dicom_node.analysis_child import (
 from dicom_node.answer import answer_series, past_of
 from dicom_node.child_process import Ended, run_child
 from dicom_node.config import Destination, NodeConfig
-from dicom_node.deliver import (
-    Attempt,
-    Failure,
-    Parcel,
-    Remedy,
-    after_attempt,
-    attempt_delivery,
-    first_rows,
-    next_attempt_in,
-    parcels_of,
-)
+from dicom_node.deliver import first_rows
 from dicom_node.engine import JobKind, Payload, Put
 from dicom_node.errors import ResultError
 from dicom_node.inbox import SeriesArrival
-from dicom_node.ledger import (
-    ANSWERED,
-    DeliveryRow,
-    DeliveryState,
-    Ledger,
-    ResultRow,
-    SeriesRow,
-    SeriesState,
-)
-from dicom_node.peers import Peer
+from dicom_node.ledger import ANSWERED, Ledger, ResultRow, SeriesRow, SeriesState
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.uids import sources_digest
+from dicom_node.visits import Visits, put_visit
 
 log = structlog.get_logger()
 
@@ -78,6 +62,7 @@ class Workflow:
     """The jobs, with all they need.
 
     bundle_sha256: of the bundle that the analysis will use.
+    bundles_sha256: of those that pipelines use instead, by their names.
     command: what analyses a request file.
     clock: tells the time, with its zone.
     """
@@ -87,14 +72,35 @@ class Workflow:
     bundle_sha256: str
     command: Sequence[str]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    bundles_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
         return {
-            "segment": JobKind(self.segment, "gpu", last_resort=self.fail),
-            "publish": JobKind(self.publish, "publish", last_resort=self.fail),
+            "segment": JobKind(
+                partial(self._in_pipeline, Workflow.segment),
+                "gpu",
+                last_resort=partial(self._in_pipeline, Workflow.fail),
+            ),
+            "publish": JobKind(
+                partial(self._in_pipeline, Workflow.publish),
+                "publish",
+                last_resort=partial(self._in_pipeline, Workflow.fail),
+            ),
             "deliver": JobKind(self.deliver, "deliver"),
         }
+
+    def pipeline(self, called_ae_title: str) -> Self:
+        """The same workflow with the analysis settings that a called AE title selects."""
+        config = self.config.for_called(called_ae_title)
+        sha256 = self.bundles_sha256.get(config.analysis.bundle, self.bundle_sha256)
+        return replace(self, config=config, bundle_sha256=sha256)
+
+    def _in_pipeline(
+        self, job: Callable[[Workflow, Payload], tuple[Put, ...]], payload: Payload
+    ) -> tuple[Put, ...]:
+        """Do a job about a series as the title that it was sent to wants it."""
+        return job(self.pipeline(payload["called_ae_title"]), payload)
 
     def admit(self, arrival: SeriesArrival) -> tuple[Put, ...]:
         """Enter a complete series into the ledger; what to do about it.
@@ -141,7 +147,7 @@ class Workflow:
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
         return tuple(
-            _deliver(arrival.series_instance_uid, arrival.revision, each.name, attempt=1)
+            put_visit((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
         )
 
@@ -158,40 +164,18 @@ class Workflow:
         return (Put("publish", f"publish:{_key(arrival)}:failed", payload),)
 
     def deliver(self, payload: Payload) -> tuple[Put, ...]:
-        """Make one attempt to deliver what one destination has not got yet."""
-        uid, revision = payload["series_instance_uid"], payload["revision"]
-        name = payload["destination"]
-        results = self.ledger.results(uid, revision)
-        rows = self.ledger.deliveries(
-            series_instance_uid=uid, revision=revision, destination=name
-        )
-        parcels = parcels_of(rows, results)
-        if not any(parcel.waits for parcel in parcels):
-            return ()
-        became = self._attempt(parcels, self.config.destination(name))
-        attempt = Attempt(payload["attempt"], self.clock(), self.config.delivery)
-        after = after_attempt(parcels, became, attempt, results)
-        self.ledger.save(*after)
-        _log_delivery(after)
-        wait = next_attempt_in(after, attempt)
-        if wait is None:
-            return ()
-        number, wait_s = attempt.number + 1, wait.total_seconds()
-        return (_deliver(uid, revision, name, attempt=number, delay_s=wait_s),)
+        """Make one visit to one destination."""
+        group = (payload["series_instance_uid"], payload["revision"], payload["destination"])
+        return self.visits.visit(group, payload["attempt"])
 
     def owed(self) -> tuple[Put, ...]:
-        """The deliveries that are not finished, for a node that starts.
+        """The visits that are not finished, for a node that starts."""
+        return self.visits.owed()
 
-        Held ones get one more attempt. Those that have a job already are not put twice:
-        the job of their next attempt has the same key.
-        """
-        held = self.ledger.deliveries(states=[DeliveryState.HELD])
-        self.ledger.save(*(replace(row, state=DeliveryState.WAITING) for row in held))
-        attempts: dict[tuple[str, int, str], int] = {}
-        for row in self.ledger.deliveries(states=[DeliveryState.WAITING]):
-            group = (row.series_instance_uid, row.revision, row.destination)
-            attempts[group] = max(row.attempts, attempts.get(group, 0))
-        return tuple(_deliver(*group, attempt=n + 1) for group, n in attempts.items())
+    @property
+    def visits(self) -> Visits:
+        """Deliveries, from the first attempt to the confirmation."""
+        return Visits(self.config, self.ledger, self.clock)
 
     @property
     def settings_hash(self) -> str:
@@ -207,7 +191,8 @@ class Workflow:
     def _fingerprint(self, arrival: SeriesArrival) -> str:
         """A digest of the images (a file's name tells its content apart) and settings."""
         digest = sources_digest(path.name for path in arrival.paths)
-        return hashlib.sha256(f"{digest}\n{self.settings_hash}".encode()).hexdigest()
+        settings = self.pipeline(arrival.called_ae_title).settings_hash
+        return hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()
 
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[Put, ...]:
         """What to do about a series that is in the ledger: only what may have been lost."""
@@ -297,23 +282,6 @@ class Workflow:
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
 
-    def _attempt(
-        self, parcels: Sequence[Parcel], destination: Destination | None
-    ) -> Mapping[str, Failure | None]:
-        """Send what is on its way to one destination."""
-        if destination is None:
-            gone = Failure("the destination is no longer configured", Remedy.PERSON)
-            return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
-        peer = Peer(
-            name=destination.name,
-            ae_title=destination.ae_title,
-            host=destination.host,
-            port=destination.port,
-            calling_ae_title=destination.calling_ae_title or self.config.node.ae_title,
-            answer_timeout_s=self.config.delivery.timeout_s,
-        )
-        return attempt_delivery(peer, parcels)
-
     def _reach(self, arrival: SeriesArrival, state: SeriesState) -> None:
         """Note in the ledger how far a series has come."""
         self.ledger.save(self._known_row(arrival).become(state, self.clock()))
@@ -329,12 +297,6 @@ class Workflow:
         return self.config.node.work / arrival.series_instance_uid / str(arrival.revision)
 
 
-DELIVERY_EVENTS: Final = {
-    DeliveryState.WAITING: "delivery.failed",
-    DeliveryState.SENT: "delivery.sent",
-    DeliveryState.HELD: "delivery.held",
-    DeliveryState.REPLACED: "delivery.replaced",
-}
 ANALYSIS_FAILED: Final = "analysis-failed"
 NODE_FAILED: Final = "node-failed"
 
@@ -357,25 +319,6 @@ def _segment(payload: Payload, *, attempt: int) -> Put:
     key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
     delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
     return Put("segment", key, {**payload, "attempt": attempt}, delay_s)
-
-
-def _deliver(
-    series_instance_uid: str,
-    revision: int,
-    destination: str,
-    *,
-    attempt: int,
-    delay_s: float = 0.0,
-) -> Put:
-    """An attempt to deliver to one destination."""
-    payload = {
-        "series_instance_uid": series_instance_uid,
-        "revision": revision,
-        "destination": destination,
-        "attempt": attempt,
-    }
-    key = f"deliver:{series_instance_uid}:{revision}:{destination}:{attempt}"
-    return Put("deliver", key, payload, delay_s)
 
 
 def _key(arrival: SeriesArrival) -> str:
@@ -413,25 +356,3 @@ def _result_rows(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _log_delivery(rows: Sequence[DeliveryRow]) -> None:
-    """One event for an attempt: what became of how many objects."""
-    for state in DeliveryState:
-        # What waits without a reason has not been tried: it stands in for what was replaced.
-        of_state = [
-            row
-            for row in rows
-            if row.state is state and (row.reason or state is not DeliveryState.WAITING)
-        ]
-        if of_state:
-            first = of_state[0]
-            log.info(
-                DELIVERY_EVENTS[state],
-                series_instance_uid=first.series_instance_uid,
-                revision=first.revision,
-                destination=first.destination,
-                count=len(of_state),
-                attempt=first.attempts,
-                reason=first.reason,
-            )

@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from support.waiting import wait_until
 
 from dicom_node.config import NodeConfig
 from dicom_node.errors import PeerError
-from dicom_node.ledger import DeliveryState, SeriesState
+from dicom_node.ledger import DeliveryState, Ledger, SeriesState
 from dicom_node.peers import Peer, echo, send
+from dicom_node.release import release
 from dicom_node.status import node_status
 
 PATIENCE_S = 180.0
@@ -115,8 +117,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pacs() -> Iterator[Pacs]:
-    with result_pacs().running() as pacs:
+def pacs(request: pytest.FixtureRequest) -> Iterator[Pacs]:
+    """A peer; the parameter, if any, is what it answers to the first C-STOREs."""
+    with result_pacs(statuses=getattr(request, "param", ())).running() as pacs:
         yield pacs
 
 
@@ -283,3 +286,38 @@ def test_the_log_carries_no_patient_data(node: Node, series: list[Path]) -> None
         assert secret not in log
     assert not [line for line in log.splitlines() if not line.startswith("{")]
     assert '"dropped"' not in log
+
+
+@pytest.mark.parametrize("pacs", [[0xA700]], indirect=True)
+def test_a_node_asks_for_commitment_and_takes_the_report_and_a_release_while_it_runs(
+    node: Node, series: list[Path], pacs: Pacs
+) -> None:
+    """The archive is full at first; the node is killed between the request and the report."""
+    pacs.report_port = node.config.node.port
+    (peer,) = node.config.destinations
+    node.config = node.config.model_copy(
+        update={
+            "destinations": (peer.model_copy(update={"confirm": "commitment"}),),
+            "delivery": node.config.delivery.model_copy(update={"hold_after": 1}),
+        }
+    )
+    node.start()
+    send(node.peer, series)
+    wait_until(lambda: deliveries(node)[DeliveryState.HELD] == 2, PATIENCE_S, "it is held")
+
+    ledger = Ledger(node.config.node.database_url)
+    assert release(ledger, datetime.now(UTC), destination="pacs") == 2
+    ledger.close()
+    wait_until(lambda: len(pacs.asked) == 1, PATIENCE_S, "commitment is asked for")
+    wait_until(node.is_done, PATIENCE_S, "all is sent")
+    node.kill()
+    node.start()
+    assert pacs.report(pacs.asked[0]) == 0x0000
+    wait_until(
+        lambda: deliveries(node)[DeliveryState.CONFIRMED] == 2, PATIENCE_S, "it is confirmed"
+    )
+    assert_each_result_came_with_one_content(pacs)
+
+
+def deliveries(node: Node) -> Mapping[DeliveryState, int]:
+    return node_status(node.config).deliveries

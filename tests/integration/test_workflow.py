@@ -251,6 +251,19 @@ def test_a_partial_scan_is_answered_with_the_qc_image_alone_if_the_site_wants_so
     )
 
 
+def test_the_called_title_selects_what_becomes_of_a_partial_scan(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """One node, one scan: reported to the usual title, refused to the strict one."""
+    pipelines = [{"called_ae_title": "STRICT", "partial": "refuse"}]
+    workflow = make("--partial", pipelines=pipelines)
+    finish(workflow, workflow.admit(arrival))
+    finish(workflow, workflow.admit(replace(arrival, called_ae_title="STRICT", revision=2)))
+
+    assert {"SEG", "SR"} <= set(kinds_of(workflow))
+    assert kinds_of(workflow, 2) == ["KO", "SC"]
+
+
 def test_an_analysis_that_dies_is_tried_again_and_then_answered_with_a_qc_image(
     make: Make, arrival: SeriesArrival
 ) -> None:
@@ -335,7 +348,8 @@ def test_the_real_analysis_answers_too(make: Make, arrival: SeriesArrival) -> No
 def test_a_destination_that_is_down_gets_another_attempt_later(
     make: Make, arrival: SeriesArrival
 ) -> None:
-    workflow = make(port=1)
+    """In 30 seconds; the clock of the test has gone on a second since the attempt."""
+    workflow = make(port=1, delivery={"first_wait_s": 30.0, "max_wait_s": 600.0})
     work = workflow.admit(arrival)
     kinds = workflow.kinds()
     for _ in range(2):
@@ -343,7 +357,7 @@ def test_a_destination_that_is_down_gets_another_attempt_later(
     after = kinds["deliver"].run(work[0].payload)
 
     assert [(put.key, put.delay_s) for put in after] == [
-        (f"deliver:{SERIES_UID}:1:pacs:2", pytest.approx(0.2))
+        (f"deliver:{SERIES_UID}:1:pacs:2", pytest.approx(29.0))
     ]
     assert {row.state for row in workflow.ledger.deliveries()} == {DeliveryState.WAITING}
 
@@ -374,7 +388,7 @@ def test_a_delivery_is_held_with_its_reason_and_released_at_the_next_start(
     assert up.owed() == released, "a start that is killed at once must not lose them"
     finish(up, released)
 
-    assert [put.key for put in released] == [f"deliver:{SERIES_UID}:1:pacs:3"]
+    assert [put.key for put in released] == [f"deliver:{SERIES_UID}:1:pacs:4"]
     assert len(pacs.received) == 2
     assert {row.state for row in up.ledger.deliveries()} == {DeliveryState.SENT}
 
@@ -485,7 +499,7 @@ def test_a_kill_between_the_fall_back_and_its_job_loses_and_doubles_nothing(
         assert received(workflow, old) == []
         assert workflow.owed() == (Put(lost[0].kind, lost[0].key, lost[0].payload),)
 
-        assert workflow.deliver(work[0].payload) == ()
+        assert workflow.deliver(work[0].payload) == lost
         finish(workflow, lost)
 
     assert received(workflow, old) == ["SEG", "SR"]

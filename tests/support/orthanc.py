@@ -145,6 +145,12 @@ class Orthanc:
         """Let a waiting sender go on."""
         (self.folder / "hold").unlink(missing_ok=True)
 
+    def lose(self, sop_instance_uid: str) -> None:
+        """Delete one instance."""
+        wanted = {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        for found in self.post("/tools/find", wanted):
+            self._ask("DELETE", f"/instances/{found}")
+
     def empty(self) -> None:
         """Delete every patient."""
         for patient in self.get("/patients"):

@@ -14,8 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import CTImageStorage, Verification
+from pynetdicom.presentation import build_context, build_role
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
 
 DEFAULT_CONTEXTS = (
     (Verification, [ImplicitVRLittleEndian]),
@@ -32,6 +37,14 @@ class Pacs:
     stalled: while set, no C-STORE is answered.
     break_off_after: closes the connection after this many bytes of an association.
     answers_twice: how many C-STOREs, the first ones, are answered with success once too often.
+    reports: on which association it reports on a commitment: "same", "new" (opened to
+        `report_port` by `report`), or "never".
+    failures: Failure Reasons by SOP Instance UID; the rest of what is asked for is committed.
+    action_status: answered to N-ACTION.
+    unlisted: SOP Instance UIDs that C-FIND does not list.
+    find_status: the last status of a C-FIND; None breaks it off.
+    asked: the Action Information of each N-ACTION.
+    queries: how many C-FINDs came.
     """
 
     contexts: Sequence[tuple[Any, Sequence[Any]]] = DEFAULT_CONTEXTS
@@ -40,6 +53,14 @@ class Pacs:
     echo_status: int = 0
     break_off_after: int | None = None
     answers_twice: int = 0
+    reports: str = "never"
+    report_port: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    action_status: int = 0
+    unlisted: set[str] = field(default_factory=set)
+    find_status: int | None = 0
+    asked: list[Dataset] = field(default_factory=list)
+    queries: int = 0
     stalled: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
@@ -56,6 +77,8 @@ class Pacs:
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_ECHO, lambda _event: self.echo_status),
             (evt.EVT_C_STORE, self._store, [answers]),
+            (evt.EVT_N_ACTION, self._action),
+            (evt.EVT_C_FIND, self._find),
             (evt.EVT_DATA_RECV, self._count, [[0]]),
         ]
         contexts = [
@@ -88,6 +111,66 @@ class Pacs:
         if len(self.received) <= self.answers_twice:
             answer_once_more(event)
         return answer
+
+    def _action(self, event: evt.Event) -> tuple[int, None]:
+        self.asked.append(event.action_information)
+        if self.reports == "same":
+            threading.Thread(target=self._report_there, args=[event.assoc]).start()
+        return self.action_status, None
+
+    def _report_there(self, association: Any) -> None:
+        """Report on the association of the request, once that is answered."""
+        request = self.asked[-1]
+        threading.Event().wait(0.2)
+        self._send_report(association, request)
+
+    def report(self, request: Dataset) -> int:
+        """Report on an association of our own; the status of the answer."""
+        entity = AE(ae_title="PACS")
+        entity.add_requested_context(StorageCommitmentPushModel)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        association = entity.associate("127.0.0.1", self.report_port, ext_neg=[role])
+        assert association.is_established
+        try:
+            return self._send_report(association, request)
+        finally:
+            association.release()
+
+    def _send_report(self, association: Any, request: Dataset) -> int:
+        status, _ = association.send_n_event_report(
+            self._report_on(request),
+            2 if self.failures else 1,
+            StorageCommitmentPushModel,
+            StorageCommitmentPushModelInstance,
+        )
+        return int(status.Status)
+
+    def _report_on(self, request: Dataset) -> Dataset:
+        report, committed, failed = Dataset(), [], []
+        for item in request.ReferencedSOPSequence:
+            reason = self.failures.get(item.ReferencedSOPInstanceUID)
+            (committed if reason is None else failed).append(item)
+            if reason is not None:
+                item.FailureReason = reason
+        report.TransactionUID = request.TransactionUID
+        report.ReferencedSOPSequence = committed
+        if failed:
+            report.FailedSOPSequence = failed
+        return report
+
+    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        """Every object that came, whatever series is asked for, less those not listed."""
+        self.queries += 1
+        if self.find_status is None:
+            event.assoc.abort()
+            return
+        for uid in dict.fromkeys(uid for uid, _, _ in self.received):
+            if uid not in self.unlisted:
+                match = Dataset()
+                match.QueryRetrieveLevel = "IMAGE"
+                match.SOPInstanceUID = uid
+                yield 0xFF00, match
+        yield self.find_status, None
 
     def _count(self, event: evt.Event, seen: list[int]) -> None:
         seen[0] += len(event.data)

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 from dicom_node.config import NodeConfig, parse_config
 from dicom_node.inbox import SeriesArrival
@@ -21,10 +26,18 @@ from support.pacs import Pacs
 RESULT_CLASSES = {one.traits.sop_class_uid for one in Rendering}
 
 
+ASKED_WITH = (
+    Verification,
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+)
+
+
 def result_pacs(*, label_maps: bool = True, **options: Any) -> Pacs:
     """A peer that takes the objects the node makes, label maps or not."""
     taken = RESULT_CLASSES - (set() if label_maps else {LABEL_MAP_SEGMENTATION_STORAGE})
     contexts = [(uid, [ExplicitVRLittleEndian, RLELossless]) for uid in sorted(taken)]
+    contexts += [(uid, [ImplicitVRLittleEndian]) for uid in ASKED_WITH]
     return Pacs(contexts=contexts, **options)
 
 

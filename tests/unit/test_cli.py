@@ -50,9 +50,12 @@ def test_every_command_is_listed_with_a_sentence():
         "send",
         "echo",
         "train",
+        "import-keras",
+        "evaluate",
         "phantom",
         "demo",
         "status",
+        "release",
         "check",
     ]:
         assert f"{name} " in text

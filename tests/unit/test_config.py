@@ -78,6 +78,67 @@ def test_an_ae_title_outside_the_standard_is_refused(title: str) -> None:
     assert "AE title" in problems(node={"ae_title": title})[0]
 
 
+@pytest.mark.parametrize("host", ["10.1.2", "10.1.2.3/16", "ct 1", "", "a..b", "300.1.1.1"])
+def test_a_host_that_is_neither_address_nor_network_nor_name_is_refused(host: str) -> None:
+    (problem,) = problems(senders=[{"ae_title": "CT1", "hosts": [host]}])
+
+    assert problem.startswith("node.toml: senders[0].hosts[0]: neither an address")
+
+
+@pytest.mark.parametrize(
+    "host", ["10.1.2.3", "10.1.0.0/16", "fd00::/8", "ct1", "ct-1.example."]
+)
+def test_a_sender_is_named_with_where_it_calls_from(host: str) -> None:
+    config = parse(senders=[{"ae_title": "CT1", "hosts": [host]}, {"hosts": ["::1"]}])
+
+    assert describe(config)[0].endswith(f", to CT1 from {host}, any title from ::1")
+
+
+def test_a_called_title_selects_other_analysis_settings() -> None:
+    config = parse(
+        analysis={"samples": 10, "bundle": "mine"},
+        pipelines=[
+            {"called_ae_title": "STRICT", "partial": "refuse"},
+            {"called_ae_title": "OTHER", "bundle": "./other", "samples": 3},
+        ],
+    )
+    usual, strict, other = (
+        config.for_called(title).analysis for title in ("MSKNODE", "STRICT", "OTHER")
+    )
+
+    assert usual == config.analysis
+    assert (strict.partial, strict.samples, strict.bundle) == ("refuse", 10, "mine")
+    assert (other.partial, other.samples, other.bundle) == ("report", 3, "/etc/msk/other")
+    assert config.bundles == ("mine", "/etc/msk/other")
+
+
+def test_pipelines_that_cannot_be_told_apart_or_reached_are_refused() -> None:
+    strict = {"called_ae_title": "STRICT"}
+
+    assert problems(pipelines=[strict, strict]) == [
+        "node.toml: pipelines: 2 of them are for 'STRICT'"
+    ]
+    assert problems(pipelines=[strict], node={"called_ae_titles": ["MSKNODE"]}) == [
+        "node.toml: pipelines: node.called_ae_titles does not let anyone call 'STRICT'"
+    ]
+
+
+def test_a_count_at_an_unknown_destination_is_refused() -> None:
+    found = problems(senders=[{"count_at": "arcive"}], destinations=[PACS])
+
+    assert found == ["node.toml: senders[0].count_at: there is no destination 'arcive'"]
+
+
+def test_a_sender_s_images_are_counted_where_its_entry_says() -> None:
+    config = parse(
+        senders=[{"ae_title": "CT1"}, {"ae_title": "ARCHIVE", "count_at": "pacs"}],
+        destinations=[PACS],
+    )
+
+    assert config.count_at("CT1") is None
+    assert config.count_at("ARCHIVE") == config.destination("pacs")
+
+
 @pytest.mark.parametrize(
     "database", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "a://b://c:x"]
 )
@@ -209,9 +270,10 @@ def test_the_documented_example_loads() -> None:
 
 
 def test_the_documented_values_are_the_defaults() -> None:
-    """The example's destinations and routes are examples; all else stands as built in."""
+    """The example's senders, destinations and routes are examples; the rest is built in."""
     documented = load_config(EXAMPLE)
-    example = documented.model_copy(update={"destinations": (), "routes": ()})
+    examples = ("senders", "pipelines", "destinations", "routes")
+    example = documented.model_copy(update=dict.fromkeys(examples, ()))
     defaults = parse_config({}, source="", folder=EXAMPLE.parent)
 
     assert example == defaults
@@ -229,7 +291,7 @@ def sections() -> list[tuple[str, type[BaseModel]]]:
 @pytest.mark.parametrize(("section", "model"), sections())
 def test_every_setting_is_documented(section: str, model: type[BaseModel]) -> None:
     """A destination's own profile is a table below it, whose keys stand under `profile`."""
-    parts = re.split(r"^\[+([\w.]+)\]+$", EXAMPLE.read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^(?:# )?\[+([\w.]+)\]+$", EXAMPLE.read_text(), flags=re.MULTILINE)
     text = "".join(
         body for name, body in zip(parts[1::2], parts[2::2], strict=True) if name == section
     )

@@ -18,7 +18,6 @@ from dicom_node.deliver import (
     Remedy,
     after_attempt,
     first_rows,
-    next_attempt_in,
     parcels_of,
     wait_after,
 )
@@ -28,6 +27,7 @@ from dicom_node.results.renderings import Rendering, with_fallbacks
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
 POLICY = Delivery()
 DOWN = Failure("no connection")
+AWAY = Failure("no connection to the host", Remedy.RETURN)
 UNKNOWN = Failure("SOP class not supported", Remedy.OTHER_FORM)
 GONE = Failure("the destination is no longer configured", Remedy.PERSON)
 
@@ -57,6 +57,13 @@ def parcels(*kinds: Rendering, **states: DeliveryState) -> tuple[Parcel, ...]:
     return parcels_of(reversed(rows), results)
 
 
+def tried_before(meant: tuple[Parcel, ...], times: int) -> tuple[Parcel, ...]:
+    """The same after so many attempts that failed."""
+    return tuple(
+        replace(one, row=replace(one.row, attempts=times, visit=times)) for one in meant
+    )
+
+
 def attempted(
     meant: tuple[Parcel, ...],
     failures: Mapping[Rendering, Failure],
@@ -64,7 +71,7 @@ def attempted(
     policy: Delivery = POLICY,
 ) -> dict[Rendering, DeliveryRow]:
     """The rows after an attempt, by kind."""
-    became = {uid(one.rendering): failures.get(one.rendering) for one in meant if one.waits}
+    became = {uid(one.rendering): failures.get(one.rendering, 0) for one in meant if one.waits}
     wanted = with_fallbacks(one.rendering for one in meant)
     kinds = {uid(kind): kind for kind in Rendering}
     after = after_attempt(
@@ -100,11 +107,11 @@ def test_segmentations_are_sent_before_reports_and_rejections_last() -> None:
 
 
 def test_a_failed_attempt_is_due_again_after_the_wait() -> None:
-    after = attempted(parcels(SEG), {SEG: DOWN}, 2)[SEG]
+    meant = tried_before(parcels(SEG), 1)
+    after = attempted(meant, {SEG: DOWN}, 2)[SEG]
 
     assert (after.state, after.reason) == (WAITING, "no connection")
     assert after.next_attempt_at == NOW + timedelta(seconds=60)
-    assert next_attempt_in([after], Attempt(2, NOW, POLICY)) == timedelta(seconds=60)
 
 
 def test_success_clears_the_reason_of_the_attempt_before() -> None:
@@ -112,14 +119,52 @@ def test_success_clears_the_reason_of_the_attempt_before() -> None:
     sent = attempted((Parcel(result(SEG), failed),), {}, 2)[SEG]
 
     assert (sent.state, sent.reason, sent.next_attempt_at) == (SENT, "", None)
-    assert next_attempt_in([sent], Attempt(2, NOW, POLICY)) is None
 
 
 def test_the_last_attempt_holds_the_delivery_with_its_reason() -> None:
-    after = attempted(parcels(SEG), {SEG: DOWN}, POLICY.hold_after)[SEG]
+    meant = tried_before(parcels(SEG), POLICY.hold_after - 1)
+    after = attempted(meant, {SEG: DOWN}, POLICY.hold_after)[SEG]
 
     assert (after.state, after.reason) == (HELD, "no connection")
     assert after.next_attempt_at is None
+
+
+@pytest.mark.parametrize(("failure", "resumes"), [(AWAY, True), (DOWN, False), (GONE, False)])
+def test_only_what_was_held_for_want_of_the_destination_goes_on_when_it_returns(
+    failure: Failure, resumes: bool
+) -> None:
+    """The report is held for the same reason as the segmentation that it waits for."""
+    policy = POLICY.model_copy(update={"hold_after": 1})
+    after = attempted(parcels(SEG, SR), {SEG: failure, SR: DOWN}, 1, policy)
+
+    assert after[SEG].resumes is resumes
+    held = attempted(parcels(SEG, SR), {SEG: failure, SR: UNKNOWN}, 1, policy)
+    assert held[SR].resumes is False
+
+
+def test_a_report_goes_on_with_the_segmentation_that_it_waits_for() -> None:
+    meant = (*tried_before(parcels(SEG), POLICY.hold_after - 1), *parcels(SR))
+    after = attempted(meant, {SEG: AWAY, SR: DOWN}, POLICY.hold_after)
+
+    assert states(after) == {SEG: HELD, SR: HELD}
+    assert after[SR].resumes
+
+
+def test_the_status_of_a_c_store_is_kept_with_its_time() -> None:
+    """0xB000, Coercion of Data Elements (PS3.4 Table B.2-1): stored, with a warning."""
+    meant = parcels(SEG)
+    (row,) = after_attempt(meant, {uid(SEG): 0xB000}, Attempt(1, NOW, POLICY))
+
+    assert (row.state, row.status, row.sent_at) == (SENT, 0xB000, NOW)
+
+
+def test_what_is_to_be_confirmed_is_asked_for_at_once_and_other_things_never() -> None:
+    asked = Attempt(1, NOW, POLICY, confirm=True)
+    (row,) = after_attempt(parcels(SEG), {uid(SEG): 0}, asked)
+    (final,) = after_attempt(parcels(SEG), {uid(SEG): 0}, Attempt(1, NOW, POLICY))
+
+    assert (row.is_unconfirmed, row.next_attempt_at) == (True, NOW)
+    assert (final.is_unconfirmed, final.next_attempt_at) == (False, None)
 
 
 def test_a_failure_that_only_a_person_can_mend_is_held_at_once() -> None:
@@ -161,15 +206,15 @@ def test_a_refused_label_map_is_replaced_with_its_report_by_the_binary_form() ->
         SR: WAITING,
     }
     assert after[SEG_LABELMAP].reason == after[SR_LABELMAP].reason == "SOP class not supported"
-    assert next_attempt_in(after.values(), Attempt(4, NOW, POLICY)) == timedelta(0)
+    assert after[SEG].next_attempt_at == after[SR].next_attempt_at == NOW
 
 
-def test_what_stands_in_goes_on_with_the_number_of_the_attempt() -> None:
-    """Else a node that starts again would put the job of an attempt that has been made."""
+def test_what_stands_in_goes_on_with_the_number_of_the_visit() -> None:
+    """Else a node that starts again would put the job of a visit that has been made."""
     meant = parcels(SEG_LABELMAP, SR_LABELMAP)
     after = attempted(meant, {SEG_LABELMAP: UNKNOWN, SR_LABELMAP: DOWN}, 4)
 
-    assert {row.attempts for row in after.values()} == {4}
+    assert {row.visit for row in after.values()} == {4}
 
 
 def test_a_destination_without_the_record_gets_no_record_instead() -> None:

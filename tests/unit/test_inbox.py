@@ -14,13 +14,20 @@ from pydicom.uid import RLELossless
 from support.ct import SERIES_UID, STUDY_UID, ct_slice, ct_stack, save
 from support.pacs import dataset_bytes
 
-from dicom_node.completeness import Arrivals, CompletionSettings, is_complete
+from dicom_node.completeness import (
+    Arrivals,
+    CompletionSettings,
+    Expectation,
+    Rule,
+    is_complete,
+)
 from dicom_node.frames import SliceHeader, read_header, slice_header
 from dicom_node.inbox import SeriesArrival, Watcher, read_arrivals, read_marker
-from dicom_node.spool import Spool, SpoolEntry, is_uid
+from dicom_node.spool import Spool, SpoolEntry, is_uid, temporary_file
+from dicom_node.transmissions import Transmissions, sending
 from dicom_node.wire import file_meta_bytes
 
-SETTINGS = CompletionSettings(quiet_s=10, give_up_s=300)
+SETTINGS = CompletionSettings(quiet_s=10, give_up_s=300, resend_s=120)
 
 
 def keep(spool: Spool, datasets: Sequence[Dataset], at_s: float = 1000.0) -> None:
@@ -114,7 +121,7 @@ def test_a_disk_that_fills_leaves_nothing_half_written(
     with pytest.raises(OSError, match="No space"):
         spool.keep("1.2", "1.2.3", (b"meta", b"data"))
 
-    assert spool.entries("1.2") == ()
+    assert not (spool.folder / "1.2").exists()
     assert list((spool.folder / ".incoming").iterdir()) == []
 
 
@@ -127,7 +134,7 @@ def test_what_a_crash_left_is_swept_at_start(spool: Spool) -> None:
 
 
 def test_the_sweep_spares_what_another_receiver_is_writing(spool: Spool) -> None:
-    with spool._temporary((b"meta", b"data")) as writing:
+    with temporary_file(spool.folder, (b"meta", b"data")) as writing:
         assert Spool(spool.folder).sweep() == 0
         assert writing.exists()
 
@@ -189,6 +196,100 @@ def test_a_clock_set_back_holds_nothing_up(tmp_path: Path) -> None:
     assert is_complete(arrivals, 1000.0, SETTINGS).complete
 
 
+def test_as_many_images_as_the_sender_counts_are_complete_at_once(tmp_path: Path) -> None:
+    """Also with a gap: then it is there at the sender too."""
+    slices = headers(ct_stack([0, 2, 4, 8, 10]), tmp_path)
+    arrivals = Arrivals(1000.0, slices, instances=5, expected=Expectation(5, "pacs"))
+
+    verdict = is_complete(arrivals, 1000.0, SETTINGS)
+
+    assert verdict.rule is Rule.COUNT
+    assert "all 5 instances" in verdict.reason
+    assert "between 4.0 and 8.0 mm" in verdict.reason
+
+
+def test_fewer_images_than_the_sender_counts_wait_for_the_long_timer(tmp_path: Path) -> None:
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(7, "pacs")
+    )
+
+    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
+    given_up = is_complete(arrivals, 1300.0, SETTINGS)
+    assert given_up.rule is Rule.TIMER
+    assert "5 of 7 instances that pacs counts" in given_up.reason
+
+
+def test_more_images_than_counted_refute_the_count(tmp_path: Path) -> None:
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(4, "pacs")
+    )
+
+    assert is_complete(arrivals, 1009.0, SETTINGS).rule is None
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_a_sender_that_broke_off_has_time_to_send_again(tmp_path: Path) -> None:
+    """Without a gap: nothing in the headers tells that half of the series is missing."""
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), interrupted=True)
+
+    assert is_complete(arrivals, 1119.0, SETTINGS).rule is None
+    gone_on = is_complete(arrivals, 1120.0, SETTINGS)
+    assert gone_on.rule is Rule.GAP_FREE
+    assert "broke off" in gone_on.reason
+
+
+@pytest.mark.parametrize(("interrupted", "waits_s"), [(False, 10.0), (True, 120.0)])
+def test_after_a_downtime_a_sender_gets_the_time_that_it_would_have_had(
+    interrupted: bool, waits_s: float, tmp_path: Path
+) -> None:
+    arrivals = Arrivals(
+        1000.0,
+        headers(ct_stack(), tmp_path),
+        interrupted=interrupted,
+        watched_since_s=9000.0,
+    )
+
+    assert is_complete(arrivals, 9000.0 + waits_s - 1, SETTINGS).rule is None
+    assert is_complete(arrivals, 9000.0 + waits_s, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_a_series_whose_every_second_slice_is_missing_throughout_is_named(
+    tmp_path: Path,
+) -> None:
+    """Even steps of 4 mm leave no gap; the headers say that slices are 2 mm apart."""
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack([0, 4, 8, 12]), tmp_path), stated_spacing_mm=2.0
+    )
+
+    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
+    assert "4.0 mm apart throughout, and say 2.0 mm" in (
+        is_complete(arrivals, 1300.0, SETTINGS).reason
+    )
+
+
+@pytest.mark.parametrize("stated_mm", [None, 2.0, 1.4])
+def test_a_stated_spacing_that_fits_roughly_holds_nothing_up(
+    stated_mm: float | None, tmp_path: Path
+) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), stated_spacing_mm=stated_mm)
+
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_slices_that_do_not_touch_are_noted_and_hold_nothing_up(tmp_path: Path) -> None:
+    """1 mm slices every 10 mm: a sparse scan, or a series of which most is missing."""
+    sparse = is_complete(
+        Arrivals(0.0, headers(ct_stack([0, 10, 20, 30]), tmp_path / "sparse")), 20.0, SETTINGS
+    )
+    whole = is_complete(
+        Arrivals(0.0, headers(ct_stack([0, 1, 2, 3]), tmp_path / "whole")), 20.0, SETTINGS
+    )
+
+    assert (sparse.rule, whole.rule) == (Rule.GAP_FREE, Rule.GAP_FREE)
+    assert "note: 1.0 mm thick, at least 10.0 mm apart" in sparse.reason
+    assert "note" not in whole.reason
+
+
 def test_localisers_are_no_part_of_the_stack(spool: Spool) -> None:
     scout = ct_slice((0, 0, 500.0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     keep(spool, [*ct_stack(), scout])
@@ -219,6 +320,226 @@ class Engine:
 
 def watcher(spool: Spool, engine: Engine, now_s: float) -> Watcher:
     return Watcher(spool, SETTINGS, engine, clock=lambda: now_s)
+
+
+class Sender:
+    """Says how many images a series has, when asked."""
+
+    def __init__(self, *answers: int | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, str]] = []
+
+    def __call__(self, calling: str, study: str, series: str) -> Expectation | None:
+        """Give the next answer; the last one again and again."""
+        self.asked.append((calling, study, series))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return None if answer is None else Expectation(answer, "pacs")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """The time that it was set to."""
+        return self.now_s
+
+
+def rules(spool: Spool) -> list[str]:
+    """What closed each revision, as it was recorded."""
+    return [each.rule for each in read_marker(spool.folder / SERIES_UID)]
+
+
+def test_the_rule_that_closed_a_series_is_recorded(spool: Spool) -> None:
+    keep(spool, ct_stack([0, 2, 4, 8, 10]))
+    watcher(spool, Engine(), 1300.0).poll()
+    keep(spool, ct_stack([6.0]), at_s=1400)
+    watcher(spool, Engine(), 1410.0).poll()
+
+    assert rules(spool) == ["timer", "gap-free"]
+
+
+def test_the_count_in_the_headers_closes_a_series_at_once(spool: Spool) -> None:
+    stack = ct_stack(NumberOfSeriesRelatedInstances=5)
+    engine = Engine()
+    watch = watcher(spool, engine, 1001.0)
+
+    keep(spool, stack[:4])
+    watch.poll()
+    before = len(engine.taken)
+    keep(spool, stack[4:])
+    watch.poll()
+
+    assert (before, len(engine.taken)) == (0, 1)
+    assert rules(spool) == ["count"]
+
+
+def test_a_count_in_the_headers_that_is_out_of_date_closes_nothing_amid_the_series(
+    spool: Spool,
+) -> None:
+    """The archive wrote 3 when it had 3; the fourth comes half a second after the third."""
+    stack = ct_stack(NumberOfSeriesRelatedInstances=3)
+    clock, engine = Clock(1000.5), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    keep(spool, stack[:3], at_s=1000.0)
+    watch.poll()
+    keep(spool, stack[3:], at_s=1001.0)
+    for clock.now_s in (1002.0, 1011.0):
+        watch.poll()
+
+    assert [len(one.paths) for one in engine.taken] == [5]
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_sender_that_counts_is_asked_once_for_what_is_there(spool: Spool) -> None:
+    """3 of 5 are there; asked when it is quiet, when more has come, and not every second."""
+    stack = ct_stack()
+    keep(spool, stack[:3])
+    clock, engine, sender = Clock(1005.0), Engine(), Sender(5)
+    watch = Watcher(spool, SETTINGS, engine, clock, ask=sender)
+
+    for now_s in (1005.0, 1010.0, 1011.0, 1050.0):
+        clock.now_s = now_s
+        watch.poll()
+    waiting = (len(engine.taken), len(sender.asked))
+    keep(spool, stack[3:], at_s=1060.0)
+    clock.now_s = 1070.0
+    watch.poll()
+
+    assert waiting == (0, 1)
+    assert sender.asked[0] == ("SCANNER", STUDY_UID, SERIES_UID)
+    assert (len(engine.taken), len(sender.asked)) == (1, 2)
+    assert rules(spool) == ["count"]
+
+
+def test_a_sender_that_does_not_answer_holds_nothing_up(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+
+    Watcher(spool, SETTINGS, engine, lambda: 1010.0, ask=Sender(None)).poll()
+
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_series_of_which_the_sender_keeps_some_goes_at_the_long_timer(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    clock, engine = Clock(1010.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock, ask=Sender(6))
+
+    watch.poll()
+    clock.now_s = 1300.0
+    watch.poll()
+
+    assert rules(spool) == ["timer"]
+    assert "5 of 6 instances" in engine.taken[0].reason
+
+
+def send(spool: Spool, datasets: Sequence[Dataset], at_s: float) -> Transmissions:
+    """Put datasets into the spool on an association that is still open."""
+    association = Transmissions(spool.folder)
+    for dataset in datasets:
+        keep(spool, [dataset], at_s)
+        association.came(dataset.SeriesInstanceUID, kept=True)
+        for mark in (spool.folder / SERIES_UID).glob(".sending-*"):
+            os.utime(mark, (at_s, at_s))
+    return association
+
+
+def test_a_series_interrupted_and_sent_again_ends_as_one_revision(spool: Spool) -> None:
+    """Three of five slices, no gap, and the connection is lost; all five come later."""
+    stack = ct_stack()
+    clock, engine = Clock(1000.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    send(spool, stack[:3], 1000.0).broke_off()
+    clock.now_s = 1050.0
+    watch.poll()
+    interrupted = len(engine.taken)
+    send(spool, stack, 1060.0).released()
+    clock.now_s = 1070.0
+    watch.poll()
+
+    assert interrupted == 0
+    assert [(one.revision, len(one.paths)) for one in engine.taken] == [(1, 5)]
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_series_whose_node_was_killed_amid_it_waits_for_its_sender(spool: Spool) -> None:
+    """The new watcher starts an hour later: the sender has its time from then on."""
+    stack = ct_stack()
+    killed = send(spool, stack[:3], 1000.0)
+    killed.broke_off()  # as the kernel does with the locks of a killed process
+    clock, engine = Clock(4600.0), Engine()
+    watch = Watcher(Spool(spool.folder), SETTINGS, engine, clock, since_s=4600.0)
+
+    for now_s in (4600.0, 4611.0, 4700.0):
+        clock.now_s = now_s
+        watch.poll()
+    waited = len(engine.taken)
+    clock.now_s = 4720.0
+    watch.poll()
+
+    assert (waited, len(engine.taken)) == (0, 1)
+
+
+def test_what_is_being_sent_again_is_not_taken_for_quiet(spool: Spool) -> None:
+    """The first slices of the second try are there already, so no new file appears."""
+    stack = ct_stack()
+    send(spool, stack[:3], 1000.0).broke_off()
+    again = send(spool, stack[:2], 1119.0)
+    clock, engine = Clock(1121.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    watch.poll()
+    again.broke_off()
+
+    assert engine.taken == []
+    assert sending(spool.folder / SERIES_UID).interrupted
+
+
+def test_an_association_beside_the_one_that_broke_off_does_not_make_up_for_it(
+    spool: Spool,
+) -> None:
+    """Two associations share a series; the other one ends well, and that proves nothing."""
+    stack = ct_stack()
+    lost = send(spool, stack[:2], 1000.0)
+    beside = send(spool, stack[2:4], 1000.0)
+    lost.broke_off()
+    beside.released()
+
+    assert sending(spool.folder / SERIES_UID).interrupted
+
+
+def test_a_migration_of_many_series_in_one_association_keeps_few_files_open(
+    spool: Spool,
+) -> None:
+    association = Transmissions(spool.folder)
+    uids = [f"1.2.{number}" for number in range(50)]
+    for uid in uids:
+        keep(spool, [ct_slice(SeriesInstanceUID=uid)])
+        association.came(uid, kept=True)
+    folders = [spool.folder / uid for uid in uids]
+
+    open_marks = [sending(folder).open for folder in folders]
+    association.broke_off()
+    interrupted = [sending(folder).interrupted for folder in folders]
+
+    assert open_marks == interrupted == [False] * 46 + [True] * 4
+
+
+def test_an_open_association_is_no_interrupted_one(spool: Spool) -> None:
+    """A sender that keeps its association open between series holds nothing up."""
+    association = send(spool, ct_stack(), 1000.0)
+    engine = Engine()
+
+    watcher(spool, engine, 1010.0).poll()
+
+    assert sending(spool.folder / SERIES_UID).open
+    assert len(engine.taken) == 1
+    association.released()
 
 
 def test_a_complete_series_is_handed_over_once(spool: Spool) -> None:

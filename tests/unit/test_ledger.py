@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -138,3 +140,55 @@ def test_the_tables_outlive_the_process(tmp_path: Path) -> None:
     second.close()
 
     assert found == (series_row(),)
+
+
+def test_a_visit_that_was_overtaken_writes_nothing(ledger: Ledger) -> None:
+    """Two visits at once: the later one's word stands, whichever writes last."""
+    later = replace(delivery_row(), state=DeliveryState.SENT, visit=3)
+    ledger.save(later)
+    ledger.advance(replace(delivery_row(), state=DeliveryState.WAITING, visit=2))
+    assert ledger.deliveries() == (later,)
+
+    same = replace(later, state=DeliveryState.HELD)
+    ledger.advance(same)
+    assert ledger.deliveries() == (same,)
+
+
+def test_a_confirmation_is_not_taken_back_by_a_visit_that_is_still_asking(
+    ledger: Ledger,
+) -> None:
+    """The report came on another association before the request was noted."""
+    confirmed = replace(delivery_row(), state=DeliveryState.CONFIRMED, visit=2)
+    ledger.save(confirmed)
+    ledger.advance(replace(confirmed, state=DeliveryState.SENT, next_attempt_at=LATER))
+
+    assert ledger.deliveries() == (confirmed,)
+
+
+def test_only_what_is_due_is_due(ledger: Ledger) -> None:
+    due = replace(delivery_row("a"), next_attempt_at=NOW)
+    ledger.save(due, replace(delivery_row("b"), next_attempt_at=LATER), delivery_row("c"))
+
+    assert ledger.due(NOW) == (due,)
+
+
+def test_a_ledger_of_an_older_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+    """The table of deliveries as it was before there was a confirmation, with a row."""
+    path = tmp_path / "node.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.execute(
+            "CREATE TABLE deliveries (sop_instance_uid VARCHAR(64), destination VARCHAR(64),"
+            " series_instance_uid VARCHAR(64), revision INTEGER, state VARCHAR(64),"
+            " attempts INTEGER, reason TEXT, changed_at DATETIME, next_attempt_at DATETIME,"
+            " PRIMARY KEY (sop_instance_uid, destination))"
+        )
+        old.execute(
+            "INSERT INTO deliveries VALUES ('2.25.3', 'pacs', '1.2.3', 1, 'sent', 2, '',"
+            " '2026-11-22 16:00:00', NULL)"
+        )
+        old.commit()
+    ledger = Ledger(f"sqlite:///{path}")
+    found = ledger.deliveries()
+    ledger.close()
+
+    assert found == (replace(delivery_row(), state=DeliveryState.SENT, attempts=2),)

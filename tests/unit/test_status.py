@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dicom_node.admission import Count
 from dicom_node.config import parse_config
 from dicom_node.ledger import DeliveryRow, DeliveryState, ResultRow, SeriesRow, SeriesState
 from dicom_node.status import NodeStatus, node_status, render, summary
@@ -52,6 +53,7 @@ def test_series_and_objects_are_counted_by_state() -> None:
     assert status.deliveries == {
         DeliveryState.WAITING: 1,
         DeliveryState.SENT: 1,
+        DeliveryState.CONFIRMED: 0,
         DeliveryState.HELD: 0,
         DeliveryState.REPLACED: 0,
     }
@@ -91,6 +93,31 @@ def test_it_says_which_form_went_to_whom_and_what_was_replaced_for_which_reason(
     (replaced,) = status.replaced
     assert (replaced.kind, replaced.objects, replaced.reason) == ("SEG-LABELMAP", 2, NOT_TAKEN)
     assert NOT_TAKEN in shown(status)
+
+
+def test_who_was_turned_away_is_shown_as_it_called_and_why() -> None:
+    """Also a title that looks like markup."""
+    row = Count(
+        "calling AE title not known", "X[b]", "MSKNODE", "10.0.0.9", 17, NOW.isoformat()
+    )
+    status = replace(
+        summary([], [], [], {}), turned_away=(row,), turned_away_since=NOW.isoformat()
+    )
+    text = shown(status)
+
+    for words in ("Turned away since 2026-11-22", "X[b]", "10.0.0.9", "17", row.reason):
+        assert words in text
+    assert "Turned away" not in shown(summary([], [], [], {}))
+
+
+def test_what_was_taken_with_a_warning_is_shown_with_its_status() -> None:
+    """0xB000, Coercion of Data Elements: the archive changed something."""
+    sent = replace(DOWN, state=DeliveryState.SENT, status=0xB000, reason="")
+    status = summary([], RESULTS, [sent, replace(sent, destination="b", status=0)], {})
+
+    (warned,) = status.warned
+    assert (warned.destination, warned.kind, warned.objects) == ("pacs", "SEG", 1)
+    assert "0xB000" in shown(status)
 
 
 def test_a_node_that_never_ran_has_a_status_and_nothing_is_made(tmp_path: Path) -> None:

@@ -1,0 +1,299 @@
+"""Dealing with one destination: sending it what waits, asking for what it has taken.
+
+What goes to one destination of one revision of one series is a group. A *visit* is one job
+of the engine for one group; visits are numbered, and every delivery keeps the number of the
+last one that dealt with it. The next visit is the highest number and one: its key is the
+same whoever puts it, so that it is done once, and a number that has been used is a visit
+that was made already, or that something newer has overtaken.
+
+Between visits a delivery may also change: by a report of storage commitment, or because a
+held one is released. Such a change takes a number of its own and leaves it due; the chores
+put visits for whatever is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dicom_node.commitment import (
+    REPORTS,
+    Report,
+    ask_to_commit,
+    forget_report,
+    read_reports,
+)
+from dicom_node.config import Destination, NodeConfig
+from dicom_node.confirmation import (
+    Has,
+    Question,
+    Word,
+    after_words,
+    words_of_listing,
+    words_of_report,
+)
+from dicom_node.deliver import (
+    Attempt,
+    Failure,
+    Parcel,
+    Remedy,
+    after_attempt,
+    attempt_delivery,
+    parcels_of,
+    wait_after,
+)
+from dicom_node.engine import Put
+from dicom_node.errors import PeerError
+from dicom_node.ledger import CommitmentRow, DeliveryRow, DeliveryState, Ledger
+from dicom_node.listing import listed_instances
+from dicom_node.peers import peer_of
+from dicom_node.release import release
+from dicom_node.uids import derived_uid
+
+log = structlog.get_logger()
+
+Group = tuple[str, int, str]
+"""Series Instance UID, revision, and the destination's name."""
+
+GONE: Final = "the destination is no longer configured"
+
+
+def reports_folder(config: NodeConfig) -> Path:
+    """Where reports of storage commitment are kept until they are in the ledger."""
+    return config.node.spool / REPORTS
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Visits, with all they need; `clock` tells the time, with its zone."""
+
+    config: NodeConfig
+    ledger: Ledger
+    clock: Callable[[], datetime]
+
+    def visit(self, group: Group, number: int) -> tuple[Put, ...]:
+        """Make one visit; the next one, unless nothing is left to do."""
+        rows, now = self._rows(group), self.clock()
+        if number > _last_visit(rows):
+            due = [row for row in rows if _is_due(row, now)]
+            if any(row.state is DeliveryState.WAITING for row in due):
+                self._send(group, rows, number)
+            elif due:
+                self._ask(group, rows, due, number)
+            else:
+                # Nothing yet; the number is used all the same.
+                later = [row for row in rows if row.next_attempt_at is not None]
+                self.ledger.advance(*(replace(row, visit=number) for row in later))
+        return self._next(group)
+
+    def owed(self) -> tuple[Put, ...]:
+        """The visits that are not finished, for a node that starts.
+
+        What is held goes on, and what was sent before its destination was to confirm it is
+        asked for. A visit that has a job already is not put twice: it has the same key.
+        """
+        now = self.clock()
+        release(self.ledger, now)
+        asked = {each.name for each in self.config.destinations if each.confirm != "no"}
+        sent = [
+            replace(row, next_attempt_at=now)
+            for row in self.ledger.deliveries(states=[DeliveryState.SENT])
+            if row.destination in asked and row.next_attempt_at is None
+        ]
+        self.ledger.save(*sent)
+        waiting = self.ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.SENT])
+        return self._visits(row for row in waiting if row.next_attempt_at is not None)
+
+    def due(self) -> tuple[Put, ...]:
+        """Visits for whatever is due now."""
+        return self._visits(self.ledger.due(self.clock()))
+
+    def take_reports(self) -> None:
+        """Enter every report of storage commitment that came into the ledger."""
+        folder = reports_folder(self.config)
+        for report in read_reports(folder):
+            asked = self.ledger.commitment(report.transaction_uid)
+            if asked is None:
+                log.warning("commitment.unknown", key=report.transaction_uid)
+            else:
+                self._take_report(asked, report)
+            forget_report(folder, report)
+
+    def _take_report(self, asked: CommitmentRow, report: Report) -> None:
+        """Change the deliveries that one report speaks of."""
+        rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
+        question = self._question(_last_visit(rows) + 1, self.clock())
+        after = after_words(rows, words_of_report(rows, report), question)
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _send(self, group: Group, rows: Sequence[DeliveryRow], number: int) -> None:
+        """Send what waits, and note what became of it."""
+        uid, revision, name = group
+        destination = self.config.destination(name)
+        results = self.ledger.results(uid, revision)
+        parcels = parcels_of(rows, results)
+        became = self._attempt(parcels, destination)
+        confirm = destination is not None and destination.confirm != "no"
+        attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
+        after = after_attempt(parcels, became, attempt, results)
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _attempt(
+        self, parcels: Sequence[Parcel], destination: Destination | None
+    ) -> Mapping[str, Failure | int]:
+        """Send what is on its way to one destination."""
+        if destination is None:
+            gone = Failure(GONE, Remedy.PERSON)
+            return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
+        return attempt_delivery(peer_of(self.config, destination), parcels)
+
+    def _ask(
+        self,
+        group: Group,
+        rows: Sequence[DeliveryRow],
+        due: Sequence[DeliveryRow],
+        number: int,
+    ) -> None:
+        """Ask a destination whether it has what it took, the way it wants to be asked."""
+        destination = self.config.destination(group[2])
+        if destination is None or destination.confirm == "no":
+            # Nobody is to be asked any more: sent is what it stays.
+            self.ledger.advance(
+                *(replace(row, visit=number, reason="", next_attempt_at=None) for row in due)
+            )
+            return
+        wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
+        try:
+            if destination.confirm == "commitment":
+                words = self._ask_to_commit(group, due, destination, number)
+                wait = timedelta(seconds=self.config.confirmation.ask_again_s)
+            else:
+                words = self._look_up(group, due, destination)
+        except PeerError as error:
+            words = {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in due}
+        after = after_words(rows, words, self._question(number, self.clock(), wait))
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _ask_to_commit(
+        self,
+        group: Group,
+        due: Sequence[DeliveryRow],
+        destination: Destination,
+        number: int,
+    ) -> Mapping[str, Word]:
+        """Ask for commitment; what is said comes later, as a report."""
+        uid, revision, name = group
+        transaction = derived_uid("commitment", uid, str(revision), name, str(number))
+        # Known before it is asked: the report may be here before the answer.
+        self.ledger.add(CommitmentRow(transaction, name, uid, revision, self.clock()))
+        classes = {
+            result.sop_instance_uid: result.sop_class_uid
+            for result in self.ledger.results(uid, revision)
+        }
+        instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
+        peer = peer_of(self.config, destination)
+        ask_to_commit(peer, transaction, instances, reports_folder(self.config))
+        log.info("commitment.asked", destination=name, key=transaction, count=len(due))
+        no_report = Word(Has.UNKNOWN, "no commitment report yet")
+        return {row.sop_instance_uid: no_report for row in due}
+
+    def _look_up(
+        self, group: Group, due: Sequence[DeliveryRow], destination: Destination
+    ) -> Mapping[str, Word]:
+        """Ask for the instances that the destination lists."""
+        uid, revision, _ = group
+        series = self.ledger.series(uid, revision)
+        wanted = {row.sop_instance_uid for row in due}
+        own_series = {
+            result.own_series_instance_uid
+            for result in self.ledger.results(uid, revision)
+            if result.sop_instance_uid in wanted
+        }
+        study = series.study_instance_uid if series is not None else ""
+        peer = peer_of(self.config, destination)
+        return words_of_listing(due, listed_instances(peer, study, sorted(own_series)))
+
+    def _question(self, number: int, now: datetime, wait: timedelta | None = None) -> Question:
+        confirmation = self.config.confirmation
+        wait = wait or timedelta(seconds=confirmation.ask_again_s)
+        return Question(number, now, now + wait, confirmation, self.config.delivery)
+
+    def _next(self, group: Group) -> tuple[Put, ...]:
+        """The next visit to a group, at the time at which something is due."""
+        rows, now = self._rows(group), self.clock()
+        due = [row.next_attempt_at for row in rows if row.next_attempt_at is not None]
+        if not due:
+            return ()
+        wait = max(min(due) - now, timedelta(0))
+        return (put_visit(group, _last_visit(rows) + 1, wait.total_seconds()),)
+
+    def _visits(self, rows: Iterable[DeliveryRow]) -> tuple[Put, ...]:
+        """A visit at once to each group of these deliveries."""
+        groups = dict.fromkeys(row.group for row in rows)
+        return tuple(put_visit(group, _last_visit(self._rows(group)) + 1) for group in groups)
+
+    def _rows(self, group: Group) -> tuple[DeliveryRow, ...]:
+        uid, revision, destination = group
+        return self.ledger.deliveries(
+            series_instance_uid=uid, revision=revision, destination=destination
+        )
+
+
+def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
+    """The job of one visit."""
+    uid, revision, destination = group
+    payload = {
+        "series_instance_uid": uid,
+        "revision": revision,
+        "destination": destination,
+        "attempt": number,
+    }
+    return Put("deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s)
+
+
+def _last_visit(rows: Iterable[DeliveryRow]) -> int:
+    return max((row.visit for row in rows), default=0)
+
+
+def _is_due(row: DeliveryRow, now: datetime) -> bool:
+    return row.next_attempt_at is not None and row.next_attempt_at <= now
+
+
+EVENTS: Final = {
+    DeliveryState.WAITING: ("warning", "delivery.failed"),
+    DeliveryState.SENT: ("info", "delivery.sent"),
+    DeliveryState.CONFIRMED: ("info", "delivery.confirmed"),
+    DeliveryState.HELD: ("error", "delivery.held"),
+    DeliveryState.REPLACED: ("info", "delivery.replaced"),
+}
+
+
+def log_rows(rows: Sequence[DeliveryRow]) -> None:
+    """One event for each state that deliveries of one group came to, with how many did."""
+    for state, (level, event) in EVENTS.items():
+        # What waits without a reason has not been tried: it stands in for what was replaced.
+        of_state = [
+            row
+            for row in rows
+            if row.state is state and (row.reason or state is not DeliveryState.WAITING)
+        ]
+        if of_state:
+            first = of_state[0]
+            getattr(log, level)(
+                "delivery.unanswered" if first.is_unconfirmed and first.attempts else event,
+                series_instance_uid=first.series_instance_uid,
+                revision=first.revision,
+                destination=first.destination,
+                count=len(of_state),
+                attempt=first.attempts,
+                status=first.status,
+                reason=first.reason,
+            )

@@ -1,0 +1,250 @@
+"""Who is let in, over real associations: rejected with the right reason, and counted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import CTImageStorage, Verification
+from support.ct import SERIES_UID, ct_slice, ct_stack, save
+from support.pacs import dataset_bytes
+from support.waiting import wait_until
+
+from dicom_node.admission import AllowedSender, Reason, read_turned_away
+from dicom_node.config import parse_config
+from dicom_node.peers import Peer, echo, send
+from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.status import node_status
+from dicom_node.transmissions import sending
+from dicom_node.wire import socket_of
+
+CALLING_NOT_RECOGNISED = (1, 1, 3)
+CALLED_NOT_RECOGNISED = (1, 1, 7)
+LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ReceiverSettings:
+    return ReceiverSettings(
+        ae_title="MSKNODE", spool=tmp_path / "spool", port=0, free_reserve_bytes=0
+    )
+
+
+@contextmanager
+def association(
+    receiver: Receiver, calling: str = "CT1", called: str = "MSKNODE"
+) -> Iterator[Any]:
+    """An association as a scanner requests it, whatever became of it."""
+    found = AE(calling).associate(
+        "127.0.0.1",
+        receiver.port,
+        contexts=[build_context(Verification), build_context(CTImageStorage)],
+        ae_title=called,
+    )
+    try:
+        yield found
+    finally:
+        if found.is_established:
+            found.release()
+
+
+def rejection(receiver: Receiver, **names: str) -> tuple[int, int, int] | None:
+    """Result, source and reason of the A-ASSOCIATE-RJ, or None for an association."""
+    with association(receiver, **names) as found:
+        if not found.is_rejected:
+            return None
+        answer = found.acceptor.primitive
+        return answer.result, answer.result_source, answer.diagnostic
+
+
+def counted(settings: ReceiverSettings) -> dict[str, int]:
+    """How often somebody was turned away, by reason."""
+    found: dict[str, int] = {}
+    for each in read_turned_away(settings.spool)[1]:
+        found[each.reason] = found.get(each.reason, 0) + each.count
+    return found
+
+
+def test_a_caller_who_asks_for_someone_else_is_turned_away(settings: ReceiverSettings) -> None:
+    with Receiver(replace(settings, called_ae_titles=("MSKNODE", "MSK2"))) as receiver:
+        assert rejection(receiver, called="MSK2") is None
+        assert rejection(receiver, called="ARCHIVE") == CALLED_NOT_RECOGNISED
+
+    assert counted(settings) == {Reason.CALLED_TITLE: 1}
+
+
+@pytest.mark.parametrize(
+    "hosts", [("127.0.0.1",), ("10.0.0.1", "127.0.0.0/8"), ("localhost",), ()]
+)
+def test_a_title_is_let_in_from_where_it_belongs(
+    hosts: tuple[str, ...], settings: ReceiverSettings
+) -> None:
+    with Receiver(replace(settings, senders=(AllowedSender("CT1", hosts),))) as receiver:
+        assert rejection(receiver) is None
+        assert rejection(receiver, calling="CT2") == CALLING_NOT_RECOGNISED
+
+
+def test_a_title_is_let_in_from_nowhere_else(settings: ReceiverSettings) -> None:
+    """Another sender's address does not help either: titles and addresses come in pairs."""
+    senders = (AllowedSender("CT1", ("10.0.0.1",)), AllowedSender("CT2", ("127.0.0.1",)))
+    with Receiver(replace(settings, senders=senders)) as receiver:
+        assert rejection(receiver, calling="CT1") == CALLING_NOT_RECOGNISED
+        assert rejection(receiver, calling="CT2") is None
+
+    assert counted(settings) == {Reason.HOST: 1}
+
+
+def test_more_associations_than_allowed_are_turned_away(settings: ReceiverSettings) -> None:
+    with (
+        Receiver(replace(settings, max_associations=1)) as receiver,
+        association(receiver) as held,
+    ):
+        assert held.is_established
+        assert rejection(receiver) == LOCAL_LIMIT_EXCEEDED
+
+    assert counted(settings) == {Reason.TOO_MANY: 1}
+
+
+def test_below_the_reserve_nobody_is_let_in_and_later_again(
+    settings: ReceiverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = shutil.disk_usage(settings.spool.parent).total
+    with Receiver(replace(settings, free_reserve_bytes=total)) as receiver:
+        assert rejection(receiver) == LOCAL_LIMIT_EXCEEDED
+
+        monkeypatch.setattr(receiver.spool, "free_bytes", lambda: total)
+        assert rejection(receiver) is None
+
+
+def test_a_spool_at_its_limit_takes_no_image_and_then_no_association(
+    settings: ReceiverSettings, tmp_path: Path
+) -> None:
+    """One image fits; the second is answered 0xA700 on the association that is open."""
+    first, second = save([ct_slice(shape=(64, 64)), ct_slice()], tmp_path / "sent")
+    limited = replace(settings, max_spool_bytes=len(dataset_bytes(first)) + 100)
+    with Receiver(limited) as receiver:
+        peer = Peer("node", "MSKNODE", "127.0.0.1", receiver.port, "CT1", 5.0, 5.0)
+        outcomes = send(peer, [first, second])
+        # Whatever the headers of the file take is noticed when the spool is measured.
+        receiver.room.measure()
+        assert rejection(receiver) == LOCAL_LIMIT_EXCEEDED
+
+        receiver.spool.purge(SERIES_UID)
+        receiver.room.measure()
+        assert rejection(receiver) is None
+
+    assert [outcome.status for outcome in outcomes] == [0, 0xA700]
+
+
+def test_an_object_that_is_too_large_is_stopped_while_it_arrives(
+    settings: ReceiverSettings,
+) -> None:
+    with (
+        Receiver(replace(settings, max_object_bytes=1 << 20)) as receiver,
+        association(receiver) as found,
+    ):
+        small = ct_slice(shape=(64, 64))
+        assert found.send_c_store(small).Status == 0
+
+        assert "Status" not in found.send_c_store(ct_slice(shape=(2048, 2048)))
+        wait_until(lambda: found.is_aborted, 5.0, "the association is aborted")
+        assert [each.sop_instance_uid for each in receiver.spool.entries(SERIES_UID)] == [
+            small.SOPInstanceUID
+        ]
+        assert list((receiver.spool.folder / ".incoming").iterdir()) == []
+
+
+def test_status_tells_who_was_turned_away_also_after_a_restart(tmp_path: Path) -> None:
+    config = parse_config({"node": {"spool": "spool"}}, source="", folder=tmp_path)
+    settings = ReceiverSettings("MSKNODE", tmp_path / "spool", port=0, free_reserve_bytes=0)
+    strict = replace(settings, senders=(AllowedSender("CT1"),))
+    for _ in range(2):
+        with Receiver(strict) as receiver:
+            assert rejection(receiver, calling="STRANGER") == CALLING_NOT_RECOGNISED
+
+    (row,) = node_status(config).turned_away
+
+    assert (row.calling_ae_title, row.host, row.count) == ("STRANGER", "127.0.0.1", 2)
+
+
+# --- what an association leaves behind
+
+
+def test_a_released_association_leaves_no_mark(
+    settings: ReceiverSettings, tmp_path: Path
+) -> None:
+    with Receiver(settings) as receiver:
+        folder = receiver.spool.folder / SERIES_UID
+        with association(receiver) as found:
+            found.send_c_store(ct_slice())
+            assert sending(folder).open
+        wait_until(lambda: not sending(folder).open, 5.0, "the association has ended")
+
+        assert not sending(folder).interrupted
+        assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("how", ["abort", "connection lost"])
+def test_an_association_that_breaks_off_marks_its_series_until_it_is_sent_again(
+    how: str, settings: ReceiverSettings
+) -> None:
+    stack = ct_stack()
+    with Receiver(settings) as receiver:
+        folder = receiver.spool.folder / SERIES_UID
+        with association(receiver) as found:
+            found.send_c_store(stack[0])
+            if how == "abort":
+                found.abort()
+            else:
+                connection = socket_of(found)
+                assert connection is not None
+                connection.close()
+        wait_until(lambda: not sending(folder).open, 5.0, "the association has ended")
+        assert sending(folder).interrupted
+
+        with association(receiver) as found:
+            for each in stack:
+                found.send_c_store(each)
+        wait_until(lambda: not sending(folder).open, 5.0, "the association has ended")
+        assert not sending(folder).interrupted
+
+
+def test_an_image_that_was_refused_marks_its_series(
+    settings: ReceiverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender released in order, but will come again with what was refused."""
+    with Receiver(settings) as receiver:
+        folder = receiver.spool.folder / SERIES_UID
+        with association(receiver) as found:
+            assert found.send_c_store(ct_slice()).Status == 0
+            monkeypatch.setattr(receiver.spool, "free_bytes", lambda: -1)
+            assert found.send_c_store(ct_slice()).Status == 0xA700
+        wait_until(lambda: not sending(folder).open, 5.0, "the association has ended")
+
+        assert sending(folder).interrupted
+
+
+def test_a_receiver_that_stops_marks_what_was_being_sent(settings: ReceiverSettings) -> None:
+    with Receiver(settings) as receiver:
+        folder = receiver.spool.folder / SERIES_UID
+        found = AE("CT1").associate(
+            "127.0.0.1", receiver.port, contexts=[build_context(CTImageStorage)]
+        )
+        found.send_c_store(ct_slice())
+
+    assert sending(folder).interrupted
+    found.abort()
+
+
+def test_an_echo_leaves_nothing(settings: ReceiverSettings) -> None:
+    with Receiver(settings) as receiver:
+        echo(Peer("node", "MSKNODE", "127.0.0.1", receiver.port, "CT1", 5.0, 5.0))
+
+        assert receiver.spool.series() == ()
