@@ -43,7 +43,7 @@ def segment_item(
     item.SegmentationAlgorithmIdentificationSequence = [_algorithm_item(model)]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(CATEGORY)]
     item.SegmentedPropertyTypeCodeSequence = [kind]
-    item.AnatomicRegionSequence = [code_item(term.parent or REGION)]
+    item.AnatomicRegionSequence = [code_item(REGION)]
     item.RecommendedDisplayCIELabValue = list(cielab(segment.structure.colour_rgb))
     item.TrackingID = segment.title
     item.TrackingUID = tracking_uid
