@@ -4,6 +4,7 @@
 labels.nii.gz       uint8, 1 to 43, on the input's grid      labels.json   what they mean
 uncertainty.nii.gz  float32, on the same grid                report.json   all figures
 SEG.dcm SR.dcm      for DICOM input                          qc.png        for the eye
+                                                             density.png   fat and lean muscle
 ```
 A scan that cannot be analysed leaves report.json and qc.png, which say why. A folder that
 holds several CT series gives every series a folder of its own, named by its Series Instance
@@ -48,6 +49,7 @@ from dicom_node.series import CtSeries, group_by_series, read_series
 from dicom_node.uids import device_observer_uid, seed_for
 from inference.bundle import Bundle
 from inference.canvas import Picture
+from inference.density import density_picture
 from inference.pictures import qc_picture, refusal_picture
 from inference.pipeline import analyse
 from inference.results import CaseResult
@@ -60,6 +62,7 @@ LABEL_NAMES_FILE: Final = "labels.json"
 UNCERTAINTY_FILE: Final = "uncertainty.nii.gz"
 REPORT_FILE: Final = "report.json"
 PICTURE_FILE: Final = "qc.png"
+DENSITY_FILE: Final = "density.png"
 OBJECT_FILES: Final = {Rendering.SEG: "SEG.dcm", Rendering.SR: "SR.dcm"}
 ALL_FILES: Final = (
     LABELS_FILE,
@@ -67,6 +70,7 @@ ALL_FILES: Final = (
     UNCERTAINTY_FILE,
     REPORT_FILE,
     PICTURE_FILE,
+    DENSITY_FILE,
     *OBJECT_FILES.values(),
 )
 
@@ -248,7 +252,8 @@ class _Run:
         scan.layout.write(out / LABELS_FILE, case.segments)
         scan.layout.write(out / UNCERTAINTY_FILE, case.uncertainty)
         _put(out / LABEL_NAMES_FILE, _json(label_names()))
-        _write_picture(out, qc_picture(scan.volume, case))
+        _put(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
+        _put(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))
         words = case_words(case)
         report = Report(
             report_version=REPORT_VERSION,
@@ -291,7 +296,7 @@ def label_names() -> dict[str, dict[str, str | None]]:
 def _refuse(out: Path, error: SeriesError) -> FolderResult:
     """A report and a picture that say why nothing was analysed."""
     words = str(error)
-    _write_picture(out, refusal_picture(words))
+    _put(out / PICTURE_FILE, _png(refusal_picture(words)))
     report = Report(
         report_version=REPORT_VERSION,
         tool=TOOL,
@@ -347,10 +352,10 @@ def _nifti_grid(layout: Layout) -> NiftiGrid:
     )
 
 
-def _write_picture(out: Path, picture: Picture) -> None:
+def _png(picture: Picture) -> bytes:
     encoded = io.BytesIO()
     Image.fromarray(picture).save(encoded, format="PNG")
-    _put(out / PICTURE_FILE, encoded.getvalue())
+    return encoded.getvalue()
 
 
 def _json(value: Any) -> bytes:

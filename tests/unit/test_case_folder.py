@@ -23,7 +23,14 @@ from inference.bundle import Bundle
 from inference.structures import SEGMENTS
 
 SCHEMA = Path(__file__).parents[2] / "dicom_node" / "report.schema.json"
-FILES = {"labels.nii.gz", "labels.json", "uncertainty.nii.gz", "report.json", "qc.png"}
+FILES = {
+    "labels.nii.gz",
+    "labels.json",
+    "uncertainty.nii.gz",
+    "report.json",
+    "qc.png",
+    "density.png",
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +113,11 @@ def test_labels_json_says_what_the_numbers_mean(tmp_path: Path, bundle: Bundle):
     assert names["43"] == {"structure": "VM", "side": "L"}
 
 
-def test_the_picture_is_a_png_of_1024_by_768(tmp_path: Path, bundle: Bundle):
+@pytest.mark.parametrize("name", ["qc.png", "density.png"])
+def test_the_pictures_are_png_of_1024_by_768(tmp_path: Path, bundle: Bundle, name: str):
     segment(scan_file(tmp_path / "scan.mha"), tmp_path / "out", bundle)
 
-    with Image.open(tmp_path / "out" / "qc.png") as picture:
+    with Image.open(tmp_path / "out" / name) as picture:
         assert (picture.format, picture.size) == ("PNG", (1024, 768))
 
 
