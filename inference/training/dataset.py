@@ -23,7 +23,7 @@ from torch import Tensor
 
 from inference.errors import TrainingError
 from inference.phantom import BodySpec, PhantomSpec, Table, Zone, phantom
-from inference.structures import SEGMENTS
+from inference.structures import LABEL_COUNT, SEGMENTS, STRUCTURES
 from inference.training.recipe import Recipe
 from inference.training.synthesis import (
     ROWS_COLUMNS,
@@ -35,6 +35,7 @@ from inference.training.synthesis import (
 from inference.training.synthesis_fields import Draw
 from inference.training.synthesis_pose import LabelMap
 from inference.training.synthesis_scanner import augmented
+from inference.training.synthesis_tags import FEMUR
 
 BODY, IMAGE = 1, 2
 """What a stream of random numbers is for; keeps seeds of bodies and of batches apart."""
@@ -42,8 +43,19 @@ BODY, IMAGE = 1, 2
 ATTEMPTS: Final = 4
 """A pose may push a structure out of the grid; then the body is drawn again."""
 
-EMPTY_SHARE: Final = 0.6
-"""How often a slice without any structure is kept when it comes up."""
+EMPTY_WEIGHT: Final = 0.7
+KNEE_WEIGHT: Final = 1.2
+SMALL_WEIGHT: Final = 0.8
+"""How often slices are drawn: 1 for one that shows a structure, less for one without; so much
+more for one near the knee joint or with a small structure of the pelvis."""
+
+KNEE_REACH_MM: Final = 45.0
+
+SMALL_STRUCTURES: Final = [
+    structure.label
+    for structure in STRUCTURES
+    if structure.abbreviation in {"SACRUM", "OE", "OI", "PE", "PI"}
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ def phantom_body(seed: int) -> Body:
             touching_hemipelves=draw.chance(0.3),
             crossing_thighs=draw.chance(0.15),
         ),
+        lower_mm=draw.uniform(-38.0, -14.0),
         zones=(Zone(step, 640.0),),
         pixel_mm=pixel,
         rows=ROWS_COLUMNS[0],
@@ -96,17 +109,37 @@ def phantom_body(seed: int) -> Body:
         table=Table.BEHIND if draw.chance(0.7) else Table.NONE,
     )
     drawn = phantom(spec)
-    table = np.array([0, *(segment.structure.label for segment in SEGMENTS)], np.uint8)
     hu = drawn.volume.hu.astype(np.int16)
-    return Body(hu, table[drawn.segments], SPACING_MM, "phantom")
+    return Body(hu, labels_of(drawn.segments), SPACING_MM, "phantom")
 
 
-def draw_image(body: Body, draw: Draw, crop: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def labels_of(segments: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Segments 0 to 43 as labels 0 to 22: sides taken together, as the network does."""
+    table = np.array([0, *(segment.structure.label for segment in SEGMENTS)], np.uint8)
+    return table[segments]
+
+
+def slice_chances(labels: NDArray[np.uint8], step_mm: float) -> NDArray[np.float64]:
+    """(slices,) how likely each slice of a body is drawn; they add up to 1.
+
+    Slices without structures come up less, the difficult ones more: around the femur's lower
+    end, where the tibia follows, and where the small structures of the pelvis are.
+    """
+    shown = np.stack([np.bincount(s.ravel(), minlength=LABEL_COUNT) > 0 for s in labels])
+    weights = np.where(shown[:, 1:].any(axis=1), 1.0, EMPTY_WEIGHT)
+    weights[shown[:, SMALL_STRUCTURES].any(axis=1)] += SMALL_WEIGHT
+    knee = np.argmax(shown[:, FEMUR])
+    near = np.abs(np.arange(len(labels)) - knee) * step_mm < KNEE_REACH_MM
+    weights[near] += KNEE_WEIGHT
+    chances: NDArray[np.float64] = weights / weights.sum()
+    return chances
+
+
+def draw_image(
+    body: Body, chances: NDArray[np.float64], draw: Draw, crop: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """One augmented slice of a body: HU and labels."""
-    index = int(draw.scalars.integers(len(body.hu)))
-    if not body.labels[index].any() and not draw.chance(EMPTY_SHARE):
-        labelled = np.flatnonzero(body.labels.any(axis=(1, 2)))
-        index = int(draw.scalars.choice(labelled))
+    index = int(draw.scalars.choice(len(chances), p=chances))
     hu = torch.from_numpy(body.hu[index].astype(np.float32))
     return augmented(hu, torch.from_numpy(body.labels[index]), draw, crop)
 
@@ -119,7 +152,7 @@ class BodyStream:
 
     def __init__(self, recipe: Recipe, data: Path, folder: Path, *, workers: int = 1) -> None:
         self._recipe, self._folder = recipe, folder
-        self._bodies: dict[int, Body] = {}
+        self._bodies: dict[int, tuple[Body, NDArray[np.float64]]] = {}
         self._ahead = multiprocessing.get_context("spawn").Value("q", 0)
         folder.mkdir(parents=True, exist_ok=True)
         context = multiprocessing.get_context("spawn")
@@ -157,8 +190,8 @@ class BodyStream:
         images, labels = [], []
         for k in range(recipe.training.batch):
             draw = Draw(recipe.seed, IMAGE, iteration, k)
-            body = self._bodies[window.start + int(draw.scalars.integers(len(window)))]
-            hu, label = draw_image(body, draw, recipe.training.crop)
+            number = window.start + int(draw.scalars.integers(len(window)))
+            hu, label = draw_image(*self._bodies[number], draw, recipe.training.crop)
             images.append(hu)
             labels.append(label)
         return recipe.window.apply(torch.stack(images))[:, None], torch.stack(labels)
@@ -175,7 +208,8 @@ class BodyStream:
         self._ahead.value = max(self._ahead.value, window.start)
         for number in window:
             if number not in self._bodies:
-                self._bodies[number] = self._wait_for(number)
+                body = self._wait_for(number)
+                self._bodies[number] = body, slice_chances(body.labels, body.spacing_mm[0])
 
     def _wait_for(self, number: int) -> Body:
         path = _path(self._folder, number)

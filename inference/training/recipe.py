@@ -54,6 +54,17 @@ class InputRecipe(_Table):
     pixel_mm: float = Field(default=2.0, ge=0.1, le=10)
 
 
+class StartRecipe(_Table):
+    """Weights to go on from, instead of random ones.
+
+    bundle: a bundle's folder, relative to the recipe's own.
+    weights_sha256: of its weights; with others this would be another recipe.
+    """
+
+    bundle: str
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
 class TrainingRecipe(_Table):
     """How long and how to train.
 
@@ -86,18 +97,29 @@ class _RecipeFile(_Table):
     data: DataRecipe
     network: NetworkRecipe = NetworkRecipe()
     input: InputRecipe = InputRecipe()
+    start: StartRecipe | None = None
     training: TrainingRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The bundle that a run goes on from."""
+
+    folder: Path
+    weights_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A checked recipe.
 
+    file: the recipe's file name.
     sha256: of the file's text; it goes into the bundle.
     identity: of all that images and weights depend on from one iteration to the next. A run
         may be resumed with more or fewer iterations: only the learning rate follows them.
     """
 
+    file: str
     name: str
     version: str
     seed: int
@@ -107,6 +129,7 @@ class Recipe:
     window: Window
     grid: PixelGrid
     training: TrainingRecipe
+    start: Start | None
     sha256: str
     identity: str
 
@@ -136,6 +159,7 @@ def read_recipe(path: Path) -> Recipe:
         raise TrainingError(f"{path}: {error}") from error
     _check(path, read, architecture)
     return Recipe(
+        file=path.name,
         name=read.name,
         version=read.version,
         seed=read.seed,
@@ -145,15 +169,24 @@ def read_recipe(path: Path) -> Recipe:
         window=window,
         grid=PixelGrid(pixel_mm),
         training=read.training,
+        start=_start(path, read.start),
         sha256=hashlib.sha256(text).hexdigest(),
         identity=_identity(read),
     )
+
+
+def _start(path: Path, start: StartRecipe | None) -> Start | None:
+    if start is None:
+        return None
+    return Start(path.parent / start.bundle, start.weights_sha256)
 
 
 def _identity(read: _RecipeFile) -> str:
     data = read.data.model_dump(mode="json", exclude={"sources"})
     plan = read.training.model_dump(mode="json", exclude={"iterations", "warm_up", "threads"})
     rest = [read.network.model_dump(mode="json"), read.input.model_dump(mode="json")]
+    if read.start:
+        rest.append({"weights_sha256": read.start.weights_sha256})
     said = json.dumps([read.seed, data, plan, rest], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
 

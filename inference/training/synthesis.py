@@ -20,7 +20,8 @@ from torch import Tensor
 
 from inference.errors import TrainingError
 from inference.structures import LABEL_COUNT
-from inference.training.synthesis_anatomy import Canvas, add_background
+from inference.training.synthesis_anatomy import add_background
+from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import Draw
 from inference.training.synthesis_landmarks import find_landmarks
 from inference.training.synthesis_pose import LabelMap, draw_pose, sample

@@ -8,12 +8,13 @@ noise. Parts are put in order of precedence and never over something already the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import (
     Draw,
     blur,
@@ -22,6 +23,7 @@ from inference.training.synthesis_fields import (
     eroded,
     smooth_noise,
 )
+from inference.training.synthesis_knee import add_shanks
 from inference.training.synthesis_landmarks import Landmarks
 from inference.training.synthesis_tags import (
     FEMUR,
@@ -39,104 +41,20 @@ COARSE = 2
 """Pixels of the fine grid per pixel of the grid for smooth envelopes, in the plane."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Canvas:
-    """A body being built: its tags (changed in place), its grid and its landmarks."""
-
-    tags: Tensor
-    marks: Landmarks
-    draw: Draw
-
-    @property
-    def y(self) -> Tensor:
-        """(1, rows, 1) row positions in mm."""
-        return (torch.arange(self.tags.shape[1]) * self.marks.spacing_mm[1])[None, :, None]
-
-    @property
-    def x(self) -> Tensor:
-        """(1, 1, columns) column positions in mm."""
-        return (torch.arange(self.tags.shape[2]) * self.marks.spacing_mm[2])[None, None, :]
-
-    def slices(self, low_mm: float, high_mm: float) -> slice:
-        """The slices between two positions."""
-        step = self.marks.spacing_mm[0]
-        last = self.tags.shape[0]
-        return slice(
-            min(max(0, round(low_mm / step)), last), min(max(0, round(high_mm / step)), last)
-        )
-
-    def ellipse(
-        self,
-        where: slice,
-        tag: int,
-        centre: tuple[Tensor | float, Tensor | float],
-        radii: tuple[Tensor | float, Tensor | float],
-    ) -> None:
-        """Put an ellipse into every slice of a range.
-
-        Args:
-            where: the slices.
-            tag: what it is made of.
-            centre: row and column in mm, one number or one a slice of the range.
-            radii: along rows and columns in mm, likewise; nothing where not positive.
-        """
-        count = where.stop - where.start
-        if count <= 0:
-            return
-        cy, cx, ry, rx = (
-            torch.as_tensor(v, dtype=torch.float32).expand(count)[:, None, None]
-            for v in (*centre, *radii)
-        )
-        inside = ((self.y - cy) / ry.clamp_min(0.1)) ** 2 + (
-            (self.x - cx) / rx.clamp_min(0.1)
-        ) ** 2 < 1
-        put(self.tags[where], inside & (ry > 0) & (rx > 0), tag)
-
-
 def add_background(canvas: Canvas) -> None:
     """Everything that is not one of the structures, from the inside to the outside."""
-    _shanks(canvas)
+    add_shanks(canvas)
     _spine(canvas)
     _septa(canvas)
     _vessels(canvas)
     _joints(canvas)
     trunk, wall = _trunk(canvas)
     _pelvic_organs(canvas)
+    _beside_psoas(canvas)
     _viscera(canvas, trunk, wall)
     body = _body(canvas, trunk)
     _arms(canvas, body)
     _surroundings(canvas, body)
-
-
-def _shanks(canvas: Canvas) -> None:
-    """Tibia, fibula and calf below the knee, where the label map has none."""
-    marks, draw = canvas.marks, canvas.draw
-    step, _, column_mm = marks.spacing_mm
-    size, bulk = draw.uniform(0.85, 1.15), draw.uniform(0.8, 1.2)
-    beside = draw.uniform(26, 30)
-    middle = int(float(marks.midline[int(marks.knee[0] / step)]) / column_mm)
-    bone = canvas.tags == Tag.BONE
-    for side, outward in enumerate((-1.0, 1.0)):
-        knee = marks.knee[side]
-        row = float(marks.femur_row[side][int(knee / step) + 2])
-        column = float(marks.femur_column[side][int(knee / step) + 2])
-        where = canvas.slices(0, knee + 4)
-        half = slice(middle, None) if side else slice(0, middle)
-        known = bone[where, :, half].sum((1, 2)) > 500 / column_mm**2
-        absent = torch.where(known, 0.0, 1.0)
-        depth = (knee + 4 - marks.z[where]).clamp_min(0)
-        shrink = (depth / 70.0).clamp(0, 1)
-        tibia = (23 - 9 * shrink) * size * absent, (37 - 23 * shrink) * size * absent
-        canvas.ellipse(where, Tag.BONE, (row - 4 + 6 * shrink, column), tibia)
-        fibula = torch.where(depth > 18, 7.0, 0.0) * absent
-        canvas.ellipse(
-            where, Tag.BONE, (row + 22.0, column + outward * beside), (fibula, fibula)
-        )
-        belly = (1 - ((depth - 130) / 330).abs().clamp(0, 1) ** 2) * bulk
-        belly = torch.where(depth > 12, belly, 0.0)
-        canvas.ellipse(
-            where, Tag.MUSCLE, (row + 24.0, column + outward * 4), (36 * belly, 47 * belly)
-        )
 
 
 def _spine(canvas: Canvas) -> None:
@@ -165,7 +83,7 @@ def _spine(canvas: Canvas) -> None:
     canvas.ellipse(
         where, Tag.VERTEBRA, (canal - 3, column), (4.5 * transverse, 42 * transverse)
     )
-    bulk, apart = draw.uniform(0.8, 1.2), draw.uniform(27, 33)
+    bulk, apart, broad = draw.uniform(0.8, 1.2), draw.uniform(27, 36), draw.uniform(25, 37)
     for outward in (-1.0, 1.0):
         facet = torch.where((phase < disc + 8) | (phase > level - 6), 1.0, 0.0)
         canvas.ellipse(
@@ -175,7 +93,7 @@ def _spine(canvas: Canvas) -> None:
             where,
             Tag.PARASPINAL,
             (canal + 19, column + outward * apart),
-            (20 * bulk, 27.0 * bulk),
+            (20 * bulk, broad * bulk),
         )
         lumborum = canvas.slices(marks.crest - 15, top)
         canvas.ellipse(
@@ -283,7 +201,7 @@ def _joints(canvas: Canvas) -> None:
     """Cartilage and fluid between the bones of a joint."""
     tags = canvas.tags
     femur = dilated(tags == FEMUR, 3)
-    put(tags, femur & dilated((tags == PELVIS) | (tags == Tag.BONE), 3), Tag.CARTILAGE)
+    put(tags, femur & dilated(is_any(tags, (PELVIS, Tag.BONE, Tag.TIBIA)), 3), Tag.CARTILAGE)
     put(tags, dilated(tags == PELVIS, 2) & dilated(tags == SACRUM, 2), Tag.CARTILAGE)
 
 
@@ -369,6 +287,38 @@ def _ellipsoid(
     canvas.ellipse(where, tag, (centre[1], centre[2]), (radii[1] * share, radii[2] * share))
 
 
+def _beside_psoas(canvas: Canvas) -> None:
+    """What lies against the psoas: colon, a loop of small bowel, the kidney's lower pole."""
+    marks, draw = canvas.marks, canvas.draw
+    top = float(marks.z[-1]) + 1
+    for outward in (-1.0, 1.0):
+        if draw.chance(0.5):
+            pole = marks.crest + draw.uniform(15, 90)
+            row = float(marks.psoas_row[canvas.slices(pole, top)].mean()) if pole < top else 0.0
+            aside = float(marks.psoas_half.mean()) + draw.uniform(5, 25)
+            centre = (pole + 55, row + draw.uniform(-15, 15))
+            kidney = (*centre, float(marks.midline.mean()) + outward * aside)
+            _ellipsoid(canvas, Tag.ORGAN, kidney, (55.0, 27.0, 25.0))
+        _loop(canvas, outward, draw.uniform(0.9, 1.6))
+        if draw.chance(0.8):
+            _loop(canvas, outward, draw.uniform(0.2, 0.9))
+
+
+def _loop(canvas: Canvas, outward: float, aside: float) -> None:
+    """A winding piece of bowel in front of a psoas, `aside` of its reach from the midline."""
+    marks, draw = canvas.marks, canvas.draw
+    low = marks.sacrum_top + draw.uniform(-70, 40)
+    where = canvas.slices(low, min(low + draw.uniform(60, 220), float(marks.z[-1]) + 1))
+    z = marks.z[where]
+    size, winding = draw.uniform(9, 24), draw.uniform(15, 40)
+    swing = draw.uniform(2, 12) * torch.sin(z / winding + draw.uniform(0, 6))
+    row = marks.psoas_row[where] - draw.uniform(8, 24) - size * 0.8 + 0.5 * swing
+    column = marks.midline[where] + outward * aside * marks.psoas_half[where] + swing
+    content = (Tag.GAS, Tag.FAECES, Tag.BOWEL, Tag.ORGAN)[int(draw.scalars.integers(4))]
+    canvas.ellipse(where, content, (row, column), (size - 3, size * 1.2 - 3))
+    canvas.ellipse(where, Tag.ORGAN, (row, column), (size, size * 1.2))
+
+
 def _viscera(canvas: Canvas, trunk: Tensor, wall: Tensor) -> None:
     """Bowel loops in fat, inside the wall and inside the bony pelvis."""
     tags, marks, draw = canvas.tags, canvas.marks, canvas.draw
@@ -395,7 +345,13 @@ def _cavity(canvas: Canvas) -> Tensor:
     left = sides[:, :, middle:].to(torch.uint8).cummax(2).values
     hidden = torch.cat([right, left], 2) | behind.to(torch.uint8).cummax(1).values
     level = (marks.z > marks.symphysis - 10)[:, None, None]
-    return (hidden == 0) & level
+    # Beside the spine lie psoas, quadratus lumborum and fat; further out, flank and kidney.
+    aside = (canvas.x - marks.midline[:, None, None]).abs()
+    shape = (tags.shape[0], tags.shape[1], tags.shape[2])
+    uneven = 7 * smooth_noise(canvas.draw, shape, marks.spacing_mm, 35.0)
+    rear = marks.spine_row[:, None, None] + 6 + 0.3 * (aside - 45).clamp_min(0) + uneven
+    beside = (marks.z > marks.sacrum_top - 30)[:, None, None] & (canvas.y > rear)
+    return (hidden == 0) & level & ~beside
 
 
 def _body(canvas: Canvas, trunk: Tensor) -> Tensor:
@@ -491,7 +447,7 @@ def _arms(canvas: Canvas, body: Tensor) -> None:
     """Forearm or hand beside the body, on one side, both or none."""
     marks, draw = canvas.marks, canvas.draw
     for outward in (-1.0, 1.0):
-        if not draw.chance(0.55):
+        if not draw.chance(0.7):
             continue
         start = marks.hip + draw.uniform(-160, 120)
         where = canvas.slices(start, float(marks.z[-1]) + 1)
@@ -507,15 +463,35 @@ def _arms(canvas: Canvas, body: Tensor) -> None:
         column = (flank.amax() if outward > 0 else flank.amin()) + outward * (rx + 3)
         limit = (body.shape[2] - 1) * marks.spacing_mm[2]
         column = column.clamp(rx.max() - 14, limit - rx.max() + 14)
-        row = float(marks.back[where].mean()) - draw.uniform(10, 130) + 0 * up
-        for k in range(5 if draw.chance(0.5) else 2):
-            bone = 5.0 + 3.0 * float(k < 2)
-            shown = torch.where((up < 75) | torch.tensor(k < 2), bone, 0.0)
-            offset = (-0.65 + 0.32 * k) * rx if k > 1 else (-0.4 + 0.8 * k) * rx
-            canvas.ellipse(where, Tag.BONE, (row, column + offset), (shown, shown))
+        row = float(marks.back[where].mean()) - draw.uniform(10, 190) + 0 * up
+        _arm_bones(canvas, where, (row, column), (ry, rx), up)
         canvas.ellipse(where, Tag.MUSCLE, (row, column), (ry - 6, rx - 6))
         canvas.ellipse(where, Tag.SUBCUTANEOUS, (row, column), (ry - 1.5, rx - 1.5))
         canvas.ellipse(where, Tag.SKIN, (row, column), (ry, rx))
+
+
+def _arm_bones(
+    canvas: Canvas,
+    where: slice,
+    centre: tuple[Tensor, Tensor],
+    radii: tuple[Tensor, Tensor],
+    up: Tensor,
+) -> None:
+    """Radius and ulna, below them a row of metacarpals, turned as hands are laid."""
+    draw = canvas.draw
+    tilt = draw.uniform(-1.4, 1.4)
+    reach = torch.minimum(radii[0], radii[1]) * abs(math.sin(tilt)) + radii[1] * math.cos(tilt)
+    size = draw.uniform(0.7, 1.3)
+    is_hand = up < (75 if draw.chance(0.6) else 0)
+    for k in range(5):
+        along = (-0.64 + 0.32 * k) * reach
+        metacarpal = torch.where(is_hand, size * draw.uniform(3.5, 6), 0.0)
+        at = (centre[0] + along * math.sin(tilt), centre[1] + along * math.cos(tilt))
+        canvas.ellipse(where, Tag.BONE, at, (metacarpal, metacarpal * draw.uniform(0.7, 1.8)))
+    for along in (-0.42 * reach, 0.42 * reach):
+        shaft = torch.where(is_hand, 0.0, size * draw.uniform(6, 9))
+        at = (centre[0] + along * math.sin(tilt), centre[1] + along * math.cos(tilt))
+        canvas.ellipse(where, Tag.BONE, at, (shaft, shaft * draw.uniform(0.8, 1.3)))
 
 
 def _surroundings(canvas: Canvas, body: Tensor) -> None:

@@ -31,7 +31,7 @@ def augmented(
         hu = with_metal(hu, labels, draw)
     hu = _kernel(hu, draw)
     hu = hu * draw.normal(1, 0.015) + draw.normal(0, 6)
-    hu = with_noise(hu, draw, math.exp(draw.uniform(math.log(2), math.log(38))))
+    hu = with_noise(hu, draw, math.exp(draw.uniform(math.log(2), math.log(50))))
     if draw.chance(0.15):
         hu, labels = _cut(hu, labels, draw)
     return hu, labels

@@ -34,6 +34,7 @@ class Tag(IntEnum):
     FOAM = 51
     CLOTH = 52
     NERVE = 53
+    TIBIA = 54
 
 
 TAG_COUNT = 64
@@ -42,7 +43,8 @@ TAG_COUNT = 64
 PELVIS, FEMUR, SACRUM, GMAX, ILIACUS, OBTURATOR_INTERNUS, PSOAS = 1, 2, 3, 4, 7, 9, 12
 
 ATLAS_NEIGHBOURS = {
-    **dict.fromkeys((101, 102, 103, 104), int(Tag.BONE)),
+    **dict.fromkeys((101, 103, 104), int(Tag.BONE)),
+    102: int(Tag.TIBIA),
     **dict.fromkeys((105, 106, 107, 108, 109), int(Tag.MUSCLE)),
 }
 """Labels of the atlases beyond the structures: patella, tibia, fibula and coccyx; gemelli,

@@ -32,6 +32,7 @@ TISSUE_HU: Final = {
     Tag.INTERMUSCULAR: (-62.0, 30.0, 28.0),
     Tag.MUSCLE: (45.0, 14.0, 8.0),
     Tag.BONE: (180.0, 70.0, 60.0),
+    Tag.TIBIA: (170.0, 70.0, 60.0),
     Tag.VERTEBRA: (170.0, 60.0, 45.0),
     Tag.DISC: (85.0, 15.0, 10.0),
     Tag.CARTILAGE: (60.0, 25.0, 25.0),
@@ -40,7 +41,7 @@ TISSUE_HU: Final = {
     Tag.ORGAN: (42.0, 14.0, 10.0),
     Tag.GAS: (-950.0, 40.0, 10.0),
     Tag.FAECES: (10.0, 30.0, 90.0),
-    Tag.BOWEL: (25.0, 18.0, 12.0),
+    Tag.BOWEL: (38.0, 16.0, 12.0),
     Tag.ARTERY: (45.0, 8.0, 3.0),
     Tag.VEIN: (42.0, 8.0, 3.0),
     Tag.WALL: (42.0, 16.0, 12.0),
@@ -60,6 +61,7 @@ CORTEX_HU: Final = {
     FEMUR: (760.0, 200.0),
     SACRUM: (330.0, 90.0),
     int(Tag.BONE): (700.0, 220.0),
+    int(Tag.TIBIA): (700.0, 220.0),
     int(Tag.VERTEBRA): (330.0, 90.0),
 }
 FAT_HU: Final = -85.0
@@ -151,7 +153,7 @@ def _bones(  # noqa: PLR0913 - what a bone's looks depend on
     bone = is_any(tags, tuple(CORTEX_HU))
     surface = bone & ~eroded(bone)
     # Bones that touch each other keep a cortex each.
-    for tag in (PELVIS, FEMUR, SACRUM):
+    for tag in (PELVIS, FEMUR, SACRUM, int(Tag.TIBIA)):
         one = tags == tag
         surface |= one & ~eroded(one)
     kind = tags.int()
@@ -173,7 +175,7 @@ def _shaft(tags: Tensor, marks: Landmarks) -> Tensor:
     """The middle of the long bones."""
     z = marks.z[:, None, None]
     femoral = (z > max(marks.knee) + 75) & (z < marks.hip - 5) & (tags == FEMUR)
-    return femoral | ((z < min(marks.knee) - 65) & (tags == Tag.BONE))
+    return femoral | ((z < min(marks.knee) - 65) & is_any(tags, (Tag.BONE, Tag.TIBIA)))
 
 
 def thick_slices(hu: Tensor, draw: Draw) -> Tensor:

@@ -30,16 +30,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from inference.bundle import Bundle, write_bundle
+from inference.bundle import Bundle, load_bundle, load_network, write_bundle
 from inference.errors import TrainingError
 from inference.network import BayesianUNet, Upsampling
 from inference.structures import LABEL_COUNT
 from inference.training.dataset import BodyStream, cosine_rate
-from inference.training.recipe import Recipe, read_recipe
+from inference.training.recipe import Recipe, Start, read_recipe
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 HISTORY_FILE: Final = "history.csv"
-CHECKPOINT_EVERY: Final = 200
+CHECKPOINT_EVERY: Final = 50
 """Iterations between two checkpoints; a kill costs at most so many."""
 
 MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
@@ -91,9 +91,14 @@ class Run:
 
     @classmethod
     def fresh(cls, recipe: Recipe) -> Self:
-        """Before the first iteration; the recipe's seed draws the initial weights."""
+        """Before the first iteration: weights drawn by the recipe's seed, or its start's.
+
+        Raises:
+            TrainingError: the bundle to start from is not the one that the recipe means.
+        """
         torch.manual_seed(recipe.seed)
-        network = BayesianUNet(recipe.architecture)
+        start = recipe.start
+        network = _started(recipe, start) if start else BayesianUNet(recipe.architecture)
         average = BayesianUNet(recipe.architecture)
         average.load_state_dict(network.state_dict())
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -177,6 +182,19 @@ class Run:
                 kept.copy_(new)
 
 
+def _started(recipe: Recipe, start: Start) -> BayesianUNet:
+    """The network of the bundle that a recipe starts from; Adam's moments start anew."""
+    bundle = load_bundle(start.folder)
+    if bundle.weights_sha256 != start.weights_sha256:
+        raise TrainingError(
+            f"{start.folder}: its weights are {bundle.weights_sha256}, "
+            f"the recipe starts from {start.weights_sha256}"
+        )
+    if bundle.architecture != recipe.architecture:
+        raise TrainingError(f"{start.folder}: its network is not the recipe's")
+    return load_network(bundle)
+
+
 def _whole(_: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     """A cropped view made whole: its normalisation's gradient is 10 times slower as a view."""
     return (inputs[0].contiguous(memory_format=torch.channels_last),)
@@ -208,8 +226,10 @@ def write_trained(run: Run, folder: Path) -> Bundle:
     """A bundle of the averaged weights so far, with where they come from."""
     recipe = run.recipe
     done = run.iteration
+    start = recipe.start
     provenance = {
-        "recipe": f"{recipe.name}.toml",
+        "started_from_weights": start.weights_sha256 if start else "random weights",
+        "recipe": recipe.file,
         "recipe_sha256": recipe.sha256,
         "seed": recipe.seed,
         "iterations": done,

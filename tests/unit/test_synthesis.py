@@ -8,10 +8,16 @@ from scipy.ndimage import distance_transform_edt
 from inference.errors import TrainingError
 from inference.phantom import phantom_labels
 from inference.structures import STRUCTURES, Group
+from inference.training.dataset import slice_chances
 from inference.training.synthesis import Body, draw_body, label_map
+from inference.training.synthesis_anatomy import add_background
+from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import Draw, dilated, distance_mm, eroded, smooth_noise
+from inference.training.synthesis_knee import add_shanks
+from inference.training.synthesis_landmarks import find_landmarks
 from inference.training.synthesis_pose import LabelMap
 from inference.training.synthesis_scanner import augmented
+from inference.training.synthesis_tags import FEMUR, PSOAS, Tag, is_any
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,50 @@ def test_a_body_wears_fat_and_lies_in_air(body: Body) -> None:
 
     assert fat.sum() > 0.05 * inside.sum()
     assert (body.hu < -900).mean() > 0.25
+
+
+def test_a_knee_without_a_tibia_gets_one_under_each_femur(source: LabelMap) -> None:
+    """A plateau of 70 x 50 mm is about 2800 mm2; the shaft 40 mm lower is smaller."""
+    tags = source.tags.clone()
+    tags[tags == Tag.TIBIA] = 0
+    marks = find_landmarks(tags, source.spacing_mm)
+
+    add_shanks(Canvas(tags, marks, Draw(2)))
+
+    middle = int(source.midline_mm / source.spacing_mm[2])
+    areas = [(tags[:, :, half] == Tag.TIBIA).sum((1, 2)) * 16.0 for half in _halves(middle)]
+    for area, knee in zip(areas, marks.knee, strict=True):
+        k = int(knee / 4)
+        assert 1800 < float(area[k - 4]) < 4500
+        assert 0 < float(area[0]) < float(area[k - 4])
+        assert float(area[k + 3 :].sum()) == 0
+
+
+def _halves(middle: int) -> tuple[slice, slice]:
+    return slice(0, middle), slice(middle, None)
+
+
+def test_bowel_lies_against_a_psoas_and_is_no_structure(source: LabelMap) -> None:
+    """Within 10 mm of the psoas of most bodies there is bowel."""
+    touching = 0
+    for seed in range(4):
+        tags = source.tags.clone()
+        add_background(Canvas(tags, find_landmarks(tags, source.spacing_mm), Draw(seed)))
+        near = dilated(tags == PSOAS, 3)
+        bowel = is_any(tags, (Tag.BOWEL, Tag.FAECES, Tag.GAS, Tag.ORGAN))
+        touching += int((near & bowel).sum()) > 50
+
+    assert touching >= 3
+
+
+def test_difficult_slices_are_drawn_more_often_and_empty_ones_less(body: Body) -> None:
+    chances = slice_chances(body.labels, body.spacing_mm[0])
+    shown = body.labels.any((1, 2))
+    knee = int((body.labels == FEMUR).any((1, 2)).argmax())
+
+    assert chances.sum() == pytest.approx(1.0)
+    assert chances[0] == chances[~shown].min() < chances[shown].min()
+    assert chances[knee] > 1.5 * np.median(chances[shown])
 
 
 def test_a_map_without_a_pelvis_is_refused_by_name() -> None:

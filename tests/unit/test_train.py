@@ -1,5 +1,6 @@
 """Training: resumable to the iteration, and honest about where weights come from."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from support.recipes import small_recipe
 
-from inference.bundle import load_bundle
+from inference.bundle import load_bundle, load_network
 from inference.errors import TrainingError
 from inference.structures import LABEL_COUNT
 from inference.training.dataset import cosine_rate
@@ -91,8 +92,53 @@ def test_train_leaves_a_bundle_that_loads_and_says_where_it_comes_from(tmp_path:
 
     bundle = load_bundle(folder)
     assert bundle.name == "small"
+    assert bundle.training["recipe"] == "small.toml"
     assert bundle.training["iterations"] == 3
     assert bundle.training["validated_on_patients"] is False
     assert bundle.calibration is None
     history = (tmp_path / "out" / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(history) == 1 + 3
+
+
+def started(folder: Path, bundle: Path, sha256: str, *changes: tuple[str, str]) -> Path:
+    start = f'[start]\nbundle = "{bundle.name}"\nweights_sha256 = "{sha256}"\n[training]'
+    return small_recipe(folder, ("[training]", start), *changes)
+
+
+def test_a_run_may_start_from_a_bundle_and_its_own_says_so(tmp_path: Path) -> None:
+    """float16 on disk: the start is the bundle's weights, not the run's that wrote it."""
+    first = load_bundle(train(small_recipe(tmp_path), tmp_path / "first", progress=False))
+    shutil.copytree(first.folder, tmp_path / "first-bundle")
+    sha256 = first.weights_sha256
+
+    path = started(tmp_path, tmp_path / "first-bundle", sha256, ("seed = 7", "seed = 8"))
+    run = Run.fresh(read_recipe(path))
+    second = load_bundle(train(path, tmp_path / "second", progress=False))
+
+    for name, expected in load_network(first).state_dict().items():
+        assert torch.equal(run.network.state_dict()[name], expected), name
+    assert first.training["started_from_weights"] == "random weights"
+    assert second.training["started_from_weights"] == sha256
+    assert second.weights_sha256 != sha256
+
+
+def test_a_start_from_other_weights_than_the_recipe_means_is_refused(tmp_path: Path) -> None:
+    bundle = train(small_recipe(tmp_path), tmp_path / "first", progress=False)
+    shutil.copytree(bundle, tmp_path / "first-bundle")
+
+    recipe = read_recipe(started(tmp_path, tmp_path / "first-bundle", "0" * 64))
+
+    with pytest.raises(TrainingError, match="starts from 0000"):
+        Run.fresh(recipe)
+
+
+def test_a_start_with_another_network_is_refused(tmp_path: Path) -> None:
+    bundle = train(small_recipe(tmp_path), tmp_path / "first", progress=False)
+    shutil.copytree(bundle, tmp_path / "first-bundle")
+    sha256 = load_bundle(bundle).weights_sha256
+    wider = ("filters = 4", "filters = 8")
+
+    recipe = read_recipe(started(tmp_path, tmp_path / "first-bundle", sha256, wider))
+
+    with pytest.raises(TrainingError, match="not the recipe's"):
+        Run.fresh(recipe)

@@ -1,0 +1,235 @@
+"""A model card's figures and pictures: scored, fitted, drawn and written by one command.
+
+    python -m inference.training.card BUNDLE --recipe RECIPE.toml --data FOLDER \
+        [--scan real_knee=FILE.nii.gz ...]
+
+scores held-out synthetic bodies (as they are and spoiled) and two phantoms, fits the quality
+gate's limits to them, writes these into the bundle, puts the figures between the marks in
+its model card, and draws the pictures. What the card says in words remains a person's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.bundle import MODEL_CARD_FILE, Bundle, load_bundle, write_calibration
+from inference.calibration import Calibration, StructureCalibration
+from inference.geometry import Geometry
+from inference.panels import overlay_slice
+from inference.phantom import DEFAULT_PHANTOM, STUDY_PHANTOM, phantom
+from inference.sampling import predict
+from inference.sides import split_sides
+from inference.structures import STRUCTURES
+from inference.training.calibrate import Scored, dice_table, fit, score, synthetic_cases
+from inference.training.dataset import Sources, labels_of
+from inference.training.recipe import read_recipe
+from inference.training.synthesis import Body
+from inference.volume import Volume
+
+FIGURES: Final = ("<!-- figures, by inference.training.card -->", "<!-- end of figures -->")
+"""Marks in the card: what stands between them is replaced."""
+
+COLUMNS: Final = (
+    "structure",
+    "held-out, median",
+    "held-out, worst",
+    "spoiled, median",
+    "phantoms, median",
+    "AUROC inaccurate",
+    "AUROC failed",
+    "flag",
+)
+
+HELD_OUT_SEED: Final = 990001
+EVERY: Final = 10
+"""Only each n-th slice (of 4 mm) of a body is scored."""
+
+PICTURE_SLICES: Final = 6
+PICTURE_COLUMNS: Final = 3
+PICTURE_WIDTH: Final = 300
+"""Slices in a picture, slices beside each other, and the width of each in pixels."""
+
+BODY_ABOVE_HU: Final = -300
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scored cases: held-out bodies, the same spoiled, and phantoms."""
+
+    clean: tuple[Scored, ...]
+    spoiled: tuple[Scored, ...]
+    phantoms: tuple[Scored, ...]
+
+
+def evaluate(bundle: Bundle, sources: Sources, bodies: int) -> Evaluation:
+    """Score a bundle on bodies that no training has drawn, and on two phantoms."""
+    cases = list(
+        synthetic_cases(bundle, sources, seed=HELD_OUT_SEED, bodies=bodies, every=EVERY)
+    )
+    return Evaluation(
+        clean=tuple(case for case in cases if not case.corrupted),
+        spoiled=tuple(case for case in cases if case.corrupted),
+        phantoms=tuple(score(bundle, body, seed=0) for body in phantoms()),
+    )
+
+
+def phantoms() -> tuple[Body, Body]:
+    """The demo's phantom and the study's slices, every fourth slice of each."""
+    made = []
+    for name, spec in (("demo", DEFAULT_PHANTOM), ("study", STUDY_PHANTOM)):
+        drawn = phantom(spec)
+        hu = np.asarray(drawn.volume.hu[::4]).astype(np.int16)
+        spacing_mm = (drawn.volume.geometry.extents_mm[0], *drawn.volume.geometry.spacing_mm)
+        made.append(Body(hu, labels_of(drawn.segments[::4]), spacing_mm, name))
+    return made[0], made[1]
+
+
+def figures(found: Evaluation, calibration: Calibration) -> str:
+    """The table of Dice and AUROC of each structure, in Markdown, with its means."""
+    clean, spoiled, phantom_rows = (
+        {row[0]: row for row in dice_table(cases)}
+        for cases in (found.clean, found.spoiled, found.phantoms)
+    )
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    for structure in STRUCTURES:
+        name = structure.abbreviation
+        numbers = [
+            clean[name][1] if name in clean else None,
+            clean[name][2] if name in clean else None,
+            spoiled[name][1] if name in spoiled else None,
+            phantom_rows[name][1] if name in phantom_rows else None,
+        ]
+        fitted = calibration.structures.get(name)
+        aurocs = [fitted.auroc_inaccurate, fitted.auroc_failed] if fitted else [None, None]
+        cells = [_number(v, 3) for v in numbers] + [_number(v, 2) for v in aurocs]
+        lines.append(f"| {name} | {' | '.join(cells)} | {_flag(fitted)} |")
+    means = ", ".join(
+        f"{words} {np.nanmean([case.dice for case in cases]):.3f}"
+        for words, cases in (
+            ("held-out", found.clean),
+            ("spoiled on purpose", found.spoiled),
+            ("phantoms", found.phantoms),
+        )
+        if cases
+    )
+    return f"Mean over structures and cases: {means}.\n\n" + "\n".join(lines)
+
+
+def gate_words(found: Evaluation, calibration: Calibration) -> str:
+    """On what the gate was fitted, and how well the average uncertainty finds bad cases."""
+    average = calibration.average
+    words = f"{calibration.data_set}; fitted on {calibration.fitted_on}. "
+    if average is None:
+        return words + "The average uncertainty does not tell good cases from bad: no limit."
+    return words + (
+        f"AUROC of the average uncertainty over {len(found.clean) + len(found.spoiled)} cases: "
+        f"{_number(average.auroc_inaccurate, 3)} (inaccurate), "
+        f"{_number(average.auroc_failed, 3)} (failed)."
+    )
+
+
+def with_figures(card: str, words: str) -> str:
+    """The card with new words between its marks.
+
+    Raises:
+        ValueError: the card has not both marks, in order.
+    """
+    before, first, rest = card.partition(FIGURES[0])
+    _, last, after = rest.partition(FIGURES[1])
+    if not first or not last:
+        raise ValueError(f"the card lacks {FIGURES[0]} or {FIGURES[1]}")
+    return f"{before}{first}\n\n{words}\n\n{last}{after}"
+
+
+def picture(volume: Volume, bundle: Bundle) -> NDArray[np.uint8]:
+    """Slices from the lowest to the highest, as the bundle segments them, side by side."""
+    numbers = np.linspace(0, len(volume.hu) - 1, PICTURE_SLICES).round().astype(int)
+    thin = _slices(volume, numbers)
+    found = predict(thin, bundle, samples=bundle.samples, seed=0, device="cpu")
+    segments = split_sides(found.labels, thin.geometry)
+    drawn = [
+        overlay_slice(thin, segments, k, width_px=PICTURE_WIDTH) for k in range(len(numbers))
+    ]
+    rows = [
+        np.concatenate(drawn[k : k + PICTURE_COLUMNS], axis=1)
+        for k in range(0, PICTURE_SLICES, PICTURE_COLUMNS)
+    ]
+    return np.concatenate(rows, axis=0)
+
+
+def _slices(volume: Volume, numbers: NDArray[np.intp]) -> Volume:
+    """Some slices of a volume, far apart, and no more of them than the body takes."""
+    body = volume.hu[numbers] > BODY_ABOVE_HU
+    rows, columns = (np.flatnonzero(body.any(axis=(0, other))) for other in (2, 1))
+    around: NDArray[Any] = volume.hu[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    shown = np.ascontiguousarray(around[numbers])
+    spacing_mm = (30.0, *volume.geometry.spacing_mm)
+    return Volume(shown, Geometry.regular(shown.shape, spacing_mm))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluate, calibrate, draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path())
+    parser.add_argument("--bodies", type=int, default=10, help="0: pictures alone")
+    parser.add_argument("--scan", action="append", default=[], metavar="NAME=FILE")
+    asked = parser.parse_args(arguments)
+    bundle = load_bundle(asked.bundle)
+    if asked.bodies:
+        sources = Sources.of(read_recipe(asked.recipe), asked.data)
+        bundle = calibrated(bundle, evaluate(bundle, sources, asked.bodies))
+    volumes = {"phantom": phantom(DEFAULT_PHANTOM).volume}
+    for scan in asked.scan:
+        name, _, file = scan.partition("=")
+        volumes[name] = read_volume(Path(file))
+    for name, volume in volumes.items():
+        Image.fromarray(picture(volume, bundle)).save(bundle.folder / f"{name}.png")
+
+
+def calibrated(bundle: Bundle, found: Evaluation) -> Bundle:
+    """The bundle with limits fitted to an evaluation, and its figures in the card."""
+    data_set = (
+        f"{len(found.clean)} held-out synthetic bodies (seed {HELD_OUT_SEED}, "
+        f"every {EVERY}th slice), each also spoiled in two ways"
+    )
+    calibration = fit([*found.clean, *found.spoiled], data_set, dt.datetime.now(dt.UTC).date())
+    bundle = write_calibration(bundle, calibration, bundle.version)
+    card = bundle.folder / MODEL_CARD_FILE
+    words = f"{figures(found, calibration)}\n\n{gate_words(found, calibration)}"
+    card.write_text(with_figures(card.read_text(encoding="utf-8"), words), encoding="utf-8")
+    return bundle
+
+
+def read_volume(path: Path) -> Volume:
+    """A CT from NIfTI or MetaImage, in the patient frame."""
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    column_mm, row_mm, step_mm = image.GetSpacing()
+    hu = sitk.GetArrayFromImage(image).astype(np.int16)
+    return Volume(hu, Geometry.regular(hu.shape, (step_mm, row_mm, column_mm)))
+
+
+def _flag(fitted: StructureCalibration | None) -> str:
+    """What a flag on the structure is worth."""
+    if fitted is None:
+        return "none"
+    return "weak" if fitted.weak else ""
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or np.isnan(value) else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
