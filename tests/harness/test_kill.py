@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from support.answers import answers, study_of
 from support.namespace import Namespace
 from support.node_process import NodeProcess, install_node, node_toml
@@ -37,16 +38,22 @@ def test_a_kill_while_receiving_loses_no_image(
 ) -> None:
     """Orthanc sees its job fail, as any sender would, and sends once more."""
     series = write_phantom_series(tmp_path / "series", replace(SMALL_PHANTOM, seed=1))
+    uid = str(dcmread(series[0], stop_before_pixels=True).SeriesInstanceUID)
     orthanc.store(series)
 
     wait_until(lambda: node.spooled_files() >= 5, within_s=120, words="images arrive")
     node.kill()
     arrived = node.spooled_files()
-    wait_until(orthanc.failed_routing, within_s=300, words="Orthanc notes that it failed")
+    wait_until(
+        lambda: orthanc.failed_routing(uid), within_s=300, words="Orthanc notes that it failed"
+    )
     node.start()
-    orthanc.post(f"/jobs/{orthanc.failed_routing()}/resubmit", {})
+    orthanc.post(f"/jobs/{orthanc.failed_routing(uid)}/resubmit", {})
 
     assert arrived < len(series)
+    wait_until(
+        lambda: node.spooled_files() == len(series), within_s=300, words="all images arrive"
+    )
     _ends_well(node, orthanc, series)
 
 

@@ -128,9 +128,19 @@ class Orthanc:
         """Whether a job has come to a good end."""
         return bool(self.get(f"/jobs/{job}")["State"] == "Success")
 
-    def failed_routing(self) -> str | None:
-        """The job that could not send a series to the node, if there is one."""
-        failed = (job["ID"] for job in self.get("/jobs?expand") if job["State"] == "Failure")
+    def failed_routing(self, series_instance_uid: str) -> str | None:
+        """The job that could not send a series to the node, if there is one.
+
+        Jobs of other tests have failed too: nobody listened when their images were routed.
+        """
+        query = {"Level": "Series", "Query": {"SeriesInstanceUID": series_instance_uid}}
+        stored = set(self.post("/tools/find", query))
+        failed = (
+            job["ID"]
+            for job in self.get("/jobs?expand")
+            if job["State"] == "Failure"
+            and stored.intersection(job["Content"].get("ParentResources", ()))
+        )
         return next(failed, None)
 
     def hold(self) -> None:
