@@ -24,7 +24,13 @@ from dicom_node.config import (
 from dicom_node.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "node.toml"
-NOW = datetime.now(UTC)
+
+
+def now() -> datetime:
+    """The time, which in a long run is not that of the collection of tests."""
+    return datetime.now(UTC)
+
+
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 2762}
 SESAME = "open sesame"
 PIN = "5A:1F:" + ":".join(["0B"] * 30)
@@ -62,7 +68,7 @@ def shown(certificate: Certificate, **more: str) -> dict[str, str]:
 
 
 def found(config: NodeConfig) -> list[str]:
-    return list(tls.problems(config, NOW))
+    return list(tls.problems(config, now()))
 
 
 # --- settings
@@ -179,7 +185,7 @@ def test_good_files_are_no_problem(authority: Authority, node: Certificate) -> N
     )
 
     assert found(config) == []
-    assert list(tls.concerns(config, NOW)) == []
+    assert list(tls.concerns(config, now())) == []
 
 
 def test_a_certificate_file_without_one_is_named(node: Certificate, tmp_path: Path) -> None:
@@ -235,7 +241,7 @@ def test_an_expired_certificate_is_named_with_its_day(authority: Authority) -> N
     config = parse(destination=shown(old, ca=str(authority.path)))
 
     assert found(config) == [
-        f"destinations[0].tls: {old.path}: expired on {NOW - timedelta(days=10):%Y-%m-%d}"
+        f"destinations[0].tls: {old.path}: expired on {now() - timedelta(days=10):%Y-%m-%d}"
     ]
 
 
@@ -244,7 +250,7 @@ def test_a_certificate_that_expires_soon_is_a_concern(authority: Authority) -> N
     config = parse(destination=shown(soon, ca=str(authority.path)))
 
     assert found(config) == []
-    assert list(tls.concerns(config, NOW)) == [
+    assert list(tls.concerns(config, now())) == [
         f"destinations[0].tls: {soon.path}: expires in 5 days"
     ]
 
@@ -263,7 +269,7 @@ def test_a_key_that_everyone_may_read_is_a_concern(authority: Authority) -> None
     open_key.key.chmod(0o644)
     config = parse(destination=shown(open_key, ca=str(authority.path)))
 
-    assert list(tls.concerns(config, NOW)) == [
+    assert list(tls.concerns(config, now())) == [
         f"destinations[0].tls: {open_key.key}: every user of this machine can get at this key"
     ]
 
@@ -278,7 +284,7 @@ def test_validity_is_read_as_openssl_wrote_it(
     begin, end = tls.validity(ssl.PEM_cert_to_DER_cert(issued.path.read_text()))
 
     for day, time in zip(days, (begin, end), strict=True):
-        assert abs(time - NOW - timedelta(days=day)) < timedelta(minutes=5)
+        assert abs(time - now() - timedelta(days=day)) < timedelta(minutes=5)
 
 
 # --- passphrases
