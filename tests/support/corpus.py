@@ -179,9 +179,11 @@ def change(dataset: Dataset, changes: dict[str, Any]) -> None:
 # --- cut off
 
 
-def boundaries() -> dict[str, int]:
-    """Places in a file at which to cut it: in the preamble, and in and around each element."""
-    dataset = sound()[DAMAGED]
+def boundaries(dataset: Dataset) -> dict[str, int]:
+    """Places in its file at which to cut it: in the preamble, and in and around each element.
+
+    They differ from file to file: a new UID is not always as long as the last one.
+    """
     start = len(meta(dataset))
     places = {"in the preamble": 64, "in the file meta information": start - 10}
     for tag, data in sorted(encoded(dataset).items()):
@@ -193,14 +195,14 @@ def boundaries() -> dict[str, int]:
     return places
 
 
-def cut(place: int, folder: Path) -> list[Path]:
-    return with_file(folder, lambda dataset: file_of(dataset)[:place])
+def cut(name: str, folder: Path) -> list[Path]:
+    return with_file(folder, lambda dataset: file_of(dataset)[: boundaries(dataset)[name]])
 
 
 def truncated() -> Iterator[BadSeries]:
     """Cut where an element begins the header is whole so far, and what is missing decides."""
-    for name, place in boundaries().items():
-        yield BadSeries("cut off", name, cut_ends(name), partial(cut, place))
+    for name in boundaries(sound()[DAMAGED]):
+        yield BadSeries("cut off", name, cut_ends(name), partial(cut, name))
 
 
 def cut_ends(name: str) -> str:
