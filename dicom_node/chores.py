@@ -21,10 +21,10 @@ from dicom_node.confirmation import is_overdue
 from dicom_node.engine import Put
 from dicom_node.errors import PeerError
 from dicom_node.ledger import DeliveryState
-from dicom_node.peers import echo, peer_of
 from dicom_node.release import release
 from dicom_node.retention import purge
 from dicom_node.visits import Group, Visits
+from dicom_node.ways import way_to
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Chores:
                 self._put[group] = visit.key
 
     def probe(self) -> None:
-        """Release what is held for want of a destination that answers C-ECHO now."""
+        """Release what is held for want of a destination that answers C-ECHO or QIDO now."""
         visits = self.visits
         held = visits.ledger.deliveries(states=[DeliveryState.HELD])
         for name in sorted({row.destination for row in held if row.resumes}):
@@ -80,7 +80,7 @@ class Chores:
             if destination is None:
                 continue
             try:
-                echo(peer_of(visits.config, destination))
+                way_to(visits.config, destination).answers()
             except PeerError:
                 continue
             log.info("destination.returned", destination=name)

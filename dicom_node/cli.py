@@ -44,7 +44,7 @@ from inference.errors import InferenceError
 
 if TYPE_CHECKING:
     from dicom_node.config import NodeConfig
-    from dicom_node.peers import Peer
+    from dicom_node.ways import Way
 
 EXIT_UNUSABLE: Final = 3
 EXIT_REFUSED: Final = 4
@@ -213,10 +213,8 @@ PeerConfigOption = Annotated[
 def echo(
     peer: PeerArgument, calling: CallingOption = None, config: PeerConfigOption = None
 ) -> None:
-    """Ask a peer whether it is there (C-ECHO)."""
-    from dicom_node.peers import echo as ask
-
-    ask(_peer(peer, calling, config))
+    """Ask a peer whether it is there (C-ECHO; QIDO-RS for a destination by DICOMweb)."""
+    _way(peer, calling, config).answers()
     _out.print(f"{peer} answers", highlight=False)
 
 
@@ -227,12 +225,10 @@ def send(
     calling: CallingOption = None,
     config: PeerConfigOption = None,
 ) -> None:
-    """Send DICOM files to a peer (C-STORE), and say what became of each."""
-    from dicom_node.peers import send as store
-
+    """Send DICOM files to a peer (C-STORE, STOW-RS), and say what became of each."""
     paths = [file for source in sources for file in _files_of(source)]
     with _slices_done("sending") as progress:
-        outcomes = store(_peer(peer, calling, config), paths, progress=progress)
+        outcomes = _way(peer, calling, config).send(paths, progress)
     refused = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in refused:
         words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
@@ -415,27 +411,31 @@ def _warn_of_certificates(settings: NodeConfig) -> None:
 _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
-def _peer(text: str, calling: str | None, config: Path | None = None) -> Peer:
-    """The peer named on the command line: a destination, or `AETITLE@HOST:PORT`."""
+def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
+    """The way to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
     from dicom_node.config import load_config
-    from dicom_node.peers import Peer, peer_of
+    from dicom_node.peers import Peer
+    from dicom_node.ways import DicomWay, way_to
 
     settings = load_config(config) if config is not None else None
     destination = settings.destination(text) if settings is not None else None
     if settings is not None and destination is not None:
-        peer = peer_of(settings, destination)
-        return replace(peer, calling_ae_title=calling or peer.calling_ae_title)
+        way = way_to(settings, destination)
+        if not isinstance(way, DicomWay) or calling is None:
+            return way
+        return DicomWay(replace(way.peer, calling_ae_title=calling))
     match = _PEER.fullmatch(text)
     if match is None:
         known = "" if settings is None else " and no destination of the configuration"
         raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT{known}")
-    return Peer(
+    peer = Peer(
         name=match["ae"],
         ae_title=match["ae"],
         host=match["host"],
         port=int(match["port"]),
         calling_ae_title=calling or "MSKNODE",
     )
+    return DicomWay(peer)
 
 
 def _files_of(source: Path) -> list[Path]:

@@ -9,36 +9,61 @@ written, is asked by `surroundings.py`.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from dicom_node.config_tls import DestinationTls, Fingerprint, Identity, ReceiveTls
+from dicom_node.config_values import AeTitle, Days, Host, Port, Seconds, Section
+from dicom_node.destinations import (
+    KINDS,
+    AnyDestination,
+    Confirmation,
+    Credentials,
+    Delivery,
+    Destination,
+    DicomDestination,
+    Profile,
+    Route,
+    WebDestination,
+    describe_destination,
+    describe_profile,
+)
 from dicom_node.errors import ConfigurationError
-from dicom_node.results.renderings import QcPolicy
 
-
-def _ae_title(text: str) -> str:
-    """An application entity title (PS3.5 6.2, VR AE): 16 characters, no backslash."""
-    if not 1 <= len(text.strip(" ")) <= 16 or text != text.strip(" "):
-        raise ValueError("an AE title has 1 to 16 characters, none of them a space at an end")
-    if "\\" in text or not all(" " <= character <= "~" for character in text):
-        raise ValueError("an AE title has printable ASCII characters only, no backslash")
-    return text
+__all__ = [
+    "Analysis",
+    "Completion",
+    "Confirmation",
+    "Credentials",
+    "Delivery",
+    "Destination",
+    "DestinationTls",
+    "DicomDestination",
+    "Identity",
+    "Logging",
+    "Node",
+    "NodeConfig",
+    "Objects",
+    "Pipeline",
+    "Port",
+    "Profile",
+    "Receive",
+    "ReceiveTls",
+    "Retention",
+    "Route",
+    "Sender",
+    "WebDestination",
+    "describe",
+    "load_config",
+    "parse_config",
+]
 
 
 def _database(text: str) -> str:
@@ -54,35 +79,6 @@ def _database(text: str) -> str:
     if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
         raise ValueError("this lives in memory and would lose its work")
     return text
-
-
-def _host(text: str) -> str:
-    """An address, a network in CIDR notation, or a host name."""
-    try:
-        ip_network(text)
-    except ValueError as error:
-        if not HOST_NAME.fullmatch(text):
-            raise ValueError(
-                f"neither an address, a network nor a host name: {error}"
-            ) from None
-    return text
-
-
-HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
-"""RFC 1123, with a letter somewhere: `10.1.2` is a mistyped address, not a name."""
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Host = Annotated[str, AfterValidator(_host)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Hours = Seconds
-Days = Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A frozen table of the file that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Node(Section):
@@ -121,77 +117,6 @@ class Node(Section):
         if not url.drivername.startswith("sqlite") or not url.database:
             return None
         return Path(url.database)
-
-
-def _fingerprint(text: str) -> str:
-    """SHA-256 of a certificate as `openssl x509 -fingerprint -sha256` prints it."""
-    digits = text.replace(":", "").lower()
-    if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise ValueError("a SHA-256 fingerprint has 64 hexadecimal digits")
-    return digits
-
-
-Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
-
-
-class Identity(Section):
-    """Our own certificate, and the key that proves that it is ours."""
-
-    certificate: Path | None = None
-    """Our certificate, followed by those that lead to its issuer (PEM)."""
-    key: Path | None = None
-    """Its private key (PEM)."""
-    key_passphrase_file: Path | None = None
-    """The file whose first line is the key's passphrase."""
-    key_passphrase_variable: str | None = Field(default=None, min_length=1)
-    """The environment variable that holds the key's passphrase."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        """A certificate is no use without its key; two passphrases leave open which counts."""
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together: give both or none")
-        if self.key_passphrase_file and self.key_passphrase_variable:
-            raise ValueError("give key_passphrase_file or key_passphrase_variable, not both")
-        return self
-
-
-class ReceiveTls(Identity):
-    """TLS on `node.port`: how the node shows who it is, and whom it believes."""
-
-    client_ca: Path | None = None
-    """Certificates of those who vouch for senders, or of the senders themselves (PEM)."""
-    require_client_certificate: bool = True
-    """Whether a sender must show a certificate."""
-    plain_port: Port | None = None
-    """A second port, without TLS; without this key there is none."""
-
-    @model_validator(mode="after")
-    def _is_verified(self) -> Self:
-        """A listener shows a certificate, and believes only what somebody vouches for."""
-        if self.certificate is None:
-            raise ValueError("certificate and key must be given")
-        if self.require_client_certificate and self.client_ca is None:
-            raise ValueError("client_ca must be given, or require_client_certificate = false")
-        return self
-
-
-class DestinationTls(Identity):
-    """TLS to a destination: how it proves who it is, and with which certificate we do."""
-
-    ca: Path | None = None
-    """Certificates of those who vouch for it, or its own (PEM)."""
-    server_name: str | None = Field(default=None, min_length=1)
-    """The name or address in its certificate; without it, `host`."""
-    fingerprints: tuple[Fingerprint, ...] = ()
-    """SHA-256 of the certificates it may show, whatever name they bear."""
-
-    @model_validator(mode="after")
-    def _is_verified(self) -> Self:
-        """Encryption to whoever answers would protect nobody."""
-        if self.ca is None and not self.fingerprints:
-            raise ValueError("give ca or fingerprints: nobody is believed without either")
-        return self
 
 
 class Receive(Section):
@@ -261,25 +186,6 @@ class Pipeline(Section):
     """What to do with a scan that does not show hip to knee; without it, as there."""
 
 
-class Profile(Section):
-    """What a destination gets of a case; a refusal goes whole to every destination."""
-
-    segmentation: Literal["binary", "labelmap", "groups"] = "binary"
-    """The form of the segmentation; one that takes no `labelmap` gets `binary` instead."""
-    report: Literal["record", "key_slice", "both"] = "record"
-    """Which report: the record of all figures, the key slices that OHIF shows, or both."""
-    qc_image: QcPolicy = "on_failure"
-    """When a QC image goes out beside SEG and SR; a refusal is always answered with one."""
-    density_picture: bool = False
-    """Whether a picture of the muscles' density goes out."""
-    uncertainty_map: bool = False
-    """Whether the uncertainty of every voxel goes out, as a Parametric Map."""
-    pdf_summary: bool = False
-    """Whether a summary for people goes out, as an Encapsulated PDF."""
-    reject_replaced: bool = False
-    """Whether a Key Object rejects the results that a new revision replaces."""
-
-
 class Objects(Section):
     """How result objects name their maker."""
 
@@ -287,27 +193,6 @@ class Objects(Section):
     """Station Name in the results; without it, none."""
     institution_name: str | None = Field(default=None, min_length=1, max_length=64)
     """Institution Name in the results; without it, none."""
-
-
-class Destination(Section):
-    """A node that receives results."""
-
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
-    """How routes and the ledger call it."""
-    ae_title: AeTitle
-    """Its AE title."""
-    host: str = Field(min_length=1)
-    """Its address."""
-    port: Port
-    """Its TCP port."""
-    calling_ae_title: AeTitle | None = None
-    """The AE title to call it with; without it, the node's own."""
-    confirm: Literal["commitment", "query", "no"] = "no"
-    """How it is asked whether it has got an object: storage commitment, C-FIND, or not."""
-    profile: Profile = Profile()
-    """What it gets; once the file is read, complete with what `[profile]` says."""
-    tls: DestinationTls | None = None
-    """TLS to it; without it, a plain connection."""
 
 
 class Sender(Section):
@@ -321,50 +206,6 @@ class Sender(Section):
     """SHA-256 of the certificates it may show under TLS; empty: any that is accepted."""
     count_at: str | None = None
     """The destination to ask how many images a series of this sender has (C-FIND)."""
-
-
-class Route(Section):
-    """Which destinations a series' results go to. The first route that fits decides."""
-
-    calling_ae_title: AeTitle | None = None
-    """The sender's AE title; without it, any."""
-    called_ae_title: AeTitle | None = None
-    """The AE title the sender used for this node; without it, any."""
-    destinations: tuple[str, ...] = Field(min_length=1)
-    """Names of destinations."""
-
-    def fits(self, calling_ae_title: str, called_ae_title: str) -> bool:
-        """Whether this route is meant for such an association."""
-        return self.calling_ae_title in (None, calling_ae_title) and self.called_ae_title in (
-            None,
-            called_ae_title,
-        )
-
-
-class Delivery(Section):
-    """How often a delivery is tried."""
-
-    first_wait_s: Seconds = 30.0
-    """The wait after the first failed attempt; doubled after each further one."""
-    max_wait_s: Seconds = 600.0
-    """The longest wait between two attempts."""
-    hold_after: int = Field(default=150, ge=1)
-    """After how many failed attempts a delivery is held (150 last about a day)."""
-    timeout_s: Seconds = 60.0
-    """How long to wait for a destination's answer."""
-    echo_every_s: Seconds = 60.0
-    """How often a destination that could not be reached is asked whether it is back."""
-
-
-class Confirmation(Section):
-    """How destinations are asked whether they have got what was sent."""
-
-    ask_again_s: Seconds = 3600.0
-    """How long a report of storage commitment may take before it is asked for again."""
-    resend: int = Field(default=3, ge=0)
-    """How often an object that a destination has lost is sent again before it is held."""
-    alarm_after_h: Hours = 24.0
-    """How long an object may be unconfirmed before that is an alarm."""
 
 
 class Retention(Section):
@@ -400,7 +241,7 @@ class NodeConfig(Section):
     logging: Logging = Logging()
     senders: tuple[Sender, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[AnyDestination, ...] = ()
     routes: tuple[Route, ...] = ()
 
     @model_validator(mode="after")
@@ -430,15 +271,15 @@ class NodeConfig(Section):
         others = (each.bundle for each in self.pipelines if each.bundle is not None)
         return tuple(dict.fromkeys((self.analysis.bundle, *others)))
 
-    def count_at(self, calling_ae_title: str) -> Destination | None:
+    def count_at(self, calling_ae_title: str) -> DicomDestination | None:
         """Whom to ask how many images a series of this sender has; None where nobody knows."""
         names = (
             each.count_at
             for each in self.senders
             if each.count_at and each.ae_title in (None, calling_ae_title)
         )
-        name = next(names, None)
-        return self.destination(name) if name else None
+        found = self.destination(next(names, ""))
+        return found if isinstance(found, DicomDestination) else None
 
     def destinations_for(
         self, calling_ae_title: str, called_ae_title: str
@@ -511,11 +352,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     ]
     lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
     for each in config.destinations:
-        lines.append(f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}")
-        lines.append(f"destination {each.name} gets {_gets(each.profile)}")
-        lines.append(f"destination {each.name}: {CONFIRM_WORDS[each.confirm]}")
-        if each.tls is not None:
-            lines.append(f"destination {each.name} {_proves(each.tls, each.host)}")
+        lines += describe_destination(each)
     lines += [
         f"from {each.calling_ae_title or 'anyone'} to {each.called_ae_title or 'any title'}:"
         f" results go to {', '.join(each.destinations)}"
@@ -523,27 +360,10 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     ]
     if not config.destinations:
         lines.append("no destinations: results stay in the results folder")
-        lines.append(f"the results folder gets {_gets(config.profile)}")
+        lines.append(f"the results folder gets {describe_profile(config.profile)}")
     elif not config.routes:
         lines.append("no routes: results go to every destination")
     return tuple(lines)
-
-
-SEGMENTATION_WORDS: Final = {
-    "binary": "SEG",
-    "labelmap": "SEG as label map (SEG where that is not taken)",
-    "groups": "SEG of bones, of hip and of thigh muscles",
-}
-REPORT_WORDS: Final = {
-    "record": "SR",
-    "key_slice": "SR on key slices",
-    "both": "SR, SR on key slices",
-}
-QC_WORDS: Final = {
-    "on_failure": "QC image when not accepted",
-    "always": "QC image",
-    "never": "no QC image",
-}
 
 
 def _differs(pipeline: Pipeline) -> str:
@@ -571,41 +391,6 @@ def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
         yield f"listens on port {tls.plain_port} without TLS, to anyone who may send"
 
 
-def _proves(tls: DestinationTls, host: str) -> str:
-    """How a destination shows that it is the one, in words."""
-    proofs = [f"a certificate for {tls.server_name or host}"]
-    if tls.fingerprints:
-        proofs = [f"the certificate {' or '.join(each[:16] for each in tls.fingerprints)}..."]
-    if tls.ca is not None:
-        proofs.append(f"vouched for by {tls.ca}")
-    shown = "our certificate" if tls.certificate else "no certificate"
-    return f"is reached by TLS: it shows {', '.join(proofs)}; we show {shown}"
-
-
-CONFIRM_WORDS: Final = {
-    "commitment": "what was sent is confirmed by storage commitment",
-    "query": "what was sent is confirmed by C-FIND",
-    "no": "what was sent is not asked for again",
-}
-
-
-def _gets(profile: Profile) -> str:
-    """A profile in words."""
-    optional = {
-        "density picture": profile.density_picture,
-        "uncertainty map": profile.uncertainty_map,
-        "PDF summary": profile.pdf_summary,
-        "rejection of what is replaced": profile.reject_replaced,
-    }
-    words = [
-        SEGMENTATION_WORDS[profile.segmentation],
-        REPORT_WORDS[profile.report],
-        QC_WORDS[profile.qc_image],
-        *(name for name, wished in optional.items() if wished),
-    ]
-    return ", ".join(words)
-
-
 def _with_whole_profiles(config: NodeConfig) -> NodeConfig:
     """The same settings, each destination's profile filled up from the one for all."""
     whole = tuple(
@@ -627,6 +412,7 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(destinations, list) or not isinstance(routes, list):
         return
     names = [each.get("name") for each in destinations if isinstance(each, dict)]
+    web = [each.get("name") for each in destinations if isinstance(each, dict) if "url" in each]
     for name, count in Counter(map(str, names)).items():
         if count > 1:
             yield f"destinations: {count} of them are called {name!r}"
@@ -641,6 +427,8 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
         asked = sender.get("count_at") if isinstance(sender, dict) else None
         if asked is not None and asked not in names:
             yield f"senders[{index}].count_at: there is no destination {asked!r}"
+        elif asked is not None and asked in web:
+            yield f"senders[{index}].count_at: {asked!r} has no C-FIND, only DICOMweb"
 
 
 def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
@@ -659,6 +447,8 @@ def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
 
 def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:
     """One problem, with its key as a person would write it: `destinations[0].port: ...`."""
+    if location[:1] == ("destinations",) and location[2:3] in [(kind,) for kind in KINDS]:
+        location = (*location[:2], *location[3:])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     words = {"extra_forbidden": "unknown key", "missing": "must be given"}
     return (
@@ -666,7 +456,8 @@ def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:
     )
 
 
-_WithTls = TypeVar("_WithTls", Receive, Destination)
+_WithTls = TypeVar("_WithTls", Receive, DicomDestination, WebDestination)
+_WithFiles = TypeVar("_WithFiles", bound=Section)
 _WithBundle = TypeVar("_WithBundle", Analysis, Pipeline)
 
 
@@ -689,7 +480,9 @@ def _rooted(config: NodeConfig, folder: Path) -> NodeConfig:
             "analysis": analysis,
             "pipelines": tuple(_rooted_bundle(each, folder) for each in config.pipelines),
             "receive": _rooted_tls(config.receive, folder),
-            "destinations": tuple(_rooted_tls(each, folder) for each in config.destinations),
+            "destinations": tuple(
+                _rooted_destination(each, folder) for each in config.destinations
+            ),
         }
     )
 
@@ -701,9 +494,22 @@ def _rooted_bundle(section: _WithBundle, folder: Path) -> _WithBundle:
     return section.model_copy(update={"bundle": str(folder / section.bundle)})
 
 
+def _rooted_destination(each: AnyDestination, folder: Path) -> AnyDestination:
+    """The same destination with paths that no longer depend on the current folder."""
+    if isinstance(each, DicomDestination):
+        return _rooted_tls(each, folder)
+    credentials = each.credentials and _rooted_files(each.credentials, folder)
+    return _rooted_tls(each.model_copy(update={"credentials": credentials}), folder)
+
+
 def _rooted_tls(section: _WithTls, folder: Path) -> _WithTls:
     """The same section, the files of its TLS no longer dependent on the current folder."""
     if section.tls is None:
         return section
-    files = {name: folder / value for name, value in section.tls if isinstance(value, Path)}
-    return section.model_copy(update={"tls": section.tls.model_copy(update=files)})
+    return section.model_copy(update={"tls": _rooted_files(section.tls, folder)})
+
+
+def _rooted_files(section: _WithFiles, folder: Path) -> _WithFiles:
+    """The same table, the files it names no longer dependent on the current folder."""
+    files = {name: folder / value for name, value in section if isinstance(value, Path)}
+    return section.model_copy(update=files)

@@ -69,17 +69,25 @@ def words_of_report(rows: Iterable[DeliveryRow], report: Report) -> Mapping[str,
     }
 
 
-def words_of_listing(rows: Iterable[DeliveryRow], listed: frozenset[str]) -> Mapping[str, Word]:
-    """What a listing of the destination says of deliveries, by SOP Instance UID."""
+def words_of_listing(
+    rows: Iterable[DeliveryRow], listed: frozenset[str], query: str = "C-FIND"
+) -> Mapping[str, Word]:
+    """What a listing of the destination says of deliveries, by SOP Instance UID.
+
+    Args:
+        rows: the deliveries.
+        listed: the SOP Instance UIDs that it lists.
+        query: what it was asked with, in words.
+    """
     words = {}
     for row in rows:
         asked = row.attempts + 1
         if row.sop_instance_uid in listed:
             word = Word(Has.YES)
         elif asked < QUERIES_BEFORE_LOST:
-            word = Word(Has.UNKNOWN, "C-FIND does not list it yet")
+            word = Word(Has.UNKNOWN, f"{query} does not list it yet")
         else:
-            word = Word(Has.NO, f"C-FIND does not list it, asked {asked} times")
+            word = Word(Has.NO, f"{query} does not list it, asked {asked} times")
         words[row.sop_instance_uid] = word
     return words
 

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.config import Delivery
-from dicom_node.errors import PeerError
+from dicom_node.errors import PeerBusyError, PeerError, PeerUnreachableError
 from dicom_node.ledger import FINISHED, DeliveryRow, DeliveryState, ResultRow
-from dicom_node.peers import Peer, send
 from dicom_node.results.renderings import (
     FORMS,
     SEGMENTATIONS,
@@ -29,6 +28,7 @@ from dicom_node.results.renderings import (
     instead_of,
     needed_before,
 )
+from dicom_node.ways import Way
 
 SENDING_ORDER: Final = {rendering: place for place, rendering in enumerate(Rendering)}
 """Segmentations, reports, and then what nothing refers to."""
@@ -45,10 +45,14 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an object was not taken, and what helps."""
+    """Why an object was not taken, and what helps.
+
+    again_after_s: how long the destination wants to be left alone; 0 where it did not say.
+    """
 
     reason: str
     remedy: Remedy = Remedy.LATER
+    again_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +116,15 @@ def parcels_of(rows: Iterable[DeliveryRow], results: Iterable[ResultRow]) -> tup
     return tuple(sorted(parcels, key=lambda parcel: SENDING_ORDER[parcel.rendering]))
 
 
-def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Failure | int]:
-    """Send what waits, once, in one association; what became of it, by SOP Instance UID.
+def attempt_delivery(way: Way, parcels: Sequence[Parcel]) -> Mapping[str, Failure | int]:
+    """Send what waits, once; what became of it, by SOP Instance UID.
 
-    That is the C-STORE status of what was taken, and a failure for the rest. What refers to
-    an object that the peer has not got is held back.
+    That is the status of what was taken (success or a warning; PS3.4 Table B.2-1, PS3.18
+    Table I.2-1), and a failure for the rest. What refers to an object that the destination
+    has not got is held back.
 
     Args:
-        peer: the destination.
+        way: to the destination.
         parcels: all that is meant for it of one revision of one series (`parcels_of`).
     """
     waiting = [parcel for parcel in parcels if parcel.waits]
@@ -131,17 +136,24 @@ def attempt_delivery(peer: Peer, parcels: Sequence[Parcel]) -> Mapping[str, Fail
         for parcel in waiting
     }
     try:
-        outcomes = send(peer, list(uids), requires=requires)
+        outcomes = way.send(list(uids), requires=requires)
     except PeerError as error:
-        remedy = Remedy.RETURN if error.retryable else Remedy.PERSON
-        return dict.fromkeys(uids.values(), Failure(str(error), remedy))
+        return dict.fromkeys(uids.values(), _failure_of_all(error))
     became: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
     for outcome in outcomes:
         remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
         taken = outcome.status if outcome.stored else None
-        failure = Failure(outcome.reason, remedy)
+        failure = Failure(outcome.reason, remedy, outcome.again_after_s)
         became[uids[outcome.path]] = failure if taken is None else taken
     return became
+
+
+def _failure_of_all(error: PeerError) -> Failure:
+    """What helps where nothing was taken at all."""
+    if isinstance(error, PeerUnreachableError):
+        wait_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
+        return Failure(str(error), Remedy.RETURN, wait_s)
+    return Failure(str(error), Remedy.LATER if error.retryable else Remedy.PERSON)
 
 
 def after_attempt(
@@ -156,7 +168,7 @@ def after_attempt(
 
     Args:
         parcels: all that is meant for the destination, in the order of sending.
-        became: why each of those that waited was not taken, or the status of its C-STORE.
+        became: why each of those that waited was not taken, or the status it was taken with.
         attempt: the attempt.
         results: all objects of the revision, among them those of other forms.
     """
@@ -206,11 +218,13 @@ def _tried(row: DeliveryRow, became: Failure | int, attempt: Attempt) -> Deliver
     if lasting or tried.attempts >= attempt.policy.hold_after:
         resumes = became.remedy is Remedy.RETURN
         return replace(tried, state=DeliveryState.HELD, reason=became.reason, resumes=resumes)
+    asked_for = timedelta(seconds=became.again_after_s)
+    wait = max(wait_after(tried.attempts, attempt.policy), asked_for)
     return replace(
         tried,
         state=DeliveryState.WAITING,
         reason=became.reason,
-        next_attempt_at=attempt.now + wait_after(tried.attempts, attempt.policy),
+        next_attempt_at=attempt.now + wait,
     )
 
 

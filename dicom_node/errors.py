@@ -22,6 +22,8 @@ NodeError
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
     ├── PeerUnreachableError  no connection, or the association was rejected (retryable)
+    │   └── PeerBusyError     a service that asks for patience (retryable)
+    ├── PeerFailedError       a service that failed over a request (retryable)
     └── PeerRefusedError      a status or a presentation context said no
 ```
 Messages say what, where and by how much, with UIDs; never names, birth dates or accession
@@ -146,6 +148,20 @@ class PeerError(NodeError):
 
 class PeerUnreachableError(PeerError):
     """No connection, or the association was rejected."""
+
+    retryable = True
+
+
+class PeerBusyError(PeerUnreachableError):
+    """A service asks for patience, for `again_after_s` seconds where it says how long."""
+
+    def __init__(self, message: str, *, again_after_s: float = 0.0) -> None:
+        self.again_after_s = again_after_s
+        super().__init__(message)
+
+
+class PeerFailedError(PeerError):
+    """A service failed over a request, or gave an answer that makes no sense."""
 
     retryable = True
 

@@ -28,7 +28,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from dicom_node.config import Destination, DestinationTls, NodeConfig
+from dicom_node.config import DestinationTls, DicomDestination, NodeConfig
 from dicom_node.errors import (
     ConfigurationError,
     PeerError,
@@ -124,6 +124,7 @@ class SendOutcome:
         who sends, keep it out of logs and ledger.
     refused: trying again cannot help: the peer does not support the SOP class or none of
         the transfer syntaxes that the file can be sent in.
+    again_after_s: how long the peer wants to be left alone; 0 where it did not say.
     """
 
     path: Path
@@ -132,6 +133,7 @@ class SendOutcome:
     reason: str = ""
     comment: str = ""
     refused: bool = False
+    again_after_s: float = 0.0
 
     @property
     def stored(self) -> bool:
@@ -139,7 +141,7 @@ class SendOutcome:
         return self.status is not None and (self.status == 0 or self.status >> 12 == 0xB)
 
 
-def peer_of(config: NodeConfig, destination: Destination) -> Peer:
+def peer_of(config: NodeConfig, destination: DicomDestination) -> Peer:
     """A configured destination, as it is called."""
     return Peer(
         name=destination.name,

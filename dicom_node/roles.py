@@ -26,7 +26,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from dicom_node.child_process import end_with_standard_input
-from dicom_node.config import NodeConfig
+from dicom_node.config import DicomDestination, NodeConfig
 from dicom_node.errors import ConfigurationError
 from dicom_node.logs import configure_logging
 from inference.errors import InferenceError
@@ -95,7 +95,7 @@ def allowed_senders(config: NodeConfig) -> tuple[AllowedSender, ...]:
     reporting = (
         AllowedSender(each.ae_title, (each.host,))
         for each in config.destinations
-        if each.confirm == "commitment"
+        if isinstance(each, DicomDestination) and each.confirm == "commitment"
     )
     return (*named, *reporting)
 

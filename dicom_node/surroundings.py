@@ -9,18 +9,20 @@ from pathlib import Path
 from dicom_node import tls
 from dicom_node.config import NodeConfig
 from dicom_node.errors import ConfigurationError
+from dicom_node.web_service import credential_problems
 from inference.bundle import load_bundle
 from inference.errors import InferenceError
 
 
 def check_surroundings(config: NodeConfig) -> None:
-    """Check the bundle, the folders and the files of TLS; make folders that are missing.
+    """Check bundle, folders, files of TLS and credentials; make folders that are missing.
 
     Raises:
         ConfigurationError: with every problem, one a line.
     """
     problems = [each for bundle in config.bundles for each in _bundle_problems(bundle)]
     problems += tls.problems(config, datetime.now(UTC))
+    problems += credential_problems(config)
     for key in ("spool", "work", "results"):
         problems += _folder_problems(f"node.{key}", getattr(config.node, key))
     if config.node.database_path is not None:

@@ -28,7 +28,7 @@ from dicom_node.commitment import (
     forget_report,
     read_reports,
 )
-from dicom_node.config import Destination, NodeConfig
+from dicom_node.config import Destination, DicomDestination, NodeConfig
 from dicom_node.confirmation import (
     Has,
     Question,
@@ -50,10 +50,10 @@ from dicom_node.deliver import (
 from dicom_node.engine import Put
 from dicom_node.errors import PeerError
 from dicom_node.ledger import CommitmentRow, DeliveryRow, DeliveryState, Ledger
-from dicom_node.listing import listed_instances
 from dicom_node.peers import peer_of
 from dicom_node.release import release
 from dicom_node.uids import derived_uid
+from dicom_node.ways import way_to
 
 log = structlog.get_logger()
 
@@ -152,7 +152,7 @@ class Visits:
         if destination is None:
             gone = Failure(GONE, Remedy.PERSON)
             return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
-        return attempt_delivery(peer_of(self.config, destination), parcels)
+        return attempt_delivery(way_to(self.config, destination), parcels)
 
     def _ask(
         self,
@@ -171,7 +171,10 @@ class Visits:
             return
         wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
         try:
-            if destination.confirm == "commitment":
+            if (
+                isinstance(destination, DicomDestination)
+                and destination.confirm == "commitment"
+            ):
                 words = self._ask_to_commit(group, due, destination, number)
                 wait = timedelta(seconds=self.config.confirmation.ask_again_s)
             else:
@@ -186,7 +189,7 @@ class Visits:
         self,
         group: Group,
         due: Sequence[DeliveryRow],
-        destination: Destination,
+        destination: DicomDestination,
         number: int,
     ) -> Mapping[str, Word]:
         """Ask for commitment; what is said comes later, as a report."""
@@ -218,8 +221,8 @@ class Visits:
             if result.sop_instance_uid in wanted
         }
         study = series.study_instance_uid if series is not None else ""
-        peer = peer_of(self.config, destination)
-        return words_of_listing(due, listed_instances(peer, study, sorted(own_series)))
+        way = way_to(self.config, destination)
+        return words_of_listing(due, way.listed(study, sorted(own_series)), way.query)
 
     def _question(self, number: int, now: datetime, wait: timedelta | None = None) -> Question:
         confirmation = self.config.confirmation

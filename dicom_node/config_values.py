@@ -1,0 +1,47 @@
+"""What values of the settings may be, and the table that refuses unknown keys."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _ae_title(text: str) -> str:
+    """An application entity title (PS3.5 6.2, VR AE): 16 characters, no backslash."""
+    if not 1 <= len(text.strip(" ")) <= 16 or text != text.strip(" "):
+        raise ValueError("an AE title has 1 to 16 characters, none of them a space at an end")
+    if "\\" in text or not all(" " <= character <= "~" for character in text):
+        raise ValueError("an AE title has printable ASCII characters only, no backslash")
+    return text
+
+
+def _host(text: str) -> str:
+    """An address, a network in CIDR notation, or a host name."""
+    try:
+        ip_network(text)
+    except ValueError as error:
+        if not HOST_NAME.fullmatch(text):
+            raise ValueError(
+                f"neither an address, a network nor a host name: {error}"
+            ) from None
+    return text
+
+
+HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
+"""RFC 1123, with a letter somewhere: `10.1.2` is a mistyped address, not a name."""
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Hours = Seconds
+Days = Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen table of the file that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

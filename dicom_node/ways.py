@@ -1,0 +1,106 @@
+"""The two ways to a destination: DICOM (C-ECHO, C-STORE, C-FIND) and DICOMweb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.config import Destination, DicomDestination, NodeConfig, WebDestination
+from dicom_node.listing import listed_instances
+from dicom_node.peers import Peer, SendOutcome, echo, peer_of, send
+from dicom_node.stow import listed_by, store
+from dicom_node.web_service import WebService, ask_whether_there, service_of
+
+Progress = Callable[[int, int], None]
+Requires = Mapping[Path, Collection[Path]]
+
+
+class Way(Protocol):
+    """How a destination is reached. What goes wrong is a `PeerError`, either way."""
+
+    @property
+    def query(self) -> str:
+        """What it is asked with for what it has, in words."""
+
+    def answers(self) -> None:
+        """Raise where the destination is not there."""
+
+    def send(
+        self,
+        paths: Sequence[Path],
+        progress: Progress | None = None,
+        requires: Requires | None = None,
+    ) -> tuple[SendOutcome, ...]:
+        """Send files; what became of each, in order."""
+
+    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+        """The SOP Instance UIDs that it lists in series of a study."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomWay:
+    """By associations (PS3.7, PS3.8)."""
+
+    peer: Peer
+    query: str = "C-FIND"
+
+    def answers(self) -> None:
+        """C-ECHO."""
+        echo(self.peer)
+
+    def send(
+        self,
+        paths: Sequence[Path],
+        progress: Progress | None = None,
+        requires: Requires | None = None,
+    ) -> tuple[SendOutcome, ...]:
+        """C-STORE."""
+        return send(self.peer, paths, progress, requires)
+
+    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+        """C-FIND."""
+        return listed_instances(self.peer, study, series)
+
+    def __str__(self) -> str:
+        """The peer."""
+        return str(self.peer)
+
+
+@dataclass(frozen=True, slots=True)
+class WebWay:
+    """By HTTP (PS3.18)."""
+
+    service: WebService
+    query: str = "QIDO-RS"
+
+    def answers(self) -> None:
+        """QIDO-RS for a single study."""
+        ask_whether_there(self.service)
+
+    def send(
+        self,
+        paths: Sequence[Path],
+        progress: Progress | None = None,
+        requires: Requires | None = None,
+    ) -> tuple[SendOutcome, ...]:
+        """STOW-RS."""
+        return store(self.service, paths, progress, requires)
+
+    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+        """QIDO-RS."""
+        return listed_by(self.service, study, series)
+
+    def __str__(self) -> str:
+        """The service."""
+        return str(self.service)
+
+
+def way_to(config: NodeConfig, destination: Destination) -> Way:
+    """The way to a configured destination."""
+    if isinstance(destination, WebDestination):
+        return WebWay(service_of(config, destination))
+    if isinstance(destination, DicomDestination):
+        return DicomWay(peer_of(config, destination))
+    raise TypeError(f"{destination.name} is of no kind")
