@@ -15,13 +15,12 @@ from typing import Final
 
 import requests
 import structlog
-from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError
 from dicom_node.peers import UNREADABLE, SendOutcome
-from dicom_node.web_service import WebService, answer_of, calling, status_words
+from dicom_node.web_service import Conversation, WebService, answer_of, calling, refusal
 
 log = structlog.get_logger()
 
@@ -45,6 +44,8 @@ FAILURE_RANGES: Final[Mapping[int, str]] = {
 }
 """Failure Reason (0008,1197) in words, by itself or by its first byte (PS3.18 Table I.2-2);
 every other one of the kind C0xx means that the service cannot understand the object."""
+ABOUT_OBJECTS: Final = frozenset({400, 409, 411, 413, 415, 422})
+"""HTTP statuses that refuse what was sent, not who sends it (RFC 9110 15.5)."""
 NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
 """Failure Reasons that say what a service is able to do, not how it is today."""
 
@@ -71,21 +72,22 @@ def store(
     """
     outcomes: dict[Path, SendOutcome] = {}
     needs = requires or {}
-    with calling(service) as client:
-        for batch in _batches(paths, needs, service.max_batch_bytes):
-            held_back = {path: _missing(path, needs, outcomes) for path in batch}
-            for path, reason in held_back.items():
-                if reason:
-                    outcomes[path] = SendOutcome(path, "", None, reason)
-            ready = [path for path in batch if not held_back[path]]
-            try:
-                outcomes |= _store_batch(service, client, ready)
-            except PeerError as error:
-                if not any(outcome.stored for outcome in outcomes.values()):
-                    raise
-                return _with_unsent(outcomes, paths, error)
-            if progress is not None:
-                progress(len(outcomes), len(paths))
+    for batch in _batches(paths, needs, service.max_batch_bytes):
+        held_back = {path: _missing(path, needs, outcomes) for path in batch}
+        for path, reason in held_back.items():
+            if reason:
+                outcomes[path] = SendOutcome(path, "", None, reason)
+        ready = [path for path in batch if not held_back[path]]
+        try:
+            # A conversation for each: its errors are ours only when it has ended.
+            with calling(service) as conversation:
+                outcomes |= _store_batch(service, conversation, ready)
+        except PeerError as error:
+            if not any(outcome.stored for outcome in outcomes.values()):
+                raise
+            return _with_unsent(outcomes, paths, error)
+        if progress is not None:
+            progress(len(outcomes), len(paths))
     return tuple(outcomes[path] for path in paths)
 
 
@@ -96,9 +98,11 @@ def listed_by(service: WebService, study: str, series: Iterable[str]) -> frozens
         PeerError: it did not answer, or not with a list.
     """
     found: set[str] = set()
-    with calling(service) as client:
+    with calling(service) as conversation:
         for one in series:
-            listed = client.search_for_instances(study, one, fields=["SOPInstanceUID"])
+            listed = conversation.client.search_for_instances(
+                study, one, fields=["SOPInstanceUID"]
+            )
             found |= set(_uids_of(service, listed))
     return frozenset(found)
 
@@ -171,9 +175,13 @@ def _with_unsent(
 
 
 def _store_batch(
-    service: WebService, client: DICOMwebClient, paths: Sequence[Path]
+    service: WebService, conversation: Conversation, paths: Sequence[Path]
 ) -> dict[Path, SendOutcome]:
-    """Store files by one request; whatever is answered, each gets its outcome."""
+    """Store files by one request; whatever is answered, each gets its outcome.
+
+    One that a service refuses must not take the others with it: where the status refuses
+    several without saying which, each is sent alone.
+    """
     outcomes: dict[Path, SendOutcome] = {}
     datasets: dict[Path, Dataset] = {}
     for path in paths:
@@ -185,7 +193,22 @@ def _store_batch(
     if not datasets:
         return outcomes
     uids = {path: str(dataset.SOPInstanceUID) for path, dataset in datasets.items()}
-    stated = _post(service, client, list(datasets.values()), set(uids.values()))
+    try:
+        stated = _post(service, conversation, list(datasets.values()), set(uids.values()))
+    except requests.HTTPError as error:
+        answer = answer_of(error)
+        if answer.status_code not in ABOUT_OBJECTS:
+            raise
+        if len(uids) > 1:
+            for path in uids:
+                outcomes |= _store_batch(service, conversation, [path])
+            return outcomes
+        reason = str(refusal(service, answer))
+        alone = {
+            path: SendOutcome(path, uid, None, reason, refused=True)
+            for path, uid in uids.items()
+        }
+        return outcomes | alone
     for path, uid in uids.items():
         outcomes[path] = outcome = _outcome(path, uid, stated.get(uid))
         if not outcome.stored:
@@ -210,7 +233,10 @@ def _read(path: Path) -> Dataset:
 
 
 def _post(
-    service: WebService, client: DICOMwebClient, datasets: Sequence[Dataset], sent: set[str]
+    service: WebService,
+    conversation: Conversation,
+    datasets: Sequence[Dataset],
+    sent: set[str],
 ) -> Mapping[str, Stated]:
     """Send one request; what is said of each instance.
 
@@ -218,12 +244,8 @@ def _post(
     10.5.3-1). Anything else that says nothing of our instances is no answer to us, be it
     the page of a proxy with status 200.
     """
-    answers: list[requests.Response] = []
-    client._session.hooks["response"].append(  # noqa: SLF001 - the client keeps no answer
-        lambda response, **_: answers.append(response)
-    )
     try:
-        response = client.store_instances(datasets)
+        response = conversation.client.store_instances(datasets)
     except requests.HTTPError as error:
         stated = _read_json(answer_of(error))
         if answer_of(error).status_code < 500 and sent & stated.keys():
@@ -237,12 +259,11 @@ def _post(
         stated = read_response(response)
     except ValueError as error:
         raise PeerFailedError(f"{service}: {error}") from None
-    answer = answers[-1]
-    if answer.status_code == 200 and not answer.content:
+    answer = conversation.answer
+    if answer is not None and answer.status_code == 200 and not answer.content:
         return dict.fromkeys(sent, Stated(0, taken=True))
     if not sent & stated.keys():
-        words = status_words(answer.status_code)
-        raise PeerFailedError(f"{service} answered with {words}, but named none of the objects")
+        raise PeerFailedError(f"{service} named none of the objects in its answer")
     return stated
 
 

@@ -88,9 +88,17 @@ def service_of(config: NodeConfig, destination: WebDestination) -> WebService:
     )
 
 
+@dataclass(slots=True)
+class Conversation:
+    """A client, and the last answer that it got: it keeps no status itself."""
+
+    client: DICOMwebClient
+    answer: requests.Response | None = None
+
+
 @contextmanager
-def calling(service: WebService) -> Iterator[DICOMwebClient]:
-    """A client for one conversation; what it raises comes out as an error of ours.
+def calling(service: WebService) -> Iterator[Conversation]:
+    """A conversation with a service; what goes wrong in it comes out as an error of ours.
 
     Raises:
         PeerUnreachableError: no connection, no answer, or one that broke off.
@@ -106,13 +114,19 @@ def calling(service: WebService) -> Iterator[DICOMwebClient]:
         client = DICOMwebClient(
             service.url,
             session=session,
-            callback=_without_parameters,
             chunk_size=CHUNK_BYTES,
             timeout=(service.connect_timeout_s, service.answer_timeout_s),
         )
         client.set_http_retry_params(retry=False)
+        conversation = Conversation(client)
+
+        def keep(response: requests.Response, **_: Any) -> requests.Response:
+            conversation.answer = _without_parameters(response)
+            return response
+
+        session.hooks["response"] = [keep]
         try:
-            yield client
+            yield conversation
         except requests.HTTPError as error:
             raise refusal(service, answer_of(error)) from None
         except requests.JSONDecodeError:
@@ -129,9 +143,9 @@ def ask_whether_there(service: WebService) -> None:
     Raises:
         PeerError: it is not, or would take nothing.
     """
-    with calling(service) as client:
+    with calling(service) as conversation:
         try:
-            client.search_for_studies(limit=1, fields=["StudyInstanceUID"])
+            conversation.client.search_for_studies(limit=1, fields=["StudyInstanceUID"])
         except requests.HTTPError as error:
             status = answer_of(error).status_code
             if not 400 <= status < 500 or status in NO_SERVICE | LATER:
@@ -270,7 +284,7 @@ def _secret(file: Path | None, variable: str | None) -> str:
     return found
 
 
-def _without_parameters(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+def _without_parameters(response: requests.Response) -> requests.Response:
     """The answer, its media type as dicomweb-client compares it: without `; charset=...`."""
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     response.headers["Content-Type"] = media_type

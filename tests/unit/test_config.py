@@ -323,3 +323,71 @@ def test_every_setting_says_what_it_means(section: str, model: type[BaseModel]) 
     unsaid = [name for name, field in model.model_fields.items() if not field.description]
 
     assert unsaid == [], section
+
+
+WEB = {"name": "cloud", "url": "https://archive.example/dicom-web/"}
+
+
+def test_a_destination_with_a_url_is_a_dicomweb_service() -> None:
+    config = parse(destinations=[PACS, WEB], routes=[{"destinations": ["cloud"]}])
+    (cloud,) = config.destinations_for("CT1", "MSKNODE")
+
+    assert isinstance(cloud, WebDestination)
+    assert cloud.url == "https://archive.example/dicom-web"
+    assert "destination cloud: https://archive.example/dicom-web (STOW-RS)" in describe(config)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"url": "ftp://archive.example"},
+            "url: must be http://... or https://... with a host",
+        ),
+        ({"url": "https://"}, "url: must be http://... or https://... with a host"),
+        ({"url": "https://msk:x@archive.example"}, "url: a name or password belongs into"),
+        ({"url": "https://archive.example/?key=1"}, "url: must end with its path"),
+        ({"url": "https://archive.example:99999"}, "url: not a URL"),
+        ({"port": 104}, "port: unknown key"),
+        ({"confirm": "commitment"}, "confirm: Input should be 'query' or 'no'"),
+        ({"credentials": {"user": "msk"}}, "credentials: give a bearer token or a password"),
+        (
+            {"credentials": {"user": "msk", "bearer_token_file": "t"}},
+            "credentials: user and a password belong together",
+        ),
+        (
+            {"credentials": {"bearer_token_file": "t", "bearer_token_variable": "T"}},
+            "credentials: give a bearer token or a password",
+        ),
+        (
+            {"url": "http://archive.example", "credentials": {"bearer_token_file": "t"}},
+            "credentials would go in the clear",
+        ),
+        ({"url": "http://archive.example", "tls": {"ca": "ca.pem"}}, "tls is for an https url"),
+        ({"tls": {"fingerprints": ["ab" * 32]}}, "tls.fingerprints are for DICOM destinations"),
+    ],
+)
+def test_a_service_that_could_not_be_called_safely_is_refused_by_its_key(
+    changed: dict[str, object], problem: str
+) -> None:
+    (found,) = problems(destinations=[WEB | changed])
+
+    assert found.startswith("node.toml: destinations[0]")
+    assert problem in found
+
+
+def test_a_sender_s_images_are_not_counted_at_a_dicomweb_service() -> None:
+    found = problems(destinations=[WEB], senders=[{"count_at": "cloud"}])
+
+    assert found == [
+        "node.toml: senders[0].count_at: 'cloud' has no C-FIND, only DICOMweb",
+    ]
+
+
+def test_the_files_of_a_service_s_secrets_lie_beside_the_settings() -> None:
+    config = parse(destinations=[WEB | {"credentials": {"bearer_token_file": "token"}}])
+    (cloud,) = config.destinations
+
+    assert isinstance(cloud, WebDestination)
+    assert cloud.credentials is not None
+    assert cloud.credentials.bearer_token_file == Path("/etc/msk/token")

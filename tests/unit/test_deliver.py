@@ -114,6 +114,17 @@ def test_a_failed_attempt_is_due_again_after_the_wait() -> None:
     assert after.next_attempt_at == NOW + timedelta(seconds=60)
 
 
+@pytest.mark.parametrize(("asked_s", "wait_s"), [(10, 60), (60, 60), (300, 300)])
+def test_a_destination_that_asks_for_patience_is_left_alone_for_the_longer_of_two_waits(
+    asked_s: float, wait_s: float
+) -> None:
+    """The second failed attempt: 60 seconds by the node's own rule."""
+    busy = Failure("429 Too Many Requests", Remedy.RETURN, asked_s)
+    after = attempted(tried_before(parcels(SEG), 1), {SEG: busy}, 2)[SEG]
+
+    assert after.next_attempt_at == NOW + timedelta(seconds=wait_s)
+
+
 def test_success_clears_the_reason_of_the_attempt_before() -> None:
     failed = attempted(parcels(SEG), {SEG: DOWN})[SEG]
     sent = attempted((Parcel(result(SEG), failed),), {}, 2)[SEG]
