@@ -26,7 +26,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from dicom_node.case_store import write_durably
-from dicom_node.errors import PeerRefusedError, PeerUnreachableError
+from dicom_node.errors import PeerLacksServiceError, PeerRefusedError, PeerUnreachableError
 from dicom_node.peers import Peer, associate
 from dicom_node.spool import is_uid
 
@@ -54,8 +54,13 @@ FAILURES: Final[Mapping[int, str]] = {
 }
 """Failure Reason (0008,1197) in words (PS3.4 J.3.3.1.1)."""
 
+ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
+"""Result of a presentation context (PS3.8 Table 9-18)."""
 NEVER_COMMITTED: Final = frozenset({0x0122, 0x0119})
 """Reasons that sending the object again does not change."""
+
+DUPLICATE_TRANSACTION: Final = 0x0131
+"""A reason that says something of the request and nothing of the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,16 @@ def ask_to_commit(
 
     Raises:
         PeerUnreachableError: no connection, no association, or no answer.
-        PeerRefusedError: it offers no storage commitment, or did not take the request.
+        PeerLacksServiceError: it knows no storage commitment.
+        PeerRefusedError: it offers none today, or did not take the request.
     """
     contexts = [build_context(StorageCommitmentPushModel)]
     with associate(peer, contexts) as association:
         if not association.is_established:
-            raise PeerRefusedError(f"{peer} does not offer Storage Commitment")
+            results = {context.result for context in association.rejected_contexts}
+            lacks = results == {ABSTRACT_SYNTAX_NOT_SUPPORTED}
+            error = PeerLacksServiceError if lacks else PeerRefusedError
+            raise error(f"{peer} does not offer Storage Commitment")
         reports = _Reports(folder)
         association.bind(evt.EVT_N_EVENT_REPORT, reports.handle)
         try:
@@ -149,8 +158,16 @@ def keep_report(information: Dataset, folder: Path) -> int:
 def read_reports(folder: Path) -> Iterator[Report]:
     """The reports that are kept and not forgotten yet."""
     for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        yield Report(content["transaction_uid"], tuple(content["committed"]), content["failed"])
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            committed, failed = tuple(content["committed"]), dict(content["failed"])
+            report = Report(content["transaction_uid"], committed, failed)
+        except (KeyError, TypeError, ValueError):
+            # One that a disk has spoiled must not keep all others waiting.
+            log.exception("commitment.unreadable", path=path.name)
+            path.rename(path.with_suffix(".unreadable"))
+            continue
+        yield report
 
 
 def forget_report(folder: Path, report: Report) -> None:

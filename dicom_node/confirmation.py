@@ -14,7 +14,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from dicom_node.commitment import NEVER_COMMITTED, Report, failure_words
+from dicom_node.commitment import (
+    DUPLICATE_TRANSACTION,
+    NEVER_COMMITTED,
+    Report,
+    failure_words,
+)
 from dicom_node.config import Confirmation, Delivery
 from dicom_node.deliver import wait_after
 from dicom_node.ledger import DeliveryRow, DeliveryState
@@ -35,7 +40,10 @@ class Has(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What a destination says of one object; `reason` tells why it is not confirmed."""
+    """What a destination says of one object.
+
+    reason: why it is not confirmed; or how it is, where that is not the way asked for.
+    """
 
     has: Has
     reason: str = ""
@@ -60,6 +68,7 @@ def words_of_report(rows: Iterable[DeliveryRow], report: Report) -> Mapping[str,
     words = {uid: Word(Has.YES) for uid in report.committed}
     for uid, failure in report.failed.items():
         has = Has.NEVER if failure in NEVER_COMMITTED else Has.NO
+        has = Has.UNKNOWN if failure == DUPLICATE_TRANSACTION else has
         words[uid] = Word(has, f"not committed to: {failure_words(failure)}")
     silent = Word(Has.UNKNOWN, "the commitment report does not mention it")
     return {

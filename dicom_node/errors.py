@@ -25,6 +25,7 @@ NodeError
     │   └── PeerBusyError     a service that asks for patience (retryable)
     ├── PeerFailedError       a service that failed over a request (retryable)
     └── PeerRefusedError      a status or a presentation context said no
+        └── PeerLacksServiceError  it does not know the service at all
 ```
 Messages say what, where and by how much, with UIDs; never names, birth dates or accession
 numbers.
@@ -168,3 +169,7 @@ class PeerFailedError(PeerError):
 
 class PeerRefusedError(PeerError):
     """The peer refused an object: its status or presentation context said no."""
+
+
+class PeerLacksServiceError(PeerRefusedError):
+    """The peer does not support a service at all (PS3.8 Table 9-18, result 3)."""

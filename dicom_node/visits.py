@@ -48,7 +48,7 @@ from dicom_node.deliver import (
     wait_after,
 )
 from dicom_node.engine import Put
-from dicom_node.errors import PeerError
+from dicom_node.errors import PeerError, PeerLacksServiceError
 from dicom_node.ledger import CommitmentRow, DeliveryRow, DeliveryState, Ledger
 from dicom_node.peers import peer_of
 from dicom_node.release import release
@@ -179,8 +179,10 @@ class Visits:
                 wait = timedelta(seconds=self.config.confirmation.ask_again_s)
             else:
                 words = self._look_up(group, due, destination)
+        except PeerLacksServiceError as lacking:
+            words = self._look_up_instead(group, due, destination, lacking)
         except PeerError as error:
-            words = {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in due}
+            words = _unknown(due, error)
         after = after_words(rows, words, self._question(number, self.clock(), wait))
         self.ledger.advance(*after)
         log_rows(after)
@@ -224,6 +226,23 @@ class Visits:
         way = way_to(self.config, destination)
         return words_of_listing(due, way.listed(study, sorted(own_series)), way.query)
 
+    def _look_up_instead(
+        self,
+        group: Group,
+        due: Sequence[DeliveryRow],
+        destination: Destination,
+        lacking: PeerLacksServiceError,
+    ) -> Mapping[str, Word]:
+        """Ask by a query where there is no commitment; every reason says so."""
+        try:
+            words = self._look_up(group, due, destination)
+        except PeerError as error:
+            words = _unknown(due, error)
+        return {
+            uid: Word(word.has, "; ".join(filter(None, (str(lacking), word.reason))))
+            for uid, word in words.items()
+        }
+
     def _question(self, number: int, now: datetime, wait: timedelta | None = None) -> Question:
         confirmation = self.config.confirmation
         wait = wait or timedelta(seconds=confirmation.ask_again_s)
@@ -260,6 +279,11 @@ def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
         "attempt": number,
     }
     return Put("deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s)
+
+
+def _unknown(rows: Iterable[DeliveryRow], error: PeerError) -> Mapping[str, Word]:
+    """No word on any of these."""
+    return {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in rows}
 
 
 def _last_visit(rows: Iterable[DeliveryRow]) -> int:

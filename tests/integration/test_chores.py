@@ -77,6 +77,18 @@ def test_what_is_held_goes_on_when_its_destination_answers_again(
     assert {row.state for row in back.ledger.deliveries()} == {SENT}
 
 
+def test_every_delivery_that_is_held_is_an_alarm_with_its_reason(make: Make) -> None:
+    site = make(1)
+    with capture_logs() as events:
+        hold(site)
+    (alarm,) = [each for each in events if each["event"] == "delivery.held"]
+
+    assert (alarm["log_level"], alarm["count"], alarm["destination"]) == ("error", 2, "pacs")
+    assert alarm["reason"].endswith("cannot be reached: no connection to 127.0.0.1 port 1")
+    (held,) = node_status(site.config).held
+    assert (held.objects, held.reason) == (("SEG", "SR"), alarm["reason"])
+
+
 def test_what_is_held_stays_so_while_its_destination_is_away(make: Make) -> None:
     site = make(1)
     hold(site)

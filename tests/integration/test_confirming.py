@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelFind,
+)
 from support.pacs import Pacs
 from support.sent_results import SEG, SR, Site
 from support.small_node import result_pacs
@@ -182,15 +186,44 @@ def test_without_a_report_it_is_asked_again_and_a_late_one_still_counts(
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
 
 
-def test_an_archive_without_commitment_leaves_the_objects_sent_and_says_why(
+def without(*services: Any) -> Pacs:
+    """An archive that does not know some of the services that it is asked with."""
+    return Pacs(contexts=[each for each in result_pacs().contexts if each[0] not in services])
+
+
+def test_an_archive_without_commitment_is_asked_by_c_find_and_the_ledger_says_so(
     make: Make,
 ) -> None:
-    with Pacs(contexts=result_pacs().contexts[:-2]).running() as plain:
+    with without(StorageCommitmentPushModel).running() as plain:
+        site = make("commitment", port=plain.port)
+        site.make_visits(site.answer(), most=2)
+
+    assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
+    assert site.row(SEG).reason.endswith("does not offer Storage Commitment")
+
+
+def test_what_an_archive_without_commitment_does_not_list_is_sent_again(make: Make) -> None:
+    with without(StorageCommitmentPushModel).running() as plain:
+        plain.unlisted = {SEG}
+        site = make("commitment", port=plain.port, confirmation={"resend": 1})
+        site.make_visits(site.answer())
+
+    assert states(site) == {SEG: HELD, SR: CONFIRMED}
+    assert [uid for uid, _, _ in plain.received].count(SEG) == 2
+    assert "does not offer Storage Commitment; C-FIND does not list it" in site.row(SEG).reason
+
+
+def test_an_archive_that_can_be_asked_in_no_way_leaves_the_objects_sent_and_says_why(
+    make: Make,
+) -> None:
+    services = (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind)
+    with without(*services).running() as plain:
         site = make("commitment", port=plain.port)
         site.make_visits(site.answer(), most=2)
 
     assert states(site) == {SEG: SENT, SR: SENT}
-    assert site.row(SEG).reason.endswith("does not offer Storage Commitment")
+    assert "does not offer Storage Commitment" in site.row(SEG).reason
+    assert "does not offer C-FIND" in site.row(SEG).reason
 
 
 def test_a_request_that_is_refused_is_no_confirmation(make: Make, pacs: Pacs) -> None:
@@ -232,6 +265,21 @@ def test_a_report_that_is_read_twice_is_entered_once(
     site.visits.take_reports()
 
     assert site.ledger.deliveries() == before
+
+
+def test_a_report_file_that_a_disk_has_spoiled_does_not_keep_others_waiting(
+    make: Make, pacs: Pacs, receiver: Receiver
+) -> None:
+    site = make("commitment")
+    site.make_visits(site.answer(), most=2)
+    pacs.report(pacs.asked[0])
+    spoiled = site.config.node.spool / REPORTS / "1.2.json"
+    spoiled.write_text('{"transaction_uid": "1.2", "comm')
+    site.visits.take_reports()
+
+    assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
+    assert reports(site) == []
+    assert spoiled.with_suffix(".unreadable").exists(), "for a person to look at"
 
 
 def test_a_listing_confirms(make: Make, pacs: Pacs) -> None:

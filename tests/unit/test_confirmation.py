@@ -110,6 +110,15 @@ def test_failure_reasons_come_in_words() -> None:
     assert words[uids[1]].reason == "not committed to: 9999H, a reason of its own"
 
 
+def test_a_duplicate_transaction_says_nothing_of_an_object() -> None:
+    """0131H: the request has to be made again, not the C-STORE."""
+    uid = SENT.sop_instance_uid
+    words = words_of_report([SENT], Report("1", (), {uid: 0x0131}))
+
+    assert words[uid].has is Has.UNKNOWN
+    assert words[uid].reason == "not committed to: 0131H, duplicate transaction UID"
+
+
 def test_an_object_counts_as_lost_at_the_fifth_listing_without_it() -> None:
     fourth = words_of_listing([replace(SENT, attempts=3)], frozenset())
     fifth = words_of_listing([replace(SENT, attempts=4)], frozenset())
