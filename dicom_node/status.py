@@ -84,7 +84,7 @@ class NodeStatus:
     turned_away: who was not let in, how often and why, since when.
     unconfirmed: what was sent, and asked for in vain so far.
     overdue: what has been sent but unconfirmed for so long that it is an alarm.
-    warned: what was taken with a warning, by its C-STORE status.
+    warned: what was taken with a warning, by the status of its C-STORE or STOW-RS.
     kept: what files, why, of how many series, and how many megabytes.
     """
 
@@ -212,14 +212,14 @@ def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Re
 
 
 def _warned(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
-    """What was stored with a warning (PS3.4 Table B.2-1), once for each kind and status."""
+    """What was stored with a warning (PS3.4 B.2-1, PS3.18 I.2-1), for each kind and status."""
     counts = Counter(
         (row.destination, kinds[row.sop_instance_uid], row.status)
         for row in rows
         if row.status and row.state in (DeliveryState.SENT, DeliveryState.CONFIRMED)
     )
     return tuple(
-        Replacement(destination, kind, count, f"C-STORE status 0x{status:04X}")
+        Replacement(destination, kind, count, f"status 0x{status:04X}")
         for (destination, kind, status), count in sorted(counts.items())
     )
 

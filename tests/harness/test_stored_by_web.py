@@ -83,6 +83,24 @@ def test_storing_the_same_again_is_taken_again(make: Make, orthanc: Orthanc) -> 
     assert len(orthanc.instances(STUDY)) == 2
 
 
+def test_a_large_object_arrives_whole_in_pieces(
+    make: Make, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    """8 MB of pixels, behind a header that Orthanc knows: 33 chunks."""
+    site = make()
+    site.answer()
+    small = Path(site.ledger.results(SERIES, 1)[0].path)
+    large = tmp_path / "large.dcm"
+    length = 8 << 20
+    pixels = bytes.fromhex("e07f 1000 4f42 0000") + length.to_bytes(4, "little")
+    large.write_bytes(small.read_bytes() + pixels + bytes(range(256)) * (length // 256))
+    (outcome,) = way_to(site.config, site.config.destinations[0]).send([large])
+    (kept,) = orthanc.instances(STUDY)
+
+    assert outcome.stored
+    assert orthanc.file(kept) == large.read_bytes()
+
+
 def test_what_is_no_dicom_is_refused_beside_what_is_taken(
     make: Make, orthanc: Orthanc, tmp_path: Path
 ) -> None:
