@@ -27,6 +27,7 @@ from support.small_node import (
     small_arrival,
     small_config,
 )
+from support.web_archive import WebArchive
 
 from dicom_node.engine import Put
 from dicom_node.errors import ResultError
@@ -484,6 +485,52 @@ def test_a_refusal_by_status_falls_back_too(make: Make, arrival: SeriesArrival) 
         finish(workflow, workflow.admit(arrival))
 
     assert received(workflow, picky) == ["SEG-LABELMAP", "SEG", "SR"]
+
+
+EVERYTHING = {
+    "segmentation": "labelmap",
+    "report": "both",
+    "qc_image": "always",
+    "density_picture": True,
+    "uncertainty_map": True,
+    "pdf_summary": True,
+}
+
+
+def test_a_dicomweb_service_gets_every_kind_of_object_byte_for_byte(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    with WebArchive().running() as archive:
+        cloud = {"name": "cloud", "url": archive.url, "confirm": "query"}
+        workflow = make(destinations=[cloud], profile=EVERYTHING)
+        finish(workflow, workflow.admit(arrival))
+
+    kept = {
+        row.sop_instance_uid: Path(row.path).read_bytes()
+        for row in workflow.ledger.all_results()
+        if row.kind not in {"SEG", "SR"}  # what might have stood in
+    }
+    assert set(delivered(workflow).values()) == {DeliveryState.CONFIRMED}
+    assert len(archive.requests) < len(kept) == 7
+    assert sorted(archive.stored) == sorted(kept.values())
+
+
+def test_a_dicomweb_service_that_knows_no_rle_gets_the_binary_form(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """C122H, Referenced Transfer Syntax not supported (PS3.18 Table I.2-2)."""
+    with WebArchive(refused_syntaxes=frozenset({RLELossless})).running() as archive:
+        cloud = {"name": "cloud", "url": archive.url}
+        workflow = make(destinations=[cloud], profile={"segmentation": "labelmap"})
+        finish(workflow, workflow.admit(arrival))
+
+    assert delivered(workflow) == {
+        "SEG-LABELMAP": DeliveryState.REPLACED,
+        "SR-LABELMAP": DeliveryState.REPLACED,
+        "SEG": DeliveryState.SENT,
+        "SR": DeliveryState.SENT,
+    }
+    assert len(archive.stored) == 2
 
 
 def test_a_kill_between_the_fall_back_and_its_job_loses_and_doubles_nothing(

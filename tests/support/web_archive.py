@@ -38,6 +38,7 @@ class WebArchive:
 
     replies: to successive STOW-RS requests; 200 when they run out.
     failures: Failure Reasons by SOP Instance UID, for which nothing is stored.
+    refused_syntaxes: transfer syntaxes of which nothing is stored (Failure Reason C122H).
     warnings: Warning Reasons by SOP Instance UID.
     silent: SOP Instance UIDs that the response leaves out, though they are stored.
     unlisted: SOP Instance UIDs that QIDO-RS does not list.
@@ -52,6 +53,7 @@ class WebArchive:
 
     replies: list[Reply] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
+    refused_syntaxes: frozenset[str] = frozenset()
     warnings: dict[str, int] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     unlisted: set[str] = field(default_factory=set)
@@ -128,6 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
         reply = archive.replies.pop(0) if archive.replies else Reply()
         uids = [_uid(part) for part in parts]
         archive.requests.append(uids)
+        for part, uid in zip(parts, uids, strict=True):
+            if _syntax(part) in archive.refused_syntaxes:
+                archive.failures[uid] = 0xC122
         if reply.status in {200, 202}:
             taken = [part for part in parts if _uid(part) not in archive.failures]
             archive.stored += taken
@@ -215,6 +220,10 @@ def _item(uid: str, tag: str, reason: int | None) -> dict[str, Any]:
     if reason is not None:
         item[tag] = {"vr": "US", "Value": [reason]}
     return item
+
+
+def _syntax(part: bytes) -> str:
+    return str(dcmread(io.BytesIO(part)).file_meta.TransferSyntaxUID)
 
 
 def _uid(part: bytes) -> str:
