@@ -18,8 +18,9 @@ import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError
+from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError, PeerRefusedError
 from dicom_node.peers import UNREADABLE, SendOutcome
+from dicom_node.spool import is_uid
 from dicom_node.web_service import Conversation, WebService, answer_of, calling, refusal
 
 log = structlog.get_logger()
@@ -95,8 +96,10 @@ def listed_by(service: WebService, study: str, series: Iterable[str]) -> frozens
     """The SOP Instance UIDs that a service lists in these series of a study (PS3.18 10.6).
 
     Raises:
-        PeerError: it did not answer, or not with a list.
+        PeerError: it did not answer, or not with a list; or the study has no UID.
     """
+    if not is_uid(study):
+        raise PeerRefusedError(f"{service} is asked for no study that has no UID")
     found: set[str] = set()
     with calling(service) as conversation:
         for one in series:

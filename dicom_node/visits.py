@@ -16,27 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-from dicom_node.commitment import (
-    REPORTS,
-    Report,
-    ask_to_commit,
-    forget_report,
-    read_reports,
-)
-from dicom_node.config import Destination, DicomDestination, NodeConfig
-from dicom_node.confirmation import (
-    Has,
-    Question,
-    Word,
-    after_words,
-    words_of_listing,
-    words_of_report,
-)
+from dicom_node.asking import Asking, question_of, reports_folder
+from dicom_node.commitment import Report, forget_report, read_reports
+from dicom_node.config import Destination, NodeConfig
+from dicom_node.confirmation import after_words, words_of_report
 from dicom_node.deliver import (
     Attempt,
     Failure,
@@ -45,14 +32,10 @@ from dicom_node.deliver import (
     after_attempt,
     attempt_delivery,
     parcels_of,
-    wait_after,
 )
 from dicom_node.engine import Put
-from dicom_node.errors import PeerError, PeerLacksServiceError
 from dicom_node.ledger import CommitmentRow, DeliveryRow, DeliveryState, Ledger
-from dicom_node.peers import peer_of
 from dicom_node.release import release
-from dicom_node.uids import derived_uid
 from dicom_node.ways import way_to
 
 log = structlog.get_logger()
@@ -61,11 +44,6 @@ Group = tuple[str, int, str]
 """Series Instance UID, revision, and the destination's name."""
 
 GONE: Final = "the destination is no longer configured"
-
-
-def reports_folder(config: NodeConfig) -> Path:
-    """Where reports of storage commitment are kept until they are in the ledger."""
-    return config.node.spool / REPORTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +105,7 @@ class Visits:
     def _take_report(self, asked: CommitmentRow, report: Report) -> None:
         """Change the deliveries that one report speaks of."""
         rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
-        question = self._question(_last_visit(rows) + 1, self.clock())
+        question = question_of(self.config, _last_visit(rows) + 1, self.clock())
         after = after_words(rows, words_of_report(rows, report), question)
         self.ledger.advance(*after)
         log_rows(after)
@@ -169,84 +147,10 @@ class Visits:
                 *(replace(row, visit=number, reason="", next_attempt_at=None) for row in due)
             )
             return
-        wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
-        try:
-            if (
-                isinstance(destination, DicomDestination)
-                and destination.confirm == "commitment"
-            ):
-                words = self._ask_to_commit(group, due, destination, number)
-                wait = timedelta(seconds=self.config.confirmation.ask_again_s)
-            else:
-                words = self._look_up(group, due, destination)
-        except PeerLacksServiceError as lacking:
-            words = self._look_up_instead(group, due, destination, lacking)
-        except PeerError as error:
-            words = _unknown(due, error)
-        after = after_words(rows, words, self._question(number, self.clock(), wait))
+        asking = Asking(self.config, self.ledger, self.clock)
+        after = asking.ask(destination, rows, due, number)
         self.ledger.advance(*after)
         log_rows(after)
-
-    def _ask_to_commit(
-        self,
-        group: Group,
-        due: Sequence[DeliveryRow],
-        destination: DicomDestination,
-        number: int,
-    ) -> Mapping[str, Word]:
-        """Ask for commitment; what is said comes later, as a report."""
-        uid, revision, name = group
-        transaction = derived_uid("commitment", uid, str(revision), name, str(number))
-        # Known before it is asked: the report may be here before the answer.
-        self.ledger.add(CommitmentRow(transaction, name, uid, revision, self.clock()))
-        classes = {
-            result.sop_instance_uid: result.sop_class_uid
-            for result in self.ledger.results(uid, revision)
-        }
-        instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
-        peer = peer_of(self.config, destination)
-        ask_to_commit(peer, transaction, instances, reports_folder(self.config))
-        log.info("commitment.asked", destination=name, key=transaction, count=len(due))
-        no_report = Word(Has.UNKNOWN, "no commitment report yet")
-        return {row.sop_instance_uid: no_report for row in due}
-
-    def _look_up(
-        self, group: Group, due: Sequence[DeliveryRow], destination: Destination
-    ) -> Mapping[str, Word]:
-        """Ask for the instances that the destination lists."""
-        uid, revision, _ = group
-        series = self.ledger.series(uid, revision)
-        wanted = {row.sop_instance_uid for row in due}
-        own_series = {
-            result.own_series_instance_uid
-            for result in self.ledger.results(uid, revision)
-            if result.sop_instance_uid in wanted
-        }
-        study = series.study_instance_uid if series is not None else ""
-        way = way_to(self.config, destination)
-        return words_of_listing(due, way.listed(study, sorted(own_series)), way.query)
-
-    def _look_up_instead(
-        self,
-        group: Group,
-        due: Sequence[DeliveryRow],
-        destination: Destination,
-        lacking: PeerLacksServiceError,
-    ) -> Mapping[str, Word]:
-        """Ask by a query where there is no commitment; every reason says so."""
-        try:
-            words = self._look_up(group, due, destination)
-        except PeerError as error:
-            words = _unknown(due, error)
-        return {
-            uid: Word(word.has, "; ".join(filter(None, (str(lacking), word.reason))))
-            for uid, word in words.items()
-        }
-
-    def _question(self, number: int, now: datetime, wait: timedelta | None = None) -> Question:
-        confirmation = self.config.confirmation
-        wait = wait or timedelta(seconds=confirmation.ask_again_s)
-        return Question(number, now, now + wait, confirmation, self.config.delivery)
 
     def _next(self, group: Group) -> tuple[Put, ...]:
         """The next visit to a group, at the time at which something is due."""
@@ -279,11 +183,6 @@ def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
         "attempt": number,
     }
     return Put("deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s)
-
-
-def _unknown(rows: Iterable[DeliveryRow], error: PeerError) -> Mapping[str, Word]:
-    """No word on any of these."""
-    return {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in rows}
 
 
 def _last_visit(rows: Iterable[DeliveryRow]) -> int:

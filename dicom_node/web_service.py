@@ -115,6 +115,7 @@ def calling(service: WebService) -> Iterator[Conversation]:
             service.url,
             session=session,
             chunk_size=CHUNK_BYTES,
+            permissive_uid=True,  # a study's UID is what the scanner made it
             timeout=(service.connect_timeout_s, service.answer_timeout_s),
         )
         client.set_http_retry_params(retry=False)

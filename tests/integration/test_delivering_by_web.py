@@ -16,6 +16,7 @@ from support.web_archive import Reply, WebArchive
 
 from dicom_node.chores import Chores
 from dicom_node.config import parse_config
+from dicom_node.errors import PeerRefusedError
 from dicom_node.ledger import DeliveryState, Ledger
 from dicom_node.peers import SendOutcome
 from dicom_node.ways import WebWay
@@ -431,6 +432,21 @@ def test_what_is_held_goes_on_when_the_service_answers_a_query_for_one_study(
     Chores(back.visits, lambda _: None).probe()
     assert archive.queries[0][1]["limit"] == ["1"]
     assert {row.state for row in back.ledger.deliveries()} == {WAITING if resumes else HELD}
+
+
+@pytest.mark.parametrize("study", ["1.2.03", "1.2"])
+def test_a_study_is_asked_for_by_whatever_uid_the_scanner_gave_it(
+    archive: WebArchive, study: str
+) -> None:
+    """A component with a leading zero is no UID (PS3.5 9.1), and in archives all the same."""
+    WebWay(WebService("pacs", archive.url)).listed(study, ["2.25.11"])
+
+    assert archive.queries[0][0] == f"/dicom-web/studies/{study}/series/2.25.11/instances"
+
+
+def test_what_has_no_study_is_not_asked_for(archive: WebArchive) -> None:
+    with pytest.raises(PeerRefusedError, match="has no UID"):
+        WebWay(WebService("pacs", archive.url)).listed("", ["2.25.11"])
 
 
 def test_a_visit_that_runs_again_stores_nothing_again(make: Make, archive: WebArchive) -> None:
