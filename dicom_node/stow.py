@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,34 +21,20 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError, PeerRefusedError
 from dicom_node.peers import UNREADABLE, SendOutcome
 from dicom_node.spool import is_uid
+from dicom_node.store_response import (
+    NEVER_TAKEN,
+    PROCESSING_FAILURE,
+    WARNINGS,
+    Stated,
+    failure_words,
+    read_response,
+)
 from dicom_node.web_service import Conversation, WebService, answer_of, calling, refusal
 
 log = structlog.get_logger()
 
-COERCION: Final = 0xB000
-"""Warning Reason: elements were coerced (PS3.18 Table I.2-1)."""
-WARNINGS: Final[Mapping[int, str]] = {
-    0xB000: "coercion of data elements",
-    0xB006: "elements discarded",
-    0xB007: "data set does not match SOP class",
-}
-"""Warning Reason (0008,1196) in words (PS3.18 Table I.2-1)."""
-PROCESSING_FAILURE: Final = 0x0110
-FAILURES: Final[Mapping[int, str]] = {
-    0x0110: "processing failure",
-    0x0122: "referenced SOP class not supported",
-    0xC122: "referenced transfer syntax not supported",
-}
-FAILURE_RANGES: Final[Mapping[int, str]] = {
-    0xA7: "out of resources",
-    0xA9: "data set does not match SOP class",
-}
-"""Failure Reason (0008,1197) in words, by itself or by its first byte (PS3.18 Table I.2-2);
-every other one of the kind C0xx means that the service cannot understand the object."""
 ABOUT_OBJECTS: Final = frozenset({400, 409, 411, 413, 415, 422})
 """HTTP statuses that refuse what was sent, not who sends it (RFC 9110 15.5)."""
-NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
-"""Failure Reasons that say what a service is able to do, not how it is today."""
 
 
 def store(
@@ -108,36 +94,6 @@ def listed_by(service: WebService, study: str, series: Iterable[str]) -> frozens
             )
             found |= set(_uids_of(service, listed))
     return frozenset(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """What a Store Instances Response says of one instance."""
-
-    status: int
-    taken: bool
-
-
-def read_response(response: Dataset) -> dict[str, Stated]:
-    """What a Store Instances Response says, by SOP Instance UID (PS3.18 Table I.1-1).
-
-    An instance that it names as both taken and failed has failed.
-
-    Raises:
-        ValueError: an item of it says nothing that can be read.
-    """
-    stated: dict[str, Stated] = {}
-    try:
-        for item in response.get("ReferencedSOPSequence") or ():
-            warning = int(item.get("WarningReason") or 0)
-            known = warning if warning == 0 or warning >> 12 == 0xB else COERCION
-            stated[str(item.ReferencedSOPInstanceUID)] = Stated(known, taken=True)
-        for item in response.get("FailedSOPSequence") or ():
-            failure = int(item.get("FailureReason") or PROCESSING_FAILURE)
-            stated[str(item.ReferencedSOPInstanceUID)] = Stated(failure, taken=False)
-    except (AttributeError, TypeError) as error:
-        raise ValueError("an item of the Store Instances Response is incomplete") from error
-    return stated
 
 
 def _batches(
@@ -289,14 +245,6 @@ def _outcome(path: Path, uid: str, stated: Stated | None) -> SendOutcome:
     if failed.stored:  # a failure whose reason is a warning's number
         failed = replace(failed, status=PROCESSING_FAILURE)
     return replace(failed, refused=stated.status in NEVER_TAKEN)
-
-
-def failure_words(reason: int) -> str:
-    """A Failure Reason in words: `0xA700, out of resources`."""
-    words = FAILURES.get(reason) or FAILURE_RANGES.get(reason >> 8)
-    if words is None:
-        words = "cannot understand" if reason >> 12 == 0xC else "a reason of its own"
-    return f"0x{reason:04X}, {words}"
 
 
 def _uids_of(service: WebService, listed: object) -> Iterator[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dicom_node import tls
 from dicom_node.config import NodeConfig
+from dicom_node.credentials import credential_problems
 from dicom_node.errors import ConfigurationError
-from dicom_node.web_service import credential_problems
 from inference.bundle import load_bundle
 from inference.errors import InferenceError
 

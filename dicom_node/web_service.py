@@ -8,8 +8,6 @@ so that they can be renewed, and are in no value, message or log.
 
 from __future__ import annotations
 
-import base64
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 import requests
@@ -27,6 +24,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import NewConnectionError
 
 from dicom_node.config import Credentials, DestinationTls, NodeConfig, WebDestination
+from dicom_node.credentials import authorization_of
 from dicom_node.errors import (
     ConfigurationError,
     PeerBusyError,
@@ -182,16 +180,6 @@ def status_words(status: int) -> str:
         return str(status)
 
 
-def credential_problems(config: NodeConfig) -> Iterator[str]:
-    """Why secrets of destinations cannot be used, each with its key."""
-    for index, each in enumerate(config.destinations):
-        if isinstance(each, WebDestination) and each.credentials is not None:
-            try:
-                _authorization(each.credentials)
-            except ConfigurationError as error:
-                yield f"destinations[{index}].credentials: {error}"
-
-
 class _Verified(HTTPAdapter):
     """Connections under a TLS context of ours, and no certificate believed beside it."""
 
@@ -241,7 +229,7 @@ def _context(tls: DestinationTls | None) -> ssl.SSLContext:
 
 def _signer(credentials: Credentials | None) -> Any:
     """What completes a request before it goes."""
-    authorization = None if credentials is None else _authorization(credentials)
+    authorization = None if credentials is None else authorization_of(credentials)
 
     def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
         # dicomweb-client names the host without its port (RFC 9110 7.2 wants it).
@@ -251,38 +239,6 @@ def _signer(credentials: Credentials | None) -> Any:
         return request
 
     return sign
-
-
-def _authorization(credentials: Credentials) -> str:
-    """The value of the header Authorization (RFC 6750 2.1, RFC 7617 2).
-
-    Raises:
-        ConfigurationError: the secret is not there, or can be no header.
-    """
-    if credentials.user is None:
-        token = _secret(credentials.bearer_token_file, credentials.bearer_token_variable)
-        if not token.isascii() or any(character.isspace() for character in token):
-            raise ConfigurationError("the bearer token holds what no token may hold")
-        return f"Bearer {token}"
-    password = _secret(credentials.password_file, credentials.password_variable)
-    pair = f"{credentials.user}:{password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
-
-
-def _secret(file: Path | None, variable: str | None) -> str:
-    """The first line of a file, or the value of a variable of the environment."""
-    if file is not None:
-        try:
-            found = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-        except OSError as error:
-            raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{file}: is not UTF-8") from None
-    else:
-        found = os.environ.get(variable or "", "")
-    if not found:
-        raise ConfigurationError(f"{file or variable} holds no secret")
-    return found
 
 
 def _without_parameters(response: requests.Response) -> requests.Response:

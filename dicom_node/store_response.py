@@ -1,0 +1,70 @@
+"""The Store Instances Response of STOW-RS (PS3.18 Annex I): what became of each instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+COERCION: Final = 0xB000
+"""Warning Reason: elements were coerced (PS3.18 Table I.2-1)."""
+WARNINGS: Final[Mapping[int, str]] = {
+    0xB000: "coercion of data elements",
+    0xB006: "elements discarded",
+    0xB007: "data set does not match SOP class",
+}
+"""Warning Reason (0008,1196) in words (PS3.18 Table I.2-1)."""
+PROCESSING_FAILURE: Final = 0x0110
+FAILURES: Final[Mapping[int, str]] = {
+    0x0110: "processing failure",
+    0x0122: "referenced SOP class not supported",
+    0xC122: "referenced transfer syntax not supported",
+}
+FAILURE_RANGES: Final[Mapping[int, str]] = {
+    0xA7: "out of resources",
+    0xA9: "data set does not match SOP class",
+}
+"""Failure Reason (0008,1197) in words, by itself or by its first byte (PS3.18 Table I.2-2);
+every other one of the kind C0xx means that the service cannot understand the object."""
+NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
+"""Failure Reasons that say what a service is able to do, not how it is today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a Store Instances Response says of one instance."""
+
+    status: int
+    taken: bool
+
+
+def read_response(response: Dataset) -> dict[str, Stated]:
+    """What a Store Instances Response says, by SOP Instance UID (PS3.18 Table I.1-1).
+
+    An instance that it names as both taken and failed has failed.
+
+    Raises:
+        ValueError: an item of it says nothing that can be read.
+    """
+    stated: dict[str, Stated] = {}
+    try:
+        for item in response.get("ReferencedSOPSequence") or ():
+            warning = int(item.get("WarningReason") or 0)
+            known = warning if warning == 0 or warning >> 12 == 0xB else COERCION
+            stated[str(item.ReferencedSOPInstanceUID)] = Stated(known, taken=True)
+        for item in response.get("FailedSOPSequence") or ():
+            failure = int(item.get("FailureReason") or PROCESSING_FAILURE)
+            stated[str(item.ReferencedSOPInstanceUID)] = Stated(failure, taken=False)
+    except (AttributeError, TypeError) as error:
+        raise ValueError("an item of the Store Instances Response is incomplete") from error
+    return stated
+
+
+def failure_words(reason: int) -> str:
+    """A Failure Reason in words: `0xA700, out of resources`."""
+    words = FAILURES.get(reason) or FAILURE_RANGES.get(reason >> 8)
+    if words is None:
+        words = "cannot understand" if reason >> 12 == 0xC else "a reason of its own"
+    return f"0x{reason:04X}, {words}"
