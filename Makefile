@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint harness conformance harness-packages clean
+.PHONY: help setup demo test lint fuzz faults kills harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -30,6 +30,12 @@ lint: setup  ## linters, formatting, types, and who may import whom
 fuzz: setup  ## coverage-guided fuzzing of files into volumes, for SECONDS (default 600)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_series.py $(or $(SECONDS),600)
+
+faults: setup harness-packages  ## every fault at every moment; writes its table anew (root)
+	$(BIN)/pytest tests/faults/test_fault_matrix.py --all-faults
+
+kills: setup  ## KILLS (default 1000) random kills while series arrive, then count
+	$(BIN)/python tests/faults/thousand_kills.py $(or $(KILLS),1000)
 
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py

@@ -18,6 +18,9 @@ The traps this module keeps away from the rest (all met in trials):
 - Payloads and results are JSON; the default serializer is pickle.
 - Every crash counts as an attempt for all work in flight, so the limit is high.
 - Nothing waits inside a workflow: waiting is a delayed entry in the queue.
+- A workflow whose record cannot be written (a full disk, a database that is away) stays
+  pending until the next start, and takes the place of others in its queue: the engine then
+  is `stranded`, and whoever runs it has to start it anew.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
+import sqlalchemy as sa
 import structlog
 from dbos import (
     DBOS,
@@ -51,6 +57,8 @@ APPLICATION_VERSION: Final = "msk-node-1"
 MAX_RECOVERY_ATTEMPTS: Final = 200
 POLLING_INTERVAL_S: Final = 1.0
 FIRST_RETRY_S: Final = 10.0
+STRANDED_AFTER_S: Final = 60.0
+"""Longer than a write waits for another's lock."""
 MAX_RETRIES: Final = 4
 """Retries of a job that raised: after 10, 20, 40 and 80 seconds."""
 
@@ -117,6 +125,9 @@ class Engine:
     polling_interval_s: float = POLLING_INTERVAL_S
     _lock: int | None = field(default=None, init=False)
     _run: Callable[[str, dict[str, Any], int], str] | None = field(default=None, init=False)
+    _at_work: set[str] = field(default_factory=set, init=False)
+    _unrecorded: threading.Event = field(default_factory=threading.Event, init=False)
+    _idle_since_s: dict[str, float] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
         """Take the lock, take up unfinished work, and begin.
@@ -178,6 +189,18 @@ class Engine:
             Work(each.workflow_id, _kind_of(each.input), each.status.lower()) for each in found
         )
 
+    def is_stranded(self) -> bool:
+        """Whether begun work can go on only after a new start: its record was not written."""
+        if self._unrecorded.is_set():
+            return True
+        now_s = time.monotonic()
+        begun = DBOS.list_workflows(
+            status="PENDING", executor_id=self.executor_id, load_input=False, load_output=False
+        )
+        idle = {each.workflow_id for each in begun} - self._at_work
+        self._idle_since_s = {key: self._idle_since_s.get(key, now_s) for key in idle}
+        return any(now_s - since > STRANDED_AFTER_S for since in self._idle_since_s.values())
+
     def _configuration(self) -> DBOSConfig:
         """What DBOS is told."""
         return {
@@ -196,7 +219,16 @@ class Engine:
 
         @DBOS.workflow(name="job", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)
         def job(kind: str, payload: dict[str, Any], retry: int) -> str:
-            return self._job(kind, payload, retry)
+            key = cast("str", DBOS.workflow_id)
+            self._at_work.add(key)
+            try:
+                return self._job(kind, payload, retry)
+            except sa.exc.DBAPIError as error:
+                log.error("job.unrecorded", key=key, **describe(error))  # noqa: TRY400
+                self._unrecorded.set()
+                raise
+            finally:
+                self._at_work.discard(key)
 
         return job
 

@@ -18,6 +18,7 @@ NodeError
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
 ├── EngineBusyError           another node works on the same database
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
+├── StrandedError            begun work can go on only in a new process
 ├── AnalysisError             the child that segments died or ran out of memory (retryable)
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
@@ -131,6 +132,10 @@ class EngineBusyError(NodeError):
 
 class JobFailedError(NodeError):
     """A job raised at every try; it is held until it is rewound or the node restarts."""
+
+
+class StrandedError(NodeError):
+    """The queue could not record what became of begun work: the worker starts anew."""
 
 
 class AnalysisError(NodeError):

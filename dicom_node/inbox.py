@@ -37,6 +37,7 @@ from dicom_node.pixels import fingerprint
 from dicom_node.selection import leave_out
 from dicom_node.spool import Spool, SpoolEntry, entry_of, sync_folder, temporary_file
 from dicom_node.transmissions import Sending, sending
+from dicom_node.waiting import WaitingList, WaitingSeries
 
 log = structlog.get_logger()
 
@@ -65,6 +66,9 @@ class SeriesArrival:
 
 BREATH_S: Final = 1.0
 """Images of one association come faster than this one after the other."""
+
+JUMP_S: Final = 2.0
+"""The clock is being kept right in smaller steps than this."""
 
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A folder unchanged for two seconds shows every later change in its time."""
@@ -100,7 +104,8 @@ class Watcher:
     `hand_over` must be idempotent: after a crash the same revision with the same files may
     be offered again, never with others. `ask` may take a moment: it holds up other series,
     and no reception. What came before `since_s` came unwatched: its sender gets the time to
-    go on that it would have had.
+    go on that it would have had. So does what came before the clock was set, which
+    `steady_clock` tells: one that nobody sets.
     """
 
     def __init__(  # noqa: PLR0913 - the clock and what follows have their defaults
@@ -112,6 +117,7 @@ class Watcher:
         *,
         ask: Ask = ask_nobody,
         since_s: float = 0.0,
+        steady_clock: Callable[[], float] | None = None,
     ) -> None:
         self._spool = spool
         self._settings = settings
@@ -119,8 +125,12 @@ class Watcher:
         self._clock = clock
         self._ask = ask
         self._since_s = since_s
+        self._steady_clock = steady_clock or clock
+        self._offset_s = clock() - self._steady_clock()
         self._settled: dict[str, int] = {}
         self._waiting: dict[str, _Seen] = {}
+        self._told: dict[str, WaitingSeries] = {}
+        self._list = WaitingList(spool.folder)
         self._stated: dict[str, int | None] = {}
 
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
@@ -141,7 +151,18 @@ class Watcher:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return ()
+            self._notice_a_jump()
             return self._look_at_all()
+
+    def _notice_a_jump(self) -> None:
+        """Watch anew where the clock was set, or the machine slept: ages say nothing then."""
+        now_s = self._clock()
+        offset_s = now_s - self._steady_clock()
+        if abs(offset_s - self._offset_s) > JUMP_S:
+            log.warning("clock.jumped", seconds=round(offset_s - self._offset_s))
+            self._since_s = now_s
+            self._waiting.clear()
+        self._offset_s = offset_s
 
     def _look_at_all(self) -> tuple[SeriesArrival, ...]:
         found = []
@@ -155,6 +176,7 @@ class Watcher:
                 continue
             if arrival is not None:
                 found.append(arrival)
+        self._list.write(self._told)
         return tuple(found)
 
     def _look(self, uid: str) -> SeriesArrival | None:
@@ -182,8 +204,10 @@ class Watcher:
 
     def _seen(self, entries: Sequence[SpoolEntry], marks: Sending) -> _Seen:
         """What of a series can be seen without opening a file."""
-        last_s = max(marks.active_s, *(entry.received_s for entry in entries))
         now_s, settings = self._clock(), self._settings
+        last_s = max(marks.active_s, *(entry.received_s for entry in entries))
+        if last_s > now_s + JUMP_S:
+            last_s = self._since_s  # it came before the clock was set back
         idle_s = max(last_s, self._since_s)
         return _Seen(
             names=frozenset(entry.path.name for entry in entries),
@@ -214,6 +238,7 @@ class Watcher:
         A folder changed just now is not settled: file systems count time in ticks, and a
         further change in the same tick would go unseen.
         """
+        self._told.pop(uid, None)
         if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
             self._settled[uid] = changed_ns
             self._stated.pop(uid, None)
@@ -231,12 +256,8 @@ class Watcher:
         gone = gone_from(revisions, seen.names)
         if gone:
             # A revision of the late images alone would be a refusal that helps nobody.
-            self._waiting[folder.name] = seen
-            log.warning(
-                "series.waiting",
-                series_instance_uid=folder.name,
-                reason=f"{gone} images were deleted; the whole series must be sent again",
-            )
+            reason = f"{gone} images were deleted; the whole series must be sent again"
+            self._wait(folder.name, seen, reason)
             return None
         arrivals = replace(
             read_arrivals(entries),
@@ -248,16 +269,22 @@ class Watcher:
             arrivals = replace(arrivals, expected=self._asked(folder.name, entries))
         verdict = is_complete(arrivals, self._clock(), self._settings)
         if verdict.rule is None:
-            self._waiting[folder.name] = seen
-            log.info("series.waiting", series_instance_uid=folder.name, reason=verdict.reason)
+            self._wait(folder.name, seen, verdict.reason)
             return None
         self._waiting.pop(folder.name, None)
+        self._told.pop(folder.name, None)
         number = revisions[-1].revision + 1 if revisions else 1
         names = tuple(entry.path.name for entry in entries)
         closed = Revision(number, names, verdict.reason, rule=verdict.rule.value)
         revisions = (*revisions, closed)
         write_marker(folder, revisions)
         return self._offer(folder, revisions)
+
+    def _wait(self, uid: str, seen: _Seen, reason: str) -> None:
+        """Leave a series for now, and say what it waits for."""
+        self._waiting[uid] = seen
+        log.info("series.waiting", series_instance_uid=uid, reason=reason)
+        self._told[uid] = WaitingSeries(uid, len(seen.names), seen.last_s, reason)
 
     def _asked(self, uid: str, entries: Sequence[SpoolEntry]) -> Expectation | None:
         """What the sender of the latest image counts, if it can be asked."""

@@ -341,6 +341,10 @@ class Ledger:
         """Deliveries whose next attempt is due."""
         return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
 
+    def due_after(self, moment: datetime) -> tuple[DeliveryRow, ...]:
+        """Deliveries whose next attempt is due later than this."""
+        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
+
     def unconfirmed(self) -> tuple[DeliveryRow, ...]:
         """Deliveries that were sent, and that the destination is to be asked for."""
         return self._read(

@@ -27,17 +27,19 @@ from pydantic import TypeAdapter
 
 from dicom_node.child_process import end_with_standard_input
 from dicom_node.config import DicomDestination, NodeConfig
-from dicom_node.errors import ConfigurationError
+from dicom_node.errors import ConfigurationError, StrandedError
 from dicom_node.logs import configure_logging
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
     from dicom_node.admission import AllowedSender
+    from dicom_node.engine import Engine
     from dicom_node.peers import Peer
 
 log = structlog.get_logger()
 
 EXIT_UNUSABLE: Final = 3
+LOOK_EVERY_S: Final = 2.0
 EXECUTOR_ID: Final = "worker-0"
 """The one worker's name; work begun under another name would never be taken up."""
 
@@ -145,6 +147,7 @@ def work(orders: Orders, stop: threading.Event) -> None:
         hand_over,
         ask=SenderCounts(partial(counting_peer, config)),
         since_s=time.time(),
+        steady_clock=time.monotonic,
     )
     engine.start()
     for job in workflow.owed():
@@ -152,10 +155,22 @@ def work(orders: Orders, stop: threading.Event) -> None:
     watching = threading.Thread(target=watcher.run, args=(stop,), name="inbox", daemon=True)
     watching.start()
     chores = Chores(workflow.visits, engine.put).run(stop)
-    stop.wait()
+    while not stop.wait(LOOK_EVERY_S):
+        if _is_stranded(engine):
+            # What has begun cannot go on here; the supervisor starts a process that can.
+            raise StrandedError("the queue's record could not be written")
     for thread in (watching, *chores):
         thread.join(timeout=5.0)
     engine.stop()
+
+
+def _is_stranded(engine: Engine) -> bool:
+    """Whether the engine must be started anew; a database that is away cannot tell."""
+    try:
+        return engine.is_stranded()
+    except Exception:
+        log.exception("engine.unreadable")
+        return False
 
 
 ROLES: Final[Mapping[str, Callable[[Orders, threading.Event], None]]] = {

@@ -5,6 +5,7 @@ spool/
 ├── .incoming/                     being written; whatever a crash leaves there is swept
 ├── .watching                      locked by the watcher that is looking just now
 ├── .turned-away.json              who was not let in, and how often (`admission.py`)
+├── .waiting.json                  which series wait for what (`waiting.py`)
 └── <Series Instance UID>/
     ├── <SOP Instance UID>.dcm             the instance
     ├── <SOP Instance UID>~<digest>.dcm    other bytes under the same UID: kept, never lost

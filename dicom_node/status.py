@@ -25,6 +25,7 @@ from dicom_node.ledger import (
     SeriesState,
 )
 from dicom_node.retention import summed, survey
+from dicom_node.waiting import WaitingSeries, read_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class NodeStatus:
     unconfirmed: what was sent, and asked for in vain so far.
     overdue: what has been sent but unconfirmed for so long that it is an alarm.
     warned: what was taken with a warning, by the status of its C-STORE or STOW-RS.
+    incoming: series that are not handed over yet, and what they wait for.
     kept: what files, why, of how many series, and how many megabytes.
     """
 
@@ -102,6 +104,7 @@ class NodeStatus:
     overdue: tuple[StuckDelivery, ...] = ()
     kept: tuple[tuple[str, str, int, float], ...] = ()
     warned: tuple[Replacement, ...] = ()
+    incoming: tuple[WaitingSeries, ...] = ()
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
@@ -134,6 +137,7 @@ def node_status(config: NodeConfig) -> NodeStatus:
         unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, kinds),
         overdue=_stuck(overdue, DeliveryState.SENT, kinds),
         kept=kept,
+        incoming=read_waiting(config.node.spool),
     )
 
 
@@ -168,6 +172,7 @@ def render(status: NodeStatus) -> RenderableType:
     """The status as tables, of what there is."""
     late = "ALARM: sent, and not confirmed in time"
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
+        (status.incoming, lambda: _incoming(status.incoming)),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
         (status.traffic, lambda: _traffic_table(status.traffic)),
         (status.replaced, lambda: _replacements("Sent in another form", status.replaced)),
@@ -273,6 +278,17 @@ def _counts(status: NodeStatus) -> Table:
 
 _SERIES = Column("Series", overflow="fold")
 """A UID is no use with its end cut off."""
+
+
+def _incoming(rows: Sequence[WaitingSeries]) -> Table:
+    """The series that are not complete, and what they wait for."""
+    table = Table(_SERIES, "Images", "Last", "Waits for", title="Series not complete yet")
+    for row in rows:
+        last = datetime.fromtimestamp(row.last_received_s, UTC).isoformat()
+        table.add_row(
+            row.series_instance_uid, str(row.instances), _local(last), escape(row.reason)
+        )
+    return table
 
 
 def _unanalysed(rows: Sequence[Unanalysed]) -> Table:

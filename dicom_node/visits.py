@@ -43,6 +43,8 @@ log = structlog.get_logger()
 Group = tuple[str, int, str]
 """Series Instance UID, revision, and the destination's name."""
 
+CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""By so much, those of two workers may."""
 GONE: Final = "the destination is no longer configured"
 
 
@@ -88,8 +90,23 @@ class Visits:
         return self._visits(row for row in waiting if row.next_attempt_at is not None)
 
     def due(self) -> tuple[Put, ...]:
-        """Visits for whatever is due now."""
-        return self._visits(self.ledger.due(self.clock()))
+        """Visits for whatever is due now, or due so late that the clock was set back since.
+
+        The job that waits for that late time keeps its number; these take the next one.
+        """
+        now = self.clock()
+        delivery, confirmation = self.config.delivery, self.config.confirmation
+        longest_s = max(delivery.max_wait_s, confirmation.ask_again_s)
+        late = self.ledger.due_after(now + timedelta(seconds=longest_s) + CLOCKS_DIFFER)
+        for group in dict.fromkeys(row.group for row in late):
+            rows = self._rows(group)
+            forward = [row for row in rows if row in late]
+            number = _last_visit(rows) + 1
+            self.ledger.advance(
+                *(replace(row, visit=number, next_attempt_at=now) for row in forward)
+            )
+            log.warning("delivery.brought_forward", destination=group[2], count=len(forward))
+        return self._visits(self.ledger.due(now))
 
     def take_reports(self) -> None:
         """Enter every report of storage commitment that came into the ledger."""

@@ -29,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write docs/conformance.md anew, from a run of the whole harness",
     )
+    parser.addoption(
+        "--all-faults",
+        action="store_true",
+        help="run every cell of the fault matrix, and write its table anew",
+    )
 
 
 @pytest.fixture(autouse=True)

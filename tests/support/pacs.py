@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
@@ -34,7 +34,7 @@ class Pacs:
 
     statuses: answered to successive C-STOREs; success when they run out. A Dataset may carry
         an Error Comment.
-    stalled: while set, no C-STORE is answered.
+    stalled: while set, no C-STORE and no N-ACTION is answered.
     break_off_after: closes the connection after this many bytes of an association.
     answers_twice: how many C-STOREs, the first ones, are answered with success once too often.
     reports: on which association it reports on a commitment: "same", "new" (opened to
@@ -45,6 +45,8 @@ class Pacs:
     find_status: the last status of a C-FIND; None breaks it off.
     asked: the Action Information of each N-ACTION.
     queries: how many C-FINDs came.
+    port: where it listens; 0 takes any free port, and then says which. It listens there again
+        when it runs again.
     """
 
     contexts: Sequence[tuple[Any, Sequence[Any]]] = DEFAULT_CONTEXTS
@@ -85,7 +87,7 @@ class Pacs:
             build_context(abstract, list(syntaxes)) for abstract, syntaxes in self.contexts
         ]
         server = entity.start_server(
-            ("127.0.0.1", 0), block=False, contexts=contexts, evt_handlers=handlers
+            ("127.0.0.1", self.port), block=False, contexts=contexts, evt_handlers=handlers
         )
         self.port = server.server_address[1]
         try:
@@ -113,6 +115,8 @@ class Pacs:
         return answer
 
     def _action(self, event: evt.Event) -> tuple[int, None]:
+        if self.stalled.is_set():
+            self.released.wait()
         self.asked.append(event.action_information)
         if self.reports == "same":
             threading.Thread(target=self._report_there, args=[event.assoc]).start()
@@ -122,7 +126,8 @@ class Pacs:
         """Report on the association of the request, once that is answered."""
         request = self.asked[-1]
         threading.Event().wait(0.2)
-        self._send_report(association, request)
+        with suppress(RuntimeError):  # whoever asked has gone; it asks again
+            self._send_report(association, request)
 
     def report(self, request: Dataset) -> int:
         """Report on an association of our own; the status of the answer."""
