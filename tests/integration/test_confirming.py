@@ -14,6 +14,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
 )
+from support.installed_node import free_port
 from support.pacs import Pacs
 from support.sent_results import SEG, SR, Site
 from support.small_node import result_pacs
@@ -367,3 +368,20 @@ def test_a_report_that_cannot_be_kept_is_not_answered_with_success(
     folder.unlink()
     assert pacs.report(pacs.asked[0]) == 0x0000
     wait_until(lambda: len(reports(site)) == 1, 5, "the report is kept")
+
+
+@pytest.mark.parametrize("confirm", ["no", "commitment"])
+def test_a_clock_that_is_set_back_puts_no_visit_off_for_days(
+    make: Make, pacs: Pacs, confirm: str
+) -> None:
+    """The next one was due when the clock stood two days ahead."""
+    port = pacs.port if confirm == "commitment" else free_port()
+    site = make(confirm, port=port, confirmation={"ask_again_s": 60.0})
+    site.make_visits(site.answer(), most=2 if confirm == "commitment" else 1)
+    before = site.row(SEG)
+    site.clock.advance(days=-2)
+    site.make_visits(site.visits.due(), most=1)
+
+    assert before.next_attempt_at is not None
+    assert (before.attempts, site.row(SEG).attempts) == (1, 2)
+    assert site.visits.due() == ()
