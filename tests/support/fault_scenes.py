@@ -40,8 +40,10 @@ MOMENTS: Final = (
 OBJECTS: Final = 2
 """What the archive gets of an accepted case: SEG and SR."""
 LEVELS: Final = ("error", "critical")
-NOTICED: Final = frozenset({"delivery.failed", "delivery.unanswered", "store.no_room"})
-"""Warnings that say that a fault was met; so does every error."""
+NOTICED: Final = frozenset({"delivery.failed", "delivery.unanswered"})
+"""What else says that a fault was met; every error does."""
+NO_REPORT_YET: Final = "no commitment report yet"
+"""That goes with every delivery."""
 
 
 @dataclass(slots=True)
@@ -215,7 +217,11 @@ class Scene:
 
     def _is_noticed(self) -> bool:
         new = self.node.events()[self._said :]
-        return any(each["level"] in LEVELS or each["event"] in NOTICED for each in new)
+        return any(
+            each["level"] in LEVELS
+            or (each["event"] in NOTICED and each.get("reason") != NO_REPORT_YET)
+            for each in new
+        )
 
 
 def lock_database(node: InstalledNode) -> sqlite3.Connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +13,6 @@ DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 TABLE: Final = re.compile(r"(?<=<!-- faults -->\n).*?(?=<!-- /faults -->)", re.DOTALL)
 NEVER: Final = "—"
 """Marks a cell that cannot occur, or that tells nothing."""
-UNNOTICED: Final = " °"
-"""Marks a cell in which nobody had to notice anything."""
 
 
 def ending(fault: Fault, moment: str) -> str:
@@ -27,14 +24,11 @@ def ending(fault: Fault, moment: str) -> str:
     return "held, then once" if moment in fault.told else "once"
 
 
-def table(unnoticed: Mapping[tuple[str, str], bool]) -> str:
+def table() -> str:
     """The table of a run of all cells, with the reasons for those that cannot occur."""
     lines = [f"| fault | {' | '.join(MOMENTS)} |", f"| --- |{' --- |' * len(MOMENTS)}"]
     for fault in FAULTS:
-        cells = [
-            ending(fault, moment) + UNNOTICED * unnoticed.get((fault.name, moment), False)
-            for moment in MOMENTS
-        ]
+        cells = [ending(fault, moment) for moment in MOMENTS]
         lines.append(f"| {fault.name} | {' | '.join(cells)} |")
     whys: dict[str, list[str]] = {}
     for fault in FAULTS:
@@ -50,7 +44,7 @@ def written_table() -> str:
     return found[0] if found else ""
 
 
-def write_table(unnoticed: Mapping[tuple[str, str], bool]) -> None:
+def write_table() -> None:
     """Put the table of a run into the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(TABLE.sub(lambda _: table(unnoticed), text), encoding="utf-8")
+    DOCUMENT.write_text(TABLE.sub(lambda _: table(), text), encoding="utf-8")
