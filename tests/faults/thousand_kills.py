@@ -47,7 +47,7 @@ SETTINGS: Final = {
     "analysis": {"attempts": 100},
     "delivery": {"first_wait_s": 0.2, "max_wait_s": 1.0, "timeout_s": 5.0},
     "confirmation": {"ask_again_s": 5.0},
-    "completion": {"quiet_s": 0.5, "resend_s": 5.0, "give_up_s": 30.0},
+    "completion": {"quiet_s": 0.5, "resend_s": 300.0, "give_up_s": 300.0},
 }
 
 
