@@ -29,6 +29,8 @@ class Profile(Section):
     """When a QC image goes out beside SEG and SR; a refusal is always answered with one."""
     density_picture: bool = False
     """Whether a picture of the muscles' density goes out."""
+    density_slices: bool = False
+    """Whether the source slices go out with the muscles coloured by density, in one object."""
     uncertainty_map: bool = False
     """Whether the uncertainty of every voxel goes out, as a Parametric Map."""
     pdf_summary: bool = False
@@ -264,6 +266,7 @@ def describe_profile(profile: Profile) -> str:
     """A profile in words."""
     optional = {
         "density picture": profile.density_picture,
+        "density slices": profile.density_slices,
         "uncertainty map": profile.uncertainty_map,
         "PDF summary": profile.pdf_summary,
         "rejection of what is replaced": profile.reject_replaced,

@@ -137,7 +137,7 @@ def _header(canvas: Canvas, case: CaseResult, title: str) -> None:
 
 
 def _coronal(canvas: Canvas, box: Box, shown: Shown) -> None:
-    """The radiograph from the front, with the segments' colours."""
+    """The DRR (see `projections`) from the front, with the segments' colours."""
     canvas.panel(box, coloured_radiograph(shown, View.CORONAL, box[2:]))
     _mark(canvas, box, Side.RIGHT.value, Side.LEFT.value, ("H", "F"))
 

@@ -1,4 +1,4 @@
-"""A volume seen from the front or the side: radiograph, colours of segments, uncertainty.
+"""A volume seen from the front or the side: DRR, colours of segments, uncertainty.
 
 Projections are `[slice, column]` (coronal, seen from the front) or `[slice, row]`
 (sagittal), still on the scan's grid. `upright` brings them to square pixels with the head
@@ -41,7 +41,7 @@ class View(Enum):
 
 
 def radiograph(volume: Volume, view: View) -> Plane:
-    """A digitally reconstructed radiograph, 0 to 1."""
+    """A digitally reconstructed radiograph (DRR), 0 to 1."""
     sums = np.stack([_attenuation(hu).sum(axis=view.value) for hu in volume.hu])
     lowest, highest = np.percentile(sums, (2, 99.7))
     scaled = np.clip((sums - lowest) / max(float(highest - lowest), 1e-6), 0, 1)

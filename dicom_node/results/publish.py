@@ -25,6 +25,7 @@ from dicom_node.results.case_facts import (
     maker_of,
     provenance_of,
 )
+from dicom_node.results.density_series import build_density_series
 from dicom_node.results.encapsulated_pdf import build_encapsulated_pdf
 from dicom_node.results.headers import Letterhead, complete, readable_header, source_words
 from dicom_node.results.key_object import build_key_object, build_rejection
@@ -167,6 +168,14 @@ def _density_picture(facts: CaseFacts, rendering: Rendering) -> Dataset:
     )
 
 
+def _density_slices(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+    if not facts.case.segments.any():
+        return None
+    return build_density_series(
+        facts.series.volume, facts.case, facts.grid, facts.letterhead(rendering)
+    )
+
+
 def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset:
     return build_parametric_map(facts.case, facts.grid, facts.letterhead(rendering))
 
@@ -206,6 +215,7 @@ BUILDERS: Final[Mapping[Rendering, Callable[[CaseFacts, Rendering], Dataset | No
             Rendering.SR_KEY_SLICE: _key_slice_report,
             Rendering.SC: _quality_image,
             Rendering.SC_DENSITY: _density_picture,
+            Rendering.SC_DENSITY_SLICES: _density_slices,
             Rendering.PM: _uncertainty_map,
             Rendering.PDF: _summary,
             Rendering.KO: _key_object,

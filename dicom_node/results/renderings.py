@@ -20,6 +20,7 @@ SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.7"
 COMPREHENSIVE_3D_SR_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 SECONDARY_CAPTURE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.7"
+TRUE_COLOUR_SECONDARY_CAPTURE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.7.4"
 PARAMETRIC_MAP_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.30"
 ENCAPSULATED_PDF_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 KEY_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -41,6 +42,7 @@ class Rendering(StrEnum):
     SR_KEY_SLICE = "SR-KEYSLICE"
     SC = "SC"
     SC_DENSITY = "SC-DENSITY"
+    SC_DENSITY_SLICES = "SC-DENSITY-SLICES"
     PM = "PM"
     PDF = "PDF"
     KO = "KO"
@@ -88,6 +90,9 @@ TRAITS: Final = MappingProxyType(
         Rendering.SR_KEY_SLICE: _sr("MSK key slices", 5),
         Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3),
         Rendering.SC_DENSITY: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6),
+        Rendering.SC_DENSITY_SLICES: Traits(
+            "OT", TRUE_COLOUR_SECONDARY_CAPTURE_STORAGE, "MSK muscle density slices", 0
+        ),
         Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7),
         Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8),
         Rendering.KO: Traits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4),
@@ -184,6 +189,10 @@ class Wishes(Protocol):
         """Whether it wants the muscle density picture."""
 
     @property
+    def density_slices(self) -> bool:
+        """Whether it wants the muscles' density on the source slices."""
+
+    @property
     def uncertainty_map(self) -> bool:
         """Whether it wants the uncertainty of every voxel."""
 
@@ -214,6 +223,7 @@ def renderings_for(wishes: Wishes, *, accepted: bool, replaces: bool) -> tuple[R
         wanted.append(Rendering.SC)
     optional = {
         Rendering.SC_DENSITY: wishes.density_picture,
+        Rendering.SC_DENSITY_SLICES: wishes.density_slices,
         Rendering.PM: wishes.uncertainty_map,
         Rendering.PDF: wishes.pdf_summary,
         Rendering.KO: not accepted and wishes.qc_image != "never",

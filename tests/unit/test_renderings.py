@@ -29,6 +29,7 @@ PROFILES = st.builds(
     report=st.sampled_from(["record", "key_slice", "both"]),
     qc_image=st.sampled_from(["on_failure", "always", "never"]),
     density_picture=st.booleans(),
+    density_slices=st.booleans(),
     uncertainty_map=st.booleans(),
     pdf_summary=st.booleans(),
     reject_replaced=st.booleans(),
@@ -63,6 +64,7 @@ def test_objects_of_one_destination_are_told_apart_by_description() -> None:
             {"density_picture": True, "uncertainty_map": True, "pdf_summary": True},
             ["SEG", "SR", "SC-DENSITY", "PM", "PDF"],
         ),
+        ({"density_slices": True}, ["SEG", "SR", "SC-DENSITY-SLICES"]),
         ({"reject_replaced": True}, ["SEG", "SR"]),
     ],
 )
