@@ -68,6 +68,17 @@ def test_dciodvfy_finds_no_error_in_any_object(tmp_path: Path, source: str):
         assert dciodvfy_errors(path) == [], kind
 
 
+@pytest.mark.parametrize("source", ["japanese", "uneven", "turned"])
+def test_dciodvfy_finds_no_error_in_density_slices(tmp_path: Path, source: str):
+    series = small_series(tmp_path / "ct", **SOURCES[source])
+    case = small_case(series.volume.geometry)
+
+    objects = publish_case(series, case, CONTEXT, {Rendering.SC_DENSITY_SLICES})
+
+    (path,) = write_results(objects, tmp_path / "out")
+    assert dciodvfy_errors(path) == []
+
+
 def test_dciodvfy_finds_no_error_in_objects_of_an_enhanced_ct(tmp_path: Path):
     image = enhanced_ct(source_datasets(PatientName="Yamada^Tarou"))
     series = read_series(save([image], tmp_path / "ct"))
