@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from inference.errors import DeviceError
+from inference.errors import DeviceMemoryError
 
 Part = TypeVar("Part")
 
@@ -34,14 +34,17 @@ def in_batches(
     start = 0
     while start < slices:
         places = range(start, min(start + batch.slices, slices))
+        smaller = batch.smaller()
         try:
             part = analyse(places, batch.samples)
         except torch.OutOfMemoryError as error:
-            smaller = batch.smaller()
             if smaller is None:
-                raise DeviceError(f"no memory for one sample of slice {start}") from error
+                raise DeviceMemoryError(start) from error
+            part = None
+        # The error is gone by now, and with it the failed batch's tensors.
+        if part is None and smaller is not None:
             batch = smaller
             torch.cuda.empty_cache()
-        else:
+        elif part is not None:
             start = places.stop
             yield part

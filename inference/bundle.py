@@ -27,13 +27,15 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from inference import weights
 from inference.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.errors import BundleError
 from inference.network import Architecture, BayesianUNet
 from inference.preprocessing import PixelGrid, Window
+from inference.results import Uncertainty
 from inference.structures import STRUCTURES
 from inference.toml_text import as_table, as_toml
-from inference.weights import check_no_pickle, check_tensors, load_tensors, save_tensors
+from inference.weights import check_no_pickle, check_tensors, save_tensors
 
 __all__ = [
     "DEFAULT_BUNDLE",
@@ -83,6 +85,7 @@ class Bundle:
         for everything that can change a result.
     training: where the weights come from; free words and numbers.
     calibration: None where the bundle has not been calibrated.
+    uncertainty: what it is measured by, and what a calibration must rest on.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Bundle:
     weights_sha256: str
     training: Mapping[str, Any]
     calibration: Calibration | None = None
+    uncertainty: Uncertainty = Uncertainty.VARIANCE
 
     @property
     def weights_path(self) -> Path:
@@ -131,15 +135,13 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
         weights_sha256=weights_sha256,
         training=MappingProxyType(declared.training),
         calibration=_calibration(folder, declared.sha256),
+        uncertainty=declared.uncertainty,
     )
 
 
 def load_network(bundle: Bundle) -> BayesianUNet:
     """The bundle's network in float32 on the CPU, in evaluation mode, not yet folded."""
-    network = BayesianUNet(bundle.architecture)
-    state = load_tensors(bundle.weights_path)
-    network.load_state_dict(state, strict=False)  # only counters of seen batches miss
-    return network.eval()
+    return weights.load_network(bundle.weights_path, bundle.architecture)
 
 
 def shipped_bundles() -> tuple[str, ...]:
@@ -161,6 +163,7 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
     model_card: str,
     calibration: Calibration | None = None,
     precision: Precision | None = None,
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
     half: bool = False,
 ) -> Bundle:
     """Write a bundle, in place of one that may be there, and read it back.
@@ -180,6 +183,7 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
         model_card: Markdown for people.
         calibration: thresholds, if there are any yet.
         precision: in what numbers it may compute.
+        uncertainty: see `Bundle`.
         half: store the convolutions' kernels as float16 where they fit its range.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +208,7 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
             "window": as_table(window),
             "grid": as_table(grid),
             "precision": as_table(precision or Precision()),
+            "uncertainty": str(uncertainty),
             "training": training,
         }
         (fresh / DECLARATION_FILE).write_text(as_toml(declaration), encoding="utf-8")
@@ -245,6 +250,7 @@ class _Declaration(_File):
     window: Window
     grid: PixelGrid
     precision: Precision = Precision()
+    uncertainty: Uncertainty = Uncertainty.VARIANCE
     training: dict[str, Any]
 
 

@@ -4,6 +4,7 @@
 InferenceError
 ├── BundleError          a model bundle that cannot be used, and why
 ├── DeviceError          the device asked for is not there
+│   └── DeviceMemoryError    it has no memory for a single slice
 ├── TrainingError        a recipe or a data set that cannot be trained on
 ├── KerasFileError       a Keras weight file that is not of the published family
 └── LabelTableError      a label map and its table do not fit
@@ -23,6 +24,14 @@ class BundleError(InferenceError):
 
 class DeviceError(InferenceError):
     """The compute device that was asked for is not available."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The device has no memory for one sample of one slice; `place` says which slice."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"no memory for one sample of slice {place}")
+        self.place = place
 
 
 class TrainingError(InferenceError):

@@ -23,7 +23,7 @@ from inference.coverage import coverage
 from inference.measure import measure
 from inference.metal import find_metal
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, ModelIdentity, Region
+from inference.results import CaseResult, ModelIdentity, Region, Uncertainty
 from inference.sampling import Prediction, predict
 from inference.sides import split_sides
 from inference.spreads import spreads
@@ -48,7 +48,8 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
         volume: the CT, in the patient frame.
         bundle: the model.
         patient: height, for normalised volumes.
-        samples: Monte Carlo samples; the bundle's own number without it.
+        samples: Monte Carlo samples; the bundle's own number without it. One whose
+            uncertainty is the entropy makes one pass whatever is asked.
         seed: of the Monte Carlo samples.
         device: `cpu`, `cuda`, `cuda:1` or `auto`.
         progress: called with (slices done, slices in all).
@@ -56,9 +57,16 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
     Raises:
         DeviceError: the device is not there or has not enough memory.
     """
-    samples = samples or bundle.samples
+    by_entropy = bundle.uncertainty is Uncertainty.ENTROPY
+    samples = 1 if by_entropy else samples or bundle.samples
     prediction = predict(
-        volume, bundle, samples=samples, seed=seed, device=device, progress=progress
+        volume,
+        bundle,
+        samples=samples,
+        seed=seed,
+        device=device,
+        uncertainty=bundle.uncertainty,
+        progress=progress,
     )
     model = ModelIdentity(
         name=bundle.name,
@@ -67,6 +75,7 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
         samples=samples,
         seed=seed,
         device=prediction.device,
+        uncertainty=bundle.uncertainty,
     )
     return conclude(volume, prediction, bundle.calibration, patient, model)
 

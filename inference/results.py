@@ -118,6 +118,17 @@ class Metal:
     spoiled: tuple[Segment, ...] = ()
 
 
+class Uncertainty(StrEnum):
+    """What a voxel's uncertainty is; the study compares the two.
+
+    VARIANCE: mean over the classes of the variance over the Monte Carlo samples.
+    ENTROPY: entropy in nats of the softmax of one pass without dropout.
+    """
+
+    VARIANCE = "variance"
+    ENTROPY = "entropy"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
     """The bundle and the settings that an analysis used; enough to repeat it."""
@@ -128,6 +139,7 @@ class ModelIdentity:
     samples: int
     seed: int
     device: str
+    uncertainty: Uncertainty = Uncertainty.VARIANCE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +147,7 @@ class CaseResult:
     """The answer for one volume, on the volume's own grid.
 
     segments: uint8 `[slice, row, column]`, segment numbers 1 to 43, 0 outside.
-    uncertainty: float32 `[slice, row, column]`, mean over the classes of the variance of
-        the softmax over the samples.
+    uncertainty: float32 `[slice, row, column]`, as `model.uncertainty` says.
     structures: 43 results in the order of `SEGMENTS`.
     mean_uncertainty: average of the structures' uncertainty, or None where none is found.
     """

@@ -12,11 +12,12 @@ its own, so the answer does not depend on how slices and samples are batched or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -24,11 +25,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.batches import Batch, in_batches
-from inference.bundle import Bundle, Precision, load_network
-from inference.errors import DeviceError
-from inference.network import BayesianUNet, coin_flips, fold_batch_normalisation
+from inference.dropout import SeededDropout
+from inference.errors import DeviceError, DeviceMemoryError
+from inference.network import BayesianUNet, fold_batch_normalisation
 from inference.preprocessing import Frame, Window, frame_of
+from inference.results import Uncertainty
 from inference.volume import Volume
+from inference.weights import load_network
+
+if TYPE_CHECKING:
+    from inference.bundle import Bundle, Precision
 
 Progress = Callable[[int, int], None]
 """Told how many slices of how many are done."""
@@ -101,6 +107,7 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
     samples: int,
     seed: int,
     device: str = "auto",
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
     progress: Progress | None = None,
 ) -> Prediction:
     """Segment a volume slice by slice with `samples` Monte Carlo samples.
@@ -113,16 +120,23 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
         samples: at least 1; with 1 the uncertainty is 0.
         seed: any whole number from 0.
         device: `cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU, or the CPU without one.
+        uncertainty: with the entropy, labels and uncertainty are those of one pass without
+            dropout, and `samples` must be 1.
         progress: called from this thread after every slice or batch.
 
     Raises:
-        DeviceError: the device is not there, or has no memory for a single slice.
+        DeviceError: the device is not there. One without memory for a single slice hands
+            the rest over to the CPU, as the prediction's `device` then says.
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}")
-    sampler = Sampler.of(load_network(bundle), find_device(device), bundle.precision)
+    if uncertainty is Uncertainty.ENTROPY and samples != 1:
+        raise ValueError(f"the entropy is that of one pass, not of {samples} samples")
+    network = load_network(bundle.weights_path, bundle.architecture)
+    sampler = Sampler.of(network, find_device(device), bundle.precision)
+    spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
     frame = frame_of(volume, bundle.grid, bundle.architecture)
-    task = _Task(volume, bundle.window, frame, sampler, samples, seed)
+    task = _Task(volume, bundle.window, frame, sampler, spare, samples, seed, uncertainty)
     with torch.inference_mode():
         return task.run(progress)
 
@@ -197,6 +211,11 @@ class Sampler:
         return cls(folded.to(device=device, dtype=dtype), device, dtype)
 
     @property
+    def is_on_cpu(self) -> bool:
+        """Whether it computes on the CPU."""
+        return self.device.type == "cpu"
+
+    @property
     def description(self) -> str:
         """Device and numbers in words."""
         name = str(self.device)
@@ -224,46 +243,25 @@ class Sampler:
             drop = SeededDropout(states, self.network.architecture.dropout, self.device)
             repeated = [torch.cat([layer] * len(drawn)) for layer in features]
             logits = self.network.stochastic(repeated, drop)  # (sample x slice, c, h, w)
-            # Channels lie last in memory: along them softmax needs no copies.
-            softmaxes = logits.float().permute(0, 2, 3, 1).softmax(dim=-1).permute(0, 3, 1, 2)
+            softmaxes = _softmax(logits)
             yield from softmaxes.view(len(drawn), len(slices), *softmaxes.shape[1:])
 
+    def softmax_without_dropout(self, images: Tensor) -> Tensor:
+        """Softmax of one pass in which nothing is dropped, as in `softmaxes`."""
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return _softmax(self.network(images, drop=lambda features: features))
 
-class SeededDropout:
-    """Dropout whose masks follow from (seed, slice, sample) alone, one random state each."""
 
-    def __init__(
-        self, states: Iterable[tuple[int, int, int]], probability: float, device: torch.device
-    ) -> None:
-        self._probability = probability
-        self._device = device
-        sequences = [np.random.SeedSequence(state) for state in states]
-        draw = self._on_gpu if device.type == "cuda" else self._on_cpu
-        self._draws = [draw(sequence) for sequence in sequences]
+def entropy(softmax: Tensor) -> Tensor:
+    """Shannon entropy over the classes in nats: `[slice, class, ...]` to `[slice, ...]`."""
+    summands: Tensor = torch.special.entr(softmax)
+    return summands.sum(dim=1)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Drop from `[state, channel, row, column]`; the rest grows by 1 / (1 - p)."""
-        if self._probability == 0:
-            return x
-        states, channels, rows, columns = x.shape
-        kept = torch.stack([draw(x[0].numel()) for draw in self._draws])
-        kept = kept.view(states, rows, columns, channels).permute(0, 3, 1, 2)
-        return x * kept.to(x.dtype).mul_(1 / (1 - self._probability))
 
-    def _on_cpu(self, sequence: np.random.SeedSequence) -> Callable[[int], Tensor]:
-        generator = np.random.Generator(np.random.SFC64(sequence))
-        if self._probability == 0.5:
-            return lambda count: coin_flips(generator, count)
-        return lambda count: torch.from_numpy(
-            generator.random(count, dtype=np.float32) >= self._probability
-        )
-
-    def _on_gpu(self, sequence: np.random.SeedSequence) -> Callable[[int], Tensor]:
-        generator = torch.Generator(self._device)
-        generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
-        return lambda count: (
-            torch.rand(count, device=self._device, generator=generator) >= self._probability
-        )
+def _softmax(logits: Tensor) -> Tensor:
+    # Channels lie last in memory: along them softmax needs no copies.
+    channels_last = logits.permute(0, 2, 3, 1)
+    return channels_last.softmax(dim=-1, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -285,8 +283,10 @@ class _Task:
     window: Window
     frame: Frame
     sampler: Sampler
+    spare: Callable[[], Sampler]
     samples: int
     seed: int
+    uncertainty: Uncertainty
 
     def run(self, progress: Progress | None) -> Prediction:
         """Go through all slices and put the answers together."""
@@ -297,9 +297,9 @@ class _Task:
         voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
         rows, columns = self.frame.source_box
-        on_cpu = self.sampler.device.type == "cpu"
+        computed_by = [self.sampler.description]
         done = 0
-        for part in self._on_cpu() if on_cpu else self._on_gpu():
+        for part in self._parts(computed_by):
             at = slice(part.places.start, part.places.stop)
             labels[at, rows, columns] = part.labels
             uncertainty[at, rows, columns] = part.uncertainty
@@ -309,7 +309,7 @@ class _Task:
                 progress(done, slices)
         edges = self.frame.column_edges(np.arange(0.0, bins + 1) * PROFILE_BIN_COLUMNS)
         profiles = SampleProfiles(voxels, hu_sums, edges, self.frame.source_pixels)
-        return Prediction(labels, uncertainty, profiles, self.sampler.description)
+        return Prediction(labels, uncertainty, profiles, "; ".join(computed_by))
 
     def analyse(self, places: range, samples_at_once: int) -> _Slices:
         """Sample some neighbouring slices, streaming the moments."""
@@ -317,9 +317,7 @@ class _Task:
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
         profiles = []
         moments = None
-        for softmax in self.sampler.softmaxes(
-            self.window.apply(images), places, self.samples, self.seed, samples_at_once
-        ):
+        for softmax in self._softmaxes(self.window.apply(images), places, samples_at_once):
             if moments is None:
                 moments = Moments.starting_with(softmax)
             else:
@@ -327,14 +325,22 @@ class _Task:
             profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
         if moments is None:
             raise ValueError("no samples were drawn")
-        uncertainty = self.frame.to_source(moments.uncertainty(self.samples)[:, None])[:, 0]
+        mean = moments.mean(self.samples)
+        by_variance = self.uncertainty is Uncertainty.VARIANCE
+        found = moments.uncertainty(self.samples) if by_variance else entropy(mean)
+        # Transfers wait for the device: they come last, and once for all samples.
         return _Slices(
             places=places,
-            labels=self._labels(moments.mean(self.samples)).cpu().numpy(),
-            uncertainty=uncertainty.cpu().numpy(),
-            voxels=np.stack([voxels for voxels, _ in profiles]),
-            hu_sums=np.stack([hu_sums for _, hu_sums in profiles]),
+            labels=self._labels(mean).cpu().numpy(),
+            uncertainty=self.frame.to_source(found[:, None])[:, 0].cpu().numpy(),
+            voxels=torch.stack([voxels for voxels, _ in profiles]).cpu().numpy(),
+            hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
         )
+
+    def _softmaxes(self, images: Tensor, places: range, at_once: int) -> Iterator[Tensor]:
+        if self.uncertainty is Uncertainty.VARIANCE:
+            return self.sampler.softmaxes(images, places, self.samples, self.seed, at_once)
+        return iter([self.sampler.softmax_without_dropout(images)])
 
     def _labels(self, mean: Tensor) -> Tensor:
         """Argmax on the source's grid of the mean softmax, uint8 `[slice, row, column]`.
@@ -353,9 +359,7 @@ class _Task:
             labels.append(rivals.to(torch.uint8)[winner.int()])
         return torch.stack(labels)
 
-    def _profile(
-        self, labels: Tensor, hu: Tensor
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def _profile(self, labels: Tensor, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels and HU sums `[slice, label, bin]` of one sample's `[slice, row, column]`."""
         slices, _, columns = labels.shape
         classes, bins = self.sampler.network.architecture.classes, self._bins
@@ -365,20 +369,38 @@ class _Task:
         shape, length = (slices, classes, bins), slices * classes * bins
         voxels = torch.bincount(index, minlength=length)
         hu_sums = torch.bincount(index, hu.flatten(), minlength=length)
-        return (
-            voxels.view(shape).to(torch.int32).cpu().numpy(),
-            hu_sums.view(shape).float().cpu().numpy(),
-        )
+        return voxels.view(shape).to(torch.int32), hu_sums.view(shape).float()
 
     @property
     def _bins(self) -> int:
         return -(-self.frame.size[1] // PROFILE_BIN_COLUMNS)
 
-    def _on_cpu(self) -> Iterator[_Slices]:
+    def _parts(self, computed_by: list[str]) -> Iterator[_Slices]:
+        """All slices; where a GPU's memory ends, the CPU goes on, and `computed_by` says so.
+
+        The CPU drops the same features, so only rounding tells the slices apart.
+        """
+        if self.sampler.is_on_cpu:
+            yield from self._on_cpu(range(len(self.volume.hu)))
+            return
+        try:
+            yield from self._on_gpu()
+        except DeviceMemoryError as error:
+            rest = range(error.place, len(self.volume.hu))
+        else:
+            return
+        torch.cuda.empty_cache()
+        on_cpu = replace(self, sampler=self.spare())
+        computed_by.append(
+            f"out of memory, {on_cpu.sampler.description} from slice {rest.start + 1}"
+        )
+        yield from on_cpu._on_cpu(rest)  # noqa: SLF001 - of this class
+
+    def _on_cpu(self, places: range) -> Iterator[_Slices]:
         """One slice per core at a time; that keeps more of a core busy than sharing one."""
         workers = torch.get_num_threads()
         with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-            pending = [pool.submit(self._alone, place) for place in range(len(self.volume.hu))]
+            pending = [pool.submit(self._alone, place) for place in places]
             try:
                 for future in pending:
                     yield future.result()

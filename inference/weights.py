@@ -27,6 +27,13 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def load_network(path: Path, architecture: Architecture) -> BayesianUNet:
+    """A network in float32 on the CPU, in evaluation mode, not yet folded."""
+    network = BayesianUNet(architecture)
+    network.load_state_dict(load_tensors(path), strict=False)  # only batch counters miss
+    return network.eval()
+
+
 def check_tensors(path: Path, architecture: Architecture) -> None:
     """Compare names and shapes with the architecture, before any memory is taken."""
     with torch.device("meta"):

@@ -235,7 +235,7 @@ def _case_texts(case: CaseResult, context: ReportContext, about: str | None) -> 
         ("structures_words", structures_words(case)),
         ("withheld", withheld_words(case)),
         ("weak_flags", weak_flag_words()),
-        ("reading", reading_words(case.model.samples)),
+        ("reading", reading_words(case.model.samples, case.model.uncertainty)),
         ("closed_by", context.closed_by),
         *(("input_notes", note) for note in context.notes),
         ("limits", INTENDED_USE),

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from highdicom import sr
 from pydicom.sr.coding import Code
 
-from inference.results import ModelIdentity, Spread, StructureResult, Verdict
+from inference.results import ModelIdentity, Spread, StructureResult, Uncertainty, Verdict
 from inference.structures import Side
 from sr_templates.terms import (
     ASPECT_TERMS,
@@ -193,6 +193,7 @@ def _algorithm(model: ModelIdentity) -> Any:
             f"Monte Carlo samples: {model.samples}",
             f"seed: {model.seed}",
             f"weights sha256: {model.weights_sha256}",
+            *(["uncertainty: entropy"] if model.uncertainty is Uncertainty.ENTROPY else []),
         ],
     )
 

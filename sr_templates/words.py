@@ -10,6 +10,7 @@ from inference.results import (
     LEAN_ABOVE_HU,
     CaseResult,
     StructureResult,
+    Uncertainty,
     Verdict,
 )
 from inference.structures import BY_ABBREVIATION, Segment, Side
@@ -100,7 +101,13 @@ def withheld_words(case: CaseResult) -> str:
     return f"No volume is given for {'; nor for '.join(told)}." if told else ""
 
 
-def reading_words(samples: int) -> str:
+UNCERTAINTY_WORDS: Final = {
+    Uncertainty.VARIANCE: "the variance of the model's answers",
+    Uncertainty.ENTROPY: "the entropy of the model's single answer",
+}
+
+
+def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE) -> str:
     """What the numbers of a report mean."""
     low, high = f"{FAT_BELOW_HU:.0f}", f"{LEAN_ABOVE_HU:.0f}"
     ranges = (
@@ -110,7 +117,7 @@ def reading_words(samples: int) -> str:
         else ""
     )
     return (
-        f"{ranges}Predictive uncertainty is the variance of the model's answers inside the "
+        f"{ranges}Predictive uncertainty is {UNCERTAINTY_WORDS[uncertainty]} inside the "
         "structure; the larger, the less sure. Lean, mixed and fat are the shares of voxels "
         f"above {high}, from {low} to {high} and below {low} HU."
     )

@@ -85,7 +85,8 @@ EXPLANATION: Final = (
     "The views from front and side are digitally reconstructed radiographs (DRR) of the CT. "
     "Range: lowest and highest value over the Monte Carlo samples. cm\u00b3/m\u00b2: volume "
     "over height squared, where the height is known. Lean: above 30 HU; mixed: -30 to 30 HU; "
-    "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, mean over "
+    "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, or "
+    "the entropy of a single answer where the bundle says so, mean over "
     "the structure. Truncated structures are cut by the border of the scan; they, and those "
     "that metal spoils, have no volume. Absent: not found in the scan."
 )

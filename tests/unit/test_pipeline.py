@@ -6,6 +6,8 @@ tested where the bundle is.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.bundles import untrained_bundle
@@ -13,7 +15,7 @@ from support.volumes import body
 
 from inference.bundle import Bundle
 from inference.pipeline import analyse, conclude
-from inference.results import CaseResult, Finding, ModelIdentity, Region, Verdict
+from inference.results import CaseResult, Finding, ModelIdentity, Region, Uncertainty, Verdict
 from inference.sampling import Prediction, SampleProfiles
 from inference.structures import BY_KEY, SEGMENTS
 from inference.volume import Patient
@@ -86,6 +88,14 @@ def test_a_volume_goes_all_the_way_and_says_how_far_it_is(bundle: Bundle):
     assert len(case.structures) == len(SEGMENTS)
     assert (case.model.name, case.model.samples, case.model.seed) == ("untrained", 2, 5)
     assert case.model.weights_sha256 == bundle.weights_sha256
+
+
+def test_a_bundle_may_measure_uncertainty_by_the_entropy_of_one_pass(bundle: Bundle):
+    volume = body(spacing_mm=(40.0, 8.0, 8.0)).volume
+    case = analyse(volume, replace(bundle, uncertainty=Uncertainty.ENTROPY), seed=5)
+
+    assert (case.model.uncertainty, case.model.samples) == (Uncertainty.ENTROPY, 1)
+    assert case.uncertainty.max() > 0  # the variance of a single sample would be 0
 
 
 def test_the_same_input_and_seed_give_the_same_result(bundle: Bundle):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +11,19 @@ import torch
 
 from inference.batches import Batch, in_batches
 from inference.bundle import Bundle, Precision, write_bundle
-from inference.errors import DeviceError
+from inference.dropout import SeededDropout
+from inference.errors import DeviceError, DeviceMemoryError
 from inference.geometry import Geometry
 from inference.network import Architecture, BayesianUNet
 from inference.preprocessing import PixelGrid, Window, frame_of
+from inference.results import Uncertainty
 from inference.sampling import (
     Moments,
     Prediction,
     Sampler,
-    SeededDropout,
+    _Slices,
+    _Task,
+    entropy,
     find_device,
     predict,
 )
@@ -306,6 +310,53 @@ def test_no_memory_for_one_sample_of_one_slice_is_an_error_of_the_device() -> No
 
     with pytest.raises(DeviceError, match="one sample of slice 0"):
         list(in_batches(5, Batch(2, 2), analyse))
+
+
+def test_where_a_gpu_has_no_memory_the_cpu_goes_on_and_the_prediction_says_so(
+    bundle_of: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that fails from the second slice on; the answer is the CPU's all the same."""
+    expected = ask(bundle_of())
+
+    def fails(task: _Task) -> Iterator[_Slices]:
+        yield task.analyse(range(1), 3)
+        raise DeviceMemoryError(1)
+
+    monkeypatch.setattr(_Task, "_on_gpu", fails)
+    monkeypatch.setattr(Sampler, "is_on_cpu", property(lambda _: False))
+    found = ask(bundle_of())
+
+    assert found.device == "cpu float32; out of memory, cpu float32 from slice 2"
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.allclose(found.uncertainty, expected.uncertainty, atol=1e-7)
+
+
+def test_entropy_of_sure_and_of_undecided_voxels() -> None:
+    softmax = torch.tensor([[1.0, 0.5], [0.0, 0.5]]).view(1, 2, 1, 2)
+    assert entropy(softmax).flatten().tolist() == pytest.approx([0, np.log(2)])
+
+
+def test_the_entropy_is_that_of_one_pass_without_dropout(
+    bundle_of: Callable[..., Bundle],
+) -> None:
+    """Against the network with a dropout of 0, whose every sample is such a pass."""
+    found = predict(
+        small_volume(),
+        bundle_of(),
+        samples=1,
+        seed=7,
+        device="cpu",
+        uncertainty=Uncertainty.ENTROPY,
+    )
+
+    assert np.array_equal(found.labels, ask(bundle_of(replace(TINY, dropout=0.0))).labels)
+    assert 0 < found.uncertainty.max() <= np.log(23)
+
+
+def test_several_samples_have_no_entropy(bundle_of: Callable[..., Bundle]) -> None:
+    kind = Uncertainty.ENTROPY
+    with pytest.raises(ValueError, match="not of 3 samples"):
+        predict(small_volume(), bundle_of(), samples=3, seed=7, uncertainty=kind)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
