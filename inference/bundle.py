@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +31,7 @@ from inference import weights
 from inference.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.errors import BundleError
 from inference.network import Architecture, BayesianUNet
+from inference.precision import Precision
 from inference.preprocessing import PixelGrid, Window
 from inference.results import Uncertainty
 from inference.structures import STRUCTURES
@@ -64,15 +65,6 @@ CALIBRATION_FILE: Final = "calibration.toml"
 MODEL_CARD_FILE: Final = "MODEL_CARD.md"
 
 Parsed = TypeVar("Parsed", bound="_File")
-Kind = Literal["bfloat16", "float32"]
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """In what numbers the network may compute, where the device is good at them."""
-
-    cpu: Kind = "bfloat16"
-    cuda: Kind = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True)

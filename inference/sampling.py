@@ -28,13 +28,14 @@ from inference.batches import Batch, in_batches
 from inference.dropout import SeededDropout
 from inference.errors import DeviceError, DeviceMemoryError
 from inference.network import BayesianUNet, fold_batch_normalisation
-from inference.preprocessing import Frame, Window, frame_of
+from inference.precision import Precision
+from inference.preprocessing import Frame, PixelGrid, Window, frame_of
 from inference.results import Uncertainty
 from inference.volume import Volume
 from inference.weights import load_network
 
 if TYPE_CHECKING:
-    from inference.bundle import Bundle, Precision
+    from inference.bundle import Bundle
 
 Progress = Callable[[int, int], None]
 """Told how many slices of how many are done."""
@@ -128,15 +129,43 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
         DeviceError: the device is not there. One without memory for a single slice hands
             the rest over to the CPU, as the prediction's `device` then says.
     """
+    network = load_network(bundle.weights_path, bundle.architecture)
+    return predict_with(
+        Sampler.of(network, find_device(device), bundle.precision),
+        volume,
+        bundle.window,
+        bundle.grid,
+        spare=partial(Sampler.of, network, torch.device("cpu"), bundle.precision),
+        samples=samples,
+        seed=seed,
+        uncertainty=uncertainty,
+        progress=progress,
+    )
+
+
+def predict_with(  # noqa: PLR0913 - see `predict`
+    sampler: Sampler,
+    volume: Volume,
+    window: Window,
+    grid: PixelGrid,
+    *,
+    spare: Callable[[], Sampler],
+    samples: int,
+    seed: int,
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    progress: Progress | None = None,
+) -> Prediction:
+    """`predict` with a network that is ready on its device.
+
+    Args:
+        spare: makes the sampler that goes on where the device's memory ends.
+    """
     if samples < 1:
         raise ValueError(f"samples is {samples}")
     if uncertainty is Uncertainty.ENTROPY and samples != 1:
         raise ValueError(f"the entropy is that of one pass, not of {samples} samples")
-    network = load_network(bundle.weights_path, bundle.architecture)
-    sampler = Sampler.of(network, find_device(device), bundle.precision)
-    spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
-    frame = frame_of(volume, bundle.grid, bundle.architecture)
-    task = _Task(volume, bundle.window, frame, sampler, spare, samples, seed, uncertainty)
+    frame = frame_of(volume, grid, sampler.network.architecture)
+    task = _Task(volume, window, frame, sampler, spare, samples, seed, uncertainty)
     with torch.inference_mode():
         return task.run(progress)
 

@@ -11,53 +11,42 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.bundle import Bundle
 from inference.calibration import (
     Calibration,
     PlausibleRange,
     StructureCalibration,
     dice_limits,
 )
-from inference.evaluation.metrics import auroc, dice_of_counts
-from inference.geometry import Geometry
-from inference.sampling import predict
-from inference.structures import LABEL_COUNT, STRUCTURES, Group
-from inference.training.dataset import Sources, make_body
-from inference.training.synthesis import Body
+from inference.evaluation.metrics import auroc
+from inference.structures import STRUCTURES, Group
+from inference.training.scoring import (
+    LabelledImage,
+    Scored,
+    Segment,
+    monte_carlo,
+    score_images,
+)
 from inference.training.synthesis_fields import Draw, blur
 from inference.training.synthesis_scanner import with_metal, with_noise
-from inference.volume import Volume
+
+if TYPE_CHECKING:
+    from inference.bundle import Bundle
+    from inference.training.dataset import Sources
+    from inference.training.synthesis import Body
 
 WEAK_AUROC: Final = 0.7
 """Below this the uncertainty of a structure hardly tells good from bad (the study: OE, OI)."""
 
-FEWEST_VOXELS: Final = 200
-"""Truth smaller than this in a case is no case of that structure."""
-
-FOUND_SHARE: Final = 0.1
-"""Where less than this is found, the plausible range of the volume catches it: what little is
-left says nothing of the uncertainty of what is missing."""
-
 MINIMUM_MAD: Final = 0.005
 """Synthetic cases resemble each other more than patients do: a spread of Dice below half a
 percent would call every patient inaccurate."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """One segmented case: (22,) Dice and mean uncertainty, nan where there is nothing."""
-
-    name: str
-    corrupted: bool
-    dice: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +56,9 @@ class Corruption:
     name: str
     apply: Callable[[torch.Tensor, torch.Tensor, Draw], torch.Tensor]
 
+
+USUAL: Final = Corruption("", lambda hu, _, draw: with_noise(hu, draw, 12.0))
+"""What every scanner does; such an image counts as not corrupted."""
 
 CORRUPTIONS: Final = (
     Corruption("noise 30 HU", lambda hu, _, draw: with_noise(hu, draw, 30.0)),
@@ -80,8 +72,14 @@ CORRUPTIONS: Final = (
 )
 
 
-def synthetic_cases(
-    bundle: Bundle, sources: Sources, *, seed: int, bodies: int, every: int
+def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
+    bundle: Bundle,
+    sources: Sources,
+    *,
+    seed: int,
+    bodies: int,
+    every: int,
+    device: str = "cpu",
 ) -> Iterator[Scored]:
     """Score held-out synthetic bodies: each as it is, then spoiled in two ways.
 
@@ -91,59 +89,71 @@ def synthetic_cases(
         seed: not the one of the training, so that no body was seen before.
         bodies: how many to draw.
         every: only each n-th slice is segmented.
+        device: of the network; see `predict`.
     """
-    for number in range(bodies):
-        body = thinned(make_body(sources, seed, number), every)
-        usual = Corruption("", lambda hu, _, draw: with_noise(hu, draw, 12.0))
-        yield score(bundle, corrupt(body, usual, number), seed=number)
-        for k in range(2):
-            corruption = CORRUPTIONS[(2 * number + k) % len(CORRUPTIONS)]
-            spoiled = corrupt(body, corruption, number)
-            yield score(bundle, spoiled, seed=number, corrupted=corruption.name)
+    # Drawing bodies needs readers of recipes and of label maps; fitting does not.
+    from inference.training.dataset import make_body  # noqa: PLC0415
+
+    drawn = (as_image(make_body(sources, seed, number)) for number in range(bodies))
+    images = graded(thinned(image, every) for image in drawn)
+    return score_images(images, by_bundle(bundle, device))
 
 
-def thinned(body: Body, every: int) -> Body:
-    """Each n-th slice of a body, standing for as much of it as before."""
-    spacing_mm = (body.spacing_mm[0] * every, *body.spacing_mm[1:])
-    return Body(body.hu[::every], body.labels[::every], spacing_mm, body.source)
+def by_bundle(bundle: Bundle, device: str = "cpu") -> Segment:
+    """Segment as the bundle does, with its network prepared once."""
+    from inference.bundle import load_network  # noqa: PLC0415 - brings a parser
 
-
-def score(bundle: Bundle, body: Body, *, seed: int, corrupted: str = "") -> Scored:
-    """Segment a body with the bundle's samples and compare.
-
-    Dice and uncertainty are of the whole structure, both sides together.
-    """
-    truth = body.labels
-    geometry = Geometry.regular(body.hu.shape, body.spacing_mm)
-    volume = Volume(np.ascontiguousarray(body.hu), geometry)
-    found = predict(volume, bundle, samples=bundle.samples, seed=seed, device="cpu")
-    dice, uncertainty = np.full(LABEL_COUNT - 1, np.nan), np.full(LABEL_COUNT - 1, np.nan)
-    size_found = np.bincount(found.labels.ravel(), minlength=LABEL_COUNT)
-    size_true = np.bincount(truth.ravel(), minlength=LABEL_COUNT)
-    both = np.bincount(truth[truth == found.labels].ravel(), minlength=LABEL_COUNT)
-    wavering = np.bincount(
-        found.labels.ravel(), weights=found.uncertainty.ravel(), minlength=LABEL_COUNT
+    return monte_carlo(
+        load_network(bundle),
+        bundle.window,
+        bundle.grid,
+        samples=bundle.samples,
+        device=device,
+        precision=bundle.precision,
     )
-    for k in range(1, LABEL_COUNT):
-        if size_true[k] >= FEWEST_VOXELS:
-            dice[k - 1] = dice_of_counts(both[k], size_true[k], size_found[k])
-            if size_found[k] >= FOUND_SHARE * size_true[k]:
-                uncertainty[k - 1] = wavering[k] / size_found[k]
-    name = f"{body.source}{', ' if corrupted else ''}{corrupted}"
-    return Scored(name, bool(corrupted), dice, uncertainty)
 
 
-def corrupt(body: Body, corruption: Corruption, seed: int) -> Body:
-    """The same body, spoiled slice by slice."""
+def as_image(body: Body) -> LabelledImage:
+    """A synthetic body as a labelled image."""
+    return LabelledImage(body.hu, body.labels, body.spacing_mm, body.source)
+
+
+def thinned(image: LabelledImage, every: int) -> LabelledImage:
+    """Each n-th slice of an image, standing for as much of it as before."""
+    step_mm, *pixel_mm = image.spacing_mm
+    return replace(
+        image,
+        hu=image.hu[::every],
+        labels=image.labels[::every],
+        spacing_mm=(step_mm * every, pixel_mm[0], pixel_mm[1]),
+    )
+
+
+def graded(images: Iterable[LabelledImage], spoilings: int = 2) -> Iterator[LabelledImage]:
+    """Each image with a scanner's usual noise, then spoiled, by the corruptions in turn."""
+    for number, image in enumerate(images):
+        yield corrupt(image, USUAL, number)
+        for k in range(spoilings):
+            turn = (spoilings * number + k) % len(CORRUPTIONS)
+            yield corrupt(image, CORRUPTIONS[turn], number)
+
+
+def score(bundle: Bundle, image: LabelledImage, *, device: str = "cpu") -> Scored:
+    """Segment one image with the bundle's samples and compare."""
+    return next(score_images([image], by_bundle(bundle, device)))
+
+
+def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> LabelledImage:
+    """The same image, spoiled slice by slice."""
     draw = Draw(seed)
     slices = [
         corruption.apply(
             torch.from_numpy(hu.astype(np.float32)), torch.from_numpy(labels), draw
         )
-        for hu, labels in zip(body.hu, body.labels, strict=True)
+        for hu, labels in zip(image.hu, image.labels, strict=True)
     ]
     spoiled = torch.stack(slices).round().clamp(-1024, 3071).to(torch.int16).numpy()
-    return Body(spoiled, body.labels, body.spacing_mm, body.source)
+    return replace(image, hu=spoiled, corrupted=corruption.name)
 
 
 def fit(cases: Sequence[Scored], data_set: str, today: dt.date) -> Calibration:

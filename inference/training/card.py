@@ -30,9 +30,16 @@ from inference.phantom import DEFAULT_PHANTOM, STUDY_PHANTOM, phantom
 from inference.sampling import predict
 from inference.sides import split_sides
 from inference.structures import STRUCTURES
-from inference.training.calibrate import Scored, dice_table, fit, score, synthetic_cases
+from inference.training.calibrate import (
+    as_image,
+    dice_table,
+    fit,
+    score,
+    synthetic_cases,
+)
 from inference.training.dataset import Sources, labels_of
 from inference.training.recipe import read_recipe
+from inference.training.scoring import Scored
 from inference.training.synthesis import Body
 from inference.volume import Volume
 
@@ -79,7 +86,7 @@ def evaluate(bundle: Bundle, sources: Sources, bodies: int) -> Evaluation:
     return Evaluation(
         clean=tuple(case for case in cases if not case.corrupted),
         spoiled=tuple(case for case in cases if case.corrupted),
-        phantoms=tuple(score(bundle, body, seed=0) for body in phantoms()),
+        phantoms=tuple(score(bundle, as_image(body)) for body in phantoms()),
     )
 
 

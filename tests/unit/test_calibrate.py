@@ -5,17 +5,17 @@ import datetime as dt
 import numpy as np
 import pytest
 
+from inference.evaluation.metrics import auroc
 from inference.structures import STRUCTURES
 from inference.training.calibrate import (
     MINIMUM_MAD,
     REFERENCE_VOLUME_CM3_PER_M2,
-    Scored,
-    auroc,
     dice_table,
     fit,
     fit_line,
     plausible_ranges,
 )
+from inference.training.scoring import Scored
 
 
 def test_auroc_counts_pairs_and_halves_ties() -> None:

@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from inference.bundle import load_bundle
 from inference.geometry import Geometry
 from inference.structures import STRUCTURES
-from inference.training.calibrate import Scored, fit
+from inference.training.calibrate import fit
 from inference.training.card import (
     FIGURES,
     PICTURE_COLUMNS,
@@ -22,6 +22,7 @@ from inference.training.card import (
     read_volume,
     with_figures,
 )
+from inference.training.scoring import Scored
 from inference.volume import Volume
 
 

@@ -1,0 +1,116 @@
+"""Labelled images, segmented and compared: what the quality gate is fitted on.
+
+Only numpy, scipy and torch are needed, so that a machine that has just trained a network can
+score it at once; images may come from anywhere, also from a generator on the same GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.evaluation.metrics import dice_of_counts
+from inference.geometry import Geometry
+from inference.network import BayesianUNet
+from inference.precision import Precision
+from inference.preprocessing import PixelGrid, Window
+from inference.sampling import Prediction, Sampler, find_device, predict_with
+from inference.structures import LABEL_COUNT
+from inference.volume import Volume
+
+FEWEST_VOXELS: Final = 200
+"""Truth smaller than this in a case is no case of that structure."""
+
+FOUND_SHARE: Final = 0.1
+"""Where less than this is found, the plausible range of the volume catches it: what little is
+left says nothing of the uncertainty of what is missing."""
+
+Segment = Callable[[Volume, int], Prediction]
+"""Segments a volume; the number is the seed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledImage:
+    """An image and its truth.
+
+    hu: int16 `[slice, row, column]`.
+    labels: uint8, same shape, 0 to 22.
+    spacing_mm: of slices, rows and columns.
+    corrupted: how it was spoiled, in words; empty where it was not.
+    """
+
+    hu: NDArray[np.int16]
+    labels: NDArray[np.uint8]
+    spacing_mm: tuple[float, float, float]
+    name: str = ""
+    corrupted: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an image and labels that do not lie on each other."""
+        if self.hu.shape != self.labels.shape or self.hu.ndim != 3:
+            raise ValueError(f"image {self.hu.shape} and labels {self.labels.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """One segmented case: (22,) Dice and mean uncertainty, nan where there is nothing."""
+
+    name: str
+    corrupted: bool
+    dice: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+
+
+def monte_carlo(  # noqa: PLR0913 - what a bundle says, without the bundle
+    network: BayesianUNet,
+    window: Window,
+    grid: PixelGrid,
+    *,
+    samples: int,
+    device: str = "auto",
+    precision: Precision | None = None,
+) -> Segment:
+    """Segment with a network in memory, prepared once for its device."""
+    numbers = precision or Precision()
+    sampler = Sampler.of(network, find_device(device), numbers)
+    spare = partial(Sampler.of, network, torch.device("cpu"), numbers)
+
+    def segment(volume: Volume, seed: int) -> Prediction:
+        return predict_with(
+            sampler, volume, window, grid, spare=spare, samples=samples, seed=seed
+        )
+
+    return segment
+
+
+def score_images(images: Iterable[LabelledImage], segment: Segment) -> Iterator[Scored]:
+    """Segment and compare one image after the other; the seed is the image's place."""
+    for seed, image in enumerate(images):
+        geometry = Geometry.regular(image.hu.shape, image.spacing_mm)
+        found = segment(Volume(np.ascontiguousarray(image.hu), geometry), seed)
+        yield compare(image, found.labels, found.uncertainty)
+
+
+def compare(
+    image: LabelledImage, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+) -> Scored:
+    """Dice and mean uncertainty of the whole structures, both sides together."""
+    truth = image.labels
+    found = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
+    true = np.bincount(truth.ravel(), minlength=LABEL_COUNT)
+    both = np.bincount(truth[truth == labels].ravel(), minlength=LABEL_COUNT)
+    wavering = np.bincount(labels.ravel(), weights=uncertainty.ravel(), minlength=LABEL_COUNT)
+    dice, mean = np.full(LABEL_COUNT - 1, np.nan), np.full(LABEL_COUNT - 1, np.nan)
+    for k in range(1, LABEL_COUNT):
+        if true[k] >= FEWEST_VOXELS:
+            dice[k - 1] = dice_of_counts(both[k], true[k], found[k])
+            if found[k] >= FOUND_SHARE * true[k]:
+                mean[k - 1] = wavering[k] / found[k]
+    name = ", ".join(part for part in (image.name, image.corrupted) if part)
+    return Scored(name, bool(image.corrupted), dice, mean)
