@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -383,6 +383,45 @@ def evaluate(  # noqa: PLR0913 - a command line has as many options as it has
         )
         report = run(request, out, say=lambda line: _err.print(line, highlight=False))
     _out.print(f"report written to {report}", highlight=False)
+
+
+@app.command()
+def calibrate(  # noqa: PLR0913 - a command line has as many options as it has
+    bundle: Annotated[str, typer.Argument(help="Folder of the model bundle; it is written.")],
+    cases: Annotated[
+        Path, typer.Argument(help="cases.toml, cases.csv, or a folder of labelled cases.")
+    ],
+    data_set: Annotated[str, typer.Option(help="What the cases are, in words.")],
+    version: Annotated[
+        str, typer.Option(help="Version of the bundle from now on; default: its own.")
+    ] = "",
+    labels: Annotated[
+        Path | None, typer.Option(help="Label table (TOML or JSON) of the label maps.")
+    ] = None,
+    hold_out_every: Annotated[
+        int, typer.Option(min=0, help="Try the gate on each n-th case instead; 0: on none.")
+    ] = 4,
+    device: DeviceOption = "auto",
+) -> None:
+    """Fit the quality gate's limits to labelled cases that the network has not seen."""
+    from dicom_node.calibrate import calibrate as run
+    from inference.bundle import load_bundle
+
+    fitted = run(
+        load_bundle(bundle),
+        cases,
+        data_set,
+        version=version,
+        table=labels,
+        hold_out_every=hold_out_every,
+        device=device,
+        say=lambda line: _err.print(line, highlight=False),
+    )
+    for line in fitted.left_out:
+        _err.print(f"left out: {line}", highlight=False)
+    _out.print(f"limits written into {fitted.bundle.folder}", highlight=False)
+    if fitted.held_out is not None:
+        _out.print_json(data=asdict(fitted.held_out))
 
 
 @app.command()

@@ -156,12 +156,75 @@ def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> Labelled
     return replace(image, hu=spoiled, corrupted=corruption.name)
 
 
-def fit(cases: Sequence[Scored], data_set: str, today: dt.date) -> Calibration:
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """How well a calibrated gate finds bad segmentations among cases it was not fitted on.
+
+    AUROCs are None where all cases are good, or all bad.
+
+    inaccurate, failed: of the average uncertainty against the average Dice (the study's).
+    structure_failed: of all structures of all cases together, each uncertainty relative to
+        its own limit; a structure that was missed counts as the most uncertain of all,
+        since the gate names it without any uncertainty.
+    failures: how many structures failed, of how many.
+    """
+
+    cases: int
+    inaccurate: float | None
+    failed: float | None
+    structure_failed: float | None
+    failures: tuple[int, int]
+
+
+def detection(calibration: Calibration, cases: Sequence[Scored]) -> Detection:
+    """Try the limits of a calibration on scored cases; the Dice limits are the fit's own."""
+    dice = np.stack([case.dice for case in cases])
+    uncertainty = np.stack([case.uncertainty for case in cases])
+    signals, bad = [np.empty(0)], [np.empty(0, dtype=bool)]
+    for k, structure in enumerate(STRUCTURES):
+        fitted = calibration.structures.get(structure.abbreviation)
+        if fitted is None:
+            continue
+        known = np.isfinite(dice[:, k])
+        relative = uncertainty[known, k] / fitted.uncertainty_limits[1]
+        signals.append(np.where(np.isnan(relative), np.inf, relative))
+        bad.append(dice[known, k] < fitted.dice_limits[1])
+    pooled = np.concatenate(bad)
+    return Detection(
+        len(cases),
+        *_average_aurocs(calibration.average, _row_means(dice), _row_means(uncertainty)),
+        structure_failed=auroc(np.concatenate(signals), pooled),
+        failures=(int(pooled.sum()), len(pooled)),
+    )
+
+
+def _average_aurocs(
+    average: StructureCalibration | None,
+    dice: NDArray[np.float64],
+    uncertainty: NDArray[np.float64],
+) -> tuple[float | None, float | None]:
+    """(inaccurate, failed) of the cases' averages; a case where nothing is found is worst."""
+    if average is None:
+        return None, None
+    known = np.isfinite(dice)
+    signal = np.where(np.isnan(uncertainty[known]), np.inf, uncertainty[known])
+    inaccurate, failed = (auroc(signal, dice[known] < limit) for limit in average.dice_limits)
+    return inaccurate, failed
+
+
+def fit(
+    cases: Sequence[Scored],
+    data_set: str,
+    today: dt.date,
+    script: str = "inference.training.calibrate",
+) -> Calibration:
     """Thresholds from scored cases.
 
     A structure whose uncertainty does not rise as Dice falls gets no thresholds; one whose
     AUROC is below `WEAK_AUROC` is marked weak.
     """
+    if not cases:
+        return Calibration(data_set, script, today, 0)
     clean = np.array([not case.corrupted for case in cases])
     dice = np.stack([case.dice for case in cases])
     uncertainty = np.stack([case.uncertainty for case in cases])
@@ -172,7 +235,7 @@ def fit(cases: Sequence[Scored], data_set: str, today: dt.date) -> Calibration:
             structures[structure.abbreviation] = fitted
     return Calibration(
         data_set=data_set,
-        script="inference.training.calibrate",
+        script=script,
         fitted_on=today,
         expected_cases=len(cases),
         average=fit_line(_row_means(dice), _row_means(uncertainty), clean),

@@ -10,6 +10,7 @@ from inference.structures import STRUCTURES
 from inference.training.calibrate import (
     MINIMUM_MAD,
     REFERENCE_VOLUME_CM3_PER_M2,
+    detection,
     dice_table,
     fit,
     fit_line,
@@ -96,3 +97,26 @@ def test_plausible_ranges_hold_the_means_of_the_study_for_a_man_and_a_woman() ->
             volume = REFERENCE_VOLUME_CM3_PER_M2[abbreviation] * height_m**2
             assert limits.volume_cm3 is not None
             assert limits.volume_cm3[0] < volume < limits.volume_cm3[1]
+
+
+def test_a_gate_is_tried_with_its_own_limits_and_a_missed_structure_counts_as_worst() -> None:
+    """Good cases have Dice .95 and .90; the third is missed: flagged with certainty."""
+    calibration = fit(cases(), "eight cases", dt.date(2025, 1, 1))
+    count = len(STRUCTURES)
+    tried = [
+        Scored("good", False, np.full(count, 0.95), np.full(count, 1e-3)),
+        Scored("good too", False, np.full(count, 0.90), np.full(count, 2e-3)),
+        Scored("missed", True, np.zeros(count), np.full(count, np.nan)),
+    ]
+
+    found = detection(calibration, tried)
+
+    assert found.failures == (count, 3 * count)
+    assert found.structure_failed == 1.0
+    assert found.failed == 1.0
+
+
+def test_a_gate_that_was_tried_on_good_cases_alone_has_no_figure() -> None:
+    calibration = fit(cases(), "eight cases", dt.date(2025, 1, 1))
+
+    assert detection(calibration, cases()[:1]).structure_failed is None

@@ -52,6 +52,7 @@ def test_every_command_is_listed_with_a_sentence():
         "train",
         "import-keras",
         "evaluate",
+        "calibrate",
         "phantom",
         "demo",
         "status",
