@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from inference.bundle import load_bundle
 from inference.geometry import Geometry
 from inference.structures import STRUCTURES
-from inference.training.calibrate import fit
+from inference.training.calibrate import Detection, fit
 from inference.training.card import (
     FIGURES,
     PICTURE_COLUMNS,
@@ -20,6 +20,7 @@ from inference.training.card import (
     gate_words,
     picture,
     read_volume,
+    tried_words,
     with_figures,
 )
 from inference.training.scoring import Scored
@@ -105,3 +106,11 @@ def test_a_picture_shows_the_body_alone_in_rows_of_three() -> None:
 
     assert drawn.shape == (2 * PICTURE_WIDTH // 2, PICTURE_COLUMNS * PICTURE_WIDTH, 3)
     assert drawn.min() > 30
+
+
+def test_the_card_says_how_the_gate_does_on_other_bodies_and_of_how_many_failures() -> None:
+    words = tried_words(Detection(12, 0.91, None, 0.954, (31, 240)))
+
+    assert "12 segmentations of other bodies" in words
+    assert "0.910 (inaccurate), - (failed)" in words
+    assert "0.954, where 31 of 240 failed" in words
