@@ -157,8 +157,7 @@ def predict_with(  # noqa: PLR0913 - see `predict`
 ) -> Prediction:
     """`predict` with a network that is ready on its device.
 
-    Args:
-        spare: makes the sampler that goes on where the device's memory ends.
+    Where that device's memory ends, the sampler that `spare` makes goes on.
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}")
