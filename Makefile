@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz faults kills harness conformance harness-packages clean
+.PHONY: help setup demo test lint fuzz faults kills trials harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -36,6 +36,9 @@ faults: setup harness-packages  ## every fault at every moment; writes its table
 
 kills: setup  ## KILLS (default 1000) random kills while series arrive, then count
 	$(BIN)/python tests/faults/thousand_kills.py $(or $(KILLS),1000)
+
+trials: setup harness-packages  ## kill trials of the engine, ROUNDS of each kind (default 20)
+	$(BIN)/python tests/trials/kill_trials.py $(or $(ROUNDS),20)
 
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py

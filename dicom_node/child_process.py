@@ -35,17 +35,28 @@ class Ended:
 
 
 def run_child(
-    command: Sequence[str], timeout_s: float, on_progress: Callable[[int, int], None]
+    command: Sequence[str],
+    timeout_s: float,
+    on_progress: Callable[[int, int], None],
+    lock: int | None = None,
 ) -> Ended:
     """Run a child to its end, or kill it when its time is up.
 
     The child's standard input stays open for as long as this process lives: a child that
     watches it ends with us, also when we are killed. Of its standard output, JSON lines
     with `done` and `total` are progress; the rest is passed over.
+
+    A lock's descriptor is closed here once the child has it: it is held for as long as the
+    child lives, also when we are killed or frozen.
     """
-    child = subprocess.Popen(  # noqa: S603 - our own command line
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    held = () if lock is None else (lock,)
+    try:
+        child = subprocess.Popen(  # noqa: S603 - our own command line
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=held
+        )
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
     timed_out = threading.Event()
 
     def kill() -> None:

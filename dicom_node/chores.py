@@ -5,7 +5,8 @@
     warn    what was sent and not confirmed for too long
     purge   every hour: what is no longer needed (`retention.py`)
 
-None keeps anything in memory that a restart would miss.
+None keeps anything in memory that a restart would miss. Where nodes share a database, one
+of them does the chores (`is_first`).
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ PURGE_EVERY_S: Final = 3600.0
 
 @dataclass(slots=True)
 class Chores:
-    """The chores of one worker; `put` hands a job to the engine."""
+    """The chores of one worker.
+
+    put: hands a job to the engine.
+    is_first: whether this worker is the one, of all nodes' workers, that does them.
+    """
 
     visits: Visits
     put: Callable[[Put], None]
+    is_first: Callable[[], bool] = lambda: True
     _warned: set[Group] = field(default_factory=set, init=False)
     _put: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -53,7 +59,10 @@ class Chores:
         )
         threads = [
             threading.Thread(
-                target=_repeat, args=(chore, every_s, stop), name=chore.__name__, daemon=True
+                target=self._repeat,
+                args=(chore, every_s, stop),
+                name=chore.__name__,
+                daemon=True,
             )
             for chore, every_s in chores
         ]
@@ -111,12 +120,12 @@ class Chores:
         """Delete what is no longer needed."""
         purge(self.visits.config, self.visits.ledger, self.visits.clock())
 
-
-def _repeat(chore: Callable[[], None], every_s: float, stop: threading.Event) -> None:
-    """Do a chore again and again; one that fails is done again."""
-    while not stop.wait(every_s):
-        try:
-            chore()
-        except Exception:
-            # A database or disk that is away comes back; the worker must not end with it.
-            log.exception("chore.failed", kind=chore.__name__)
+    def _repeat(self, chore: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+        """Do a chore again and again; one that fails is done again."""
+        while not stop.wait(every_s):
+            try:
+                if self.is_first():
+                    chore()
+            except Exception:
+                # A database or disk that is away comes back; the worker must not end with it.
+                log.exception("chore.failed", kind=chore.__name__)

@@ -65,6 +65,19 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="node.toml; the embedded defaults without it."),
 ]
+
+
+class ServedRole(StrEnum):
+    """What `serve` does of a node's work."""
+
+    RECEIVE = "receive"
+    WORK = "work"
+    ALL = "all"
+
+
+RoleOption = Annotated[
+    ServedRole, typer.Option(help="Receive series, work on them, or both on this machine.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BundleOption = Annotated[str, typer.Option(help="Name of a shipped model bundle, or a folder.")]
 
@@ -102,12 +115,14 @@ def _quietly() -> None:
 
 
 @app.command()
-def serve(config: ConfigOption = None) -> None:
+def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> None:
     """Run the node: receive, segment, deliver, until it is told to stop."""
     from dicom_node.config import load_config
+    from dicom_node.serve import ANALYSIS_COMMAND, ROLE_NAMES
     from dicom_node.serve import serve as run
 
-    run(load_config(config))
+    played = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
+    run(load_config(config), ANALYSIS_COMMAND, played)
 
 
 @app.command()

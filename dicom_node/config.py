@@ -9,6 +9,7 @@ written, is asked by `surroundings.py`.
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -104,6 +105,20 @@ class Node(Section):
         "msk-node-data/node.sqlite"
     )
     """The SQLite file of queue and ledger, or a database URL."""
+
+    name: str | None = Field(
+        default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$"
+    )
+    """What this node is called among those that share its database (default: the machine)."""
+    lease_s: Seconds = 15.0
+    """How long a node that shares its database may be silent before others do its work."""
+
+    @property
+    def executor_id(self) -> str:
+        """The worker's name in the queue: the one and only with SQLite, else the node's."""
+        if self.database_path is not None:
+            return "worker-0"
+        return self.name or socket.gethostname()
 
     @property
     def database_url(self) -> str:

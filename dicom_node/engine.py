@@ -13,9 +13,13 @@ The traps this module keeps away from the rest (all met in trials):
 
 - The application version is pinned: the automatic one is a hash of the code, and work
   begun under another version stays pending, silently.
-- The executor's name is stable and guarded by a lock on a file beside the database: a
-  second process of the same name would take over live work.
+- The executor's name is stable and guarded, by a lock on a file beside an SQLite database
+  and by a lease on a server: a second process of the same name would take over live work.
+- DBOS does not notice that a worker died. Where several share a server, each keeps a lease
+  (`leases.py`), and takes over the work of one whose lease ran out.
 - Payloads and results are JSON; the default serializer is pickle.
+- A server that dies between a commit and its answer leaves work that is begun, by a worker
+  that never learnt of it: what is begun here and not running is put into the queue again.
 - Every crash counts as an attempt for all work in flight, so the limit is high.
 - Nothing waits inside a workflow: waiting is a delayed entry in the queue.
 - A workflow whose record cannot be written (a full disk, a database that is away) stays
@@ -25,6 +29,7 @@ The traps this module keeps away from the rest (all met in trials):
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -32,7 +37,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
 import sqlalchemy as sa
@@ -44,9 +48,10 @@ from dbos import (
     SetEnqueueOptions,
     SetWorkflowID,
 )
-from sqlalchemy.engine import make_url
 
+from dicom_node.database import SERVER_OPTIONS, sqlite_path, wait_out
 from dicom_node.errors import JobFailedError
+from dicom_node.leases import Leases
 from dicom_node.locks import hold_lock
 from dicom_node.logs import describe
 
@@ -55,6 +60,7 @@ log = structlog.get_logger()
 APPLICATION_VERSION: Final = "msk-node-1"
 """Raised when jobs begun by older code cannot be finished by newer code."""
 MAX_RECOVERY_ATTEMPTS: Final = 200
+LOOK_FOR_STRANDED_EVERY_S: Final = 10.0
 POLLING_INTERVAL_S: Final = 1.0
 FIRST_RETRY_S: Final = 10.0
 STRANDED_AFTER_S: Final = 60.0
@@ -116,6 +122,7 @@ class Engine:
     kinds: every kind of job.
     queues: how many jobs of each queue may run at once in this worker.
     polling_interval_s: how often the queues are looked at.
+    leases: of the workers that share the database, where it is a server.
     """
 
     database_url: str
@@ -123,9 +130,15 @@ class Engine:
     kinds: Mapping[str, JobKind]
     queues: Mapping[str, int]
     polling_interval_s: float = POLLING_INTERVAL_S
+    leases: Leases | None = None
+    lost: threading.Event = field(default_factory=threading.Event, init=False)
+    """Set when another worker has taken over from this one, which must end."""
+    _dbos: DBOS = field(init=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, init=False)
+    _running: set[str] = field(default_factory=set, init=False)
+    _idle: set[str] = field(default_factory=set, init=False)
     _lock: int | None = field(default=None, init=False)
     _run: Callable[[str, dict[str, Any], int], str] | None = field(default=None, init=False)
-    _at_work: set[str] = field(default_factory=set, init=False)
     _unrecorded: threading.Event = field(default_factory=threading.Event, init=False)
     _idle_since_s: dict[str, float] = field(default_factory=dict, init=False)
 
@@ -133,11 +146,14 @@ class Engine:
         """Take the lock, take up unfinished work, and begin.
 
         Raises:
-            EngineBusyError: when another process works on this database.
+            EngineBusyError: when another process works on this database, or under this name.
         """
         self._lock = _take_lock(self.database_url, self.executor_id)
+        if self.leases is not None:
+            wait_out(self.leases.acquire)
+            self.leases.keep(_executors_at_work, _recover, self.lost.set)
         _use_write_ahead_log(self.database_url)
-        DBOS(config=self._configuration())
+        self._dbos = DBOS(config=self._configuration())
         _silence_console()
         self._run = self._workflow()
         DBOS.launch()
@@ -150,11 +166,16 @@ class Engine:
             )
         for work in self.list(states=("error", "max_recovery_attempts_exceeded")):
             self.rewind(work.key)
+        threading.Thread(target=self._look_for_stranded, name="stranded", daemon=True).start()
         log.info("engine.started", count=len(self.list(states=UNFINISHED)))
 
     def stop(self, patience_s: int = 0) -> None:
         """Stop taking work; what is running is taken up again at the next start."""
+        self._stopped.set()
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=patience_s)
+        if self.leases is not None:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # then it runs out by itself
+                self.leases.release()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -197,12 +218,13 @@ class Engine:
         begun = DBOS.list_workflows(
             status="PENDING", executor_id=self.executor_id, load_input=False, load_output=False
         )
-        idle = {each.workflow_id for each in begun} - self._at_work
+        idle = {each.workflow_id for each in begun} - self._running
         self._idle_since_s = {key: self._idle_since_s.get(key, now_s) for key in idle}
         return any(now_s - since > STRANDED_AFTER_S for since in self._idle_since_s.values())
 
     def _configuration(self) -> DBOSConfig:
         """What DBOS is told."""
+        is_server = sqlite_path(self.database_url) is None
         return {
             "name": "msk-node",
             "system_database_url": self.database_url,
@@ -212,6 +234,7 @@ class Engine:
             "notification_listener_polling_interval_sec": POLLING_INTERVAL_S,
             "log_level": "WARNING",
             "enable_otlp": False,
+            "db_engine_kwargs": {"connect_args": dict(SERVER_OPTIONS)} if is_server else None,
         }
 
     def _workflow(self) -> Callable[[str, dict[str, Any], int], str]:
@@ -220,21 +243,51 @@ class Engine:
         @DBOS.workflow(name="job", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)
         def job(kind: str, payload: dict[str, Any], retry: int) -> str:
             key = cast("str", DBOS.workflow_id)
-            self._at_work.add(key)
+            self._running.add(key)
             try:
-                return self._job(kind, payload, retry)
+                return self._job(key, kind, payload, retry)
             except sa.exc.DBAPIError as error:
                 log.error("job.unrecorded", key=key, **describe(error))  # noqa: TRY400
                 self._unrecorded.set()
                 raise
             finally:
-                self._at_work.discard(key)
+                self._running.discard(key)
 
         return job
 
-    def _job(self, kind: str, payload: dict[str, Any], retry: int) -> str:
+    def take_up_stranded(self) -> None:
+        """Put into the queue again what was begun here, and ran neither now nor last time.
+
+        Should it run after all, its records are refused: who takes it out again owns it.
+        """
+        begun = DBOS.list_workflows(
+            status=["PENDING"],
+            executor_id=self.executor_id,
+            load_input=False,
+            load_output=False,
+        )
+        idle = {each.workflow_id for each in begun} - self._running
+        for key in sorted(idle & self._idle):
+            log.warning("job.stranded", key=key)
+            # See `_recover`; this is its one step, for one job.
+            self._dbos._sys_db.reenqueue_for_recovery(  # noqa: SLF001
+                key, [self.executor_id], "_dbos_internal_queue"
+            )
+        self._idle = idle - self._idle
+
+    def _look_for_stranded(self) -> None:
+        """Take up what is stranded, from time to time, until the engine stops."""
+        every_s = LOOK_FOR_STRANDED_EVERY_S
+        if self.leases is not None:
+            every_s = min(every_s, self.leases.lease_s)
+        while not self._stopped.wait(every_s):
+            try:
+                self.take_up_stranded()
+            except Exception as error:  # noqa: BLE001 - the database will be back
+                log.warning("engine.trouble", reason=type(error).__name__)
+
+    def _job(self, key: str, kind: str, payload: dict[str, Any], retry: int) -> str:
         """Run a job as a recorded step, then put what follows."""
-        key = cast("str", DBOS.workflow_id)
         done = DBOS.run_step({"name": kind}, self._attempt, self.kinds[kind].run, payload, key)
         if "error" in done and retry < MAX_RETRIES:
             again = Put(kind, _retry_key(key, retry + 1), payload, FIRST_RETRY_S * 2**retry)
@@ -294,12 +347,16 @@ def _take_lock(database_url: str, executor_id: str) -> int | None:
     return hold_lock(path.with_name(f"{path.name}.{executor_id}.lock"), f"the database {path}")
 
 
-def sqlite_path(database_url: str) -> Path | None:
-    """The file of an SQLite URL, or None for a server."""
-    url = make_url(database_url)
-    if not url.drivername.startswith("sqlite") or not url.database:
-        return None
-    return Path(url.database)
+def _executors_at_work() -> set[str]:
+    """The workers that have begun a job which is not finished."""
+    begun = DBOS.list_workflows(status=["PENDING"], load_input=False, load_output=False)
+    return {each.executor_id for each in begun if each.executor_id}
+
+
+def _recover(executor_id: str) -> None:
+    """Put what a dead worker had begun into the queue again; the record of its steps stays."""
+    # DBOS offers no public way; its own server for many machines calls the same.
+    DBOS._recover_pending_workflows([executor_id])  # noqa: SLF001
 
 
 def _use_write_ahead_log(database_url: str) -> None:

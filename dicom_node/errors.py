@@ -17,6 +17,7 @@ NodeError
 │   ├── PixelDataError        pixels missing, truncated or not decodable
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
 ├── EngineBusyError           another node works on the same database
+├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
 ├── StrandedError            begun work can go on only in a new process
 ├── AnalysisError             the child that segments died or ran out of memory (retryable)
@@ -128,6 +129,10 @@ class GeometryError(SeriesError):
 
 class EngineBusyError(NodeError):
     """Another node works on the same database; two would take each other's work."""
+
+
+class LeaseLostError(NodeError):
+    """Another worker took over from us: we were frozen or cut off, and must write nothing."""
 
 
 class JobFailedError(NodeError):

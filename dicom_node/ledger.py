@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,6 +18,8 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from dicom_node.database import open_database, wait_out
 
 UID: Final = sa.String(64)
 NAME: Final = sa.String(64)
@@ -256,11 +258,27 @@ TABLES: Final[Mapping[type, sa.Table]] = {
 }
 
 
-class Ledger:
-    """The four tables in a database; safe to use from many threads."""
+Fence: TypeAlias = Callable[[sa.Connection], None]
+Answer = TypeVar("Answer")
 
-    def __init__(self, database_url: str) -> None:
-        self._engine = sa.create_engine(database_url)
+
+def no_fence(_connection: sa.Connection) -> None:
+    """Anyone may write."""
+
+
+class Ledger:
+    """The four tables in a database; safe to use from many threads.
+
+    fence: asked in every transaction that writes; raises when this process must not.
+    patient: wait while the database is away instead of raising, as a worker does.
+    """
+
+    def __init__(
+        self, database_url: str, *, fence: Fence = no_fence, patient: bool = False
+    ) -> None:
+        self._fence = fence
+        self._patient = patient
+        self._engine = open_database(database_url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
         with self._engine.begin() as connection:
@@ -274,15 +292,11 @@ class Ledger:
 
     def save(self, *rows: AnyRow) -> None:
         """Write rows, new or changed, in one transaction."""
-        with self._engine.begin() as connection:
-            for row in rows:
-                connection.execute(self._upsert(row))
+        self._write(self._upsert(row) for row in rows)
 
     def add(self, *rows: AnyRow) -> None:
         """Write rows that are not there yet; those that are stay as they are."""
-        with self._engine.begin() as connection:
-            for row in rows:
-                connection.execute(self._upsert(row, keep=True))
+        self._write(self._upsert(row, keep=True) for row in rows)
 
     def advance(self, *rows: DeliveryRow) -> None:
         """Write deliveries in one transaction, save where something newer stands.
@@ -290,9 +304,7 @@ class Ledger:
         That is what a later visit wrote, and a confirmation: a report may come while a visit
         is still asking, with the same number.
         """
-        with self._engine.begin() as connection:
-            for row in rows:
-                connection.execute(self._upsert(row, unless_later=True))
+        self._write(self._upsert(row, unless_later=True) for row in rows)
 
     def series(self, series_instance_uid: str, revision: int) -> SeriesRow | None:
         """One revision of a series."""
@@ -364,9 +376,28 @@ class Ledger:
         """Rows as values, in the order of their keys."""
         table = TABLES[row_type]
         query = sa.select(table).where(*conditions).order_by(*table.primary_key.columns)
-        with self._engine.connect() as connection:
-            found = connection.execute(query).mappings().all()
+        found = self._do(lambda connection: connection.execute(query).mappings().all())
         return tuple(row_type(**_typed(row_type, each)) for each in found)
+
+    def _write(self, statements: Iterable[sa.Insert]) -> None:
+        """Execute statements in one transaction, if this process may write at all."""
+        to_do = tuple(statements)
+
+        def write(connection: sa.Connection) -> None:
+            self._fence(connection)
+            for statement in to_do:
+                connection.execute(statement)
+
+        self._do(write)
+
+    def _do(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+        """Work in one transaction, once or as soon as the database is there."""
+
+        def attempt() -> Answer:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        return wait_out(attempt) if self._patient else attempt()
 
     def _upsert(
         self, row: AnyRow, *, keep: bool = False, unless_later: bool = False

@@ -27,21 +27,27 @@ from pydantic import TypeAdapter
 
 from dicom_node.child_process import end_with_standard_input
 from dicom_node.config import DicomDestination, NodeConfig
-from dicom_node.errors import ConfigurationError, StrandedError
+from dicom_node.errors import (
+    ConfigurationError,
+    EngineBusyError,
+    LeaseLostError,
+    StrandedError,
+)
 from dicom_node.logs import configure_logging
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
     from dicom_node.admission import AllowedSender
-    from dicom_node.engine import Engine
+    from dicom_node.engine import Engine, Put
+    from dicom_node.inbox import Watcher
+    from dicom_node.leases import Leases
     from dicom_node.peers import Peer
+    from dicom_node.workflow import Workflow
 
 log = structlog.get_logger()
 
 EXIT_UNUSABLE: Final = 3
 LOOK_EVERY_S: Final = 2.0
-EXECUTOR_ID: Final = "worker-0"
-"""The one worker's name; work begun under another name would never be taken up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,51 +123,43 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Peer | None:
 def work(orders: Orders, stop: threading.Event) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
     from dicom_node.chores import Chores
-    from dicom_node.completeness import CompletionSettings
+    from dicom_node.database import wait_out
     from dicom_node.engine import Engine
-    from dicom_node.inbox import SeriesArrival, Watcher
-    from dicom_node.ledger import Ledger
-    from dicom_node.sender_counts import SenderCounts
-    from dicom_node.spool import Spool
-    from dicom_node.workflow import QUEUES, Workflow
-    from inference.bundle import load_bundle
+    from dicom_node.workflow import QUEUES
 
-    config = orders.config
-    workflow = Workflow(
-        config=config,
-        ledger=Ledger(config.node.database_url),
-        bundle_sha256=load_bundle(config.analysis.bundle).sha256,
-        bundles_sha256={name: load_bundle(name).sha256 for name in config.bundles[1:]},
-        command=orders.analysis_command,
-    )
-    engine = Engine(config.node.database_url, EXECUTOR_ID, workflow.kinds(), QUEUES)
-
-    def hand_over(arrival: SeriesArrival) -> None:
-        for job in workflow.admit(arrival):
-            engine.put(job)
-
-    times = config.completion
-    watcher = Watcher(
-        Spool(config.node.spool),
-        CompletionSettings(times.quiet_s, times.give_up_s, resend_s=times.resend_s),
-        hand_over,
-        ask=SenderCounts(partial(counting_peer, config)),
-        since_s=time.time(),
-        steady_clock=time.monotonic,
+    leases = _leases(orders.config)
+    workflow = wait_out(lambda: _workflow(orders, leases), stop)
+    node = orders.config.node
+    engine = Engine(
+        node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
     )
     engine.start()
     for job in workflow.owed():
         engine.put(job)
-    watching = threading.Thread(target=watcher.run, args=(stop,), name="inbox", daemon=True)
+    watching = threading.Thread(
+        target=_watcher(workflow, engine.put).run, args=(stop,), name="inbox", daemon=True
+    )
     watching.start()
-    chores = Chores(workflow.visits, engine.put).run(stop)
-    while not stop.wait(LOOK_EVERY_S):
-        if _is_stranded(engine):
-            # What has begun cannot go on here; the supervisor starts a process that can.
-            raise StrandedError("the queue's record could not be written")
+    is_first = leases.is_first if leases is not None else lambda: True
+    chores = Chores(workflow.visits, engine.put, is_first).run(stop)
+    _mind(engine, stop)
     for thread in (watching, *chores):
         thread.join(timeout=5.0)
     engine.stop()
+
+
+def _mind(engine: Engine, stop: threading.Event) -> None:
+    """Wait to be told to stop; end at once where only a new process can go on."""
+    look_at_s = time.monotonic() + LOOK_EVERY_S
+    while not stop.wait(0.2):
+        if engine.lost.is_set():
+            # Our work is another's: what still runs here must stop at once, and does so
+            # with this process. The supervisor starts a new one.
+            raise LeaseLostError(f"another worker has taken over from {engine.executor_id}")
+        if time.monotonic() >= look_at_s:
+            if _is_stranded(engine):
+                raise StrandedError("the queue's record could not be written")
+            look_at_s = time.monotonic() + LOOK_EVERY_S
 
 
 def _is_stranded(engine: Engine) -> bool:
@@ -171,6 +169,58 @@ def _is_stranded(engine: Engine) -> bool:
     except Exception:
         log.exception("engine.unreadable")
         return False
+
+
+def _leases(config: NodeConfig) -> Leases | None:
+    """The leases of the workers that share a server; an SQLite file has one worker."""
+    from dicom_node.database import open_database
+    from dicom_node.leases import Leases
+
+    node = config.node
+    if node.database_path is not None:
+        return None
+    return Leases(open_database(node.database_url), node.executor_id, node.lease_s)
+
+
+def _workflow(orders: Orders, leases: Leases | None) -> Workflow:
+    """The jobs, on a ledger that only the holder of our lease may write to."""
+    from dicom_node.devices import device_key
+    from dicom_node.ledger import Ledger, no_fence
+    from dicom_node.workflow import Workflow
+    from inference.bundle import load_bundle
+
+    config = orders.config
+    fence = leases.fence if leases is not None else no_fence
+    return Workflow(
+        config=config,
+        ledger=Ledger(config.node.database_url, fence=fence, patient=True),
+        bundle_sha256=load_bundle(config.analysis.bundle).sha256,
+        bundles_sha256={name: load_bundle(name).sha256 for name in config.bundles[1:]},
+        command=orders.analysis_command,
+        device=device_key(config.analysis.device),
+    )
+
+
+def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
+    """What hands complete series from the spool to the engine."""
+    from dicom_node.completeness import CompletionSettings
+    from dicom_node.inbox import SeriesArrival, Watcher
+    from dicom_node.sender_counts import SenderCounts
+    from dicom_node.spool import Spool
+
+    def hand_over(arrival: SeriesArrival) -> None:
+        for job in workflow.admit(arrival):
+            put(job)
+
+    config, times = workflow.config, workflow.config.completion
+    return Watcher(
+        Spool(config.node.spool),
+        CompletionSettings(times.quiet_s, times.give_up_s, resend_s=times.resend_s),
+        hand_over,
+        ask=SenderCounts(partial(counting_peer, config)),
+        since_s=time.time(),
+        steady_clock=time.monotonic,
+    )
 
 
 ROLES: Final[Mapping[str, Callable[[Orders, threading.Event], None]]] = {
@@ -191,7 +241,7 @@ def main(role: str) -> int:
     end_with_standard_input()
     try:
         ROLES[role](orders, stop)
-    except (ConfigurationError, InferenceError) as error:
+    except (ConfigurationError, EngineBusyError, InferenceError) as error:
         print(error, flush=True)  # noqa: T201 - for the supervisor
         return EXIT_UNUSABLE
     except Exception:

@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 ANALYSIS_COMMAND: Final = (sys.executable, "-m", "dicom_node.analysis_child")
 ROLE_NAMES: Final = ("receive", "work")
+"""Together they are a node; each may also be served by itself, on machines of its own."""
 FIRST_WAIT_S: Final = 1.0
 MAX_WAIT_S: Final = 30.0
 STEADY_S: Final = 60.0
@@ -44,8 +45,12 @@ PORT_PATIENCE_S: Final = 5.0
 """How long the port may still be held by a receiver whose supervisor was killed."""
 
 
-def serve(config: NodeConfig, analysis_command: Sequence[str] = ANALYSIS_COMMAND) -> None:
-    """Run a node until SIGTERM or SIGINT.
+def serve(
+    config: NodeConfig,
+    analysis_command: Sequence[str] = ANALYSIS_COMMAND,
+    played: Sequence[str] = ROLE_NAMES,
+) -> None:
+    """Run a node, or the one role of it that is played here, until SIGTERM or SIGINT.
 
     Raises:
         ConfigurationError: a folder, the port or the bundle cannot be used.
@@ -53,12 +58,13 @@ def serve(config: NodeConfig, analysis_command: Sequence[str] = ANALYSIS_COMMAND
     """
     configure_logging(config.logging)
     structlog.contextvars.bind_contextvars(role="supervise")
-    with _locks(config), _stop_signals() as stop:
-        _wait_for_ports(config)
+    with _locks(config, played), _stop_signals() as stop:
+        if "receive" in played:
+            _wait_for_ports(config)
         for concern in tls.concerns(config, datetime.now(UTC)):
             log.warning("tls.concern", reason=concern)
         orders = ORDERS.dump_json(Orders(config, tuple(analysis_command))) + b"\n"
-        roles = [_Role(name, orders) for name in ROLE_NAMES]
+        roles = [_Role(name, orders) for name in played]
         log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
         try:
             while not stop.wait(0.2):
@@ -130,11 +136,18 @@ def _end(roles: Sequence[_Role]) -> None:
 
 
 @contextmanager
-def _locks(config: NodeConfig) -> Iterator[None]:
-    """The folders, made and claimed for this node alone."""
+def _locks(config: NodeConfig, played: Sequence[str]) -> Iterator[None]:
+    """The folders, made and claimed for the roles played here.
+
+    With SQLite a spool has one receiver and one worker; on a server's nodes, one of each
+    name, and the leases see to the rest.
+    """
     node = config.node
-    claims = [(node.spool / ".lock", f"the spool {node.spool}")]
-    if node.database_path is not None:
+    whose = "" if node.database_path is not None else f".{node.executor_id}"
+    claims = [
+        (node.spool / f".lock.{role}{whose}", f"the spool {node.spool}") for role in played
+    ]
+    if node.database_path is not None and "work" in played:
         lock = node.database_path.with_name(f"{node.database_path.name}.lock")
         claims.insert(0, (lock, f"the database {node.database_path}"))
     held = []

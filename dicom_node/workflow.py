@@ -8,7 +8,10 @@
 
 All but the first are jobs of the engine. Each may run twice, so its effects are derived
 from what it is about (UIDs, seeds), or written whole under their final names, or not
-written again. What follows a job is a value it returns. A series is always answered: one
+written again. Each analysis has a folder of its own, and the queue's record says which one
+counts: of nodes that share their work, one that was taken to be dead may still write. A
+device does one analysis at a time, whichever process began it. What follows a job is a value
+it returns. A series is always answered: one
 that is refused, or whose analysis fails at every try, with a picture and a key object that
 give the reason.
 """
@@ -20,6 +23,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -45,6 +49,7 @@ from dicom_node.engine import JobKind, Payload, Put
 from dicom_node.errors import ResultError
 from dicom_node.inbox import SeriesArrival
 from dicom_node.ledger import ANSWERED, Ledger, ResultRow, SeriesRow, SeriesState
+from dicom_node.locks import try_lock
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.uids import sources_digest
 from dicom_node.visits import Visits, put_visit
@@ -55,6 +60,7 @@ QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
 """How many jobs of each queue one worker does at a time."""
 
 SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
+MAX_WAIT_FOR_DEVICE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Workflow:
     bundles_sha256: of those that pipelines use instead, by their names.
     command: what analyses a request file.
     clock: tells the time, with its zone.
+    device: the name under which the analysing device is locked; see `devices.py`.
     """
 
     config: NodeConfig
@@ -73,6 +80,7 @@ class Workflow:
     command: Sequence[str]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     bundles_sha256: Mapping[str, str] = field(default_factory=dict)
+    device: str = "device"
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
@@ -122,9 +130,13 @@ class Workflow:
     def segment(self, payload: Payload) -> tuple[Put, ...]:
         """Analyse a series in a child process; an analysis that dies is tried again."""
         arrival, attempt = _arrival(payload), payload["attempt"]
-        folder = self._work_folder(arrival)
-        if self._outcome(folder) is None:
-            ended = self._analyse(arrival, folder)
+        folder = self._finished(arrival)
+        if folder is None:
+            lock = try_lock(self.config.node.work / f".{self.device}.lock")
+            if lock is None:
+                return (self._wait_for_device(payload),)
+            folder = self._work_folder(arrival) / uuid.uuid4().hex
+            ended = self._analyse(arrival, folder, lock)
             if self._outcome(folder) is None:
                 log.warning(
                     "analysis.lost",
@@ -132,17 +144,18 @@ class Workflow:
                     attempt=attempt,
                     reason=ended.words,
                 )
+                shutil.rmtree(folder, ignore_errors=True)
                 if attempt < self.config.analysis.attempts:
                     return (_segment(payload, attempt=attempt + 1),)
                 self._give_up(folder, ended, attempt)
         self._reach(arrival, SeriesState.SEGMENTED)
-        return (Put("publish", f"publish:{_key(arrival)}", payload),)
+        return (_publish(payload, folder),)
 
     def publish(self, payload: Payload) -> tuple[Put, ...]:
         """Build, keep and enter the result objects; then put their deliveries."""
         arrival = _arrival(payload)
         if self._known_row(arrival).state not in ANSWERED:
-            self._publish(arrival)
+            self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
         shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
@@ -154,14 +167,13 @@ class Workflow:
     def fail(self, payload: Payload) -> tuple[Put, ...]:
         """Answer a series whose jobs raised at every try with a reason instead."""
         arrival = _arrival(payload)
-        folder = self._work_folder(arrival)
-        outcome = read_outcome(folder)
-        if outcome is not None and outcome.code == NODE_FAILED:
+        if payload.get("analysis") == NODE_FAILED:
             raise ResultError("not even the failure could be published")
         words = "the node could not analyse the series or build its results; its log says why"
         failed = Outcome("failed", self.settings_hash, self.clock(), NODE_FAILED, words)
+        folder = self._work_folder(arrival) / NODE_FAILED
         write_outcome(folder, failed)
-        return (Put("publish", f"publish:{_key(arrival)}:failed", payload),)
+        return (_publish(payload, folder, ":failed"),)
 
     def deliver(self, payload: Payload) -> tuple[Put, ...]:
         """Make one visit to one destination."""
@@ -218,8 +230,24 @@ class Workflow:
             changed_at=now,
         )
 
-    def _analyse(self, arrival: SeriesArrival, folder: Path) -> Ended:
-        """Run the child on a series."""
+    def _wait_for_device(self, payload: Payload) -> Put:
+        """The same attempt a little later: somebody else's analysis has the device."""
+        waits = payload.get("waits", 0) + 1
+        log.info(
+            "analysis.waits",
+            series_instance_uid=payload["series_instance_uid"],
+            attempt=payload["attempt"],
+            count=waits,
+        )
+        again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
+        return replace(
+            again,
+            key=f"{again.key}:{waits}",
+            delay_s=min(2.0 ** (waits - 1), MAX_WAIT_FOR_DEVICE_S),
+        )
+
+    def _analyse(self, arrival: SeriesArrival, folder: Path, lock: int) -> Ended:
+        """Run the child on a series; it holds the device's lock for as long as it lives."""
         analysis = self.config.analysis
         request = Request(
             series_instance_uid=arrival.series_instance_uid,
@@ -236,6 +264,7 @@ class Workflow:
             [*self.command, str(write_request(request))],
             analysis.timeout_s,
             lambda done, total: log.debug("analysis.progress", done=done, total=total),
+            lock,
         )
         log.info(
             "analysis.ended",
@@ -244,6 +273,12 @@ class Workflow:
             seconds=round(time.monotonic() - started, 1),
         )
         return ended
+
+    def _finished(self, arrival: SeriesArrival) -> Path | None:
+        """The folder of an analysis that came to its end, whoever made it and was then lost."""
+        own = self._work_folder(arrival)
+        folders = [*sorted(path for path in own.glob("*") if path.is_dir()), own]
+        return next((each for each in folders if self._outcome(each) is not None), None)
 
     def _outcome(self, folder: Path) -> Outcome | None:
         """The outcome of an analysis with the present settings."""
@@ -258,9 +293,8 @@ class Workflow:
         outcome = Outcome("failed", self.settings_hash, self.clock(), ANALYSIS_FAILED, words)
         write_outcome(folder, outcome)
 
-    def _publish(self, arrival: SeriesArrival) -> None:
+    def _publish(self, arrival: SeriesArrival, folder: Path) -> None:
         """Build the result objects, keep them, and enter all that follows in one go."""
-        folder = self._work_folder(arrival)
         outcome = read_outcome(folder)
         if outcome is None:
             raise ResultError("there is no outcome to publish")
@@ -321,8 +355,12 @@ def _segment(payload: Payload, *, attempt: int) -> Put:
     return Put("segment", key, {**payload, "attempt": attempt}, delay_s)
 
 
-def _key(arrival: SeriesArrival) -> str:
-    return f"{arrival.series_instance_uid}:{arrival.revision}"
+def _publish(payload: Payload, folder: Path, variant: str = "") -> Put:
+    """The publication of the analysis in a folder."""
+    key = f"publish:{payload['series_instance_uid']}:{payload['revision']}{variant}"
+    # An older node left its one analysis in the revision's own folder.
+    name = "" if folder.name == str(payload["revision"]) else folder.name
+    return Put("publish", key, {**payload, "analysis": name})
 
 
 def _about(row: SeriesRow) -> dict[str, Any]:

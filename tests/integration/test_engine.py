@@ -182,6 +182,31 @@ def test_cancelled_work_is_not_begun_until_resumed(tmp_path: Path) -> None:
         wait_until(lambda: done == [1])
 
 
+def test_work_that_was_begun_here_unknown_to_us_is_put_into_the_queue_again(
+    tmp_path: Path,
+) -> None:
+    """As after a server's death between the commit and the answer to it."""
+    done: list[int] = []
+
+    def note(_payload: Payload) -> tuple[Put, ...]:
+        done.append(1)
+        return ()
+
+    with running(tmp_path, {"note": note}) as engine:
+        engine.put(Put("note", "note:1", {}, delay_s=3600.0))
+        connection = sqlite3.connect(tmp_path / "node.sqlite", timeout=30.0)
+        connection.execute(
+            "UPDATE workflow_status SET status = 'PENDING', executor_id = 'worker-0'"
+        )
+        connection.commit()
+        connection.close()
+        engine.take_up_stranded()
+        assert [each.state for each in engine.list()] == ["pending"]
+        engine.take_up_stranded()
+        wait_until(lambda: done == [1])
+        wait_until(lambda: [each.state for each in engine.list()] == ["success"])
+
+
 def test_a_second_engine_on_the_same_database_is_refused(tmp_path: Path) -> None:
     with running(tmp_path, {"nothing": nothing}):
         second = Engine(f"sqlite:///{tmp_path}/node.sqlite", "worker-0", {}, {})

@@ -7,6 +7,7 @@ of `support.cases`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ from dicom_node.engine import Put
 from dicom_node.errors import ResultError
 from dicom_node.inbox import SeriesArrival
 from dicom_node.ledger import DeliveryState, Ledger, SeriesState
+from dicom_node.locks import try_lock
 from dicom_node.workflow import Workflow
 from inference.bundle import load_bundle
 
@@ -631,4 +633,41 @@ def test_the_work_folder_is_gone_when_the_results_are_kept(
     workflow = make()
     finish(workflow, workflow.admit(arrival))
 
-    assert list(workflow.config.node.work.iterdir()) == []
+    assert not [path for path in workflow.config.node.work.iterdir() if path.is_dir()]
+
+
+def test_an_analysis_waits_for_a_device_that_another_holds(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """It waits 1 s, then 2 s; that is no attempt of the analysis."""
+    workflow = make()
+    lock = try_lock(workflow.config.node.work / f".{workflow.device}.lock")
+    assert lock is not None
+    (segment,) = workflow.admit(arrival)
+    (first,) = workflow.segment(segment.payload)
+    (second,) = workflow.segment(first.payload)
+    os.close(lock)
+    (publish,) = workflow.segment(second.payload)
+
+    assert [each.kind for each in (first, second, publish)] == ["segment", "segment", "publish"]
+    assert (first.delay_s, second.delay_s) == (1.0, 2.0)
+    assert len({segment.key, first.key, second.key}) == 3
+    assert second.payload["attempt"] == 1
+
+
+def test_a_late_analysis_of_a_node_thought_dead_does_not_touch_the_one_that_counts(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """Both analyse the series; each publication takes the folder that its job names."""
+    workflow = make()
+    (segment,) = workflow.admit(arrival)
+    (publish,) = workflow.segment(segment.payload)
+    own = workflow.config.node.work / SERIES_UID / "1"
+    kept = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    (own / publish.payload["analysis"]).rename(own.parent / "aside")
+    (late,) = workflow.segment(segment.payload)
+    (own.parent / "aside").rename(own / publish.payload["analysis"])
+
+    assert late.key == publish.key
+    assert late.payload["analysis"] != publish.payload["analysis"]
+    assert {path: path.read_bytes() for path in kept} == kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -391,3 +392,15 @@ def test_the_files_of_a_service_s_secrets_lie_beside_the_settings() -> None:
     assert isinstance(cloud, WebDestination)
     assert cloud.credentials is not None
     assert cloud.credentials.bearer_token_file == Path("/etc/msk/token")
+
+
+def test_the_one_worker_of_an_sqlite_file_keeps_its_name() -> None:
+    """Work begun under another name would never be taken up."""
+    assert parse(node={"name": "b"}).node.executor_id == "worker-0"
+
+
+def test_nodes_that_share_a_server_go_by_their_names() -> None:
+    server = "postgresql://host/msk"
+
+    assert parse(node={"database": server, "name": "b"}).node.executor_id == "b"
+    assert parse(node={"database": server}).node.executor_id == socket.gethostname()

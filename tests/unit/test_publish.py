@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -292,3 +294,36 @@ def test_picture_and_flag_read_as_reviewed(tmp_path: Path, request: pytest.Fixtu
 
     check_golden("secondary_capture", header_text(of_kind(objects, "SC")), request)
     check_golden("key_object", header_text(key_object) + tree_text(key_object), request)
+
+
+def test_of_two_processes_that_write_one_object_the_first_has_written_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is ready while ours is still being written."""
+    objects = answer(tmp_path)[:1]
+    (path,) = write_results(objects, tmp_path / "out")
+    theirs = path.read_bytes()
+    path.unlink()
+    link = os.link
+
+    def they_are_first(source: Path, target: Path) -> None:
+        path.write_bytes(theirs + b"theirs")
+        link(source, target)
+
+    monkeypatch.setattr("dicom_node.results.result_files.os.link", they_are_first)
+    write_results(objects, tmp_path / "out")
+
+    assert path.read_bytes() == theirs + b"theirs"
+    assert [each.name for each in (tmp_path / "out").iterdir()] == [path.name]
+
+
+def test_a_disk_without_links_keeps_results_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr("dicom_node.results.result_files.os.link", refuse)
+    (path, *_) = write_results(answer(tmp_path), tmp_path / "out")
+
+    assert dcmread(path).SOPInstanceUID

@@ -1,0 +1,110 @@
+"""Opening a database, and waiting while it is away.
+
+A database that is restarted, stopped or locked for a while is no reason to fail anything: its
+errors pass (`is_passing`), and whoever has nothing better to do waits them out (`wait_out`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.engine import make_url
+
+log = structlog.get_logger()
+
+Answer = TypeVar("Answer")
+
+FIRST_WAIT_S: Final = 0.5
+MAX_WAIT_S: Final = 10.0
+NEVER: Final = threading.Event()
+"""Nobody stops the waiting."""
+
+SERVER_OPTIONS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""libpq's options by which a server that is gone without a word is noticed within seconds."""
+
+PASSING_SQLITE: Final = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+"""Primary result codes of what a person or another process puts right (sqlite.org/rescode)."""
+
+PASSING_SQLSTATES: Final = ("08", "40", "53", "55P03", "57", "58")
+"""PostgreSQL's classes of errors that pass (its manual, appendix A): no connection, a rolled
+back transaction, no room, a lock not had, an operator's intervention, the system's own."""
+
+
+def open_database(database_url: str) -> sa.Engine:
+    """Connections to a database; none is made yet."""
+    if sqlite_path(database_url) is not None:
+        return sa.create_engine(database_url)
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(SERVER_OPTIONS))
+
+
+def sqlite_path(database_url: str) -> Path | None:
+    """The file of an SQLite URL, or None for a server."""
+    url = make_url(database_url)
+    if not url.drivername.startswith("sqlite") or not url.database:
+        return None
+    return Path(url.database)
+
+
+def is_passing(error: sa.exc.DBAPIError) -> bool:
+    """Whether the same statement may well succeed later."""
+    if error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return (code & 0xFF) in PASSING_SQLITE
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(PASSING_SQLSTATES)
+    # Without a state the server said nothing at all: there was no connection.
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def wait_out(attempt: Callable[[], Answer], stop: threading.Event = NEVER) -> Answer:
+    """Do something with the database as soon as it is there.
+
+    Raises:
+        DBAPIError: it does not pass, or we were told to stop before it had passed.
+    """
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            answer = attempt()
+        except sa.exc.TimeoutError as error:
+            _wait(error, wait_s, stop)
+        except sa.exc.DBAPIError as error:
+            if not is_passing(error):
+                raise
+            _wait(error, wait_s, stop)
+        else:
+            if wait_s > FIRST_WAIT_S:
+                log.info("database.back")
+            return answer
+        wait_s = min(2 * wait_s, MAX_WAIT_S)
+
+
+def _wait(error: sa.exc.SQLAlchemyError, wait_s: float, stop: threading.Event) -> None:
+    """Say why, and wait; raise the error if told to stop meanwhile."""
+    log.warning("database.away", reason=type(error).__name__, wait_s=wait_s)
+    if stop.wait(wait_s):
+        raise error

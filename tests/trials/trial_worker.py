@@ -1,0 +1,135 @@
+"""One worker of a kill trial: `python trial_worker.py URL NAME FOLDER DEVICE [LEASE_S]`.
+
+The engine, the leases, the ledger with its fence and the device's lock are the node's own;
+only what the jobs do is small. Each series is a chain of eight effects:
+
+    segment   a child process holds the device for a moment and notes when it had it
+    publish   three objects, each written once under its name
+    deliver   three objects arrive at a peer that keeps one of each name, and the ledger's row
+    confirm   the ledger's row says so
+
+A worker runs until it is killed, or ends when another has taken over from it (exit code 1),
+as the node's role does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from dicom_node.child_process import run_child
+from dicom_node.config import Logging
+from dicom_node.database import open_database, sqlite_path
+from dicom_node.engine import Engine, JobKind, Payload, Put
+from dicom_node.leases import Leases
+from dicom_node.ledger import DeliveryRow, DeliveryState, Ledger, no_fence
+from dicom_node.locks import try_lock
+from dicom_node.logs import configure_logging
+
+OBJECTS = ("seg", "sr", "qc")
+QUEUES = {"gpu": 1, "light": 4}
+HOLD_DEVICE = """
+import json, os, sys, threading, time
+from dicom_node.child_process import end_with_standard_input
+end_with_standard_input()
+path, series, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+def note(what):
+    line = json.dumps({"what": what, "series": series, "pid": os.getpid(),
+                       "at": time.monotonic()})
+    with open(path, "a") as file:
+        file.write(line + "\\n")
+note("begin")
+time.sleep(seconds)
+note("end")
+"""
+
+
+def segment(folder: Path, device: str, payload: Payload) -> tuple[Put, ...]:
+    """Hold the device in a child process; come back later where another holds it."""
+    series, waits = payload["series"], payload.get("waits", 0)
+    lock = try_lock(folder / f".{device}.lock")
+    if lock is None:
+        again = {**payload, "waits": waits + 1}
+        return (Put("segment", f"segment:{series}:w{waits + 1}", again, 0.2),)
+    log = str(folder / f"device-{device}.jsonl")
+    command = [sys.executable, "-c", HOLD_DEVICE, log, series, "0.2"]
+    ended = run_child(command, 60.0, lambda _done, _total: None, lock)
+    if ended.exit_code != 0:
+        raise RuntimeError(ended.words)
+    return (Put("publish", f"publish:{series}", {"series": series}),)
+
+
+def publish(folder: Path, payload: Payload) -> tuple[Put, ...]:
+    """Write each object once, under its name."""
+    series = payload["series"]
+    for name in OBJECTS:
+        _write_once(folder / "results" / f"{series}.{name}", uuid.uuid4().hex)
+    return (Put("deliver", f"deliver:{series}", {"series": series}),)
+
+
+def deliver(folder: Path, ledger: Ledger, payload: Payload) -> tuple[Put, ...]:
+    """Hand the objects to a peer, which notes each arrival, and enter that."""
+    series = payload["series"]
+    for name in OBJECTS:
+        content = (folder / "results" / f"{series}.{name}").read_text()
+        with (folder / "arrivals").open("a") as arrivals:
+            arrivals.write(f"{series}.{name} {content}\n")
+        ledger.save(_row(series, name, DeliveryState.SENT))
+    return (Put("confirm", f"confirm:{series}", {"series": series}),)
+
+
+def confirm(ledger: Ledger, payload: Payload) -> tuple[Put, ...]:
+    """Enter that the peer has got them."""
+    rows = [_row(payload["series"], name, DeliveryState.CONFIRMED) for name in OBJECTS]
+    ledger.save(*rows)
+    return ()
+
+
+def _row(series: str, name: str, state: DeliveryState) -> DeliveryRow:
+    return DeliveryRow(f"{series}.{name}", "peer", series, 1, datetime.now(UTC), state)
+
+
+def _write_once(path: Path, content: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(f"{path.suffix}.{uuid.uuid4().hex}.part")
+    part.write_text(content)
+    with contextlib.suppress(FileExistsError):
+        os.link(part, path)
+    part.unlink()
+
+
+def main(url: str, name: str, folder: Path, device: str, lease_s: float) -> int:
+    """Work until killed or lost."""
+    configure_logging(Logging(format="json", level="info"))
+    leases = None
+    if sqlite_path(url) is None:
+        leases = Leases(open_database(url), name, lease_s)
+    fence = leases.fence if leases is not None else no_fence
+    ledger = Ledger(url, fence=fence, patient=True)
+    kinds = {
+        "segment": JobKind(partial(segment, folder, device), "gpu"),
+        "publish": JobKind(partial(publish, folder), "light"),
+        "deliver": JobKind(partial(deliver, folder, ledger), "light"),
+        "confirm": JobKind(partial(confirm, ledger), "light"),
+    }
+    engine = Engine(url, name, kinds, QUEUES, 0.1, leases=leases)
+    engine.start()
+    inbox = folder / "inbox"
+    while not engine.lost.wait(0.1):
+        # As the node's inbox does: put, then note that it was put; twice does nothing.
+        for order in sorted(inbox.glob("*.new")):
+            engine.put(Put("segment", f"segment:{order.stem}", {"series": order.stem}))
+            order.unlink(missing_ok=True)
+    return 1
+
+
+if __name__ == "__main__":
+    code = main(
+        sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4], float((*sys.argv, "6")[5])
+    )
+    os._exit(code)
