@@ -159,6 +159,7 @@ def judge(trial: Trial) -> Verdict:
     kept = {
         path.name for path in (trial.folder / "results").glob("*") if "part" not in path.name
     }
+    (trial.folder / "arrivals").touch()
     arrivals = [line.split() for line in (trial.folder / "arrivals").read_text().splitlines()]
     contents: dict[str, set[str]] = {}
     for name, content in arrivals:
@@ -312,9 +313,9 @@ def run_round(
         trial.put(1)
         try:
             wait_until(trial.is_done, PATIENCE_S, f"all is confirmed (seed {seed})", 0.2)
-        except AssertionError:
-            print(*(path.read_text()[-3000:] for path in trial.folder.glob("*.log")))  # noqa: T201
-            raise
+        except AssertionError as error:  # the verdict says what is missing, the logs why
+            logs = "".join(path.read_text()[-3000:] for path in trial.folder.glob("*.log"))
+            print(error, logs, sep="\n")  # noqa: T201
         return judge(trial), trial.faults
 
 
