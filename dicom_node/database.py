@@ -58,6 +58,40 @@ def open_database(database_url: str) -> sa.Engine:
     return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(SERVER_OPTIONS))
 
 
+def define(database: sa.Engine, metadata: sa.MetaData) -> None:
+    """Make the tables and indices that are missing; other processes may be doing the same.
+
+    Where nothing is missing nothing is locked: even to find an index there, PostgreSQL locks
+    its table, and that could end in a deadlock with a worker's transaction.
+    """
+    if not _is_missing(database, metadata):
+        return
+    with database.begin() as connection:
+        if database.dialect.name == "postgresql":
+            # Two that make one table at once fail on the catalogue, "if not exists" or not.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(DEFINING)))
+        for table in metadata.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda each: str(each.name)):
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+
+DEFINING: Final = 0x6D736B
+"""The advisory lock of whoever makes our tables."""
+
+
+def _is_missing(database: sa.Engine, metadata: sa.MetaData) -> bool:
+    """Whether a table or an index is not there yet."""
+    inspector = sa.inspect(database)
+    there = set(inspector.get_table_names())
+    return any(
+        table.name not in there
+        or {index.name for index in table.indexes}
+        - {each["name"] for each in inspector.get_indexes(table.name)}
+        for table in metadata.sorted_tables
+    )
+
+
 def sqlite_path(database_url: str) -> Path | None:
     """The file of an SQLite URL, or None for a server."""
     url = make_url(database_url)

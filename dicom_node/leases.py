@@ -23,6 +23,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
+from dicom_node.database import define
 from dicom_node.errors import EngineBusyError, LeaseLostError
 
 log = structlog.get_logger()
@@ -72,8 +73,7 @@ class Leases:
         Raises:
             EngineBusyError: another worker of that name is alive.
         """
-        with self.database.begin() as connection:
-            connection.execute(sa.schema.CreateTable(LEASES, if_not_exists=True))
+        define(self.database, METADATA)
         deadline_s = time.monotonic() + GRACE * self.lease_s
         while not self.claim(self.executor_id):
             if time.monotonic() > deadline_s:

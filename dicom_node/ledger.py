@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.database import open_database, wait_out
+from dicom_node.database import define, open_database, wait_out
 
 UID: Final = sa.String(64)
 NAME: Final = sa.String(64)
@@ -281,9 +281,7 @@ class Ledger:
         self._engine = open_database(database_url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
-        with self._engine.begin() as connection:
-            for statement in _definitions():
-                connection.execute(statement)
+        define(self._engine, METADATA)
         _add_missing_columns(self._engine)
 
     def close(self) -> None:
@@ -435,14 +433,6 @@ def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     if row_type in states:
         typed["state"] = states[row_type](typed["state"])
     return typed
-
-
-def _definitions() -> Iterator[sa.DDLElement]:
-    """What makes the tables; another process may be making them at the same time."""
-    for table in METADATA.sorted_tables:
-        yield sa.schema.CreateTable(table, if_not_exists=True)
-        for index in sorted(table.indexes, key=lambda each: str(each.name)):
-            yield sa.schema.CreateIndex(index, if_not_exists=True)
 
 
 def _add_missing_columns(engine: sa.Engine) -> None:

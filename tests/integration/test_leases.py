@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,7 +170,24 @@ def test_an_error_that_does_not_pass_is_raised(database: sa.Engine, tmp_path: Pa
 def test_an_engine_on_a_server_guards_its_name(server: Postgres, database: sa.Engine) -> None:
     alive = held(database, "a")
     engine = Engine(server.url, "a", {}, {}, leases=Leases(database, "a", 0.1))
-    with suppress(AttributeError), pytest.raises(EngineBusyError):
+    with pytest.raises(EngineBusyError):
         engine.start()
 
     assert alive.renew()
+
+
+def test_processes_that_open_a_new_ledger_at_once_all_succeed(
+    server: Postgres, database: sa.Engine
+) -> None:
+    """Then one more opens it while a transaction writes: it locks nothing."""
+    with database.begin() as connection:
+        for table in ("series", "results", "deliveries", "commitments"):
+            connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
+    with ThreadPoolExecutor(8) as threads:
+        ledgers = list(threads.map(lambda _number: Ledger(server.url), range(8)))
+    with database.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE results IN ROW EXCLUSIVE MODE"))
+        ledgers.append(Ledger(server.url))
+    for ledger in ledgers:
+        assert ledger.all_series() == ()
+        ledger.close()

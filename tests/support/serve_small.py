@@ -1,5 +1,7 @@
 """A node with the fast analysis, as a process: `python serve_small.py node.json [OPTION...]`.
 
+With `--role receive|work` only that part of one.
+
 Prints the message of an error that keeps it from starting, and ends with code 3.
 """
 
@@ -12,15 +14,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dicom_node.config import NodeConfig
 from dicom_node.errors import NodeError
-from dicom_node.serve import serve
+from dicom_node.serve import ROLE_NAMES, serve
 from support.fast_analysis import COMMAND
+
+ROLE = "--role"
 
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop."""
+    played = ROLE_NAMES
+    if ROLE in arguments:
+        at = arguments.index(ROLE)
+        played = (arguments[at + 1],)
+        del arguments[at : at + 2]
     config = NodeConfig.model_validate_json(Path(arguments[0]).read_bytes())
     try:
-        serve(config, [*COMMAND, *arguments[1:]])
+        serve(config, [*COMMAND, *arguments[1:]], played)
     except NodeError as error:
         print(f"{type(error).__name__}: {error}")  # noqa: T201 - its one answer
         return 3

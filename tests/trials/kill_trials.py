@@ -126,6 +126,11 @@ class Trial:
         for worker in self.workers:
             worker.tend()
 
+    def is_up(self) -> bool:
+        """Whether every worker has begun to take work."""
+        self.tend()
+        return all(worker.is_up() for worker in self.workers)
+
     def is_done(self) -> bool:
         """Whether every row of the ledger says confirmed."""
         self.tend()
@@ -285,8 +290,7 @@ def trial_of(
         try:
             for worker in workers:
                 worker.start()
-            for worker in workers:
-                wait_until(worker.is_up, PATIENCE_S, f"worker {worker.name} is up")
+            wait_until(trial.is_up, PATIENCE_S, "every worker is up")
             yield trial
         finally:
             for worker in workers:
