@@ -66,6 +66,7 @@ class Leases:
     lease_s: float
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
+    _beating: threading.Thread | None = field(default=None, init=False)
 
     def acquire(self) -> None:
         """Become the worker of our name; one that was killed just now is waited for.
@@ -86,6 +87,8 @@ class Leases:
     def release(self) -> None:
         """Let our lease run out at once: whoever sees it first goes on with our work."""
         self._ended.set()
+        if self._beating is not None:
+            self._beating.join(self.lease_s)  # a last heartbeat must not come after
         with self.database.begin() as connection:
             connection.execute(
                 sa.update(LEASES).where(*self._row(self.executor_id)).values(expires_s=NOW_S)
@@ -174,9 +177,9 @@ class Leases:
                     trouble_s = beat_s = time.monotonic()
                     log.warning("lease.trouble", reason=type(error).__name__)
 
-        thread = threading.Thread(target=run, name="lease", daemon=True)
-        thread.start()
-        return thread
+        self._beating = threading.Thread(target=run, name="lease", daemon=True)
+        self._beating.start()
+        return self._beating
 
     def _take_over(self, working: Iterable[str], recover: Callable[[str], None]) -> None:
         """Take the row first, which fences its worker; then the work; then forget the row.
