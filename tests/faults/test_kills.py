@@ -6,7 +6,7 @@ from pathlib import Path
 
 from thousand_kills import kill_at_random
 
-KILLS = 10
+KILLS = 5
 SEED = 5
 
 
