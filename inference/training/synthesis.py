@@ -3,7 +3,7 @@
 A label map is deformed (`synthesis_pose`), the anatomy that it lacks is added around it
 (`synthesis_anatomy`), every voxel gets an attenuation (`synthesis_tissue`). What a scanner
 does to single slices is left to augmentation, which is cheap enough to differ each time.
-All steps are torch operations on one device.
+All steps are torch operations on the device that holds the label map.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -50,8 +49,20 @@ class Body:
 
 
 def draw_body(source: LabelMap, *seed: int) -> Body:
-    """A new body from a label map; the same seed makes the same body."""
-    draw = Draw(*seed)
+    """A new body from a label map; the same seed and device make the same body."""
+    hu, labels = draw_tensors(source, *seed)
+    return Body(hu.cpu().numpy(), labels.cpu().numpy(), SPACING_MM, source.name)
+
+
+def draw_tensors(source: LabelMap, *seed: int) -> tuple[Tensor, Tensor]:
+    """Like `draw_body`; int16 HU and uint8 labels stay on the device of the label map."""
+    device = source.tags.device
+    with device:  # whatever is made on the way is made there
+        return _draw(source, Draw(*seed, device=device))
+
+
+def _draw(source: LabelMap, draw: Draw) -> tuple[Tensor, Tensor]:
+    """The steps of `draw_tensors`."""
     pose = draw_pose(draw)
     below_mm = draw.uniform(40, 200)
     height_mm = source.tags.shape[0] * source.spacing_mm[0] * pose.scale[0]
@@ -61,18 +72,24 @@ def draw_body(source: LabelMap, *seed: int) -> Body:
     add_background(Canvas(tags, marks, draw))
     hu = thick_slices(attenuation(tags, marks, draw), draw)
     labels = torch.where(tags < LABEL_COUNT, tags, 0)
-    return Body(
-        hu=hu.round().clamp(-1024, 3071).to(torch.int16).numpy(),
-        labels=labels.to(torch.uint8).numpy(),
-        spacing_mm=SPACING_MM,
-        source=source.name,
-    )
+    return hu.round().clamp(-1024, 3071).to(torch.int16), labels.to(torch.uint8)
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """A label map from NIfTI or MetaImage, with the labels of the project's atlases."""
+    """A label map with the labels of the project's atlases.
+
+    From NIfTI or MetaImage, or from an npz archive of `labels` and `spacing_mm` in the patient
+    frame (`label_map`): what a training machine without an image library can read.
+    """
     if not path.is_file():
         raise TrainingError(f"label map {path} is not there")
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            step_mm, row_mm, column_mm = arrays["spacing_mm"].tolist()
+            spacing_mm = (step_mm, row_mm, column_mm)
+            return label_map(arrays["labels"], spacing_mm, path.name.split(".")[0])
+    import SimpleITK as sitk  # noqa: N813, PLC0415 - its own name; see above
+
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     column_mm, row_mm, step_mm = image.GetSpacing()
     array = sitk.GetArrayFromImage(image).astype(np.uint8)

@@ -22,11 +22,20 @@ FAR_MM: Final = 1e4
 
 
 class Draw:
-    """One seeded source of scalars and of noise fields."""
+    """One seeded source of scalars and of noise fields.
 
-    def __init__(self, *seed: int) -> None:
+    Scalars are the same on every device, noise is that of the device.
+    """
+
+    def __init__(self, *seed: int, device: torch.device | str = "cpu") -> None:
         self.scalars = np.random.default_rng(seed)
-        self.fields = torch.Generator().manual_seed(int(self.scalars.integers(2**62)))
+        self.fields = torch.Generator(device)
+        self.fields.manual_seed(int(self.scalars.integers(2**62)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where fields are made."""
+        return self.fields.device
 
     def uniform(self, low: float, high: float) -> float:
         """A number between two bounds."""
@@ -42,7 +51,7 @@ class Draw:
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         """White Gaussian noise."""
-        return torch.randn(shape, generator=self.fields)
+        return torch.randn(shape, generator=self.fields, device=self.device)
 
 
 def smooth_noise(

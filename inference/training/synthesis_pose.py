@@ -8,7 +8,8 @@ axes, and a smooth random displacement.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,6 +38,10 @@ class LabelMap:
     hip_mm: float
     axes_mm: Tensor
     """(2, slices, 2): row and column of each side's centre, lower columns first."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same body on another device, where new bodies are then made of it."""
+        return replace(self, tags=self.tags.to(device), axes_mm=self.axes_mm.to(device))
 
 
 @dataclass(frozen=True, slots=True)

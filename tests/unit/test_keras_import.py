@@ -38,10 +38,8 @@ from inference.pipeline import analyse
 from inference.preprocessing import PixelGrid, Window
 from inference.training.card import with_figures
 from inference.training.keras_import import import_bundle, import_network
-from inference.training.synthesis import Body
 
 WITHIN = 1e-4
-MANUAL = Path(__file__).parents[2] / "docs" / "keras.md"
 WRITERS: dict[str, Callable[[Path, Model], Path]] = {
     "weights only": write_weights,
     "weights only, list in pieces": lambda path, model: write_weights(path, model, pieces=3),
@@ -509,24 +507,6 @@ def test_the_pipeline_runs_with_a_bundle_that_has_no_calibration(tmp_path: Path)
     assert case.model.name == "taken"
     assert case.mean_uncertainty_limits is None
     assert all(one.uncertainty_limits is None for one in case.structures)
-
-
-def test_the_manual_shows_how_such_a_bundle_is_calibrated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The page's own lines, on two crude bodies; every one of them and spoiled: 4 cases."""
-    lines = MANUAL.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    imported_bundle(tmp_path, small()).rename(tmp_path / "hip-thigh")
-    monkeypatch.chdir(tmp_path)
-    crude = body(spacing_mm=(40.0, 8.0, 8.0))
-    case = Body(crude.volume.hu, crude.labels, (40.0, 8.0, 8.0), "crude")
-
-    exec(lines, {"cases": [case, case]})  # noqa: S102 - the manual's own words
-
-    bundle = load_bundle(tmp_path / "hip-thigh")
-    assert bundle.version == "2"
-    assert bundle.calibration is not None
-    assert bundle.calibration.expected_cases == 4
 
 
 def test_figures_have_their_place_in_the_card(tmp_path: Path) -> None:
