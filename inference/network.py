@@ -83,6 +83,23 @@ SIX_LAYERS: Final = Architecture(layers=6, batch_normalisation=True)
 """The study's "6layers": 44.05 M parameters, counted with the running statistics."""
 
 
+def reflected(x: Tensor) -> Tensor:
+    """Reflection pad 1. On a GPU channels stay last in memory, which torch's own gives up."""
+    if not x.is_cuda or torch.is_grad_enabled():
+        return f.pad(x, (1, 1, 1, 1), mode="reflect")
+    batch, channels, rows, columns = x.shape
+    out = torch.empty(
+        (batch, channels, rows + 2, columns + 2),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
+    out[:, :, 1:-1, 1:-1] = x
+    out[:, :, 0, 1:-1], out[:, :, -1, 1:-1] = x[:, :, 1], x[:, :, -2]
+    out[..., 0], out[..., -1] = out[..., 2], out[..., -3]
+    return out
+
+
 class Convolution(nn.Module):
     """Reflection pad 1, 3x3 convolution with bias, batch normalisation if any, ReLU."""
 
@@ -93,8 +110,37 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, channels_in, h, w]` to `[b, channels_out, h, w]`."""
-        x = f.pad(x, (1, 1, 1, 1), mode="reflect")  # (b, in, h + 2, w + 2)
-        return f.relu(self.normalisation(self.convolution(x)), inplace=True)
+        folded = isinstance(self.normalisation, nn.Identity)
+        if x.is_cuda and folded and not torch.is_grad_enabled():
+            return self.without_padded_copy(x)
+        x = self.convolution(f.pad(x, (1, 1, 1, 1), mode="reflect"))
+        return f.relu(self.normalisation(x), inplace=True)
+
+    def without_padded_copy(self, x: Tensor) -> Tensor:
+        """Convolution and ReLU of the reflected image, which is never made.
+
+        On a GPU the padded copy costs more than the convolution: torch's reflection knows
+        no channels-last memory, so every image is rearranged twice. Here the border is
+        convolved with zeros around it, and its four lines of pixels anew, each in a strip
+        of three.
+        """
+        out = self._convolved(x, padding=1)
+        for border, strip, pad in (
+            (out[:, :, :1], x[:, :, :2], (1, 1, 1, 0)),
+            (out[:, :, -1:], x[:, :, -2:], (1, 1, 0, 1)),
+            (out[..., :1], x[..., :2], (1, 0, 1, 1)),
+            (out[..., -1:], x[..., -2:], (0, 1, 1, 1)),
+        ):
+            border.copy_(self._convolved(f.pad(strip, pad, mode="reflect"), padding=0))
+        return out
+
+    def _convolved(self, x: Tensor, padding: int) -> Tensor:
+        """Convolution, bias and ReLU; in one kernel where there is a GPU."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        if not x.is_cuda:
+            return f.relu(f.conv2d(x, weight, bias, padding=padding))
+        once, pads = (1, 1), (padding, padding)
+        return torch.cudnn_convolution_relu(x, weight, bias, once, pads, once, 1)
 
 
 class Upsampling(nn.Module):
@@ -115,7 +161,7 @@ class Upsampling(nn.Module):
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
         """`[b, channels, h, w]` to `[b, channels, *size]`, a size of 2 h or 2 h + 1."""
-        x = f.pad(x, (1, 1, 1, 1), mode="reflect")  # (b, channels, h + 2, w + 2)
+        x = reflected(x)  # (b, channels, h + 2, w + 2)
         x = self.convolution(x) if x.is_cuda else self.by_phases(x)
         x = f.relu(self.normalisation(x), inplace=True)  # as published, before the crop
         return x[:, :, : size[0], : size[1]]  # (b, channels, *size)

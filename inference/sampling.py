@@ -130,17 +130,24 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
             the rest over to the CPU, as the prediction's `device` then says.
     """
     network = load_network(bundle.weights_path, bundle.architecture)
-    return predict_with(
-        Sampler.of(network, find_device(device), bundle.precision),
+    spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
+    before = ""
+    try:
+        sampler = Sampler.of(network, find_device(device), bundle.precision)
+    except torch.OutOfMemoryError:
+        sampler, before = spare(), f"{device}: no memory for the weights, "
+    found = predict_with(
+        sampler,
         volume,
         bundle.window,
         bundle.grid,
-        spare=partial(Sampler.of, network, torch.device("cpu"), bundle.precision),
+        spare=spare,
         samples=samples,
         seed=seed,
         uncertainty=uncertainty,
         progress=progress,
     )
+    return replace(found, device=before + found.device)
 
 
 def predict_with(  # noqa: PLR0913 - see `predict`

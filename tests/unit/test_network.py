@@ -252,6 +252,19 @@ def test_the_shared_first_part_gives_the_same_as_the_whole(free: int) -> None:
     assert torch.equal(whole, network.stochastic(features))
 
 
+@pytest.mark.parametrize("size", [(2, 2), (3, 17), (16, 20)])
+def test_a_border_convolved_anew_is_that_of_the_reflected_image(size: tuple[int, int]) -> None:
+    """What a GPU does; the arithmetic is the same on a CPU."""
+    torch.manual_seed(4)
+    convolution = Convolution(3, 5, replace(TINY, batch_normalisation=False))
+    image = torch.randn(2, 3, *size)
+
+    with torch.inference_mode():
+        found = convolution.without_padded_copy(image)
+
+        assert torch.allclose(found, convolution(image), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("free", [0, 1])
 def test_folding_the_normalisation_changes_nothing(free: int) -> None:
     network = with_random_statistics(replace(TINY, dropout_free_levels=free))
