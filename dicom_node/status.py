@@ -276,13 +276,14 @@ def _counts(status: NodeStatus) -> Table:
     return table
 
 
-_SERIES = Column("Series", overflow="fold")
-"""A UID is no use with its end cut off."""
+def _series() -> Column:
+    """A UID is no use with its end cut off. A column keeps its cells: a new one each time."""
+    return Column("Series", overflow="fold")
 
 
 def _incoming(rows: Sequence[WaitingSeries]) -> Table:
     """The series that are not complete, and what they wait for."""
-    table = Table(_SERIES, "Images", "Last", "Waits for", title="Series not complete yet")
+    table = Table(_series(), "Images", "Last", "Waits for", title="Series not complete yet")
     for row in rows:
         last = datetime.fromtimestamp(row.last_received_s, UTC).isoformat()
         table.add_row(
@@ -293,7 +294,7 @@ def _incoming(rows: Sequence[WaitingSeries]) -> Table:
 
 def _unanalysed(rows: Sequence[Unanalysed]) -> Table:
     """The series without a report, and why."""
-    headings = (_SERIES, "State", "Code", "Reason")
+    headings = (_series(), "State", "Code", "Reason")
     table = Table(*headings, title="Series without a report")
     for row in rows:
         name = f"{row.series_instance_uid} ({row.revision})"
@@ -320,7 +321,7 @@ def _replacements(title: str, rows: Sequence[Replacement]) -> Table:
 
 def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
     """Deliveries that have not arrived, and why."""
-    headings = (_SERIES, "Destination", "Objects", "Attempts", "Next", "Reason")
+    headings = (_series(), "Destination", "Objects", "Attempts", "Next", "Reason")
     table = Table(*headings, title=title)
     for row in rows:
         due = row.next_attempt_at
