@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 
@@ -19,6 +19,12 @@ class Batch:
 
     slices: int
     samples: int
+
+    @classmethod
+    def within(cls, pixels: int, slice_pixels: int, samples: int) -> Self:
+        """As many slices with all their samples, or samples of one slice, as pixels allow."""
+        at_once = max(1, pixels // slice_pixels)
+        return cls(max(1, at_once // samples), min(samples, at_once))
 
     def smaller(self) -> Batch | None:
         """Half of it, fewer slices first; None where nothing is left to halve."""

@@ -448,8 +448,8 @@ class _Task:
             return self.analyse(range(place, place + 1), CPU_SAMPLES_AT_ONCE)
 
     def _on_gpu(self) -> Iterator[_Slices]:
-        pixels = self.frame.size[0] * self.frame.size[1] * self.samples
-        batch = Batch(max(1, CUDA_PIXELS // pixels), self.samples)
+        rows, columns = self.frame.size
+        batch = Batch.within(CUDA_PIXELS, rows * columns, self.samples)
         return in_batches(len(self.volume.hu), batch, self.analyse)
 
 

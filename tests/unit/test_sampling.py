@@ -279,6 +279,16 @@ def test_other_kinds_of_device_are_refused(name: str) -> None:
         find_device(name)
 
 
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [(10, Batch(6, 10)), (64, Batch(1, 64)), (128, Batch(1, 64)), (1, Batch(64, 1))],
+)
+def test_a_first_batch_never_has_more_pixels_than_allowed(
+    samples: int, expected: Batch
+) -> None:
+    assert Batch.within(2**24, 512 * 512, samples) == expected
+
+
 def test_a_batch_halves_its_slices_before_its_samples() -> None:
     seen = []
     batch: Batch | None = Batch(4, 3)
