@@ -184,7 +184,8 @@ class Room:
     """What may still be received: a reserve of free space, and the spool's own limit.
 
     The spool is measured in the background, for it may hold a million files; in between,
-    what is kept is added to it, and what is purged is noticed at the next measurement.
+    what is kept is added to it, and what is purged is noticed at the next measurement. What
+    is still arriving counts too, on whatever association: it is on the disk already.
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class Room:
         self._max_spool_bytes = max_spool_bytes
         self._measured_bytes = 0
         self._added_bytes = 0
+        self._arriving_bytes = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -213,12 +215,18 @@ class Room:
         with self._lock:
             self._added_bytes += size_bytes
 
+    def arrives(self, size_bytes: int) -> None:
+        """Note that so much more is arriving; negative, once it is kept or given up."""
+        with self._lock:
+            self._arriving_bytes += size_bytes
+
     def lacks(self, size_bytes: int = 0) -> str:
         """Why there is no room for so much more, in words; empty where there is."""
         if self._spool.free_bytes() - size_bytes < self._free_reserve_bytes:
             return "the disk is nearly full"
         limit = self._max_spool_bytes
-        if limit is not None and self._measured_bytes + self._added_bytes + size_bytes > limit:
+        held = self._measured_bytes + self._added_bytes + self._arriving_bytes
+        if limit is not None and held + size_bytes > limit:
             return "the spool is as large as it may be"
         return ""
 

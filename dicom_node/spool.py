@@ -32,7 +32,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, Self
 
 import structlog
 
@@ -41,6 +41,12 @@ log = structlog.get_logger()
 INCOMING: Final = ".incoming"
 UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 """Digits and single dots (PS3.5 9.1): also what makes a UID safe as a file name."""
+
+CHUNK_BYTES: Final = 1 << 20
+"""Files are compared and digested in pieces of this size."""
+
+MAX_REMEMBERED: Final = 4096
+"""So many folders are known to be durable; what is forgotten is made so once more."""
 
 
 def is_uid(text: str) -> bool:
@@ -68,6 +74,45 @@ class Spool:
         self.folder = folder
         self._incoming = folder / INCOMING
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._durable: set[str] = set()
+
+    def begin(self) -> Incoming:
+        """A new file under a temporary name, for an instance that is arriving.
+
+        Raises:
+            OSError: the disk takes no file.
+        """
+        return Incoming(self.folder / INCOMING)
+
+    def take(
+        self, series_instance_uid: str, sop_instance_uid: str, incoming: Incoming
+    ) -> SpoolEntry:
+        """Keep a file that has arrived whole; durable on return, under its name.
+
+        First the bytes are made durable, then they get their name, then the name is made
+        durable: whatever moment a power cut chooses, what has a name is whole, and what was
+        answered with success has one.
+
+        The same dataset again changes nothing, and is not made durable twice. Another one
+        under the same SOP Instance UID is kept beside the first, for the series to be refused
+        by name.
+
+        Raises:
+            OSError: the disk is full or fails.
+            ValueError: a UID that is none.
+        """
+        for uid in (series_instance_uid, sop_instance_uid):
+            if not is_uid(uid):
+                raise ValueError(f"{uid[:64]!r} is not a UID")
+        path = self.folder / series_instance_uid / f"{sop_instance_uid}.dcm"
+        is_known = _same_dataset(path, incoming)
+        if not is_known:
+            incoming.sync()
+        folder = self._series_folder(series_instance_uid)
+        if not is_known:
+            path = self._name(incoming, folder, sop_instance_uid)
+        sync_folder(folder)
+        return entry_of(path)
 
     def keep(
         self,
@@ -75,23 +120,19 @@ class Spool:
         sop_instance_uid: str,
         parts: Sequence[bytes | memoryview],
     ) -> SpoolEntry:
-        """Keep one file, given as file meta information and dataset; durable on return.
-
-        The same dataset again changes nothing. Another dataset under the same SOP Instance
-        UID is kept beside the first, for the series to be refused by name.
+        """Keep a file that is given whole, as file meta information and dataset.
 
         Raises:
             OSError: the disk is full or fails; nothing half-written is left.
             ValueError: a UID that is none.
         """
-        for uid in (series_instance_uid, sop_instance_uid):
-            if not is_uid(uid):
-                raise ValueError(f"{uid[:64]!r} is not a UID")
-        with temporary_file(self.folder, parts) as temporary:
-            folder = self._series_folder(series_instance_uid)
-            path = self._name(temporary, folder, sop_instance_uid, parts[-1])
-        sync_folder(folder)
-        return entry_of(path)
+        meta, *dataset = parts
+        with self.begin() as incoming:
+            incoming.write(meta)
+            incoming.dataset_begins()
+            for part in dataset:
+                incoming.write(part)
+            return self.take(series_instance_uid, sop_instance_uid, incoming)
 
     def series(self) -> tuple[str, ...]:
         """The Series Instance UIDs that the spool holds."""
@@ -144,43 +185,112 @@ class Spool:
         )
 
     def _series_folder(self, series_instance_uid: str) -> Path:
+        """The folder of a series, whose own name is durable.
+
+        Who finds it made by another thread cannot know whether that one has come as far as
+        making its name durable.
+        """
         folder = self.folder / series_instance_uid
-        if not folder.is_dir():
+        if series_instance_uid not in self._durable:
             folder.mkdir(exist_ok=True)
             sync_folder(self.folder)
+            if len(self._durable) >= MAX_REMEMBERED:
+                self._durable.clear()
+            self._durable.add(series_instance_uid)
         return folder
 
-    def _name(
-        self, temporary: Path, folder: Path, sop_instance_uid: str, dataset: bytes | memoryview
-    ) -> Path:
+    def _name(self, incoming: Incoming, folder: Path, sop_instance_uid: str) -> Path:
         """Give a file its name; a link, unlike a rename, never replaces what is there."""
         path = folder / f"{sop_instance_uid}.dcm"
-        if _linked(temporary, path) or _same_dataset(path, dataset):
+        if _linked(incoming.path, path) or _same_dataset(path, incoming):
             return path
-        digest = hashlib.sha256(dataset).hexdigest()
-        beside = folder / f"{sop_instance_uid}~{digest[:16]}.dcm"
-        if _linked(temporary, beside):
+        beside = folder / f"{sop_instance_uid}~{incoming.digest()[:16]}.dcm"
+        if _linked(incoming.path, beside):
             log.warning("store.conflict", sop_instance_uid=sop_instance_uid)
         return beside
 
 
+class Incoming:
+    """A file under a temporary name: locked while it is open, and gone when it is closed.
+
+    To be linked or renamed to where it belongs; what a crash leaves is swept. Of a file that
+    arrives nothing is held in memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{uuid.uuid4().hex}.part"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o640)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self.size_bytes = 0
+        self._dataset_start = 0
+
+    def write(self, part: bytes | memoryview) -> None:
+        """Write on; a nearly full disk may take less than it is given before it fails.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        left = memoryview(part)
+        while left:
+            written = os.write(self._descriptor, left)
+            self.size_bytes += written
+            left = left[written:]
+
+    def dataset_begins(self) -> None:
+        """Note that what is written from here on is the dataset."""
+        self._dataset_start = self.size_bytes
+
+    def dataset_head(self, size_bytes: int) -> bytes:
+        """The first bytes of the dataset, read back."""
+        return os.pread(self._descriptor, size_bytes, self._dataset_start)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The dataset, piece by piece."""
+        for place in range(self._dataset_start, self.size_bytes, CHUNK_BYTES):
+            yield os.pread(self._descriptor, CHUNK_BYTES, place)
+
+    @property
+    def dataset_bytes(self) -> int:
+        """The length of the dataset."""
+        return self.size_bytes - self._dataset_start
+
+    def digest(self) -> str:
+        """SHA-256 of the dataset, in hexadecimal."""
+        found = hashlib.sha256()
+        for chunk in self.chunks():
+            found.update(chunk)
+        return found.hexdigest()
+
+    def sync(self) -> None:
+        """Make the bytes durable.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Remove the temporary name; a name that it got meanwhile stays."""
+        with contextlib.suppress(OSError):  # a disk that turned read-only: swept later
+            self.path.unlink()
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 @contextlib.contextmanager
 def temporary_file(spool: Path, parts: Sequence[bytes | memoryview]) -> Iterator[Path]:
-    """A complete, synced file under a temporary name, which is gone afterwards.
-
-    To be linked or renamed to where it belongs; what a crash leaves is swept.
-    """
-    path = spool / INCOMING / f"{uuid.uuid4().hex}.part"
-    try:
-        with path.open("xb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            for part in parts:
-                stream.write(part)
-            stream.flush()
-            os.fsync(stream.fileno())
-            yield path
-    finally:
-        path.unlink(missing_ok=True)
+    """A complete, synced file under a temporary name, which is gone afterwards."""
+    with Incoming(spool / INCOMING) as incoming:
+        for part in parts:
+            incoming.write(part)
+        incoming.sync()
+        yield incoming.path
 
 
 def entry_of(path: Path) -> SpoolEntry:
@@ -210,22 +320,19 @@ def _linked(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _same_dataset(path: Path, dataset: bytes | memoryview) -> bool:
+def _same_dataset(path: Path, incoming: Incoming) -> bool:
     """Whether a kept file ends in exactly this dataset, after its own file meta information."""
-    size = path.stat().st_size
-    start = size - len(dataset)
-    if start < 132 or start != _dataset_start(path):
-        return False
-    with path.open("rb") as stream:
-        stream.seek(start)
-        held = stream.read()
-    return held == dataset
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as kept:
+        start = os.fstat(kept.fileno()).st_size - incoming.dataset_bytes
+        if start >= 132 and start == _dataset_start(kept):
+            kept.seek(start)
+            return all(kept.read(len(chunk)) == chunk for chunk in incoming.chunks())
+    return False
 
 
-def _dataset_start(path: Path) -> int:
+def _dataset_start(file: BinaryIO) -> int:
     """Where the dataset begins: after preamble, prefix, group length and group 2."""
-    with path.open("rb") as stream:
-        head = stream.read(144)
+    head = file.read(144)
     return 144 + int.from_bytes(head[140:144], "little")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -109,6 +110,7 @@ IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node"
 """Names this software in associations and file meta information (PS3.7 D.3.3.2)."""
 
 
+@cache
 def implementation_version() -> str:
     """Implementation Version Name, at most 16 characters: `MSKNODE_0.1.0`."""
     try:

@@ -1,10 +1,10 @@
 """What a peer may make us hold, and for how long: limits that pynetdicom does not have.
 
 pynetdicom believes every length a peer states, gathers a message for as long as parts of it
-come, queues every request, and loses the thread of an association to an error inside a
-message. Here each of these ends the association, with the reason in the log. Installed once,
-on import, into the pinned version's inner seams; `tests/integration/test_bad_wire.py` covers
-them.
+come, and loses the thread of an association to an error inside a message. Here each of these
+ends the association, with the reason in the log. Installed once, on import, into the pinned
+version's inner seams, which serve the associations that we request; those that others request
+(`acceptor.py`) keep the same limits in `pdus.py` and `messages.py`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ MAX_RECEIVED_PDU_BYTES: Final = 1 << 20
 MAX_COMMAND_BYTES: Final = 1 << 16
 """No command set is longer (PS3.7 Annex E)."""
 
-MAX_WAITING: Final = 8
-"""Requests sent ahead of their answers; without negotiation it is one (PS3.7 D.3.3.3)."""
-
 MAX_MESSAGE_S: Final = 3600.0
 """No object takes longer to arrive, however it trickles."""
 
 DEFAULT_OBJECT_BYTES: Final = 1 << 31
-"""Objects are held in memory while they arrive: 2 GiB."""
+"""No object is larger, unless more is allowed: 2 GiB."""
 
 READ_BYTES: Final = 1 << 16
 
@@ -51,11 +48,6 @@ class LimitError(OSError):
     """A peer went beyond a limit; the message says which."""
 
 
-def limit_objects(association: Any, max_bytes: int) -> None:
-    """Say how large an object on this association may be."""
-    vars(association.dimse)["object_limit"] = max_bytes
-
-
 def _receive(transport: AssociationSocket, wanted: int) -> bytearray:
     """So many bytes, fewer where the peer closed; the socket's timeout is for all of them.
 
@@ -64,7 +56,7 @@ def _receive(transport: AssociationSocket, wanted: int) -> bytearray:
     """
     connection = transport.socket
     if wanted > MAX_RECEIVED_PDU_BYTES:
-        _tell(f"a PDU of {wanted} bytes")
+        tell(f"a PDU of {wanted} bytes")
         with contextlib.suppress(OSError):
             connection.sendall(INVALID_PDU)
         raise LimitError("the PDU is too long")
@@ -73,7 +65,7 @@ def _receive(transport: AssociationSocket, wanted: int) -> bytearray:
     received = bytearray()
     while len(received) < wanted:
         if patience_s is not None and time.monotonic() - started > patience_s:
-            _tell(f"a PDU that took longer than {patience_s:g} s")
+            tell(f"a PDU that took longer than {patience_s:g} s")
             raise LimitError("the PDU came too slowly")
         part = connection.recv(min(wanted - len(received), READ_BYTES))
         if not part:
@@ -90,16 +82,13 @@ def _take_in(provider: DIMSEServiceProvider, primitive: Any) -> None:
         if provider.message is None:
             vars(provider).pop("message_since", None)
     except Exception as error:  # noqa: BLE001 - bytes of a stranger; the thread must live
-        _tell(str(error) if isinstance(error, LimitError) else "a message that is none")
+        tell(str(error) if isinstance(error, LimitError) else "a message that is none")
         provider.message = None
         provider.dul.event_queue.put("Evt19")
 
 
 def _check_limits(provider: DIMSEServiceProvider, primitive: Any) -> None:
     """Refuse what would be held for too long, or be too much."""
-    # What answers our own requests may come as fast as it likes: matches of a C-FIND do.
-    if provider.assoc.is_acceptor and provider.msg_queue.qsize() >= MAX_WAITING:
-        raise LimitError("requests that do not wait for their answers")
     held = vars(provider)
     now = time.monotonic()
     if now - held.setdefault("message_since", now) > MAX_MESSAGE_S:
@@ -114,9 +103,8 @@ def _check_limits(provider: DIMSEServiceProvider, primitive: Any) -> None:
             dataset += len(part) - 1
     if command > MAX_COMMAND_BYTES:
         raise LimitError(f"a command set of more than {MAX_COMMAND_BYTES} bytes")
-    limit = held.get("object_limit", DEFAULT_OBJECT_BYTES)
-    if dataset > limit:
-        raise LimitError(f"an object of more than {limit} bytes")
+    if dataset > DEFAULT_OBJECT_BYTES:
+        raise LimitError(f"an object of more than {DEFAULT_OBJECT_BYTES} bytes")
 
 
 def _act(machine: StateMachine, event: str) -> None:
@@ -124,8 +112,8 @@ def _act(machine: StateMachine, event: str) -> None:
     try:
         _step(machine, event)
     except Exception:  # noqa: BLE001 - bytes of a stranger; the thread must end in order
-        _tell("a request or an answer that is none")
-        _hang_up(machine.dul)
+        tell("a request or an answer that is none")
+        hang_up(machine.dul)
 
 
 def _serve(association: Association) -> None:
@@ -133,12 +121,12 @@ def _serve(association: Association) -> None:
     try:
         _run(association)
     except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
-        _tell("a request that is none")
-        _hang_up(association.dul)
+        tell("a request that is none")
+        hang_up(association.dul)
         association.kill()
 
 
-def _hang_up(dul: DULServiceProvider) -> None:
+def hang_up(dul: DULServiceProvider) -> None:
     """Say that it is over, close the connection, and let its thread end."""
     dul._kill_thread = True  # noqa: SLF001
     if dul.socket is not None and dul.socket.socket is not None:
@@ -147,7 +135,8 @@ def _hang_up(dul: DULServiceProvider) -> None:
         dul.socket.close()
 
 
-def _tell(reason: str) -> None:
+def tell(reason: str) -> None:
+    """Say in the log why an association ends."""
     log.warning("association.aborted", reason=reason)
 
 

@@ -32,9 +32,10 @@ from support.ct import SERIES_UID, ct_slice, ct_stack, enhanced_ct, file_meta, s
 from support.pacs import dataset_bytes
 from support.waiting import wait_until
 
+from dicom_node.arriving import look_up
 from dicom_node.frames import read_header
 from dicom_node.peers import Peer, SendOutcome, echo, send
-from dicom_node.receive import Receiver, ReceiverSettings, look_up
+from dicom_node.receive import Receiver, ReceiverSettings
 from dicom_node.series import read_series
 from dicom_node.transmissions import Sending, sending
 from dicom_node.wire import MAX_PDU_BYTES, file_meta_bytes, socket_of
