@@ -1,36 +1,46 @@
-"""How fast the receiver is beside DCMTK's: `python tests/benchmarks/bench_receive.py [--help]`.
+"""How fast the receiver is beside others: `python tests/benchmarks/bench_receive.py [--help]`.
 
-Both get the same series from the same sender (dcmsend) in one run, in turns, inside a network
-namespace; so only ratios count on a machine that does other things too. storescp writes as it
-receives and never syncs; ours answers success when file and name are durable. Needs root for
-the namespace, and DCMTK.
+DCMTK's storescp, Orthanc and ours get the same objects from the same sender in one run, in
+turns, inside a network namespace; so only ratios count on a machine that does other things
+too. The sender has its PDUs ready and sends each object when the one before is answered, so
+that the receivers are measured and not the sender. storescp writes as it receives and never
+syncs; Orthanc syncs (`SyncStorageArea`), parses and indexes; ours answers success when file
+and name are durable. "disk" is no receiver: the same files written, synced, named and synced
+by as many threads, without a network. Needs root for the namespace, and DCMTK and Orthanc.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from pydicom.dataset import Dataset
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from support.ct import ct_slice, ct_stack, save
 from support.namespace import Namespace, make_namespace
+from support.orthanc import start_orthanc
+from support.raw_sender import RawObject, associated, raw_object, send_all
+from support.waiting import wait_until
+
+from dicom_node.spool import Spool
 
 PORT = 11112
+SERIES_UID = "1.2.826.0.1.3680043.8.498.9"
 SYSTEM_TICKS = os.sysconf("SC_CLK_TCK")
-NODELAY = os.environ | {"TCP_NODELAY": "1"}
-"""Without it DCMTK waits 40 ms for a delayed acknowledgement, object by object."""
+DCMTK_PATH = "/usr/local/bin:/usr/bin"
+"""pynetdicom brings programs of the same names, which stand first in its environment."""
 
 OURS = """
 import sys, threading
@@ -39,7 +49,9 @@ from dicom_node.config import Logging
 from dicom_node.logs import configure_logging
 from dicom_node.receive import Receiver, ReceiverSettings
 configure_logging(Logging())
-settings = ReceiverSettings("MSKNODE", Path(sys.argv[1]), port=int(sys.argv[2]))
+settings = ReceiverSettings(
+    "MSKNODE", Path(sys.argv[1]), port=int(sys.argv[2]), max_associations=200
+)
 with Receiver(settings):
     threading.Event().wait()
 """
@@ -54,114 +66,170 @@ class Cost:
     peak_mb: float
 
 
-def storescp(folder: Path, associations: int) -> list[str]:
-    """DCMTK's receiver: bytes written as they come; several associations in processes.
-
-    Those processes count in no figure but the time.
-    """
+@contextmanager
+def storescp(namespace: Namespace, folder: Path, associations: int) -> Iterator[int]:
+    """DCMTK's receiver: bytes written as they come; several associations in processes."""
+    program = shutil.which("storescp", path=DCMTK_PATH) or "storescp"
     several = ["--fork"] if associations > 1 else []
-    return ["storescp", "+B", *several, "--max-pdu", "131072", "-od", str(folder), str(PORT)]
-
-
-def ours(folder: Path, _associations: int) -> list[str]:
-    """Our receiver as the node runs it, without the rest of the node."""
-    return [sys.executable, "-c", OURS, str(folder), str(PORT)]
-
-
-RECEIVERS: dict[str, Callable[[Path, int], list[str]]] = {"storescp": storescp, "ours": ours}
-
-
-def main() -> None:
-    """Send the same to both in turns, and print what each took."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slices", type=int, default=200)
-    parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
-    parser.add_argument("--associations", type=int, default=1, help="senders at once")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--large-mb", type=int, default=0, help="one object of this size")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = [Path(scratch) / f"sent-{n}" for n in range(asked.associations)]
-        for number, folder in enumerate(folders):
-            save(objects(asked, number), folder)
-        namespace = make_namespace(f"bench-{os.getpid()}")
-        try:
-            costs: dict[str, list[Cost]] = {name: [] for name in RECEIVERS}
-            for turn in range(asked.rounds):
-                for name, command in RECEIVERS.items():
-                    kept = Path(scratch) / f"{name}-{turn}"
-                    kept.mkdir()
-                    started = command(kept, len(folders))
-                    costs[name].append(measure(namespace, started, folders, kept))
-        finally:
-            namespace.remove()
-    for name, each in costs.items():
-        print(  # noqa: T201 - its purpose
-            f"{name:9}: {median(c.wall_s for c in each):6.2f} s"
-            f" (fastest {min(c.wall_s for c in each):.2f}),"
-            f" processor {median(c.processor_s for c in each):.2f} s,"
-            f" at most {max(c.peak_mb for c in each):.0f} MB"
-        )
-
-
-def objects(asked: argparse.Namespace, number: int) -> list[Dataset]:
-    """What one sender sends: slices, or a single large object."""
-    series = f"1.2.826.0.1.3680043.8.498.9.{number}"
-    if asked.large_mb:
-        return [ct_slice(SeriesInstanceUID=series, PixelData=bytes(asked.large_mb << 20))]
-    shape = (asked.size, asked.size)
-    return ct_stack(range(asked.slices), shape=shape, SeriesInstanceUID=series)
-
-
-def measure(namespace: Namespace, command: list[str], folders: list[Path], kept: Path) -> Cost:
-    """Run a receiver, send each folder to it at once, and see that all of it came."""
-    with receiver(namespace, command) as pid:
-        before, started = processor_s(pid), time.perf_counter()
-        senders = [
-            subprocess.Popen(
-                namespace.argv(
-                    *("dcmsend", "--scan-directories", "--no-uid-checks"),
-                    *("-aec", "MSKNODE", "127.0.0.1", str(PORT), str(folder)),
-                ),
-                env=NODELAY,
-            )
-            for folder in folders
-        ]
-        failed = sum(sender.wait() != 0 for sender in senders)
-        wall = time.perf_counter() - started
-        cost = Cost(wall, processor_s(pid) - before, peak_mb(pid))
-    sent = sum(len(list(folder.iterdir())) for folder in folders)
-    came = sum(path.is_file() and path.stat().st_size > 0 for path in kept.rglob("*"))
-    if failed or came < sent:
-        raise RuntimeError(f"{failed} senders failed; {came} of {sent} objects arrived")
-    return cost
+    options = ["+B", *several, "--max-pdu", "131072", "-od", str(folder), str(PORT)]
+    with started(namespace, [program, *options]) as pid:
+        yield pid
 
 
 @contextmanager
-def receiver(namespace: Namespace, command: list[str]) -> Iterator[int]:
+def ours(namespace: Namespace, folder: Path, _associations: int) -> Iterator[int]:
+    """Our receiver as the node runs it, without the rest of the node."""
+    command = [sys.executable, "-c", OURS, str(folder), str(PORT)]
+    with started(namespace, command) as pid:
+        yield pid
+
+
+@contextmanager
+def orthanc(namespace: Namespace, folder: Path, associations: int) -> Iterator[int]:
+    """Orthanc with a durable storage area, and a thread for every association."""
+    with namespace.inside():
+        running = start_orthanc(
+            namespace,
+            folder,
+            DicomPort=PORT,
+            DicomAet="MSKNODE",
+            DicomAlwaysAllowStore=True,
+            DicomCheckCalledAet=False,
+            DicomThreadsCount=max(associations, 4),
+            MaximumPduLength=131072,
+            SyncStorageArea=True,
+        )
+    try:
+        yield running.process.pid
+    finally:
+        running.stop()
+
+
+RECEIVERS = {"storescp": storescp, "Orthanc": orthanc, "ours": ours}
+NAMES = [*RECEIVERS, "disk"]
+
+
+def main() -> None:
+    """Send the same to each in turns, and print what each took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=320, help="shared by the associations")
+    parser.add_argument("--size", type=int, default=512, help="rows and columns of a slice")
+    parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--large-mb", type=int, default=0, help="one object of this size")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    asked = parser.parse_args()
+    # Without it DCMTK and Orthanc wait 40 ms for a delayed acknowledgement, object by object.
+    os.environ["TCP_NODELAY"] = "1"
+    namespace = make_namespace(f"bench-{os.getpid()}")
+    try:
+        for associations in [1] if asked.large_mb else asked.associations:
+            compare(namespace, asked, associations)
+    finally:
+        namespace.remove()
+
+
+def compare(namespace: Namespace, asked: argparse.Namespace, associations: int) -> None:
+    """Every receiver in every round, beginning with an empty folder."""
+    costs: dict[str, list[Cost]] = {name: [] for name in asked.only}
+    each = 1 if asked.large_mb else asked.objects // associations
+    size_bytes = asked.large_mb << 20 or asked.size**2 * 2
+    stacks = [
+        [raw_object(f"{SERIES_UID}.{n}", k, size_bytes) for k in range(1, each + 1)]
+        for n in range(1, associations + 1)
+    ]
+    for _ in range(asked.rounds):
+        for name in asked.only:
+            with tempfile.TemporaryDirectory() as kept:
+                take = write_out if name == "disk" else partial(measure, namespace, name)
+                costs[name].append(take(Path(kept), stacks))
+    sent_mb = associations * each * size_bytes / 1e6
+    print(f"{associations} associations, {each} objects each, {sent_mb:.0f} MB")  # noqa: T201
+    for name, found in costs.items():
+        wall_s = median(cost.wall_s for cost in found)
+        print(  # noqa: T201 - its purpose
+            f"  {name:9}: {wall_s:6.2f} s (fastest {min(c.wall_s for c in found):.2f}),"
+            f" {sent_mb / wall_s:4.0f} MB/s,"
+            f" processor {median(c.processor_s for c in found):.2f} s,"
+            f" at most {max(c.peak_mb for c in found):.0f} MB",
+            flush=True,
+        )
+
+
+def measure(namespace: Namespace, name: str, kept: Path, stacks: list[list[RawObject]]) -> Cost:
+    """Run a receiver, send it each stack on its own association, and see that all came."""
+    with RECEIVERS[name](namespace, kept, len(stacks)) as pid:
+        with ThreadPoolExecutor(len(stacks)) as pool:
+            os.sync()
+            before, started_s = processor_s(pid), time.perf_counter()
+            answers = list(pool.map(partial(send_from, namespace), stacks))
+            wall_s = time.perf_counter() - started_s
+        cost = Cost(wall_s, processor_s(pid) - before, peak_mb(pid))
+    sizes = [path.stat().st_size for path in kept.rglob("*") if path.is_file()]
+    came = sum(size > stacks[0][0].pixel_bytes for size in sizes)
+    if any(map(any, answers)) or came != sum(map(len, stacks)):
+        raise RuntimeError(f"{name}: {came} of {sum(map(len, stacks))} arrived: {answers}")
+    return cost
+
+
+def write_out(kept: Path, stacks: list[list[RawObject]]) -> Cost:
+    """Keep the same bytes as our receiver does, as fast as the disk takes them."""
+    spool = Spool(kept)
+    os.sync()
+    before, started_s = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(len(stacks)) as pool:
+        list(pool.map(partial(write_stack, spool), range(len(stacks)), stacks))
+    wall_s = time.perf_counter() - started_s
+    return Cost(wall_s, time.process_time() - before, 0.0)
+
+
+def write_stack(spool: Spool, number: int, objects: list[RawObject]) -> None:
+    """Keep one stack, in parts as large as those that come in a PDU."""
+    for each in objects:
+        with spool.begin() as incoming:
+            incoming.dataset_begins()
+            for part in each.parts():
+                incoming.write(part)
+            spool.take(f"1.2.{number}", each.sop_instance_uid, incoming)
+
+
+def send_from(namespace: Namespace, objects: list[RawObject]) -> list[int]:
+    """Send from inside the namespace."""
+    with namespace.inside():
+        return send_all(PORT, objects)
+
+
+@contextmanager
+def started(namespace: Namespace, command: list[str]) -> Iterator[int]:
     """A receiver that answers, by its process number; ended afterwards."""
     with subprocess.Popen(
         namespace.argv(*command),
-        env=NODELAY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            echo = namespace.argv("echoscu", "-aec", "MSKNODE", "127.0.0.1", str(PORT))
-            deadline = time.monotonic() + 30
-            while subprocess.run(echo, stderr=subprocess.DEVNULL, check=False).returncode:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise RuntimeError(f"{command[0]} does not answer")
-                time.sleep(0.2)
+            with namespace.inside():
+                wait_until(lambda: is_listening(process), 30.0, f"{command[0]} listens")
             yield process.pid
         finally:
             process.terminate()
 
 
+def is_listening(process: subprocess.Popen[bytes]) -> bool:
+    """Whether an association is accepted."""
+    if process.poll() is not None:
+        raise RuntimeError("the receiver has ended")
+    try:
+        with associated(PORT):
+            return True
+    except OSError:
+        return False
+
+
 def processor_s(pid: int) -> float:
-    """Processor seconds of a process, its own and the system's (proc(5), fields 14 and 15)."""
+    """Processor seconds of a process and the children it waited for (proc(5), 14 to 17)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / SYSTEM_TICKS
+    return sum(map(int, fields[11:15])) / SYSTEM_TICKS
 
 
 def peak_mb(pid: int) -> float:

@@ -119,18 +119,19 @@ class Line:
     def hear(self) -> str:
         """What comes next: the kind of a PDU, `status 0x....`, or `closed`."""
         try:
-            head = self._read(6)
+            head = self.read(6)
             if len(head) < 6:
                 return "closed"
             kind, _, length = struct.unpack(">BBI", head)
-            body = self._read(length)
+            body = self.read(length)
         except TimeoutError:
             return "silent"
         except OSError:
             return "closed"
         return KINDS.get(kind, "") or _status(body)
 
-    def _read(self, wanted: int) -> bytes:
+    def read(self, wanted: int) -> bytes:
+        """So many bytes, fewer where the peer has closed."""
         found = b""
         while len(found) < wanted and (part := self.connection.recv(wanted - len(found))):
             found += part
