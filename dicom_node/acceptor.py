@@ -5,7 +5,6 @@ in small parts, and holds an object in memory until it is whole. Here its negoti
 state machine and its services for all but C-STORE are used as they are, driven by one thread
 that waits for the socket alone; a C-STORE goes from the read buffer to the file.
 
-    ReceivingServer        listens, and begins an association for every connection
     ReceivingAssociation   one association, from its request to its end
     UpperLayer             its state machine (PS3.8 9.2)
     Reception              who takes what comes: the receiver's side (`receive.py`)
@@ -21,8 +20,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pynetdicom import AE, evt
 from pynetdicom._globals import MODE_ACCEPTOR
@@ -32,11 +30,6 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
-from pynetdicom.transport import (
-    AssociationSocket,
-    RequestHandler,
-    ThreadedAssociationServer,
-)
 
 from dicom_node.arriving import Announced
 from dicom_node.commands import StoreRequest
@@ -57,9 +50,6 @@ IDLE: Final = "Sta1"
 CLOSING: Final = "Sta13"
 """States in which there is no association, or none any more (PS3.8 Table 9-5)."""
 
-LISTEN_BACKLOG: Final = 128
-"""Connections the system holds while associations are being set up (pynetdicom: 5)."""
-
 
 class Reception(Protocol):
     """Who takes what comes on one association."""
@@ -74,53 +64,6 @@ class Reception(Protocol):
 
     def broke_off(self) -> None:
         """Note that nothing more comes, unless it was released before."""
-
-
-class ReceivingEntity(AE):
-    """Counts as active only associations that go on."""
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """Those that are requested or established, without those that are closing."""
-        found = super().active_associations
-        return [each for each in found if not each._kill]  # noqa: SLF001
-
-
-class ReceivingServer(ThreadedAssociationServer):
-    """Listens on a port; each association has a thread of its own.
-
-    begin: makes the `Reception` of a new association.
-    """
-
-    request_queue_size = LISTEN_BACKLOG
-
-    def __init__(
-        self, *arguments: Any, begin: Callable[[], Reception], **settings: Any
-    ) -> None:
-        self.begin = begin
-        super().__init__(*arguments, request_handler=_Handler, **settings)
-
-
-class _Handler(RequestHandler):
-    """Makes an association of a connection."""
-
-    def _create_association(self) -> Association:
-        # As pynetdicom does it, without a copy of every context that is supported.
-        association = ReceivingAssociation(self.ae, self.server.begin())
-        association._server = self.server  # noqa: SLF001
-        association.name = f"AcceptorThread@{self.client_address[0]}"
-        association.set_socket(AssociationSocket(association, client_socket=self.request))
-        acceptor = association.acceptor
-        acceptor.maximum_length = self.ae.maximum_pdu_size
-        acceptor.ae_title = self.server.ae_title
-        acceptor.address_info = self.local
-        acceptor.implementation_class_uid = self.ae.implementation_class_uid
-        acceptor.implementation_version_name = self.ae.implementation_version_name
-        association.requestor.address_info = self.remote
-        for event, bound in self.server._handlers.items():  # noqa: SLF001
-            for handler in [bound] if event.is_intervention else bound:
-                association.bind(event, *handler)
-        return association
 
 
 class UpperLayer(DULServiceProvider):

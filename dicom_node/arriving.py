@@ -19,7 +19,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicom_node.admission import Room
-from dicom_node.spool import Incoming, Spool, is_uid
+from dicom_node.incoming import Incoming
+from dicom_node.spool import Spool, is_uid
 from dicom_node.transmissions import Transmissions
 from dicom_node.wire import file_meta_bytes
 

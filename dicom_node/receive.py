@@ -4,10 +4,11 @@ An instance goes from the association to a durable file without being decoded: o
 series is looked up, in the first few hundred bytes. Success is answered once the bytes and
 their name are on disk; a full or failing disk answers 0xA700 and leaves nothing behind.
 
+    listening.py    the port: a connection becomes an association
     acceptor.py     associations, one thread each: pynetdicom negotiates
     messages.py     C-STORE is taken part by part, everything else when it is whole
     arriving.py     one instance on its way into the spool, and the status of its C-STORE
-    spool.py        temporary file, fsync, name, fsync
+    spool.py        temporary file (`incoming.py`), fsync, name, fsync
 """
 
 from __future__ import annotations
@@ -44,7 +45,6 @@ from pynetdicom import evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from dicom_node.acceptor import ReceivingEntity, ReceivingServer
 from dicom_node.admission import (
     AllowedSender,
     Caller,
@@ -57,6 +57,7 @@ from dicom_node.admission import (
 from dicom_node.arriving import SUCCESS, Announced, Arriving
 from dicom_node.commitment import REPORTS, handle_report
 from dicom_node.config import ReceiveTls
+from dicom_node.listening import ReceivingEntity, ReceivingServer
 from dicom_node.selection import CT_SOP_CLASSES
 from dicom_node.spool import Spool
 from dicom_node.tls import Listener, TlsSocket, server_context
