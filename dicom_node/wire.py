@@ -38,6 +38,23 @@ def _close_always(transport: AssociationSocket) -> None:
 
 AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001
 
+_close = AssociationSocket.close
+
+
+def _close_remembering(transport: AssociationSocket) -> None:
+    """Close, and go on knowing that there was a connection.
+
+    The thread that requests an association looks, once it is woken, whether it came to a
+    connection. Where the peer has rejected it by then, and all is closed again, pynetdicom
+    takes that for none, and the rejection is lost.
+    """
+    was_connected = transport._is_connected  # noqa: SLF001
+    _close(transport)
+    transport._is_connected = was_connected  # noqa: SLF001
+
+
+AssociationSocket.close = _close_remembering
+
 _has_data = AssociationSocket.ready.fget
 _begin = ThreadedAssociationServer.finish_request
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from pynetdicom import AE
+from pynetdicom.acse import ACSE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 from support.ct import SERIES_UID, ct_slice, ct_stack, save
@@ -89,6 +90,21 @@ def test_a_title_is_let_in_from_where_it_belongs(
     with Receiver(replace(settings, senders=(AllowedSender("CT1", hosts),))) as receiver:
         assert rejection(receiver) is None
         assert rejection(receiver, calling="CT2") == CALLING_NOT_RECOGNISED
+
+
+def test_a_rejection_is_known_however_late_the_caller_looks(
+    settings: ReceiverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that requested is woken when the connection has come and gone already."""
+    real_request = ACSE.send_request
+
+    def request(acse: ACSE) -> None:
+        real_request(acse)
+        wait_until(lambda: acse.assoc.dul.socket.socket is None, 5.0, "all is closed again")
+
+    monkeypatch.setattr(ACSE, "send_request", request)
+    with Receiver(replace(settings, called_ae_titles=("MSK2",))) as receiver:
+        assert rejection(receiver) == CALLED_NOT_RECOGNISED
 
 
 def test_a_title_is_let_in_from_nowhere_else(settings: ReceiverSettings) -> None:
