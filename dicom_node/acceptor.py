@@ -34,7 +34,7 @@ from pynetdicom.sop_class import uid_to_service_class
 from dicom_node.arriving import Announced
 from dicom_node.commands import StoreRequest
 from dicom_node.messages import Messages, Service, Taker
-from dicom_node.pdus import COMMAND, LAST, P_DATA_TF, Pdu, PduReader, data_pdus
+from dicom_node.pdus import COMMAND, LAST, P_DATA_TF, Pdu, PduReader, Waker, data_pdus
 from dicom_node.wire import socket_of, tune
 from dicom_node.wire_limits import LimitError, hang_up, tell
 
@@ -112,6 +112,7 @@ class ReceivingAssociation(Association):
         self._reception = reception
         self._sent_abort = False
         self._told_to_end = threading.Event()
+        self._waker = Waker()
         self._messages = Messages(
             Service(self._begin, self._answer, self._serve, reception.max_object_bytes)
         )
@@ -122,7 +123,7 @@ class ReceivingAssociation(Association):
         try:
             if connection is not None:
                 tune(connection, _shorter(self.acse_timeout, self.network_timeout))
-                self._go_on(PduReader(connection))
+                self._go_on(PduReader(connection, self._waker))
         except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
             tell("a request that is none")
             hang_up(self.dul)
@@ -212,10 +213,7 @@ class ReceivingAssociation(Association):
         """Abort, as inherited; another thread only asks for it: a connection has one writer."""
         if threading.current_thread() is not self:
             self._told_to_end.set()
-            connection = socket_of(self)
-            if connection is not None:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)
+            self._waker.wake()
         elif not self._sent_abort and not self.is_released:
             self._sent_abort = True
             self.acse.send_abort(0x00)
@@ -264,6 +262,7 @@ class ReceivingAssociation(Association):
     def _end(self) -> None:
         """Leave nothing open."""
         self.kill()
+        self._waker.close()
         self._messages.give_up()
         self._reception.broke_off()
         connection = socket_of(self)

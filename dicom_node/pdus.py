@@ -1,6 +1,7 @@
 """Protocol data units of the upper layer, read from a socket into one buffer (PS3.8 9.3).
 
     PduReader      the next PDU, as a view into a buffer that is used again
+    Waker          ends its wait, from another thread
     values_in      the presentation data values of a P-DATA-TF
     data_pdus      a message as P-DATA-TF PDUs
 
@@ -10,12 +11,16 @@ to arrive.
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from dicom_node.tls import TlsSocket
 from dicom_node.wire_limits import MAX_RECEIVED_PDU_BYTES, LimitError, tell
 
 P_DATA_TF: Final = 0x04
@@ -51,11 +56,42 @@ class DataValue(NamedTuple):
     part: memoryview
 
 
+class Waker:
+    """Wakes the thread that waits for a connection, leaving the connection as it is."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+
+    def wake(self) -> None:
+        """End its wait, and every later one."""
+        # A number that is closed may be another file's a moment later.
+        with self._lock:
+            if self._descriptor is not None:
+                os.eventfd_write(self._descriptor, 1)
+
+    def watch(self, poll: select.poll) -> None:
+        """Have a poll end too, when woken."""
+        with self._lock:
+            if self._descriptor is not None:
+                poll.register(self._descriptor, select.POLLIN)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
+
+
 class PduReader:
     """Reads PDU after PDU from a connection, waiting in the system and nowhere else."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, waker: Waker) -> None:
         self._connection = connection
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        waker.watch(self._poll)
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._start = self._end = 0
 
@@ -67,6 +103,7 @@ class PduReader:
         Raises:
             LimitError: the PDU is too long.
             TimeoutError: nothing came.
+            InterruptedError: it was woken.
             OSError: the connection is broken, or the PDU came too slowly.
         """
         if not self._has(HEADER_BYTES):
@@ -95,6 +132,7 @@ class PduReader:
         started_s = time.monotonic()
         while self._end - self._start < wanted:
             try:
+                self._wait(patience_s)
                 came = self._connection.recv_into(self._buffer[self._end :])
             except TimeoutError:
                 if self._end == self._start:
@@ -109,6 +147,23 @@ class PduReader:
                 raise OSError("the PDU came too slowly")
             self._end += came
         return True
+
+    def _wait(self, patience_s: float | None) -> None:
+        """Wait until a read would not; part of a record under TLS is nothing to read yet."""
+        connection = self._connection
+        tls = connection if isinstance(connection, TlsSocket) else None
+        if tls is not None and tls.pending():
+            return
+        deadline_s = None if patience_s is None else time.monotonic() + patience_s
+        while True:
+            left_s = None if deadline_s is None else max(deadline_s - time.monotonic(), 0.0)
+            ready = dict(self._poll.poll(None if left_s is None else left_s * 1000))
+            if not ready:
+                raise TimeoutError("nothing came")
+            if connection.fileno() not in ready or len(ready) > 1:
+                raise InterruptedError("told to end")
+            if tls is None or tls.has_data():
+                return
 
     def _make_room(self, wanted: int) -> None:
         """Move what is there to the front; a PDU that is longer than usual gets its own."""

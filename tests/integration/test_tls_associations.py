@@ -427,7 +427,7 @@ def test_half_a_record_does_not_keep_the_node_from_answering(
         (association,) = accepted(receiver)
         wait_until(lambda: association.is_established, words="it is established")
         started = time.monotonic()
-        association.acse.send_abort(0x00)
+        association.abort()
 
         assert caller.read_until_closed()[-10] == 0x07  # A-ABORT
         assert time.monotonic() - started < 3
