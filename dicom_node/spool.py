@@ -185,15 +185,19 @@ class Spool:
         """The folder of a series, whose own name is durable.
 
         Who finds it made by another thread cannot know whether that one has come as far as
-        making its name durable.
+        making its name durable. A folder that was purged meanwhile is made anew: it is
+        forgotten before that, and looked for before it is remembered, so that of two threads
+        neither trusts the other's half-made one.
         """
         folder = self.folder / series_instance_uid
-        if series_instance_uid not in self._durable:
-            folder.mkdir(exist_ok=True)
-            sync_folder(self.folder)
-            if len(self._durable) >= MAX_REMEMBERED:
-                self._durable.clear()
-            self._durable.add(series_instance_uid)
+        if folder.is_dir() and series_instance_uid in self._durable:
+            return folder
+        self._durable.discard(series_instance_uid)
+        folder.mkdir(exist_ok=True)
+        sync_folder(self.folder)
+        if len(self._durable) >= MAX_REMEMBERED:
+            self._durable.clear()
+        self._durable.add(series_instance_uid)
         return folder
 
     def _name(self, incoming: Incoming, folder: Path, sop_instance_uid: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,6 +68,20 @@ def kept(receiver: Receiver, series: str = SERIES_UID) -> list[Path]:
 
 
 # --- keeping
+
+
+def test_a_series_whose_folder_was_purged_is_taken_again(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    """Retention removes the folder while the receiver runs; it must not rely on it."""
+    (path,) = save([ct_slice()], tmp_path)
+    deliver(receiver, [path])
+    shutil.rmtree(receiver.spool.folder / SERIES_UID)
+
+    (outcome,) = deliver(receiver, [path])
+
+    assert outcome.stored, outcome
+    assert len(kept(receiver)) == 1
 
 
 def test_the_receiver_answers_an_echo(receiver: Receiver) -> None:
