@@ -16,7 +16,7 @@ from support.ct import save
 from support.fault_scenes import Scene
 from support.fault_table import ending, table, write_table, written_table
 from support.faults import FAULTS, is_held, prepare, refusals, release_by_hand
-from support.installed_node import PATIENCE_S, install, mounted_disk
+from support.installed_node import PATIENCE_S, free_port, install, mounted_disk
 from support.small_node import result_pacs, write_small_bundle
 from support.stopping import stop
 from support.waiting import wait_until
@@ -54,13 +54,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scene(name: str, tmp_path: Path, bundle: Path) -> Iterator[Scene]:
     """A node that has not been started, and an archive that takes and commits to everything."""
     fault = BY_NAME[name]
-    pacs = result_pacs(reports="same")
+    pacs = result_pacs(reports="same", port=free_port())
     with mounted_disk(tmp_path / "disk") as is_disk:
         if fault.needs == "disk" and not is_disk:
             stop("not root: no disk can be mounted")
         sender = save(source_datasets(), tmp_path / "series")
-        with pacs.running():
-            pass  # to have a port
         scene = Scene(install(tmp_path, pacs.port, bundle, fault.settings), pacs, sender)
         pacs.statuses = refusals(scene)
         scene.archive_up()

@@ -27,7 +27,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from support.cases import source_datasets  # noqa: E402
 from support.ct import save  # noqa: E402
 from support.fault_scenes import OBJECTS  # noqa: E402
-from support.installed_node import InstalledNode, install  # noqa: E402
+from support.installed_node import InstalledNode, free_port, install  # noqa: E402
 from support.pacs import Pacs  # noqa: E402
 from support.small_node import result_pacs, write_small_bundle  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
@@ -75,7 +75,7 @@ class Tally:
 def kill_at_random(folder: Path, kills: int, seed: int) -> Tally:
     """Do it: so many kills to a node in `folder`; what came of it."""
     tally, started = Tally(seed), time.monotonic()
-    with result_pacs(reports="same").running() as pacs:
+    with result_pacs(reports="same", port=free_port()).running() as pacs:
         bundle = write_small_bundle(folder / "bundle")
         node = install(folder, pacs.port, bundle, SETTINGS)
         pacs.report_port = node.config.node.port

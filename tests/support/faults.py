@@ -186,7 +186,10 @@ _NOT_ASKED: Final = _only(
 )
 _NOT_YET: Final = _only("confirming", why="commitment is asked for when all was sent")
 _IMPATIENT: Final = {"delivery": {"timeout_s": 2.0}, "confirmation": {"ask_again_s": 2.0}}
-_HOLDS: Final = {**_IMPATIENT, "delivery": {"timeout_s": 2.0, "hold_after": 2}}
+_HOLDS: Final = {
+    "delivery": {"timeout_s": PATIENCE_S, "hold_after": 2},
+    "confirmation": {"ask_again_s": 2.0},
+}
 _REFUSED: Final = {
     "delivering": ("Held deliveries", "0xA700"),
     "confirming": ("Sent, not confirmed yet", "0x0110"),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,8 @@ from support.waiting import wait_until
 PATIENCE_S: Final = 60.0
 """For machines that do much else; on an idle one each wait ends within seconds."""
 DISK_MB: Final = 24
+NEVER_GIVEN: Final = range(20_000, 32_000)
+"""Ports below those that Linux gives to connections (ip_local_port_range)."""
 SERVE: Final = str(Path(__file__).parent / "serve_small.py")
 PAUSING: Final = str(Path(__file__).parent / "pausing")
 
@@ -120,6 +123,7 @@ def install(
             "database": "disk/ledger/db",
         },
         "analysis": {"bundle": str(bundle), "device": "cpu"},
+        "completion": {"quiet_s": 0.5, "give_up_s": 300.0},
         "destinations": [{**peer, "confirm": "commitment"}],
     }
     for name, section in sections.items():
@@ -161,7 +165,15 @@ def unmount(folder: Path) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nobody listens on, and that no connection is given for its calling end.
+
+    One that the system gives away may be gone when it is bound, or bound again after a kill.
+    Whoever calls it meanwhile may even be given that very port, and reach himself (RFC 9293
+    3.5, simultaneous open).
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        for port in random.sample(NEVER_GIVEN, k=100):
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError(f"no port is free in {NEVER_GIVEN}")

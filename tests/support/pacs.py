@@ -34,7 +34,8 @@ class Pacs:
 
     statuses: answered to successive C-STOREs; success when they run out. A Dataset may carry
         an Error Comment.
-    stalled: while set, no C-STORE and no N-ACTION is answered.
+    stalled: while set, no C-STORE and no N-ACTION is answered, until it is `released`.
+    keeps: set when a request is kept waiting for its answer.
     break_off_after: closes the connection after this many bytes of an association.
     answers_twice: how many C-STOREs, the first ones, are answered with success once too often.
     reports: on which association it reports on a commitment: "same", "new" (opened to
@@ -64,6 +65,7 @@ class Pacs:
     asked: list[Dataset] = field(default_factory=list)
     queries: int = 0
     stalled: threading.Event = field(default_factory=threading.Event)
+    keeps: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
     associations: list[str] = field(default_factory=list)
@@ -71,7 +73,8 @@ class Pacs:
 
     @contextmanager
     def running(self) -> Iterator[Pacs]:
-        """Listen until the end of the block."""
+        """Listen until the end of the block, which lets go of every request that is kept."""
+        self.released.clear()
         answers = chain(self.statuses, repeat(0x0000))
         entity = AE(ae_title="PACS")
         entity.require_calling_aet = list(self.calling_ae_titles)
@@ -100,8 +103,7 @@ class Pacs:
         self.associations.append(event.assoc.requestor.ae_title)
 
     def _store(self, event: evt.Event, answers: Iterator[int | Dataset]) -> int | Dataset:
-        if self.stalled.is_set():
-            self.released.wait()
+        self._keep_waiting()
         answer = next(answers)
         self.received.append(
             (
@@ -115,12 +117,17 @@ class Pacs:
         return answer
 
     def _action(self, event: evt.Event) -> tuple[int, None]:
-        if self.stalled.is_set():
-            self.released.wait()
+        self._keep_waiting()
         self.asked.append(event.action_information)
         if self.reports == "same":
             threading.Thread(target=self._report_there, args=[event.assoc]).start()
         return self.action_status, None
+
+    def _keep_waiting(self) -> None:
+        """Return when a request may be answered."""
+        if self.stalled.is_set():
+            self.keeps.set()
+            self.released.wait()
 
     def _report_there(self, association: Any) -> None:
         """Report on the association of the request, once that is answered."""
