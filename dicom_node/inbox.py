@@ -127,6 +127,7 @@ class Watcher:
         self._since_s = since_s
         self._steady_clock = steady_clock or clock
         self._offset_s = clock() - self._steady_clock()
+        self._set_s = 0.0
         self._settled: dict[str, int] = {}
         self._waiting: dict[str, _Seen] = {}
         self._told: dict[str, WaitingSeries] = {}
@@ -160,7 +161,7 @@ class Watcher:
         offset_s = now_s - self._steady_clock()
         if abs(offset_s - self._offset_s) > JUMP_S:
             log.warning("clock.jumped", seconds=round(offset_s - self._offset_s))
-            self._since_s = now_s
+            self._since_s = self._set_s = now_s
             self._waiting.clear()
         self._offset_s = offset_s
 
@@ -205,7 +206,8 @@ class Watcher:
     def _seen(self, entries: Sequence[SpoolEntry], marks: Sending) -> _Seen:
         """What of a series can be seen without opening a file."""
         now_s, settings = self._clock(), self._settings
-        last_s = max(marks.active_s, *(entry.received_s for entry in entries))
+        received_s = max(marks.active_s, *(entry.received_s for entry in entries))
+        last_s = max(received_s, self._set_s)  # as if it had come when the clock was set
         if last_s > now_s + JUMP_S:
             last_s = self._since_s  # it came before the clock was set back
         idle_s = max(last_s, self._since_s)

@@ -142,6 +142,33 @@ def test_a_clock_that_is_set_closes_no_series_while_it_arrives(days: int, inbox:
 
 
 @pytest.mark.parametrize("days", [2, -2])
+def test_a_clock_that_is_set_does_not_end_the_wait_for_a_gap(days: int, inbox: Inbox) -> None:
+    """What is missing gets the long time, from then on, and not the short one."""
+    inbox.receive(0, 2, 4, 8)
+    inbox.poll_after(1)
+    inbox.clocks.wrong_by_s = days * DAY_S
+    inbox.poll_after(1)
+    inbox.poll_after(11)
+    before = len(inbox.taken)
+    inbox.receive(6)
+    inbox.poll_after(11)
+
+    assert before == 0
+    assert [len(one.paths) for one in inbox.taken] == [5]
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_gap_is_given_up_though_the_clock_was_set(days: int, inbox: Inbox) -> None:
+    inbox.receive(0, 2, 4, 8)
+    inbox.poll_after(1)
+    inbox.clocks.wrong_by_s = days * DAY_S
+    inbox.poll_after(1)
+    inbox.poll_after(301)
+
+    assert [len(one.paths) for one in inbox.taken] == [4]
+
+
+@pytest.mark.parametrize("days", [2, -2])
 def test_a_clock_that_is_set_holds_no_series_up(days: int, inbox: Inbox) -> None:
     inbox.receive(0, 2, 4)
     inbox.poll_after(1)
