@@ -262,11 +262,13 @@ def train(
     data: Annotated[
         Path, typer.Option(help="Folder that the recipe's data paths start from.")
     ] = Path(),
+    device: DeviceOption = "auto",
 ) -> None:
     """Train a model bundle by a recipe; started again, it goes on where it was."""
     from inference.training.train import train as run
 
-    _out.print(f"bundle written to {run(recipe, out, data=data)}", highlight=False)
+    folder = run(recipe, out, data=data, device=device)
+    _out.print(f"bundle written to {folder}", highlight=False)
 
 
 @app.command("import-keras")

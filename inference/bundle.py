@@ -19,13 +19,11 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated, Any, Final, TypeVar
 
 from inference import weights
 from inference.calibration import Calibration, PlausibleRange, StructureCalibration
@@ -36,6 +34,7 @@ from inference.preprocessing import PixelGrid, Window
 from inference.results import Uncertainty
 from inference.structures import STRUCTURES
 from inference.toml_text import as_table, as_toml
+from inference.toml_values import Bounds, MisfitError, value_of
 from inference.weights import check_no_pickle, check_tensors, save_tensors
 
 __all__ = [
@@ -64,7 +63,7 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 CALIBRATION_FILE: Final = "calibration.toml"
 MODEL_CARD_FILE: Final = "MODEL_CARD.md"
 
-Parsed = TypeVar("Parsed", bound="_File")
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
     folder = _folder(name_or_path)
     text = _read(folder / DECLARATION_FILE)
     declared = _parse(_Declaration, folder / DECLARATION_FILE, text, BUNDLE_FORMAT)
-    if tuple(declared.labels) != LABELS:
+    if declared.labels != LABELS:
         raise BundleError(_wrong_labels(folder / DECLARATION_FILE, declared.labels))
     check_no_pickle(folder / WEIGHTS_FILE)
     weights_sha256 = _checked_sha256(folder, WEIGHTS_FILE, declared.sha256)
@@ -222,40 +221,36 @@ def write_calibration(bundle: Bundle, calibration: Calibration, version: str) ->
     return load_bundle(bundle.folder)
 
 
-class _File(BaseModel):
-    """What the two TOML files have in common; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    format: int
-
-
-class _Declaration(_File):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Declaration:
     """bundle.toml as written."""
 
+    format: int
     name: str
     version: str
-    samples: int = Field(ge=1)
-    labels: list[str]
+    samples: Annotated[int, Bounds(at_least=1)]
+    labels: tuple[str, ...]
     sha256: dict[str, str]
     architecture: Architecture
     window: Window
     grid: PixelGrid
-    precision: Precision = Precision()
+    precision: Precision = field(default_factory=Precision)
     uncertainty: Uncertainty = Uncertainty.VARIANCE
     training: dict[str, Any]
 
 
-class _CalibrationFile(_File):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CalibrationFile:
     """calibration.toml as written."""
 
+    format: int
     data_set: str
     script: str
     fitted_on: dt.date
     expected_cases: int
     average: StructureCalibration | None = None
-    structures: dict[str, StructureCalibration] = {}
-    plausible: dict[str, PlausibleRange] = {}
+    structures: dict[str, StructureCalibration] = field(default_factory=dict)
+    plausible: dict[str, PlausibleRange] = field(default_factory=dict)
 
 
 def _folder(name_or_path: str | Path) -> Path:
@@ -280,7 +275,7 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
         return None
     _checked_sha256(folder, CALIBRATION_FILE, hashes)
     read = _parse(_CalibrationFile, path, _read(path), CALIBRATION_FORMAT)
-    values = {name: getattr(read, name) for name in _CalibrationFile.model_fields}
+    values = {one.name: getattr(read, one.name) for one in fields(read)}
     del values["format"]
     try:
         return Calibration(**values)
@@ -298,16 +293,12 @@ def _parse(model: type[Parsed], path: Path, text: bytes, expected_format: int) -
     if found != expected_format:
         raise BundleError(f"{path}: format is {found}, this version reads {expected_format}")
     try:
-        return model.model_validate(table)
-    except ValidationError as error:
-        misfits = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-            for one in error.errors()
-        )
-        raise BundleError(f"{path}: {misfits}") from error
+        return value_of(model, table)
+    except MisfitError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
-def _wrong_labels(path: Path, labels: list[str]) -> str:
+def _wrong_labels(path: Path, labels: tuple[str, ...]) -> str:
     if len(labels) != len(LABELS):
         return f"{path}: {len(labels)} labels, not {len(LABELS)} with background"
     at = next(

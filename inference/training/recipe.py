@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated, Any, Literal
 
 from inference.errors import TrainingError
 from inference.network import Architecture
 from inference.preprocessing import PixelGrid, Window
+from inference.toml_values import Bounds, Pattern, value_of
+
+Natural = Annotated[int, Bounds(at_least=0)]
+Positive = Annotated[int, Bounds(at_least=1)]
+Share = Annotated[float, Bounds(at_least=0, at_most=1)]
+
+Numbers = Literal["bfloat16", "float16", "float32"]
+"""What the network computes in while it trains; weights are always float32."""
 
 
-class _Table(BaseModel):
-    """A table of a recipe; unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataRecipe(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecipe:
     """Where bodies come from.
 
     label_maps: NIfTI or MetaImage, relative to the data folder.
@@ -30,11 +32,12 @@ class DataRecipe(_Table):
     """
 
     label_maps: tuple[str, ...] = ()
-    phantom_share: float = Field(default=0.0, ge=0, le=1)
+    phantom_share: Share = 0.0
     sources: tuple[str, ...] = ()
 
 
-class NetworkRecipe(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRecipe:
     """The network; see `Architecture`."""
 
     layers: int = 5
@@ -44,17 +47,19 @@ class NetworkRecipe(_Table):
     dropout_free_levels: int = 0
 
 
-class InputRecipe(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRecipe:
     """What the network is fed; see `Window` and `PixelGrid`."""
 
     low_hu: float = -150.0
     high_hu: float = 350.0
     low_value: float = 0.0
     high_value: float = 255.0
-    pixel_mm: float = Field(default=2.0, ge=0.1, le=10)
+    pixel_mm: Annotated[float, Bounds(at_least=0.1, at_most=10)] = 2.0
 
 
-class StartRecipe(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRecipe:
     """Weights to go on from, instead of random ones.
 
     bundle: a bundle's folder, relative to the recipe's own.
@@ -62,38 +67,43 @@ class StartRecipe(_Table):
     """
 
     bundle: str
-    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    weights_sha256: Annotated[str, Pattern("[0-9a-f]{64}")]
 
 
-class TrainingRecipe(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecipe:
     """How long and how to train.
 
+    precision: what the network computes in; float16 scales the loss, against underflow.
     crop: rows and columns of a training image, in network pixels.
     learning_rate: the highest; linear warm-up, then a cosine to zero.
     dice_weight: share of soft Dice beside the cross entropy; 0 as in the study.
     averaging: decay of the moving average of the weights; 0 keeps the last weights.
     bodies_at_once, iterations_per_body: the sliding set of bodies batches are drawn from.
+    threads: of the CPU.
     """
 
-    iterations: int = Field(gt=0)
-    batch: int = Field(default=3, gt=0)
+    iterations: Positive
+    batch: Positive = 3
+    precision: Numbers = "bfloat16"
     crop: tuple[int, int] = (160, 224)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    warm_up: int = Field(default=100, ge=0)
-    dice_weight: float = Field(default=0.0, ge=0, le=1)
-    averaging: float = Field(default=0.0, ge=0, lt=1)
-    bodies_at_once: int = Field(default=12, gt=0)
-    iterations_per_body: int = Field(default=30, gt=0)
-    threads: int = Field(default=2, gt=0)
+    learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
+    warm_up: Natural = 100
+    dice_weight: Share = 0.0
+    averaging: Annotated[float, Bounds(at_least=0, below=1)] = 0.0
+    bodies_at_once: Positive = 12
+    iterations_per_body: Positive = 30
+    threads: Positive = 2
 
 
-class _RecipeFile(_Table):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RecipeFile:
     """The file as written."""
 
     name: str
     version: str
-    seed: int = Field(ge=0)
-    samples: int = Field(default=10, gt=0)
+    seed: Natural
+    samples: Positive = 10
     data: DataRecipe
     network: NetworkRecipe = NetworkRecipe()
     input: InputRecipe = InputRecipe()
@@ -142,19 +152,13 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         text = path.read_bytes()
-        read = _RecipeFile.model_validate(tomllib.loads(text.decode()))
-        architecture = Architecture(**read.network.model_dump())
-        window_and_grid = read.input.model_dump()
+        read = value_of(_RecipeFile, tomllib.loads(text.decode()))
+        architecture = Architecture(**asdict(read.network))
+        window_and_grid = asdict(read.input)
         pixel_mm = window_and_grid.pop("pixel_mm")
         window = Window(**window_and_grid)
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        misfits = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-            for one in error.errors()
-        )
-        raise TrainingError(f"{path}: {misfits}") from error
     except ValueError as error:
         raise TrainingError(f"{path}: {error}") from error
     _check(path, read, architecture)
@@ -182,13 +186,17 @@ def _start(path: Path, start: StartRecipe | None) -> Start | None:
 
 
 def _identity(read: _RecipeFile) -> str:
-    data = read.data.model_dump(mode="json", exclude={"sources"})
-    plan = read.training.model_dump(mode="json", exclude={"iterations", "warm_up", "threads"})
-    rest = [read.network.model_dump(mode="json"), read.input.model_dump(mode="json")]
+    data = _without(read.data, "sources")
+    plan = _without(read.training, "iterations", "warm_up", "threads")
+    rest = [asdict(read.network), asdict(read.input)]
     if read.start:
         rest.append({"weights_sha256": read.start.weights_sha256})
     said = json.dumps([read.seed, data, plan, rest], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _without(table: DataRecipe | TrainingRecipe, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in asdict(table).items() if name not in names}
 
 
 def _check(path: Path, read: _RecipeFile, architecture: Architecture) -> None:

@@ -1,225 +1,138 @@
 """Train a network by a recipe, from the first iteration or from where a run was cut off.
 
-What an iteration does follows from the recipe and its number alone: its images (see
-`dataset`), its dropout (seeded anew) and its learning rate. A checkpoint therefore holds the
-weights, their average, Adam's moments and the number; safetensors, never a pickle.
+`python -m inference.training.train RECIPE.toml --out FOLDER` does what `msk-node train` does,
+on a machine that has torch and numpy but none of the node's parsers.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime as dt
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional
 
-from inference.bundle import Bundle, load_bundle, load_network, write_bundle
-from inference.errors import TrainingError
-from inference.network import BayesianUNet, Upsampling
-from inference.structures import LABEL_COUNT
-from inference.training.dataset import BodyStream, cosine_rate
-from inference.training.recipe import Recipe, Start, read_recipe
+from inference.bundle import Bundle, write_bundle
+from inference.sampling import find_device
+from inference.training.dataset import BodyStream
+from inference.training.history import history_of
+from inference.training.recipe import Recipe, read_recipe
+from inference.training.run import Run
+from inference.training.source import ImageSource
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 HISTORY_FILE: Final = "history.csv"
-CHECKPOINT_EVERY: Final = 50
-"""Iterations between two checkpoints; a kill costs at most so many."""
 
-MOMENTS: Final = ("exp_avg", "exp_avg_sq", "step")
+CHECKPOINT_EVERY_S: Final = 30.0
+"""Seconds between two checkpoints; a kill costs at most so many, and one iteration."""
+
+CHECKPOINT_SHARE: Final = 0.05
+"""Writing checkpoints takes at most this share of the time, also on a slow disk."""
 
 
-def train(recipe_path: Path, out: Path, *, data: Path = Path(), progress: bool = True) -> Path:
+def train(  # noqa: PLR0913 - the command's options
+    recipe_path: Path,
+    out: Path,
+    *,
+    data: Path = Path(),
+    device: str = "auto",
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    progress: bool = True,
+) -> Path:
     """Train by a recipe and write a bundle; goes on where an earlier run in `out` ended.
 
     Args:
         recipe_path: the recipe's TOML file.
         out: folder for checkpoint, history and bundle.
         data: folder below which the recipe's label maps lie.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; a run may go on on another one.
+        checkpoint_every_s: least time between two checkpoints.
         progress: whether to draw a bar with loss and time left.
 
     Returns:
         The bundle's folder, `out / recipe.name`, not yet calibrated.
 
     Raises:
-        TrainingError: the recipe or the data cannot be used, or `out` holds another run.
+        TrainingError: the recipe or the data cannot be used, `out` holds another run, or
+            the loss is no number any more.
+        DeviceError: the device is not there.
     """
     recipe = read_recipe(recipe_path)
+    chosen = find_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.training.threads)
-    run = Run.resumed(recipe, out / CHECKPOINT_FILE)
-    iterations = recipe.training.iterations
-    with BodyStream(recipe, data, out / "bodies") as stream, _bar(iterations, progress) as bar:
-        if run.iteration < iterations:
-            stream.start(run.iteration)
-        while run.iteration < iterations:
-            loss = run.step(*stream.batch(run.iteration))
-            bar(run.iteration, loss)
-            _note(out / HISTORY_FILE, run, loss)
-            if run.iteration % CHECKPOINT_EVERY == 0 or run.iteration == iterations:
-                run.save(out / CHECKPOINT_FILE)
-                write_trained(run, out / recipe.name)
+    run = Run.resumed(recipe, out / CHECKPOINT_FILE, chosen)
+    with _tuned(), source_of(recipe, data, out, chosen) as source:
+        _go_on(run, source, out, checkpoint_every_s, shown=progress)
     return write_trained(run, out / recipe.name).folder
 
 
-@dataclass(slots=True)
-class Run:
-    """A training run between two iterations. The one thing here that changes in place."""
-
-    recipe: Recipe
-    network: BayesianUNet
-    average: BayesianUNet
-    optimiser: torch.optim.Adam
-    iteration: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def fresh(cls, recipe: Recipe) -> Self:
-        """Before the first iteration: weights drawn by the recipe's seed, or its start's.
-
-        Raises:
-            TrainingError: the bundle to start from is not the one that the recipe means.
-        """
-        torch.manual_seed(recipe.seed)
-        start = recipe.start
-        network = _started(recipe, start) if start else BayesianUNet(recipe.architecture)
-        average = BayesianUNet(recipe.architecture)
-        average.load_state_dict(network.state_dict())
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in network.modules():
-            if isinstance(module, Upsampling):
-                module.normalisation.register_forward_pre_hook(_whole)
-        optimiser = torch.optim.Adam(network.parameters(), recipe.training.learning_rate)
-        return cls(recipe, network, average.requires_grad_(requires_grad=False), optimiser)
-
-    @classmethod
-    def resumed(cls, recipe: Recipe, checkpoint: Path) -> Self:
-        """From a checkpoint where there is one, else fresh."""
-        run = cls.fresh(recipe)
-        if not checkpoint.exists():
-            return run
-        with safe_open(checkpoint, framework="pt") as file:
-            said = json.loads(file.metadata()["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if said["recipe_identity"] != recipe.identity:
-            raise TrainingError(
-                f"{checkpoint}: belongs to another recipe; take another --out or delete it"
-            )
-        run.iteration, run.seconds = said["iteration"], said["seconds"]
-        run.network.load_state_dict(_below(tensors, "network."))
-        run.average.load_state_dict(_below(tensors, "average."))
-        for k, parameter in enumerate(run.network.parameters()):
-            moments = _below(tensors, f"adam.{k}.")
-            run.optimiser.state[parameter] = {
-                name: moments[name].clone(memory_format=torch.preserve_format)
-                for name in MOMENTS
-            }
-        return run
-
-    def save(self, checkpoint: Path) -> None:
-        """Write a checkpoint beside an older one and put it in its place."""
-        tensors = {f"network.{n}": t for n, t in self.network.state_dict().items()}
-        tensors |= {f"average.{n}": t for n, t in self.average.state_dict().items()}
-        for k, parameter in enumerate(self.network.parameters()):
-            state = self.optimiser.state[parameter]
-            tensors |= {f"adam.{k}.{name}": state[name] for name in MOMENTS}
-        said = {
-            "recipe_identity": self.recipe.identity,
-            "iteration": self.iteration,
-            "seconds": self.seconds,
-        }
-        temporary = checkpoint.with_suffix(".part")
-        plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, temporary, metadata={"run": json.dumps(said)})
-        temporary.replace(checkpoint)
-
-    def step(self, images: Tensor, labels: Tensor) -> float:
-        """One iteration; the loss."""
-        began = time.monotonic()
-        plan = self.recipe.training
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.iteration)  # dropout
-        rate = cosine_rate(self.iteration, plan.iterations, plan.warm_up)
-        for group in self.optimiser.param_groups:
-            group["lr"] = plan.learning_rate * rate
-        self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits.float(), labels, plan.dice_weight)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        self.iteration += 1
-        self._follow(plan.averaging)
-        self.seconds += time.monotonic() - began
-        return float(loss.detach())
-
-    def _follow(self, decay: float) -> None:
-        """Move the averaged weights; a young average remembers less."""
-        decay = min(decay, (1 + self.iteration) / (10 + self.iteration)) if decay else 0.0
-        for kept, new in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
-                kept.copy_(new)
-
-
-def _started(recipe: Recipe, start: Start) -> BayesianUNet:
-    """The network of the bundle that a recipe starts from; Adam's moments start anew."""
-    bundle = load_bundle(start.folder)
-    if bundle.weights_sha256 != start.weights_sha256:
-        raise TrainingError(
-            f"{start.folder}: its weights are {bundle.weights_sha256}, "
-            f"the recipe starts from {start.weights_sha256}"
-        )
-    if bundle.architecture != recipe.architecture:
-        raise TrainingError(f"{start.folder}: its network is not the recipe's")
-    return load_network(bundle)
-
-
-def _whole(_: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """A cropped view made whole: its normalisation's gradient is 10 times slower as a view."""
-    return (inputs[0].contiguous(memory_format=torch.channels_last),)
-
-
-def segmentation_loss(logits: Tensor, labels: Tensor, dice_weight: float) -> Tensor:
-    """Softmax cross entropy, with a share of soft Dice over the structures present.
+def source_of(recipe: Recipe, data: Path, out: Path, device: torch.device) -> ImageSource:
+    """Where the images of a recipe come from.
 
     Args:
-        logits: float32 `[batch, class, row, column]`.
-        labels: int64 `[batch, row, column]`.
-        dice_weight: 0 is the study's loss.
+        recipe: says what they are made of.
+        data: folder below which the recipe's files lie.
+        out: the run's folder, where a source may keep what it has prepared.
+        device: where the run trains.
     """
-    entropy = functional.cross_entropy(logits, labels)
-    if dice_weight == 0:
-        return entropy
-    probability = logits.softmax(1)
-    truth = functional.one_hot(labels, LABEL_COUNT).movedim(-1, 1).to(probability.dtype)
-    both = (probability * truth).sum((0, 2, 3))[1:]
-    size = (probability.sum((0, 2, 3)) + truth.sum((0, 2, 3)))[1:]
-    present = truth.sum((0, 2, 3))[1:] > 0
-    if not present.any():
-        return entropy * (1 - dice_weight)
-    dice = (2 * both[present] / size[present]).mean()
-    return (1 - dice_weight) * entropy + dice_weight * (1 - dice)
+    del device  # bodies are made by processes on the CPU
+    return BodyStream(recipe, data, out / "bodies")
+
+
+@dataclass(slots=True)
+class Due:
+    """When the next checkpoint is due."""
+
+    every_s: float
+    saved_at: float
+    took_s: float = 0.0
+
+    def now(self, at: float) -> bool:
+        """Whether it is, at a time of the monotonic clock."""
+        return at - self.saved_at >= max(self.every_s, self.took_s / CHECKPOINT_SHARE)
+
+    def saved(self, began: float, ended: float) -> None:
+        """Count from here on; a slow disk is written to less often."""
+        self.saved_at, self.took_s = ended, ended - began
+
+
+def _go_on(
+    run: Run, source: ImageSource, out: Path, checkpoint_every_s: float, *, shown: bool
+) -> None:
+    """All iterations that are left, with checkpoints on the way and one at the end."""
+    iterations = run.recipe.training.iterations
+    if run.iteration >= iterations:
+        return
+    source.start(run.iteration)
+    began = time.monotonic() - run.seconds
+    due = Due(checkpoint_every_s, time.monotonic())
+    path = out / HISTORY_FILE
+    with history_of(path, run.iteration, iterations, shown=shown) as history:
+        while run.iteration < iterations:
+            loss = run.step(*source.batch(run.iteration))
+            run.seconds = time.monotonic() - began
+            history.note(run.iteration, run.seconds, loss)
+            if run.iteration == iterations or due.now(time.monotonic()):
+                history.write()  # first: weights without a number must not be kept
+                saving = time.monotonic()
+                run.save(out / CHECKPOINT_FILE)
+                write_trained(run, out / run.recipe.name)
+                due.saved(saving, time.monotonic())
+
+
+@contextlib.contextmanager
+def _tuned() -> Iterator[None]:
+    """Let cuDNN try which of its ways is fastest: all batches have one shape."""
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, deterministic=False, allow_tf32=True
+    ):
+        yield
 
 
 def write_trained(run: Run, folder: Path) -> Bundle:
@@ -237,6 +150,8 @@ def write_trained(run: Run, folder: Path) -> Bundle:
         "batch": recipe.training.batch,
         "loss": f"cross entropy, {recipe.training.dice_weight:g} soft Dice",
         "optimiser": "Adam, cosine learning rate, moving average of the weights",
+        "precision": recipe.training.precision,
+        "device": device_words(run.device),
         "bodies": 2 + max(0, done - 1) // recipe.training.iterations_per_body,
         "compute_seconds": round(run.seconds),
         "torch": torch.__version__,
@@ -258,6 +173,11 @@ def write_trained(run: Run, folder: Path) -> Bundle:
     )
 
 
+def device_words(device: torch.device) -> str:
+    """A device's kind as its maker calls it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
 def _first_card(recipe: Recipe, iterations: int) -> str:
     sources = "\n".join(f"- {source}" for source in recipe.data.sources)
     return (
@@ -267,40 +187,24 @@ def _first_card(recipe: Recipe, iterations: int) -> str:
     )
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _note(path: Path, run: Run, loss: float) -> None:
-    """A line of the run's history; an iteration done again after a kill stands twice."""
-    if not path.exists():
-        path.write_text("iteration,seconds,loss\n", encoding="utf-8")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{run.iteration},{run.seconds:.1f},{loss:.5f}\n")
-
-
-class _Bar:
-    """The progress bar; shows a smoothed loss."""
-
-    def __init__(self, bar: Progress, iterations: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("training", total=iterations, loss=float("nan"))
-        self._loss: float | None = None
-
-    def __call__(self, iteration: int, loss: float) -> None:
-        self._loss = loss if self._loss is None else 0.97 * self._loss + 0.03 * loss
-        self._bar.update(self._task, completed=iteration, loss=self._loss)
-
-
-@contextlib.contextmanager
-def _bar(iterations: int, shown: bool) -> Iterator[_Bar]:  # noqa: FBT001 - the caller's own
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(train.__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("recipe", type=Path, help="recipe (TOML)")
+    parser.add_argument("--out", type=Path, required=True, help="for checkpoints and bundle")
+    parser.add_argument("--data", type=Path, default=Path(), help="where its data paths start")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--no-bar", action="store_true", help="no progress bar")
+    asked = parser.parse_args(arguments)
+    folder = train(
+        asked.recipe,
+        asked.out,
+        data=asked.data,
+        device=asked.device,
+        progress=not asked.no_bar,
     )
-    with Progress(*columns, disable=not shown) as bar:
-        yield _Bar(bar, iterations)
+    print(f"bundle written to {folder}")  # noqa: T201 - what the command answers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,8 @@
 """Training: resumable to the iteration, and honest about where weights come from."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import torch
 from support.recipes import small_recipe
 
 from inference.bundle import load_bundle, load_network
-from inference.errors import TrainingError
+from inference.errors import DeviceError, TrainingError
 from inference.structures import LABEL_COUNT
 from inference.training.dataset import cosine_rate
 from inference.training.recipe import read_recipe
-from inference.training.train import Run, segmentation_loss, train
+from inference.training.run import Run, segmentation_loss
+from inference.training.train import Due, main, train, write_trained
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +33,13 @@ def batch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, (images[:, 0] > 0.5).long()
 
 
-def test_a_run_cut_off_and_resumed_ends_with_the_same_weights(tmp_path: Path) -> None:
-    recipe = read_recipe(small_recipe(tmp_path))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
+def test_a_run_cut_off_and_resumed_ends_with_the_same_weights(
+    tmp_path: Path, precision: str
+) -> None:
+    """In float16 the loss' scale is a part of the state, too."""
+    numbers = ("batch = 2", f'batch = 2\nprecision = "{precision}"')
+    recipe = read_recipe(small_recipe(tmp_path, numbers))
     whole, first = Run.fresh(recipe), Run.fresh(recipe)
     for k in range(4):
         whole.step(*batch(k))
@@ -44,6 +52,7 @@ def test_a_run_cut_off_and_resumed_ends_with_the_same_weights(tmp_path: Path) ->
         resumed.step(*batch(k))
 
     assert resumed.iteration == 4
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
     for name in ("network", "average"):
         expected = getattr(whole, name).state_dict()
         for key, actual in getattr(resumed, name).state_dict().items():
@@ -60,11 +69,53 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         Run.resumed(other, tmp_path / "checkpoint.safetensors")
 
 
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"half a file")
+
+    with pytest.raises(TrainingError, match=r"checkpoint\.safetensors: no checkpoint"):
+        Run.resumed(read_recipe(small_recipe(tmp_path)), path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu_and_back(tmp_path: Path) -> None:
+    recipe = read_recipe(small_recipe(tmp_path))
+    path = tmp_path / "checkpoint.safetensors"
+    for k, device in enumerate(("cuda", "cpu", "cuda")):
+        run = Run.resumed(recipe, path, torch.device(device))
+        assert run.iteration == k
+        run.step(*batch(k))
+        run.save(path)
+
+
+def test_the_averaged_weights_follow_the_trained_ones_by_the_rule(tmp_path: Path) -> None:
+    """After iteration 1 a young average keeps (1 + 1) / (10 + 1) of itself."""
+    run = Run.fresh(read_recipe(small_recipe(tmp_path)))
+    before = run.average.head.weight.clone()
+
+    run.step(*batch(0))
+
+    expected = before + (run.network.head.weight.detach() - before) * (1 - 2 / 11)
+    assert torch.allclose(run.average.head.weight, expected, atol=1e-7)
+
+
+def test_a_checkpoint_is_due_by_time_and_less_often_where_the_disk_is_slow() -> None:
+    """2 s of writing in every 40 s are the share of 5 %."""
+    due = Due(every_s=30.0, saved_at=100.0)
+    assert not due.now(129.0)
+    assert due.now(130.0)
+
+    due.saved(began=130.0, ended=132.0)
+
+    assert not due.now(171.9)
+    assert due.now(172.1)
+
+
 def test_training_learns_what_is_bright(tmp_path: Path) -> None:
     recipe = read_recipe(small_recipe(tmp_path, ("iterations = 3", "iterations = 40")))
     run = Run.fresh(recipe)
 
-    losses = [run.step(*batch(0)) for _ in range(40)]
+    losses = [float(run.step(*batch(0))) for _ in range(40)]
 
     assert losses[-1] < 0.5 * losses[0]
 
@@ -75,6 +126,9 @@ def test_the_loss_of_the_study_is_the_cross_entropy() -> None:
     labels = torch.ones(1, 4, 4, dtype=torch.long)
 
     assert float(segmentation_loss(logits, labels, 0.0)) == pytest.approx(3.1355, abs=1e-3)
+    background = torch.zeros_like(labels)
+    without = float(segmentation_loss(logits, background, 0.5))
+    assert without == pytest.approx(0.5 * 3.1355, abs=1e-3)  # no structure has a Dice there
     # Dice: 2 x 16/23 over (16/23 + 16) = 1/12.
     with_dice = float(segmentation_loss(logits, labels, 0.5))
     assert with_dice == pytest.approx(0.5 * 3.1355 + 0.5 * (1 - 1 / 12), abs=1e-3)
@@ -87,58 +141,90 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
     assert cosine_rate(100, 100, 10) == pytest.approx(0.0)
 
 
-def test_train_leaves_a_bundle_that_loads_and_says_where_it_comes_from(tmp_path: Path) -> None:
-    folder = train(small_recipe(tmp_path), tmp_path / "out", progress=False)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of three iterations, done once for all that only look at it."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(small_recipe(folder), folder / "out", device="cpu", progress=False)
+    return folder / "out"
 
-    bundle = load_bundle(folder)
+
+def test_train_leaves_a_bundle_that_loads_and_says_where_it_comes_from(trained: Path) -> None:
+    bundle = load_bundle(trained / "small")
+
     assert bundle.name == "small"
     assert bundle.training["recipe"] == "small.toml"
     assert bundle.training["iterations"] == 3
+    assert bundle.training["precision"] == "bfloat16"
     assert bundle.training["validated_on_patients"] is False
+    assert bundle.training["started_from_weights"] == "random weights"
     assert bundle.calibration is None
-    history = (tmp_path / "out" / "history.csv").read_text(encoding="utf-8").splitlines()
+    history = (trained / "history.csv").read_text(encoding="utf-8").splitlines()
     assert len(history) == 1 + 3
 
 
-def started(folder: Path, bundle: Path, sha256: str, *changes: tuple[str, str]) -> Path:
-    start = f'[start]\nbundle = "{bundle.name}"\nweights_sha256 = "{sha256}"\n[training]'
+def started(folder: Path, trained: Path, sha256: str, *changes: tuple[str, str]) -> Path:
+    shutil.copytree(trained / "small", folder / "first")
+    start = f'[start]\nbundle = "first"\nweights_sha256 = "{sha256}"\n[training]'
     return small_recipe(folder, ("[training]", start), *changes)
 
 
-def test_a_run_may_start_from_a_bundle_and_its_own_says_so(tmp_path: Path) -> None:
+def test_a_run_may_start_from_a_bundle_and_its_own_says_so(
+    tmp_path: Path, trained: Path
+) -> None:
     """float16 on disk: the start is the bundle's weights, not the run's that wrote it."""
-    first = load_bundle(train(small_recipe(tmp_path), tmp_path / "first", progress=False))
-    shutil.copytree(first.folder, tmp_path / "first-bundle")
-    sha256 = first.weights_sha256
+    first = load_bundle(trained / "small")
+    path = started(tmp_path, trained, first.weights_sha256, ("seed = 7", "seed = 8"))
 
-    path = started(tmp_path, tmp_path / "first-bundle", sha256, ("seed = 7", "seed = 8"))
     run = Run.fresh(read_recipe(path))
-    second = load_bundle(train(path, tmp_path / "second", progress=False))
-
     for name, expected in load_network(first).state_dict().items():
         assert torch.equal(run.network.state_dict()[name], expected), name
-    assert first.training["started_from_weights"] == "random weights"
-    assert second.training["started_from_weights"] == sha256
-    assert second.weights_sha256 != sha256
+    run.step(*batch(0))
+    second = write_trained(run, tmp_path / "second")
+
+    assert second.training["started_from_weights"] == first.weights_sha256
+    assert second.weights_sha256 != first.weights_sha256
 
 
-def test_a_start_from_other_weights_than_the_recipe_means_is_refused(tmp_path: Path) -> None:
-    bundle = train(small_recipe(tmp_path), tmp_path / "first", progress=False)
-    shutil.copytree(bundle, tmp_path / "first-bundle")
-
-    recipe = read_recipe(started(tmp_path, tmp_path / "first-bundle", "0" * 64))
+def test_a_start_from_other_weights_than_the_recipe_means_is_refused(
+    tmp_path: Path, trained: Path
+) -> None:
+    recipe = read_recipe(started(tmp_path, trained, "0" * 64))
 
     with pytest.raises(TrainingError, match="starts from 0000"):
         Run.fresh(recipe)
 
 
-def test_a_start_with_another_network_is_refused(tmp_path: Path) -> None:
-    bundle = train(small_recipe(tmp_path), tmp_path / "first", progress=False)
-    shutil.copytree(bundle, tmp_path / "first-bundle")
-    sha256 = load_bundle(bundle).weights_sha256
+def test_a_start_with_another_network_is_refused(tmp_path: Path, trained: Path) -> None:
+    sha256 = load_bundle(trained / "small").weights_sha256
     wider = ("filters = 4", "filters = 8")
 
-    recipe = read_recipe(started(tmp_path, tmp_path / "first-bundle", sha256, wider))
+    recipe = read_recipe(started(tmp_path, trained, sha256, wider))
 
     with pytest.raises(TrainingError, match="not the recipe's"):
         Run.fresh(recipe)
+
+
+def test_a_machine_without_the_parsers_trains_too(tmp_path: Path) -> None:
+    """One that is lent for training has torch and numpy, but no DICOM and no pydantic."""
+    missing = ["dbos", "highdicom", "pydantic", "pydicom", "SimpleITK", "structlog", "typer"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
+        "from inference.training.train import main\n"
+        "main(sys.argv[1:])"
+    )
+    recipe = small_recipe(tmp_path, ("iterations = 3", "iterations = 1"))
+    asked = [recipe, "--out", tmp_path / "out", "--device", "cpu", "--no-bar"]
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *asked], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert load_bundle(tmp_path / "out" / "small").training["device"] == "cpu"
+
+
+def test_the_module_s_own_command_refuses_a_device_that_is_not_there(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+
+    with pytest.raises(DeviceError, match="cuda:99"):
+        main([str(small_recipe(tmp_path)), "--out", out, "--device", "cuda:99"])
