@@ -5,10 +5,8 @@ from __future__ import annotations
 import socket
 
 import structlog
-import torch
 
 from inference.errors import InferenceError
-from inference.sampling import find_device
 
 log = structlog.get_logger()
 
@@ -20,6 +18,13 @@ def device_key(name: str) -> str:
     A device that is not there keeps its configured name: the analysis will say so.
     """
     machine = socket.gethostname()
+    if name == "cpu":
+        return f"cpu-{machine}"
+    # Here, for a worker that is told of no GPU need not wait for torch.
+    import torch  # noqa: PLC0415
+
+    from inference.sampling import find_device  # noqa: PLC0415
+
     try:
         device = find_device(name)
         if device.type == "cuda":

@@ -187,15 +187,15 @@ def _workflow(orders: Orders, leases: Leases | None) -> Workflow:
     from dicom_node.devices import device_key
     from dicom_node.ledger import Ledger, no_fence
     from dicom_node.workflow import Workflow
-    from inference.bundle import load_bundle
+    from inference.bundle_files import bundle_sha256
 
     config = orders.config
     fence = leases.fence if leases is not None else no_fence
     return Workflow(
         config=config,
         ledger=Ledger(config.node.database_url, fence=fence, patient=True),
-        bundle_sha256=load_bundle(config.analysis.bundle).sha256,
-        bundles_sha256={name: load_bundle(name).sha256 for name in config.bundles[1:]},
+        bundle_sha256=bundle_sha256(config.analysis.bundle),
+        bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
         command=orders.analysis_command,
         device=device_key(config.analysis.device),
     )

@@ -1,17 +1,19 @@
 """The two ways to a destination: DICOM (C-ECHO, C-STORE, C-FIND) and DICOMweb."""
 
+# ruff: noqa: PLC0415 - a node without a DICOMweb service need not wait for what speaks HTTP
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dicom_node.config import Destination, DicomDestination, NodeConfig, WebDestination
 from dicom_node.listing import listed_instances
 from dicom_node.peers import Peer, SendOutcome, echo, peer_of, send
-from dicom_node.stow import listed_by, store
-from dicom_node.web_service import WebService, ask_whether_there, service_of
+
+if TYPE_CHECKING:
+    from dicom_node.web_service import WebService
 
 Progress = Callable[[int, int], None]
 Requires = Mapping[Path, Collection[Path]]
@@ -77,6 +79,8 @@ class WebWay:
 
     def answers(self) -> None:
         """QIDO-RS for a single study."""
+        from dicom_node.web_service import ask_whether_there
+
         ask_whether_there(self.service)
 
     def send(
@@ -86,10 +90,14 @@ class WebWay:
         requires: Requires | None = None,
     ) -> tuple[SendOutcome, ...]:
         """STOW-RS."""
+        from dicom_node.stow import store
+
         return store(self.service, paths, progress, requires)
 
     def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """QIDO-RS."""
+        from dicom_node.stow import listed_by
+
         return listed_by(self.service, study, series)
 
     def __str__(self) -> str:
@@ -100,6 +108,8 @@ class WebWay:
 def way_to(config: NodeConfig, destination: Destination) -> Way:
     """The way to a configured destination."""
     if isinstance(destination, WebDestination):
+        from dicom_node.web_service import service_of
+
         return WebWay(service_of(config, destination))
     if isinstance(destination, DicomDestination):
         return DicomWay(peer_of(config, destination))

@@ -20,12 +20,24 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
 
 from inference import weights
+from inference.bundle_files import (
+    BUNDLE_FORMAT,
+    CALIBRATION_FILE,
+    DECLARATION_FILE,
+    MODEL_CARD_FILE,
+    WEIGHTS_FILE,
+    bundle_folder,
+    checked_sha256,
+    file_sha256,
+    read_file,
+    read_table,
+    shipped_bundles,
+)
 from inference.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.errors import BundleError
 from inference.network import Architecture, BayesianUNet
@@ -38,8 +50,10 @@ from inference.toml_values import Bounds, MisfitError, value_of
 from inference.weights import check_no_pickle, check_tensors, save_tensors
 
 __all__ = [
+    "DECLARATION_FILE",
     "DEFAULT_BUNDLE",
     "LABELS",
+    "MODEL_CARD_FILE",
     "Bundle",
     "Calibration",
     "PlausibleRange",
@@ -53,15 +67,9 @@ __all__ = [
 ]
 
 DEFAULT_BUNDLE: Final = "compact"
-BUNDLE_FORMAT: Final = 1
 CALIBRATION_FORMAT: Final = 1
 LABELS: Final = ("background", *(structure.abbreviation for structure in STRUCTURES))
 """What the output channels stand for, in order."""
-
-DECLARATION_FILE: Final = "bundle.toml"
-WEIGHTS_FILE: Final = "weights.safetensors"
-CALIBRATION_FILE: Final = "calibration.toml"
-MODEL_CARD_FILE: Final = "MODEL_CARD.md"
 
 Parsed = TypeVar("Parsed")
 
@@ -105,13 +113,13 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
     Raises:
         BundleError: the folder, a file or a value does not fit; the message says which.
     """
-    folder = _folder(name_or_path)
-    text = _read(folder / DECLARATION_FILE)
+    folder = bundle_folder(name_or_path)
+    text = read_file(folder / DECLARATION_FILE)
     declared = _parse(_Declaration, folder / DECLARATION_FILE, text, BUNDLE_FORMAT)
     if declared.labels != LABELS:
         raise BundleError(_wrong_labels(folder / DECLARATION_FILE, declared.labels))
     check_no_pickle(folder / WEIGHTS_FILE)
-    weights_sha256 = _checked_sha256(folder, WEIGHTS_FILE, declared.sha256)
+    weights_sha256 = checked_sha256(folder, WEIGHTS_FILE, declared.sha256)
     check_tensors(folder / WEIGHTS_FILE, declared.architecture)
     return Bundle(
         name=declared.name,
@@ -133,12 +141,6 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
 def load_network(bundle: Bundle) -> BayesianUNet:
     """The bundle's network in float32 on the CPU, in evaluation mode, not yet folded."""
     return weights.load_network(bundle.weights_path, bundle.architecture)
-
-
-def shipped_bundles() -> tuple[str, ...]:
-    """Names of the bundles that come with the package."""
-    shipped = Path(str(files("inference"))) / "bundles"
-    return tuple(sorted(path.parent.name for path in shipped.glob(f"*/{DECLARATION_FILE}")))
 
 
 def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
@@ -181,11 +183,11 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
     with _replacing(folder) as fresh:
         save_tensors(network, fresh / WEIGHTS_FILE, half=half)
         (fresh / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
-        hashes = {WEIGHTS_FILE: _sha256(fresh / WEIGHTS_FILE)}
+        hashes = {WEIGHTS_FILE: file_sha256(fresh / WEIGHTS_FILE)}
         if calibration is not None:
             text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
             (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
-            hashes[CALIBRATION_FILE] = _sha256(fresh / CALIBRATION_FILE)
+            hashes[CALIBRATION_FILE] = file_sha256(fresh / CALIBRATION_FILE)
         architecture = as_table(network.architecture)
         del architecture["classes"]  # the labels say it
         declaration = {
@@ -209,13 +211,13 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
 
 def write_calibration(bundle: Bundle, calibration: Calibration, version: str) -> Bundle:
     """Give a bundle new thresholds; the weights' file stays byte for byte."""
-    declared = tomllib.loads(_read(bundle.folder / DECLARATION_FILE).decode())
+    declared = tomllib.loads(read_file(bundle.folder / DECLARATION_FILE).decode())
     with _replacing(bundle.folder) as fresh:
         shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
         text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
         (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
         declared["version"] = version
-        declared["sha256"][CALIBRATION_FILE] = _sha256(fresh / CALIBRATION_FILE)
+        declared["sha256"][CALIBRATION_FILE] = file_sha256(fresh / CALIBRATION_FILE)
         (fresh / DECLARATION_FILE).write_text(as_toml(declared), encoding="utf-8")
         load_bundle(fresh)
     return load_bundle(bundle.folder)
@@ -253,28 +255,14 @@ class _CalibrationFile:
     plausible: dict[str, PlausibleRange] = field(default_factory=dict)
 
 
-def _folder(name_or_path: str | Path) -> Path:
-    """A plain word is a shipped bundle's name unless a folder is called so, too."""
-    path = Path(name_or_path)
-    shipped = Path(str(files("inference"))) / "bundles"
-    if isinstance(name_or_path, str) and len(path.parts) == 1:
-        named = shipped / name_or_path
-        if (named / DECLARATION_FILE).is_file():
-            return named
-    if not path.is_dir():
-        known = ", ".join(shipped_bundles()) or "none"
-        raise BundleError(f"{name_or_path}: no such folder, nor a shipped bundle ({known})")
-    return path
-
-
 def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
     path = folder / CALIBRATION_FILE
     if CALIBRATION_FILE not in hashes:
         if path.exists():
             raise BundleError(f"{path}: has no sha256 in {DECLARATION_FILE}")
         return None
-    _checked_sha256(folder, CALIBRATION_FILE, hashes)
-    read = _parse(_CalibrationFile, path, _read(path), CALIBRATION_FORMAT)
+    checked_sha256(folder, CALIBRATION_FILE, hashes)
+    read = _parse(_CalibrationFile, path, read_file(path), CALIBRATION_FORMAT)
     values = {one.name: getattr(read, one.name) for one in fields(read)}
     del values["format"]
     try:
@@ -285,13 +273,7 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
 
 def _parse(model: type[Parsed], path: Path, text: bytes, expected_format: int) -> Parsed:
     """The values of a TOML file, or every misfit in words."""
-    try:
-        table = tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BundleError(f"{path}: not TOML: {error}") from error
-    found = table.get("format")
-    if found != expected_format:
-        raise BundleError(f"{path}: format is {found}, this version reads {expected_format}")
+    table = read_table(path, text, expected_format)
     try:
         return value_of(model, table)
     except MisfitError as error:
@@ -305,31 +287,6 @@ def _wrong_labels(path: Path, labels: tuple[str, ...]) -> str:
         i for i, pair in enumerate(zip(labels, LABELS, strict=True)) if pair[0] != pair[1]
     )
     return f"{path}: label {at} is {labels[at]!r}, not {LABELS[at]!r}"
-
-
-def _checked_sha256(folder: Path, name: str, hashes: Mapping[str, str]) -> str:
-    declared = hashes.get(name)
-    if declared is None:
-        raise BundleError(f"{folder / DECLARATION_FILE}: no sha256 of {name}")
-    found = _sha256(folder / name)
-    if found != declared:
-        raise BundleError(f"{folder / name}: sha256 is {found}, declared as {declared}")
-    return found
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon, find_contours
 
 from inference.structures import SEGMENTS
 
@@ -57,6 +56,9 @@ def _slice_areas_px(segments: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _outline(mask: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
     """The longest way round anything in a mask that is not empty."""
+    # Here, for it loads SciPy's statistics: seconds that whoever draws no outline can spare.
+    from skimage.measure import approximate_polygon, find_contours  # noqa: PLC0415
+
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # A margin of nothing, so that what touches the image's border is closed there.

@@ -37,7 +37,6 @@ from dicom_node.results.result_files import ResultObject
 from dicom_node.results.secondary_capture import build_secondary_capture
 from dicom_node.results.segmentation import Encoding, SegmentationUids, build_segmentation
 from dicom_node.results.sources import InstanceReference
-from dicom_node.results.summary_pdf import summary_pdf
 from dicom_node.series import CtSeries
 from inference.density import density_picture
 from inference.pictures import qc_picture, refusal_picture
@@ -181,6 +180,9 @@ def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset:
 
 
 def _summary(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    # Here, for few nodes send a PDF: the others need not wait for what writes it.
+    from dicom_node.results.summary_pdf import summary_pdf  # noqa: PLC0415
+
     return build_encapsulated_pdf(
         summary_pdf(facts.series.volume, facts.case, title=_title(facts, rendering)),
         case_words(facts.case),

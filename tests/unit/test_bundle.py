@@ -25,6 +25,7 @@ from inference.bundle import (
     write_bundle,
     write_calibration,
 )
+from inference.bundle_files import bundle_sha256
 from inference.errors import BundleError
 from inference.network import Architecture, BayesianUNet
 from inference.preprocessing import PixelGrid, Window
@@ -325,3 +326,34 @@ def test_a_bundle_may_be_moved(folder: Path, tmp_path: Path) -> None:
 def test_the_labels_are_background_and_the_structures_in_their_order() -> None:
     assert LABELS[0] == "background"
     assert (LABELS[1], LABELS[22], len(LABELS)) == ("PELVIS", "VM", 23)
+
+
+def test_the_hash_of_a_bundle_is_known_without_its_network(tmp_path: Path) -> None:
+    bundle = written(tmp_path / "small", calibration=calibration())
+
+    assert bundle_sha256(bundle.folder) == bundle.sha256
+    assert bundle_sha256("compact") == load_bundle("compact").sha256
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "calibration.toml"])
+def test_the_hash_of_a_bundle_with_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
+    bundle = written(tmp_path / "small", calibration=calibration())
+    with (bundle.folder / name).open("ab") as file:
+        file.write(b"\n")
+
+    with pytest.raises(BundleError, match=f"{name}: sha256 is"):
+        bundle_sha256(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("format = 1\n", "no table of sha256"), ("format = 2\n", "format is 2"), ("=", "TOML")],
+)
+def test_the_hash_of_a_bundle_with_another_declaration_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    bundle = written(tmp_path / "small")
+    (bundle.folder / "bundle.toml").write_text(text)
+
+    with pytest.raises(BundleError, match=words):
+        bundle_sha256(bundle.folder)

@@ -1,0 +1,102 @@
+"""A bundle's folder and the hashes of its files, known without loading what a network needs.
+
+A process that hands cases to others has to know which bundle that is, and that its files are
+those that it declares; `bundle.py` reads what they say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from inference.errors import BundleError
+
+BUNDLE_FORMAT: Final = 1
+
+DECLARATION_FILE: Final = "bundle.toml"
+WEIGHTS_FILE: Final = "weights.safetensors"
+CALIBRATION_FILE: Final = "calibration.toml"
+MODEL_CARD_FILE: Final = "MODEL_CARD.md"
+
+
+def bundle_sha256(name_or_path: str | Path) -> str:
+    """What `Bundle.sha256` will be, of a bundle whose files are those that it declares.
+
+    Raises:
+        BundleError: the folder, its declaration or a hash does not fit. Whether the files fit
+            each other is for `load_bundle` to say.
+    """
+    folder = bundle_folder(name_or_path)
+    path = folder / DECLARATION_FILE
+    text = read_file(path)
+    hashes = read_table(path, text, BUNDLE_FORMAT).get("sha256")
+    if not isinstance(hashes, dict):
+        raise BundleError(f"{path}: no table of sha256")
+    checked_sha256(folder, WEIGHTS_FILE, hashes)
+    if CALIBRATION_FILE in hashes:
+        checked_sha256(folder, CALIBRATION_FILE, hashes)
+    return hashlib.sha256(text).hexdigest()
+
+
+def shipped_bundles() -> tuple[str, ...]:
+    """Names of the bundles that come with the package."""
+    shipped = Path(str(files("inference"))) / "bundles"
+    return tuple(sorted(path.parent.name for path in shipped.glob(f"*/{DECLARATION_FILE}")))
+
+
+def bundle_folder(name_or_path: str | Path) -> Path:
+    """A plain word is a shipped bundle's name unless a folder is called so, too."""
+    path = Path(name_or_path)
+    shipped = Path(str(files("inference"))) / "bundles"
+    if isinstance(name_or_path, str) and len(path.parts) == 1:
+        named = shipped / name_or_path
+        if (named / DECLARATION_FILE).is_file():
+            return named
+    if not path.is_dir():
+        known = ", ".join(shipped_bundles()) or "none"
+        raise BundleError(f"{name_or_path}: no such folder, nor a shipped bundle ({known})")
+    return path
+
+
+def read_table(path: Path, text: bytes, expected_format: int) -> dict[str, Any]:
+    """The values of a TOML file that states the format that this version reads."""
+    try:
+        table = tomllib.loads(text.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BundleError(f"{path}: not TOML: {error}") from error
+    found = table.get("format")
+    if found != expected_format:
+        raise BundleError(f"{path}: format is {found}, this version reads {expected_format}")
+    return table
+
+
+def checked_sha256(folder: Path, name: str, hashes: Mapping[str, Any]) -> str:
+    """The hash of a file, if it is the declared one."""
+    declared = hashes.get(name)
+    if declared is None:
+        raise BundleError(f"{folder / DECLARATION_FILE}: no sha256 of {name}")
+    found = file_sha256(folder / name)
+    if found != declared:
+        raise BundleError(f"{folder / name}: sha256 is {found}, declared as {declared}")
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file of a bundle."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
