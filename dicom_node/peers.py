@@ -350,6 +350,9 @@ def _send_one(peer: Peer, association: Any, parcel: _Parcel, message_id: int) ->
     except (RuntimeError, ValueError, AttributeError, OSError) as error:
         return parcel.outcome(None, f"could not be sent: {error}")
     if "Status" not in answer:
+        # The library takes a moment to see that a connection is gone. An object sent in that
+        # moment would be waited for in vain, as long as for an answer.
+        association.kill()
         waited = f"{peer.answer_timeout_s:g} s"
         return parcel.outcome(None, f"{peer} broke off or did not answer within {waited}")
     status, comment = int(answer.Status), str(answer.get("ErrorComment") or "")

@@ -326,7 +326,7 @@ def test_a_connection_broken_off_leaves_the_rest_unsent_and_says_so(tmp_path: Pa
 
     assert [outcome.stored for outcome in outcomes] == [True, True, False, False, False, False]
     assert "broke off" in outcomes[2].reason
-    assert "ended the association" in outcomes[5].reason
+    assert all("ended the association" in outcome.reason for outcome in outcomes[3:])
 
 
 def test_a_peer_that_stalls_costs_one_timeout(tmp_path: Path) -> None:
