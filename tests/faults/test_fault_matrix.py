@@ -16,10 +16,9 @@ from support.ct import save
 from support.fault_scenes import Scene
 from support.fault_table import ending, table, write_table, written_table
 from support.faults import FAULTS, is_held, prepare, refusals, release_by_hand
-from support.installed_node import PATIENCE_S, free_port, install, mounted_disk
+from support.installed_node import free_port, install, mounted_disk
 from support.small_node import result_pacs, write_small_bundle
 from support.stopping import stop
-from support.waiting import wait_until
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 ALL_CELLS = [(fault.name, moment) for fault in FAULTS for moment in fault.moments]
@@ -78,7 +77,7 @@ def test_a_series_ends_once_whatever_happens(
     with fault.strike(scene):
         scene.go_on(moment, reports=not fault.instead)
         if moment in fault.told:
-            wait_until(lambda: scene.tells(fault.told[moment]), PATIENCE_S, "it is told", 0.2)
+            scene.wait_until(lambda: scene.tells(fault.told[moment]), "it is told")
             scene.noticed = True
         else:
             scene.wait_until_noticed(fault.lasts_s)

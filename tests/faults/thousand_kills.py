@@ -27,7 +27,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from support.cases import source_datasets  # noqa: E402
 from support.ct import save  # noqa: E402
 from support.fault_scenes import OBJECTS  # noqa: E402
-from support.installed_node import InstalledNode, free_port, install  # noqa: E402
+from support.installed_node import PATIENCE_S, InstalledNode, free_port, install  # noqa: E402
 from support.pacs import Pacs  # noqa: E402
 from support.small_node import result_pacs, write_small_bundle  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
@@ -42,6 +42,11 @@ ROOT: Final = "1.2.826.0.1.3680043.8.498.11"
 VICTIMS: Final = {"node": 4, "work": 3, "receive": 2, "child": 3}
 """Who is killed how often, relative to each other."""
 PAUSE_S: Final = (0.05, 4.0)
+AT_WORK: Final = 0.5
+"""How often the node may come to work first; most kills else meet the start of a busy one."""
+CHILD_S: Final = 5.0
+"""How long a child is waited for that is to be killed."""
+CHILD_LIVES_S: Final = (0.0, 2.0)
 SERIES_EVERY_S: Final = 4.0
 SETTINGS: Final = {
     "analysis": {"attempts": 100},
@@ -97,16 +102,28 @@ def _kill(node: InstalledNode, kills: int, dice: random.Random, tally: Tally) ->
     """Kill, and start again what does not by itself."""
     names, weights = zip(*VICTIMS.items(), strict=True)
     while tally.kills.total() < kills:
+        if dice.random() < AT_WORK:
+            with suppress(AssertionError):
+                wait_until(node.works, PATIENCE_S, every_s=0.1)
         time.sleep(dice.uniform(*PAUSE_S))
         (victim,) = dice.choices(names, weights)
         if victim == "node":
             node.kill()
             node.start()
         else:
-            pid = node.child() if victim == "child" else node.role(victim)
+            pid = _child(node, dice) if victim == "child" else node.role(victim)
             if pid is None or not _killed(pid):
                 continue
         tally.kills[victim] += 1
+
+
+def _child(node: InstalledNode, dice: random.Random) -> int | None:
+    """The child that segments next, at some moment of its life; None where none comes."""
+    deadline = time.monotonic() + CHILD_S
+    while node.child() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(dice.uniform(*CHILD_LIVES_S))
+    return node.child()
 
 
 def _killed(pid: int) -> bool:

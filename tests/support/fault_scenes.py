@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import StringIO
@@ -74,7 +74,7 @@ class Scene:
         if moment == "confirming":
             self.pacs.reports = "never"
         self.node.start()
-        wait_until(self._works, PATIENCE_S, "the worker works")
+        wait_until(self.node.works, PATIENCE_S, "the worker works")
         self.pacs.report_port = self.node.config.node.port
         images = self._ends() if moment == "receiving" else self.sender
         assert all(outcome.stored for outcome in send(self.node.peer, images))
@@ -169,9 +169,7 @@ class Scene:
 
     def assert_ended_once(self) -> None:
         """One revision, reported; every object in the archive, under one content each."""
-        wait_until(
-            self.is_confirmed, PATIENCE_S, f"all is confirmed; now: {self.status()}", 0.2
-        )
+        self.wait_until(self.is_confirmed, "all is confirmed")
         contents: dict[str, set[bytes]] = {}
         for uid, _, data in self.pacs.received:
             contents.setdefault(uid, set()).add(data)
@@ -179,6 +177,13 @@ class Scene:
         assert [row.state for row in self.series()] == [SeriesState.REPORTED]
         assert set(contents) == {row.sop_instance_uid for row in self.deliveries()}
         assert all(len(versions) == 1 for versions in contents.values())
+
+    def wait_until(self, condition: Callable[[], object], words: str) -> None:
+        """Wait for what the node is to come to; where it does not, say what its status is."""
+        try:
+            wait_until(condition, PATIENCE_S, words, every_s=0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its status:\n{self.status()}") from None
 
     def status(self) -> str:
         """What `msk-node status` prints."""
@@ -205,9 +210,6 @@ class Scene:
         """Half of the images. With its gap, the node waits for the rest, however late."""
         quarter = len(self.sender) // 4
         return [*self.sender[:quarter], *self.sender[-quarter:]]
-
-    def _works(self) -> bool:
-        return any(each["event"] == "engine.started" for each in self.node.events())
 
     def _is_at(self, moment: str) -> bool:
         match moment:

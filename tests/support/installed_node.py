@@ -25,7 +25,7 @@ from dicom_node.peers import Peer, echo
 from support.small_node import small_config
 from support.waiting import wait_until
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 """For machines that do much else; on an idle one each wait ends within seconds."""
 DISK_MB: Final = 24
 NEVER_GIVEN: Final = range(20_000, 32_000)
@@ -89,13 +89,28 @@ class InstalledNode:
 
     def events(self) -> list[dict[str, Any]]:
         """All that its log says, in order."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [json.loads(line) for line in lines if line.startswith('{"')]
+        return [json.loads(line) for line in self._lines()]
 
     def role(self, name: str) -> int:
         """The process that plays a role now."""
-        started = [e for e in self.events() if e["event"] == "role.started"]
+        # A log of a thousand starts is long, and most of it is not about them.
+        started = [json.loads(line) for line in self._lines() if '"role.started"' in line]
         return next(int(e["pid"]) for e in reversed(started) if e["key"] == name)
+
+    def works(self) -> bool:
+        """Whether the process that works now has begun to take work."""
+        lines = self._lines()
+        begun = [number for number, line in enumerate(lines) if '"engine.started"' in line]
+        started = [
+            number
+            for number, line in enumerate(lines)
+            if '"role.started"' in line and json.loads(line)["key"] == "work"
+        ]
+        return max(begun, default=-1) > max(started, default=0)
+
+    def _lines(self) -> list[str]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line for line in lines if line.startswith('{"')]
 
     def child(self) -> int | None:
         """The process that segments now, if one does."""
