@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.batches import Batch, in_batches
+from inference.cpu_network import CpuUNet
 from inference.dropout import SeededDropout
 from inference.errors import DeviceError, DeviceMemoryError
-from inference.network import BayesianUNet, fold_batch_normalisation
+from inference.network import Architecture, BayesianUNet, Drop, fold_batch_normalisation
 from inference.precision import Precision
 from inference.preprocessing import Frame, PixelGrid, Window, frame_of
 from inference.results import Uncertainty
@@ -43,8 +44,9 @@ Progress = Callable[[int, int], None]
 PROFILE_BIN_COLUMNS: Final = 8
 """Network columns in one bin of the sample profiles."""
 
-CPU_SAMPLES_AT_ONCE: Final = 2
-"""More leave the caches, fewer spend their time on preparing kernels."""
+CPU_PIXELS: Final = 160_000
+"""Pixels (samples x rows x columns) that one core takes at once, or else one sample: more
+leave the caches, fewer spend their time on preparing kernels."""
 
 CUDA_PIXELS: Final = 2**24
 """Pixels (slices x samples x rows x columns) of a first CUDA batch: about 5 GB with the
@@ -224,11 +226,28 @@ class Moments:
         return variance.clamp_(min=0).mean(dim=1)
 
 
+class SplitNetwork(Protocol):
+    """A network cut in two where the first random number enters.
+
+    On a GPU that is the network itself, on a CPU its `CpuUNet`.
+    """
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it is built from."""
+
+    def deterministic(self, image: Tensor) -> list[Tensor]:
+        """What all samples of images `[b, 1, h, w]` share, `[b, ...]` each."""
+
+    def stochastic(self, features: list[Tensor], drop: Drop) -> Tensor:
+        """From there to logits `[b, class, h, w]`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampler:
     """A folded network, ready on its device in the numbers it computes in."""
 
-    network: BayesianUNet
+    network: SplitNetwork
     device: torch.device
     dtype: torch.dtype
 
@@ -243,7 +262,8 @@ class Sampler:
             parameter.requires_grad = False
             if parameter.ndim == 4:
                 parameter.data = parameter.contiguous(memory_format=torch.channels_last)
-        return cls(folded.to(device=device, dtype=dtype), device, dtype)
+        folded = folded.to(device=device, dtype=dtype)
+        return cls(CpuUNet(folded) if device.type == "cpu" else folded, device, dtype)
 
     @property
     def is_on_cpu(self) -> bool:
@@ -284,7 +304,8 @@ class Sampler:
     def softmax_without_dropout(self, images: Tensor) -> Tensor:
         """Softmax of one pass in which nothing is dropped, as in `softmaxes`."""
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        return _softmax(self.network(images, drop=lambda features: features))
+        features = self.network.deterministic(images)
+        return _softmax(self.network.stochastic(features, lambda kept: kept))
 
 
 def entropy(softmax: Tensor) -> Tensor:
@@ -445,7 +466,12 @@ class _Task:
     def _alone(self, place: int) -> _Slices:
         torch.set_num_threads(1)  # holds for the calling thread
         with torch.inference_mode():  # likewise
-            return self.analyse(range(place, place + 1), CPU_SAMPLES_AT_ONCE)
+            return self.analyse(range(place, place + 1), self._samples_on_cpu)
+
+    @property
+    def _samples_on_cpu(self) -> int:
+        rows, columns = self.frame.size
+        return Batch.within(CPU_PIXELS, rows * columns, self.samples).samples
 
     def _on_gpu(self) -> Iterator[_Slices]:
         rows, columns = self.frame.size

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as f
 
+from inference.cpu_network import CpuUNet
+from inference.dropout import SeededDropout
 from inference.network import (
     FIVE_LAYERS,
     SIX_LAYERS,
@@ -20,8 +22,10 @@ from inference.network import (
     fold_batch_normalisation,
     parameter_count,
     random_dropout,
+    reflected,
 )
 
+CPU = torch.device("cpu")
 TINY = Architecture(layers=3, filters=2, batch_normalisation=True)
 
 
@@ -275,6 +279,33 @@ def test_folding_the_normalisation_changes_nothing(free: int) -> None:
     assert folded.architecture.dropout_free_levels == free
     expected = network(image, keep_all)
     assert torch.allclose(folded(image, keep_all), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (17, 20), (30, 45)])
+def test_a_cpu_s_arrangement_is_the_same_network(free: int, size: tuple[int, int]) -> None:
+    """Also where features are dropped, and levels have odd sizes that are cropped."""
+    torch.manual_seed(5)
+    architecture = replace(TINY, dropout_free_levels=free)
+    folded = fold_batch_normalisation(with_random_statistics(architecture))
+    image = torch.randn(2, 1, *size)
+    states = [(1, 0, 0), (1, 1, 0)]
+
+    with torch.inference_mode():
+        expected = folded(image, SeededDropout(states, 0.5, CPU))
+        arranged = CpuUNet(folded)
+        features = arranged.deterministic(image)
+        found = arranged.stochastic(features, SeededDropout(states, 0.5, CPU))
+
+    assert len(features) == free + 1
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 17)])
+def test_reflection_without_gradients_is_torch_s(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        assert torch.equal(reflected(x), f.pad(x, (1, 1, 1, 1), mode="reflect"))
 
 
 @pytest.mark.parametrize(
