@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +25,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.errors import ConfigurationError, NoImagesError, SeriesError
 from dicom_node.labelled_cases import LabelledCase, ListedCase, listed_cases, read_case
-from dicom_node.segmenters import ByBundle, ByResults, Progress, Segmenter, file_facts
+from dicom_node.segmenters import (
+    ByBundle,
+    ByResults,
+    Progress,
+    Segmented,
+    Segmenter,
+    file_facts,
+)
 from inference.bundle import Bundle
 from inference.errors import LabelTableError
 from inference.evaluation.report import write_report
 from inference.evaluation.scored import Arm, Evaluation, LeftOut
 from inference.evaluation.scores import CaseScore, score_structures
+from inference.results import Uncertainty
 
 CASES_FOLDER: Final = "cases"
 SCORES_VERSION: Final = 1
@@ -95,8 +104,9 @@ def request_of(  # noqa: PLR0913 - the command's options
         source: labelled cases.
         bundles: to be run.
         results: folders of ready results.
-        samples: numbers of samples for Table 9, tried with the first bundle. The bundles
-            run with their own number where it is among these, else with the largest.
+        samples: numbers of samples for Table 9, tried with the first bundle, in one pass.
+            The bundles run with their own number where it is among these, else with the
+            largest; those that measure uncertainty by the entropy of one pass with 1.
         table: label table.
         device: for the bundles.
         progress: told (slices done, slices in all) of each case.
@@ -107,14 +117,20 @@ def request_of(  # noqa: PLR0913 - the command's options
     numbers = sorted(set(samples))
     if numbers and (numbers[0] < 1 or not bundles):
         raise ConfigurationError("numbers of samples need a bundle, and start at 1")
+    if numbers and bundles[0].uncertainty is Uncertainty.ENTROPY:
+        words = "takes the entropy of one pass: it has no numbers of samples to try"
+        raise ConfigurationError(f"{bundles[0].name} {words}")
 
     def arm(bundle: Bundle, count: int) -> ByBundle:
         return ByBundle(bundle, count, device, progress)
 
-    used = [
-        bundle.samples if not numbers or bundle.samples in numbers else numbers[-1]
-        for bundle in bundles
-    ]
+    def used_by(bundle: Bundle) -> int:
+        if bundle.uncertainty is Uncertainty.ENTROPY:
+            return 1
+        own = not numbers or bundle.samples in numbers
+        return bundle.samples if own else numbers[-1]
+
+    used = [used_by(bundle) for bundle in bundles]
     arms = [arm(bundle, count) for bundle, count in zip(bundles, used, strict=True)]
     return Request(
         source,
@@ -142,22 +158,7 @@ def evaluate(request: Request, out: Path, say: Say | None = None) -> Path:
     cases = listed_cases(request.source, request.table)
     say = say or (lambda _: None)
     arms = list({one.folder_name: one for one in (*request.arms, *request.by_samples)}.values())
-    store = _Store(out / CASES_FOLDER)
-    scores: dict[tuple[str, str], CaseScore] = {}
-    left_out: list[LeftOut] = []
-    for number, listed in enumerate(cases, start=1):
-        reading = _Reading(listed)
-        for arm in arms:
-            samples = "" if arm.samples is None else f", samples {arm.samples}"
-            about = f"case {number} of {len(cases)}, {listed.name}, {arm.name}{samples}"
-            try:
-                score, done = store.score(listed, arm, reading)
-            except (SeriesError, LabelTableError) as error:
-                left_out.append(LeftOut(listed.name, arm.name, str(error)))
-                say(f"{about}: left out: {error}")
-                continue
-            scores[listed.name, arm.folder_name] = score
-            say(f"{about}: {'was done' if done else 'done'}")
+    scores, left_out = _score_all(cases, arms, _Store(out / CASES_FOLDER), say)
     missing = {one.case for one in left_out}
     whole = [listed for listed in cases if listed.name not in missing]
     if not whole:
@@ -176,6 +177,41 @@ def evaluate(request: Request, out: Path, say: Say | None = None) -> Path:
         _facts(request, cases, whole, scores, names),
     )
     return write_report(evaluation, out)
+
+
+def _score_all(
+    cases: Sequence[ListedCase], arms: Sequence[Segmenter], store: _Store, say: Say
+) -> tuple[dict[tuple[str, str], CaseScore], list[LeftOut]]:
+    """The scores by name of the case and folder of the arm, and what could not be scored."""
+    scores: dict[tuple[str, str], CaseScore] = {}
+    left_out: list[LeftOut] = []
+    for number, listed in enumerate(cases, start=1):
+        reading = _Reading(listed)
+        for together in _by_source(arms):
+            about = f"case {number} of {len(cases)}, {listed.name}, {together[0].name}"
+            waiting = list(together)
+            try:
+                for arm, score, done in store.scores(listed, together, reading):
+                    scores[listed.name, arm.folder_name] = score
+                    waiting.remove(arm)
+                    say(f"{about}{_with_samples(arm)}: {'was done' if done else 'done'}")
+            except (SeriesError, LabelTableError) as error:
+                for arm in waiting:
+                    left_out.append(LeftOut(listed.name, arm.name, str(error)))
+                    say(f"{about}{_with_samples(arm)}: left out: {error}")
+    return scores, left_out
+
+
+def _by_source(arms: Sequence[Segmenter]) -> list[list[Segmenter]]:
+    """Arms that share one pass of the network, by growing samples."""
+    groups: dict[str, list[Segmenter]] = defaultdict(list)
+    for arm in arms:
+        groups[arm.source].append(arm)
+    return [sorted(group, key=lambda arm: arm.samples or 0) for group in groups.values()]
+
+
+def _with_samples(arm: Segmenter) -> str:
+    return "" if arm.samples is None else f", samples {arm.samples}"
 
 
 def _names(compared: Sequence[Segmenter], others: Sequence[Segmenter]) -> dict[str, str]:
@@ -244,28 +280,43 @@ class _Store:
 
     folder: Path
 
-    def score(
-        self, listed: ListedCase, arm: Segmenter, reading: _Reading
-    ) -> tuple[CaseScore, bool]:
-        """The score of a case by an arm, and whether it was there already."""
-        path = self.folder / arm.folder_name / f"{listed.name}.json"
-        depends_on = _digest(listed, arm)
-        kept = _kept(path)
-        if kept is not None and kept.depends_on == depends_on:
-            return _as_listed(kept.score, listed), True
+    def scores(
+        self, listed: ListedCase, arms: Sequence[Segmenter], reading: _Reading
+    ) -> Iterator[tuple[Segmenter, CaseScore, bool]]:
+        """The scores of a case by arms of one source, and whether they were there already."""
+        pending = []
+        for arm in arms:
+            kept = _kept(self._path(listed, arm))
+            if kept is not None and kept.depends_on == _digest(listed, arm):
+                yield arm, _as_listed(kept.score, listed), True
+            else:
+                pending.append(arm)
+        if not pending:
+            return
         case = reading.case()
-        found = arm.segment(listed, case)
+        found = pending[0].segment(listed, case, [arm.samples for arm in pending])
+        for arm, segmented in zip(pending, found, strict=True):
+            yield arm, self._keep(listed, arm, case, segmented), False
+
+    def _keep(
+        self, listed: ListedCase, arm: Segmenter, case: LabelledCase, found: Segmented
+    ) -> CaseScore:
+        """Score a segmentation and write the scores down."""
         structures = score_structures(
             case.volume, case.truth, found.segments, found.uncertainty
         )
         score = CaseScore(
             listed.name, structures, height_m=case.height_m, words=case.table_words
         )
+        path = self._path(listed, arm)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".part-{path.name}")
-        part.write_bytes(_KEPT.dump_json(_Kept(depends_on, score), indent=1) + b"\n")
+        part.write_bytes(_KEPT.dump_json(_Kept(_digest(listed, arm), score), indent=1) + b"\n")
         part.replace(path)
-        return _as_listed(score, listed), False
+        return _as_listed(score, listed)
+
+    def _path(self, listed: ListedCase, arm: Segmenter) -> Path:
+        return self.folder / arm.folder_name / f"{listed.name}.json"
 
 
 def _kept(path: Path) -> _Kept | None:

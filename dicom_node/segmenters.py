@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from dicom_node.uids import seed_for
 from inference.bundle import Bundle
 from inference.errors import LabelTableError
 from inference.evaluation.labels import SEGMENT_TABLE
-from inference.pipeline import analyse
+from inference.pipeline import analyse_growing
 from inference.volume import Patient
 
 Progress = Callable[[int, int], None]
@@ -56,8 +56,14 @@ class Segmenter(Protocol):
     def facts(self, listed: ListedCase) -> tuple[str, ...]:
         """All that the segmentation of a case depends on, but for the case itself."""
 
-    def segment(self, listed: ListedCase, case: LabelledCase) -> Segmented:
-        """The segmentation of a case.
+    @property
+    def source(self) -> str:
+        """Segmenters of one source differ by their samples alone, and share one pass."""
+
+    def segment(
+        self, listed: ListedCase, case: LabelledCase, samples: Sequence[int | None]
+    ) -> Iterator[Segmented]:
+        """The segmentations of a case, one for each number of samples; the numbers grow.
 
         Raises:
             SeriesError: there is none.
@@ -91,24 +97,34 @@ class ByBundle:
         known = [f"{told[key]} {key}" for key in ("cases", "bodies") if key in told]
         return ", ".join(known)
 
+    @property
+    def source(self) -> str:
+        """The bundle and the device."""
+        return f"{self.bundle.sha256} {self.device}"
+
     def facts(self, listed: ListedCase) -> tuple[str, ...]:  # noqa: ARG002 - see the protocol
         """The bundle (weights, declaration) and the samples; not the device."""
         return (self.bundle.sha256, str(self.samples))
 
-    def segment(self, listed: ListedCase, case: LabelledCase) -> Segmented:  # noqa: ARG002
-        """Analyse the volume; the seed follows from its voxels."""
+    def segment(
+        self,
+        listed: ListedCase,  # noqa: ARG002
+        case: LabelledCase,
+        samples: Sequence[int | None],
+    ) -> Iterator[Segmented]:
+        """Analyse the volume once; the seed follows from its voxels."""
         content = hashlib.sha256(case.volume.hu.tobytes()).hexdigest()
         seed = seed_for((content,), self.bundle.weights_sha256, "evaluation")
-        found = analyse(
+        for found in analyse_growing(
             case.volume,
             self.bundle,
             patient=Patient(case.height_m),
-            samples=self.samples,
+            counts=[count or self.samples for count in samples],
             seed=seed,
             device=self.device,
             progress=self.progress,
-        )
-        return Segmented(found.segments, found.uncertainty)
+        ):
+            yield Segmented(found.segments, found.uncertainty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +157,11 @@ class ByResults:
         return ""
 
     @property
+    def source(self) -> str:
+        """The folder, which has one number of samples."""
+        return self.folder_name
+
+    @property
     def _models(self) -> list[tuple[str, str, str]]:
         """(name, version, samples) of the models that the results name, without repeats."""
         found = set()
@@ -156,7 +177,12 @@ class ByResults:
         names = (LABELS_FILE, UNCERTAINTY_FILE, REPORT_FILE)
         return tuple(file_facts(own / name) for name in names)
 
-    def segment(self, listed: ListedCase, case: LabelledCase) -> Segmented:
+    def segment(
+        self,
+        listed: ListedCase,
+        case: LabelledCase,
+        samples: Sequence[int | None],  # noqa: ARG002 - a folder has one number
+    ) -> Iterator[Segmented]:
         """Read label map and uncertainty."""
         own = self.folder / listed.name
         report = own / REPORT_FILE
@@ -171,7 +197,7 @@ class ByResults:
         unknown = [int(n) for n in np.unique(labels) if n and n not in SEGMENT_TABLE.meanings]
         if unknown:
             raise LabelTableError(f"{own / LABELS_FILE}: {unknown[0]} is no segment's number")
-        return Segmented(labels.astype(np.uint8), uncertainty.astype(np.float32))
+        yield Segmented(labels.astype(np.uint8), uncertainty.astype(np.float32))
 
 
 def _part(report: Path, *keys: str) -> dict[str, Any]:

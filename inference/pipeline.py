@@ -12,7 +12,7 @@ The same volume, bundle, patient, samples, seed and device give the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from inference.measure import measure
 from inference.metal import find_metal
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
 from inference.results import CaseResult, ModelIdentity, Region, Uncertainty
-from inference.sampling import Prediction, predict
+from inference.sampling import Prediction, predict_growing
 from inference.sides import split_sides
 from inference.spreads import spreads
 from inference.volume import Patient, Volume
@@ -58,26 +58,53 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
         DeviceError: the device is not there or has not enough memory.
     """
     by_entropy = bundle.uncertainty is Uncertainty.ENTROPY
-    samples = 1 if by_entropy else samples or bundle.samples
-    prediction = predict(
+    counts = (1,) if by_entropy else (samples or bundle.samples,)
+    (case,) = analyse_growing(
         volume,
         bundle,
-        samples=samples,
+        patient=patient,
+        counts=counts,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    return case
+
+
+def analyse_growing(  # noqa: PLR0913 - see `analyse`
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    patient: Patient = UNKNOWN_PATIENT,
+    counts: Sequence[int],
+    seed: int,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[CaseResult]:
+    """`analyse` with each of several numbers of samples, which grow, for the time of one run.
+
+    Each result is that of an `analyse` of its own, but for rounding.
+    """
+    predictions = predict_growing(
+        volume,
+        bundle,
+        counts=counts,
         seed=seed,
         device=device,
         uncertainty=bundle.uncertainty,
         progress=progress,
     )
-    model = ModelIdentity(
-        name=bundle.name,
-        version=bundle.version,
-        weights_sha256=bundle.weights_sha256,
-        samples=samples,
-        seed=seed,
-        device=prediction.device,
-        uncertainty=bundle.uncertainty,
-    )
-    return conclude(volume, prediction, bundle.calibration, patient, model)
+    for samples, prediction in zip(counts, predictions, strict=True):
+        model = ModelIdentity(
+            name=bundle.name,
+            version=bundle.version,
+            weights_sha256=bundle.weights_sha256,
+            samples=samples,
+            seed=seed,
+            device=prediction.device,
+            uncertainty=bundle.uncertainty,
+        )
+        yield conclude(volume, prediction, bundle.calibration, patient, model)
 
 
 def conclude(

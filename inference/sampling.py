@@ -12,11 +12,12 @@ its own, so the answer does not depend on how slices and samples are batched or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -131,6 +132,33 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
         DeviceError: the device is not there. One without memory for a single slice hands
             the rest over to the CPU, as the prediction's `device` then says.
     """
+    (found,) = predict_growing(
+        volume,
+        bundle,
+        counts=(samples,),
+        seed=seed,
+        device=device,
+        uncertainty=uncertainty,
+        progress=progress,
+    )
+    return found
+
+
+def predict_growing(  # noqa: PLR0913 - see `predict`
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    counts: Sequence[int],
+    seed: int,
+    device: str = "auto",
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    progress: Progress | None = None,
+) -> tuple[Prediction, ...]:
+    """`predict` with several numbers of samples, for the time of the largest.
+
+    Samples are independent: the first five of twenty are those that five by themselves
+    would be. `counts` grow; there is a prediction for each.
+    """
     network = load_network(bundle.weights_path, bundle.architecture)
     spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
     before = ""
@@ -144,12 +172,12 @@ def predict(  # noqa: PLR0913 - a prediction depends on this much
         bundle.window,
         bundle.grid,
         spare=spare,
-        samples=samples,
+        counts=counts,
         seed=seed,
         uncertainty=uncertainty,
         progress=progress,
     )
-    return replace(found, device=before + found.device)
+    return tuple(replace(one, device=before + one.device) for one in found)
 
 
 def predict_with(  # noqa: PLR0913 - see `predict`
@@ -159,21 +187,21 @@ def predict_with(  # noqa: PLR0913 - see `predict`
     grid: PixelGrid,
     *,
     spare: Callable[[], Sampler],
-    samples: int,
+    counts: Sequence[int],
     seed: int,
     uncertainty: Uncertainty = Uncertainty.VARIANCE,
     progress: Progress | None = None,
-) -> Prediction:
-    """`predict` with a network that is ready on its device.
+) -> tuple[Prediction, ...]:
+    """`predict_growing` with a network that is ready on its device.
 
     Where that device's memory ends, the sampler that `spare` makes goes on.
     """
-    if samples < 1:
-        raise ValueError(f"samples is {samples}")
-    if uncertainty is Uncertainty.ENTROPY and samples != 1:
-        raise ValueError(f"the entropy is that of one pass, not of {samples} samples")
+    if not counts or counts[0] < 1 or any(b <= a for a, b in pairwise(counts)):
+        raise ValueError(f"numbers of samples must grow from at least 1: {list(counts)}")
+    if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
+        raise ValueError(f"the entropy is that of one pass, not of {counts[-1]} samples")
     frame = frame_of(volume, grid, sampler.network.architecture)
-    task = _Task(volume, window, frame, sampler, spare, samples, seed, uncertainty)
+    task = _Task(volume, window, frame, sampler, spare, tuple(counts), seed, uncertainty)
     with torch.inference_mode():
         return task.run(progress)
 
@@ -322,7 +350,11 @@ def _softmax(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slices:
-    """The answer for some neighbouring slices, on the source's grid inside the frame."""
+    """The answers for some neighbouring slices, on the source's grid inside the frame.
+
+    labels, uncertainty: `[count, slice, row, column]`, one for each number of samples.
+    voxels, hu_sums: `[sample, slice, label, bin]`.
+    """
 
     places: range
     labels: NDArray[np.uint8]
@@ -333,22 +365,27 @@ class _Slices:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """One volume, one frame, one sampler."""
+    """One volume, one frame, one sampler; `counts` are numbers of samples, growing."""
 
     volume: Volume
     window: Window
     frame: Frame
     sampler: Sampler
     spare: Callable[[], Sampler]
-    samples: int
+    counts: tuple[int, ...]
     seed: int
     uncertainty: Uncertainty
 
-    def run(self, progress: Progress | None) -> Prediction:
-        """Go through all slices and put the answers together."""
+    @property
+    def samples(self) -> int:
+        """As many as are drawn."""
+        return self.counts[-1]
+
+    def run(self, progress: Progress | None) -> tuple[Prediction, ...]:
+        """Go through all slices and put the answers together, one for each count."""
         slices, bins = len(self.volume.hu), self._bins
-        labels = np.zeros(self.volume.hu.shape, dtype=np.uint8)
-        uncertainty = np.zeros(self.volume.hu.shape, dtype=np.float32)
+        labels = np.zeros((len(self.counts), *self.volume.hu.shape), dtype=np.uint8)
+        uncertainty = np.zeros(labels.shape, dtype=np.float32)
         classes = self.sampler.network.architecture.classes
         voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
@@ -357,41 +394,57 @@ class _Task:
         done = 0
         for part in self._parts(computed_by):
             at = slice(part.places.start, part.places.stop)
-            labels[at, rows, columns] = part.labels
-            uncertainty[at, rows, columns] = part.uncertainty
+            labels[:, at, rows, columns] = part.labels
+            uncertainty[:, at, rows, columns] = part.uncertainty
             voxels[:, at], hu_sums[:, at] = part.voxels, part.hu_sums
             done += len(part.places)
             if progress is not None:
                 progress(done, slices)
         edges = self.frame.column_edges(np.arange(0.0, bins + 1) * PROFILE_BIN_COLUMNS)
-        profiles = SampleProfiles(voxels, hu_sums, edges, self.frame.source_pixels)
-        return Prediction(labels, uncertainty, profiles, "; ".join(computed_by))
+        device = "; ".join(computed_by)
+        return tuple(
+            Prediction(
+                labels[place],
+                uncertainty[place],
+                SampleProfiles(
+                    voxels[:count], hu_sums[:count], edges, self.frame.source_pixels
+                ),
+                device,
+            )
+            for place, count in enumerate(self.counts)
+        )
 
     def analyse(self, places: range, samples_at_once: int) -> _Slices:
         """Sample some neighbouring slices, streaming the moments."""
         hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
-        profiles = []
+        profiles, labels, wavering = [], [], []
         moments = None
-        for softmax in self._softmaxes(self.window.apply(images), places, samples_at_once):
+        softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
+        for count, softmax in enumerate(softmaxes, start=1):
             if moments is None:
                 moments = Moments.starting_with(softmax)
             else:
                 moments.add(softmax)
             profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
-        if moments is None:
-            raise ValueError("no samples were drawn")
-        mean = moments.mean(self.samples)
-        by_variance = self.uncertainty is Uncertainty.VARIANCE
-        found = moments.uncertainty(self.samples) if by_variance else entropy(mean)
+            if count in self.counts:
+                mean = moments.mean(count)
+                labels.append(self._labels(mean))
+                wavering.append(self._uncertainty(moments, mean, count))
         # Transfers wait for the device: they come last, and once for all samples.
         return _Slices(
             places=places,
-            labels=self._labels(mean).cpu().numpy(),
-            uncertainty=self.frame.to_source(found[:, None])[:, 0].cpu().numpy(),
+            labels=torch.stack(labels).cpu().numpy(),
+            uncertainty=torch.stack(wavering).cpu().numpy(),
             voxels=torch.stack([voxels for voxels, _ in profiles]).cpu().numpy(),
             hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
         )
+
+    def _uncertainty(self, moments: Moments, mean: Tensor, count: int) -> Tensor:
+        """Variance or entropy on the source's grid, `[slice, row, column]`."""
+        by_variance = self.uncertainty is Uncertainty.VARIANCE
+        found = moments.uncertainty(count) if by_variance else entropy(mean)
+        return self.frame.to_source(found[:, None])[:, 0]
 
     def _softmaxes(self, images: Tensor, places: range, at_once: int) -> Iterator[Tensor]:
         if self.uncertainty is Uncertainty.VARIANCE:

@@ -82,9 +82,10 @@ def monte_carlo(  # noqa: PLR0913 - what a bundle says, without the bundle
     spare = partial(Sampler.of, network, torch.device("cpu"), numbers)
 
     def segment(volume: Volume, seed: int) -> Prediction:
-        return predict_with(
-            sampler, volume, window, grid, spare=spare, samples=samples, seed=seed
+        (found,) = predict_with(
+            sampler, volume, window, grid, spare=spare, counts=(samples,), seed=seed
         )
+        return found
 
     return segment
 

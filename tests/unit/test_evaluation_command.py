@@ -271,16 +271,16 @@ def test_a_case_that_is_done_is_not_done_again(
     cases: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     analysed = []
-    real = segmenters.analyse
+    real = segmenters.analyse_growing
 
     def counted(*args: Any, **options: Any) -> Any:
-        analysed.append(options["samples"])
+        analysed.append(options["counts"])
         return real(*args, **options)
 
-    monkeypatch.setattr(segmenters, "analyse", counted)
+    monkeypatch.setattr(segmenters, "analyse_growing", counted)
     run(cases, tmp_path, [bundle])
     first = (tmp_path / "scores.csv").read_text()
-    assert len(analysed) == 2
+    assert analysed == [[2], [2]]
 
     run(cases, tmp_path, [bundle])
     assert len(analysed) == 2
@@ -290,8 +290,23 @@ def test_a_case_that_is_done_is_not_done_again(
     run(cases, tmp_path, [bundle])
     assert len(analysed) == 3
 
-    run(cases, tmp_path, [bundle], samples=(1, 2))
-    assert analysed[3:] == [1, 1]
+    run(cases, tmp_path, [bundle], samples=(1, 2, 3))
+    assert analysed[3:] == [[1, 3], [1, 3]]
+
+
+def test_numbers_of_samples_drawn_in_one_pass_score_as_each_by_itself(
+    cases: Path, bundle: Bundle, tmp_path: Path
+):
+    run(cases, tmp_path / "together", [bundle], samples=(1, 2, 3))
+    run(cases, tmp_path / "alone", [bundle], samples=(3,))
+
+    def of_three(out: Path) -> list[dict[str, str]]:
+        return [row for row in scores(out) if row["samples"] == "3"]
+
+    together, alone = of_three(tmp_path / "together"), of_three(tmp_path / "alone")
+    dice = [[float(row["dice"] or 0) for row in rows] for rows in (together, alone)]
+    assert len(dice[0]) > 40
+    assert dice[0] == pytest.approx(dice[1], abs=0.01)
 
 
 def test_what_the_listing_says_of_a_case_may_change_without_doing_it_again(
@@ -304,7 +319,7 @@ def test_what_the_listing_says_of_a_case_may_change_without_doing_it_again(
         for k in range(2)
     ]
     listing.write_text("".join(["name,image,labels,affected_side,data_set\n", *rows]))
-    monkeypatch.setattr(segmenters, "analyse", None)
+    monkeypatch.setattr(segmenters, "analyse_growing", None)
 
     run(listing, tmp_path / "out", [bundle])
 

@@ -26,6 +26,7 @@ from inference.sampling import (
     entropy,
     find_device,
     predict,
+    predict_growing,
 )
 from inference.volume import Volume
 
@@ -128,6 +129,28 @@ def test_a_prediction_is_the_naive_computation_over_all_samples(
 
     assert np.array_equal(prediction.labels[box], labels.numpy())
     assert np.allclose(prediction.uncertainty[box], uncertainty.numpy(), atol=1e-7)
+
+
+def test_growing_numbers_of_samples_are_prefixes_of_one_pass(
+    bundle_of: Callable[..., Bundle],
+) -> None:
+    """1, 2 and 5 samples together, against three predictions; only batches differ."""
+    bundle = bundle_of()
+    found = predict_growing(small_volume(), bundle, counts=(1, 2, 5), seed=7, device="cpu")
+
+    for count, together in zip((1, 2, 5), found, strict=True):
+        alone = ask(bundle, samples=count)
+        assert (together.labels == alone.labels).mean() > 0.999
+        assert np.allclose(together.uncertainty, alone.uncertainty, atol=1e-6)
+        assert together.profiles.voxels.shape == alone.profiles.voxels.shape
+
+
+@pytest.mark.parametrize("counts", [(), (0, 1), (2, 2), (5, 1)])
+def test_numbers_of_samples_that_do_not_grow_are_refused(
+    counts: tuple[int, ...], bundle_of: Callable[..., Bundle]
+) -> None:
+    with pytest.raises(ValueError, match="must grow"):
+        predict_growing(small_volume(), bundle_of(), counts=counts, seed=7, device="cpu")
 
 
 def test_the_same_seed_gives_the_same_answer_to_the_last_bit(
