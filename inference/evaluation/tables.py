@@ -62,6 +62,9 @@ AGREEMENT_WORDS: Final = (
     "CCC: Lin's concordance correlation coefficient, from 3 cases on. MAE: mean absolute error"
     " ± its standard deviation, where the structure was found."
 )
+ENOUGH_DICE: Final = 0.001
+"""The study's Dice, too, is given to three decimals."""
+
 ONE_ARM: Final = "one bundle only: nothing to compare it with"
 
 
@@ -399,8 +402,26 @@ def samples_table(evaluation: Evaluation) -> Table:
         )
         for arm in arms
     )
-    notes = ("Averages over the structures. A single sample has no variance: uncertainty 0.",)
-    return Table(9, title, columns, rows, about=arms[0].name, notes=notes)
+    enough = enough_samples(arms)
+    notes = [
+        "Averages over the structures. A single sample has no variance: uncertainty 0.",
+        f"Fewest samples with a mean Dice within {ENOUGH_DICE:g} of the most's: {enough}.",
+    ]
+    return Table(9, title, columns, rows, about=arms[0].name, notes=tuple(notes))
+
+
+def enough_samples(arms: Sequence[Arm]) -> int | None:
+    """The fewest samples that segment about as well as the most do; see `ENOUGH_DICE`.
+
+    `arms` are one bundle with growing numbers of samples. Uncertainty counts for nothing
+    here: more samples make it steadier where Dice has long stopped growing.
+    """
+    dice = [float(np.nanmean(arm.averages(Quantity.DICE))) for arm in arms]
+    return next(
+        arm.samples
+        for arm, mean in zip(arms, dice, strict=True)
+        if not mean < dice[-1] - ENOUGH_DICE
+    )
 
 
 def bundle_table(evaluation: Evaluation) -> Table:

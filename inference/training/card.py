@@ -163,6 +163,11 @@ def tried_words(tried: Detection) -> str:
     )
 
 
+def samples_words(samples: int, table: str) -> str:
+    """How many samples the bundle takes, beside the table that `evaluate --samples` wrote."""
+    return f"Monte Carlo samples: {samples}, chosen by this table.\n\n{table.strip()}"
+
+
 def with_figures(card: str, words: str) -> str:
     """The card with new words between its marks.
 
@@ -210,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--bodies", type=int, default=10, help="0: pictures alone")
     parser.add_argument("--device", default="cpu", help="of the scoring; pictures are CPU's")
+    parser.add_argument("--samples-table", type=Path, help="Table 9 of `msk-node evaluate`")
     parser.add_argument("--scan", action="append", default=[], metavar="NAME=FILE")
     asked = parser.parse_args(arguments)
     bundle = load_bundle(asked.bundle)
@@ -224,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             every=EVERY,
             device=asked.device,
         )
-        bundle = calibrated(bundle, found, list(others))
+        table = asked.samples_table.read_text(encoding="utf-8") if asked.samples_table else ""
+        bundle = calibrated(bundle, found, list(others), table)
     volumes = {"phantom": phantom(DEFAULT_PHANTOM).volume}
     for scan in asked.scan:
         name, _, file = scan.partition("=")
@@ -233,10 +240,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Image.fromarray(picture(volume, bundle)).save(bundle.folder / f"{name}.png")
 
 
-def calibrated(bundle: Bundle, found: Evaluation, others: Sequence[Scored]) -> Bundle:
+def calibrated(
+    bundle: Bundle, found: Evaluation, others: Sequence[Scored], samples_table: str = ""
+) -> Bundle:
     """The bundle with limits fitted to an evaluation, and its figures in the card.
 
-    `others`: cases that the fit does not see, to try the limits on.
+    `others`: cases that the fit does not see, to try the limits on. `samples_table`: for the
+    card, in Markdown.
     """
     data_set = (
         f"{len(found.clean)} held-out synthetic bodies (seed {HELD_OUT_SEED}, "
@@ -249,6 +259,7 @@ def calibrated(bundle: Bundle, found: Evaluation, others: Sequence[Scored]) -> B
         figures(found, calibration),
         gate_words(found, calibration),
         tried_words(detection(calibration, others)),
+        *([samples_words(bundle.samples, samples_table)] if samples_table else []),
     )
     words = "\n\n".join(parts)
     card.write_text(with_figures(card.read_text(encoding="utf-8"), words), encoding="utf-8")

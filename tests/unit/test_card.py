@@ -20,6 +20,7 @@ from inference.training.card import (
     gate_words,
     picture,
     read_volume,
+    samples_words,
     tried_words,
     with_figures,
 )
@@ -114,3 +115,9 @@ def test_the_card_says_how_the_gate_does_on_other_bodies_and_of_how_many_failure
     assert "12 segmentations of other bodies" in words
     assert "0.910 (inaccurate), - (failed)" in words
     assert "0.954, where 31 of 240 failed" in words
+
+
+def test_the_card_says_how_many_samples_and_shows_why() -> None:
+    words = samples_words(10, "## Table 9\n\n| samples | Dice |\n")
+
+    assert words.startswith("Monte Carlo samples: 10, chosen by this table.\n\n## Table 9")

@@ -176,6 +176,15 @@ def test_table_9_has_a_row_for_each_number_of_samples():
     assert dice == sorted(dice)
 
 
+def test_table_9_names_the_fewest_samples_that_are_enough():
+    """Dice is lower than that of many by .01 / T: at 10 by .001, against 20 by .0005."""
+    arms = tuple(scored_arm(samples=t, shift=-0.01 / t) for t in (1, 5, 10, 15, 20))
+
+    assert tables.enough_samples(arms) == 10
+    assert tables.enough_samples(arms[:2]) == 5
+    assert tables.samples_table(Evaluation(arms[-1:], arms)).notes[-1].endswith(": 10.")
+
+
 def test_table_10_puts_the_bundles_side_by_side():
     first, second = scored_arm("a"), scored_arm("b", shift=-0.02)
     table = tables.bundle_table(Evaluation((first, second)))
