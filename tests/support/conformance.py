@@ -140,9 +140,9 @@ Written by the harness (`make conformance`; see [testing.md](testing.md)); a tes
 run finds anything else than what stands here. The objects are those of a phantom whose
 segments are known: dciodvfy, PixelMed and dcmqi read the files as the node writes them;
 Orthanc and dcmqrscp get them by C-STORE from the node's own sender, and what comes back over
-DICOMweb and by C-MOVE is compared byte by byte (STOW-RS and QIDO-RS have tests of their own, see
-[delivery.md](delivery.md)); OHIF shows what Orthanc has, in a headless
-Chromium, and what is on its screen is compared with the truth.
+DICOMweb and by C-MOVE is compared byte by byte (STOW-RS and QIDO-RS have tests of their own,
+see [delivery.md](delivery.md)); OHIF shows what Orthanc has, in a headless Chromium, and what
+is on its screen is compared with the truth.
 
 "-": the program has nothing to say of such an object. Numbers are footnotes: what the program
 itself says, or what was seen.

@@ -133,7 +133,8 @@ class Pacs:
         """Report on the association of the request, once that is answered."""
         request = self.asked[-1]
         threading.Event().wait(0.2)
-        with suppress(RuntimeError):  # whoever asked has gone; it asks again
+        # Whoever asked has gone, before or without an answer; it asks again.
+        with suppress(RuntimeError, AttributeError):
             self._send_report(association, request)
 
     def report(self, request: Dataset) -> int:
