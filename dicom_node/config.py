@@ -14,11 +14,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from dicom_node.config_tls import DestinationTls, Fingerprint, Identity, ReceiveTls
 from dicom_node.config_values import AeTitle, Days, Host, Port, Seconds, Section
@@ -37,6 +35,9 @@ from dicom_node.destinations import (
     describe_profile,
 )
 from dicom_node.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 __all__ = [
     "Analysis",
@@ -70,16 +71,30 @@ __all__ = [
 def _database(text: str) -> str:
     """A database that lasts: a path, or the URL of an SQLite file or a PostgreSQL server."""
     if "://" not in text:
+        if "?" in text:
+            raise ValueError("a path with ? is read as a URL with a query")
         return text
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ValueError("neither a path nor a database URL") from None
+    url = _parsed(text)
     if not url.drivername.startswith(("sqlite", "postgresql")):
         raise ValueError(f"this is {url.drivername}; only sqlite and postgresql work")
     if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
         raise ValueError("this lives in memory and would lose its work")
     return text
+
+
+def _parsed(url: str) -> URL:
+    """A database URL, by the library that uses it.
+
+    That takes a third of a second of processor time to load, which no process need spend
+    that uses no database, or one at a mere path: a scanner waits for the receiver's start.
+    """
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("neither a path nor a database URL") from None
 
 
 class Node(Section):
@@ -128,7 +143,9 @@ class Node(Section):
     @property
     def database_path(self) -> Path | None:
         """The SQLite file, or None where the database is a server."""
-        url = make_url(self.database_url)
+        if "://" not in self.database:
+            return Path(self.database)
+        url = _parsed(self.database)
         if not url.drivername.startswith("sqlite") or not url.database:
             return None
         return Path(url.database)
@@ -361,7 +378,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f"listens as {node.ae_title} on {node.host}:{node.port}, to {senders}",
         *_listens_with(config.receive.tls),
         f"keeps what it receives in {node.spool}, results in {node.results}",
-        f"keeps queue and ledger in {make_url(node.database_url)}",
+        f"keeps queue and ledger in {_parsed(node.database_url)}",
         f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]

@@ -148,7 +148,7 @@ def test_a_sender_s_images_are_counted_where_its_entry_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "database", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "a://b://c:x"]
+    "database", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "a://b://c:x", "q?a"]
 )
 def test_a_database_that_would_lose_work_is_refused(database: str) -> None:
     assert problems(node={"database": database})[0].startswith("node.toml: node.database: ")

@@ -1,26 +1,42 @@
-"""A claim about what a worker loads before it works: its start is what a restart waits for."""
+"""Claims about what a process loads before it works: its start is what a restart waits for."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-NEEDLESS = ("dicomweb_client", "reportlab", "scipy.stats", "skimage.measure", "torch")
-SCRIPT = f"""
-import sys
+import pytest
+
+WORKER = """
 import dicom_node.chores, dicom_node.engine, dicom_node.sender_counts, dicom_node.workflow
 from dicom_node.devices import device_key
 from inference.bundle_files import bundle_sha256
 device_key("cpu")
 bundle_sha256("compact")
-print(*sorted(set({NEEDLESS!r}) & set(sys.modules)))
+"""
+RECEIVER = """
+import dicom_node.receive, dicom_node.roles
+from dicom_node.config import NodeConfig, parse_config
+from pathlib import Path
+parse_config({}, source="", folder=Path()).node.database_path
 """
 
 
-def test_a_worker_loads_only_what_every_series_needs() -> None:
-    """The network is its child's; PDFs, outlines and DICOMweb wait for their first use."""
+@pytest.mark.parametrize(
+    ("process", "needless"),
+    [
+        (WORKER, "dicomweb_client reportlab scipy.stats skimage.measure torch"),
+        (RECEIVER, "dbos highdicom scipy sqlalchemy torch"),
+    ],
+    ids=["worker", "receiver"],
+)
+def test_a_process_loads_only_what_every_series_needs(process: str, needless: str) -> None:
+    """The network is the child's; PDFs, outlines and DICOMweb wait for their first use."""
+    script = (
+        f"{process}\nimport sys\nprint(*sorted(set({needless.split()}) & set(sys.modules)))"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
 
     assert done.stdout.split() == []
