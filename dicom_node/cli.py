@@ -14,6 +14,7 @@ Exit codes, the same for every command:
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -397,6 +398,7 @@ def evaluate(  # noqa: PLR0913 - a command line has as many options as it has
             table=labels,
             device=device,
             progress=progress,
+            command=shlex.join(["msk-node", *sys.argv[1:]]),
         )
         report = run(request, out, say=lambda line: _err.print(line, highlight=False))
     _out.print(f"report written to {report}", highlight=False)

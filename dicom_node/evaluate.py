@@ -35,7 +35,7 @@ from dicom_node.segmenters import (
 )
 from inference.bundle import Bundle
 from inference.errors import LabelTableError
-from inference.evaluation.report import write_report
+from inference.evaluation.report import CASES_FACT, COMMAND_FACT, write_report
 from inference.evaluation.scored import Arm, Evaluation, LeftOut
 from inference.evaluation.scores import CaseScore, score_structures
 from inference.results import Uncertainty
@@ -60,6 +60,7 @@ class Request:
 
     source: a listing or folder of labelled cases.
     table: what the labels mean, if not said there.
+    command: as it was typed, for the report.
     arms: one, or two to be compared.
     by_samples: one bundle with several numbers of samples; may share arms with `arms`.
     """
@@ -68,6 +69,7 @@ class Request:
     arms: tuple[Segmenter, ...]
     by_samples: tuple[Segmenter, ...] = ()
     table: Path | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         """Check what can be known before any case is read."""
@@ -97,6 +99,7 @@ def request_of(  # noqa: PLR0913 - the command's options
     table: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    command: str = "",
 ) -> Request:
     """The request that the command's options make.
 
@@ -110,6 +113,7 @@ def request_of(  # noqa: PLR0913 - the command's options
         table: label table.
         device: for the bundles.
         progress: told (slices done, slices in all) of each case.
+        command: as it was typed, for the report.
     """
     for folder in results:
         if not folder.is_dir():
@@ -137,6 +141,7 @@ def request_of(  # noqa: PLR0913 - the command's options
         (*arms, *(ByResults(folder) for folder in results)),
         tuple(arm(bundles[0], number) for number in numbers),
         table,
+        command,
     )
 
 
@@ -239,8 +244,11 @@ def _facts(
     """What the report says of itself."""
     tables = dict.fromkeys(score.words for score in scores.values())
     samples = (arm.samples for arm in request.arms)
+    made_by = dict.fromkeys(listed.made_by for listed in whole if listed.made_by)
+    commands = ((COMMAND_FACT, request.command), (CASES_FACT, "; ".join(made_by)))
     return (
         ("made by", f"msk-node {version('msk-node')} evaluate"),
+        *((name, command) for name, command in commands if command),
         ("cases", f"{len(whole)} of {len(cases)} listed"),
         ("labels", "; ".join(tables)),
         ("bundles", "; ".join(names[arm.folder_name] for arm in request.arms)),

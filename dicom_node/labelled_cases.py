@@ -50,6 +50,7 @@ class ListedCase:
     table: None for a DICOM segmentation that says by codes what its segments are.
     affected: the side with the disease.
     height_m: where the images do not say it.
+    made_by: the command that made the case, if a command did.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ListedCase:
     data_set: str = ""
     affected: Side | None = None
     height_m: float | None = None
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,11 +86,12 @@ def listed_cases(source: Path, table: Path | None = None) -> tuple[ListedCase, .
         LabelTableError: the label table cannot be used.
     """
     listing = _listing(source)
-    entries, own = _entries(listing)
+    read = _read_listing(listing)
+    own = read.labels
     common = read_label_table(table) if table else None
     if common is None and own:
         common = LabelTable.read(own, f"[labels] of {listing.name}")
-    cases = tuple(_listed(entry, common, listing) for entry in entries)
+    cases = tuple(_listed(entry, common, listing, read.made_by) for entry in read.cases)
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -118,10 +121,11 @@ class _Entry(BaseModel):
 
 
 class _ListingFile(BaseModel):
-    """cases.toml as written."""
+    """cases.toml as written; `made_by` is the command that made the cases."""
 
     model_config = ConfigDict(extra="forbid")
 
+    made_by: str = ""
     labels: dict[str, Any] = {}
     cases: list[_Entry]
 
@@ -135,17 +139,17 @@ def _listing(source: Path) -> Path:
     return source
 
 
-def _entries(listing: Path) -> tuple[list[_Entry], Mapping[str, Any]]:
+def _read_listing(listing: Path) -> _ListingFile:
     """Cases and label table of a listing or folder."""
     if listing.is_dir():
-        return _entries_of_folder(listing), {}
+        return _ListingFile(cases=_entries_of_folder(listing))
     try:
         text = listing.read_text(encoding="utf-8-sig")
         if listing.suffix.lower() == ".csv":
             rows = csv.DictReader(text.splitlines())
             filled = [{key: v for key, v in row.items() if v not in {"", None}} for row in rows]
-            return _ListingFile.model_validate({"cases": filled}).cases, {}
-        read = _ListingFile.model_validate(tomllib.loads(text))
+            return _ListingFile.model_validate({"cases": filled})
+        return _ListingFile.model_validate(tomllib.loads(text))
     except ValidationError as error:
         misfits = "; ".join(
             f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
@@ -154,7 +158,6 @@ def _entries(listing: Path) -> tuple[list[_Entry], Mapping[str, Any]]:
         raise ConfigurationError(f"{listing}: {misfits}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"{listing}: {error}") from error
-    return read.cases, read.labels
 
 
 def _entries_of_folder(folder: Path) -> list[_Entry]:
@@ -174,7 +177,9 @@ def _named(folder: Path, stem: str) -> Path | None:
     return next((p for s in suffixes if (p := folder / f"{stem}{s}").is_file()), None)
 
 
-def _listed(entry: _Entry, common: LabelTable | None, listing: Path) -> ListedCase:
+def _listed(
+    entry: _Entry, common: LabelTable | None, listing: Path, made_by: str
+) -> ListedCase:
     start = listing if listing.is_dir() else listing.parent
     image, labels = start / entry.image, start / entry.labels
     for path in (image, labels):
@@ -188,6 +193,7 @@ def _listed(entry: _Entry, common: LabelTable | None, listing: Path) -> ListedCa
         data_set=entry.data_set,
         affected=entry.affected_side,
         height_m=entry.height_m,
+        made_by=made_by,
     )
 
 

@@ -7,7 +7,8 @@ InferenceError
 │   └── DeviceMemoryError    it has no memory for a single slice
 ├── TrainingError        a recipe or a data set that cannot be trained on
 ├── KerasFileError       a Keras weight file that is not of the published family
-└── LabelTableError      a label map and its table do not fit
+├── LabelTableError      a label map and its table do not fit
+└── RegistrationError    a label map that cannot be laid on a CT
 ```
 """
 
@@ -44,3 +45,7 @@ class KerasFileError(InferenceError):
 
 class LabelTableError(InferenceError):
     """A label map does not fit its table of structures."""
+
+
+class RegistrationError(InferenceError):
+    """A label map cannot be laid on a CT: a plan that cannot be used, a bone not found."""

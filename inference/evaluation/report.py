@@ -3,6 +3,7 @@
 ```
 report.html             self-contained: pictures and tables inside
 scores.csv              every arm, case, structure and scope
+facts.json              what was evaluated on what, by which commands
 tables/table-3.md .csv  ... to table-10; with the bundle's name where a table is of one of two
 figures/figure-4.png    ... to figure-7
 ```
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable
 from html import escape
@@ -25,8 +27,13 @@ from inference.evaluation.tables import all_tables
 
 REPORT_FILE: Final = "report.html"
 SCORES_FILE: Final = "scores.csv"
+FACTS_FILE: Final = "facts.json"
 TABLES_FOLDER: Final = "tables"
 FIGURES_FOLDER: Final = "figures"
+
+COMMAND_FACT: Final = "command"
+CASES_FACT: Final = "cases made by"
+"""Names of two facts that a model card repeats: the commands behind its figures."""
 
 SCORE_COLUMNS: Final = (
     "arm", "samples", "case", "data_set", "affected_side", "height_m", "structure", "scope",
@@ -61,6 +68,8 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
             stem = out / FIGURES_FOLDER / _stem("figure", picture.number, picture.about)
             stem.with_name(f"{stem.name}.png").write_bytes(picture.png)
     (out / SCORES_FILE).write_text(scores_csv(evaluation), encoding="utf-8")
+    facts = json.dumps(dict(evaluation.facts), indent=1, ensure_ascii=False)
+    (out / FACTS_FILE).write_text(facts + "\n", encoding="utf-8")
     report = out / REPORT_FILE
     report.write_text(report_html(evaluation, tables, pictures), encoding="utf-8")
     return report

@@ -366,6 +366,21 @@ def test_a_case_that_cannot_be_read_is_left_out_with_its_reason(
     assert {row["case"] for row in scores(tmp_path / "out")} == {"good"}
 
 
+def test_the_report_keeps_the_commands_that_made_it_and_its_cases(
+    cases: Path, bundle: Bundle, tmp_path: Path
+):
+    listing = tmp_path / "cases.toml"
+    one = f'[[cases]]\nname = "good"\nimage = "{cases}/body0/series"\n'
+    one += f'labels = "{cases}/body0/labels.nii.gz"\n'
+    listing.write_text(f'made_by = "python -m made"\n{one}')
+
+    run(listing, tmp_path / "out", [bundle], command="msk-node evaluate cases.toml")
+
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert facts["command"] == "msk-node evaluate cases.toml"
+    assert facts["cases made by"] == "python -m made"
+
+
 def test_when_no_case_is_left_the_first_reason_is_the_error(bundle: Bundle, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "labels.nii.gz").touch()
