@@ -3,9 +3,14 @@
     python -m inference.training.card BUNDLE --recipe RECIPE.toml --data FOLDER \
         [--scan real_knee=FILE.nii.gz ...]
 
-scores held-out synthetic bodies (as they are and spoiled) and two phantoms, fits the quality
-gate's limits to them, writes these into the bundle, puts the figures between the marks in
-its model card, and draws the pictures. What the card says in words remains a person's work.
+    python -m inference.training.card BUNDLE --cross REPORT --cross REPORT \
+        --phantoms REPORT --real REPORT --registered CASES
+
+The first scores held-out synthetic bodies (as they are and spoiled) and two phantoms, fits
+the quality gate's limits to them, writes these into the bundle, puts the figures between the
+marks in its model card, and draws the pictures. The second writes tables of accuracy from
+reports of `msk-node evaluate` (`card_tables`), any of them. What the card says in words
+remains a person's work.
 """
 
 from __future__ import annotations
@@ -38,6 +43,16 @@ from inference.training.calibrate import (
     fit,
     score,
     synthetic_cases,
+)
+from inference.training.card_tables import (
+    CROSS,
+    PHANTOMS,
+    REAL,
+    Section,
+    cross_words,
+    phantom_words,
+    read_report,
+    real_words,
 )
 from inference.training.dataset import Sources, labels_of
 from inference.training.recipe import read_recipe
@@ -211,14 +226,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate, calibrate, draw and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path)
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--bodies", type=int, default=10, help="0: pictures alone")
     parser.add_argument("--device", default="cpu", help="of the scoring; pictures are CPU's")
     parser.add_argument("--samples-table", type=Path, help="Table 9 of `msk-node evaluate`")
     parser.add_argument("--scan", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--cross", action="append", default=[], type=Path, metavar="REPORT")
+    parser.add_argument("--phantoms", type=Path, metavar="REPORT")
+    parser.add_argument("--real", type=Path, metavar="REPORT")
+    parser.add_argument("--registered", type=Path, metavar="CASES", help="needed by --real")
     asked = parser.parse_args(arguments)
+    if asked.real and not asked.registered:
+        parser.error("--real needs --registered, the folder of the registered cases")
+    sections = accuracy_sections(asked.cross, asked.phantoms, asked.real, asked.registered)
     bundle = load_bundle(asked.bundle)
+    if sections:
+        put_sections(bundle.folder / MODEL_CARD_FILE, sections)
+    if not asked.recipe:
+        if not sections:
+            parser.error("nothing to do: give --recipe, or reports for the tables")
+        return
     if asked.bodies:
         sources = Sources.of(read_recipe(asked.recipe), asked.data)
         found = evaluate(bundle, sources, asked.bodies, asked.device)
@@ -238,6 +266,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         volumes[name] = read_volume(Path(file))
     for name, volume in volumes.items():
         Image.fromarray(picture(volume, bundle)).save(bundle.folder / f"{name}.png")
+
+
+def accuracy_sections(
+    cross: Sequence[Path],
+    phantoms: Path | None,
+    real: Path | None,
+    registered: Path | None,
+) -> list[tuple[Section, str]]:
+    """The card's sections for which there are reports, with their words."""
+    sections = []
+    if cross:
+        sections.append((CROSS, cross_words([read_report(folder) for folder in cross])))
+    if phantoms:
+        sections.append((PHANTOMS, phantom_words(read_report(phantoms))))
+    if real and registered:
+        sections.append((REAL, real_words(read_report(real), registered)))
+    return sections
+
+
+def put_sections(card: Path, sections: Sequence[tuple[Section, str]]) -> None:
+    """Write sections into a card; the rest of it stays as it is."""
+    text = card.read_text(encoding="utf-8")
+    for section, words in sections:
+        text = section.put(text, words)
+    part = card.with_name(f".part-{card.name}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(card)
 
 
 def calibrated(
