@@ -255,20 +255,48 @@ def send(
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913 - a command line has as many options as it has
     recipe: Annotated[Path, typer.Argument(help="Recipe (TOML).")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for checkpoints and the bundle.")
+        Path, typer.Option("--out", "-o", help="Folder for checkpoints, curves and the bundle.")
     ],
     data: Annotated[
         Path, typer.Option(help="Folder that the recipe's data paths start from.")
     ] = Path(),
     device: DeviceOption = "auto",
+    fold: Annotated[
+        int | None, typer.Option(min=0, help="The fold held out, instead of the recipe's.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps cases made ready, for several runs; in --out."),
+    ] = None,
+    prepare: Annotated[  # noqa: FBT002 - typer's way to say a flag
+        bool, typer.Option("--prepare", help="Only make the cases ready, in the cache.")
+    ] = False,
+    tensorboard: Annotated[  # noqa: FBT002 - likewise
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's files, too.")
+    ] = False,
 ) -> None:
     """Train a model bundle by a recipe; started again, it goes on where it was."""
+    from dicom_node.training_cases import training_cases
+    from inference.training.train import prepare_cases
     from inference.training.train import train as run
 
-    folder = run(recipe, out, data=data, device=device)
+    if prepare:
+        count = prepare_cases(recipe, out, data=data, cache=cache, list_cases=training_cases)
+        _out.print(f"{count} cases ready", highlight=False)
+        return
+    folder = run(
+        recipe,
+        out,
+        data=data,
+        device=device,
+        fold=fold,
+        cache=cache,
+        list_cases=training_cases,
+        tensorboard=tensorboard,
+    )
     _out.print(f"bundle written to {folder}", highlight=False)
 
 

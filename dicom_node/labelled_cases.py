@@ -51,6 +51,7 @@ class ListedCase:
     affected: the side with the disease.
     height_m: where the images do not say it.
     made_by: the command that made the case, if a command did.
+    patient: the same for cases of one patient; the case's own name where nothing is said.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ListedCase:
     affected: Side | None = None
     height_m: float | None = None
     made_by: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +120,7 @@ class _Entry(BaseModel):
     data_set: str = ""
     affected_side: Side | None = None
     height_m: float | None = Field(default=None, ge=0.5, le=2.5)
+    patient: str = ""
 
 
 class _ListingFile(BaseModel):
@@ -168,6 +171,7 @@ def _entries_of_folder(folder: Path) -> list[_Entry]:
         if image is None and (inner / "series").is_dir():
             image = inner / "series"
         if image and labels and re.match(CASE_NAME, inner.name):
+            image, labels = image.relative_to(folder), labels.relative_to(folder)
             entries.append(_Entry(name=inner.name, image=image, labels=labels))
     return entries
 
@@ -194,6 +198,7 @@ def _listed(
         affected=entry.affected_side,
         height_m=entry.height_m,
         made_by=made_by,
+        patient=entry.patient or entry.name,
     )
 
 

@@ -25,7 +25,7 @@ from inference.errors import TrainingError
 from inference.network import BayesianUNet, Upsampling
 from inference.structures import LABEL_COUNT
 from inference.training.dataset import cosine_rate
-from inference.training.recipe import Recipe, Start
+from inference.training.recipe import Recipe, Start, TrainingRecipe
 
 CPU: Final = torch.device("cpu")
 
@@ -37,7 +37,11 @@ LARGEST_GRADIENT: Final = 5.0
 
 @dataclass(slots=True)
 class Run:
-    """A training run. The one thing here that changes in place."""
+    """A training run. The one thing here that changes in place.
+
+    data: names what it is trained on beyond the recipe, such as the labelled cases; with
+        other data a checkpoint is not gone on from.
+    """
 
     recipe: Recipe
     device: torch.device
@@ -45,6 +49,7 @@ class Run:
     average: BayesianUNet
     optimiser: torch.optim.Adam
     scaler: torch.amp.GradScaler
+    data: str = ""
     iteration: int = 0
     seconds: float = 0.0
     _followed: list[tuple[list[Tensor], list[Tensor]]] = field(init=False)
@@ -61,7 +66,7 @@ class Run:
         ]
 
     @classmethod
-    def fresh(cls, recipe: Recipe, device: torch.device = CPU) -> Self:
+    def fresh(cls, recipe: Recipe, device: torch.device = CPU, data: str = "") -> Self:
         """Before the first iteration: weights drawn by the recipe's seed, or its start's.
 
         Raises:
@@ -86,22 +91,30 @@ class Run:
             device.type, enabled=recipe.training.precision == "float16"
         )
         average.requires_grad_(requires_grad=False)
-        return cls(recipe, device, network, average, optimiser, scaler)
+        return cls(recipe, device, network, average, optimiser, scaler, data)
 
     @classmethod
-    def resumed(cls, recipe: Recipe, checkpoint: Path, device: torch.device = CPU) -> Self:
+    def resumed(
+        cls, recipe: Recipe, checkpoint: Path, device: torch.device = CPU, data: str = ""
+    ) -> Self:
         """From a checkpoint where there is one, else fresh.
 
         Raises:
-            TrainingError: the checkpoint is another recipe's, or cannot be read.
+            TrainingError: the checkpoint is another recipe's or of other data, or cannot be
+                read.
         """
-        run = cls.fresh(recipe, device)
+        run = cls.fresh(recipe, device, data)
         if not checkpoint.exists():
             return run
         said, tensors = _read_checkpoint(checkpoint)
         if said["recipe_identity"] != recipe.identity:
             raise TrainingError(
                 f"{checkpoint}: belongs to another recipe; take another --out or delete it"
+            )
+        if said["data"] != data:
+            raise TrainingError(
+                f"{checkpoint}: was trained on other cases than are there now; take another"
+                " --out or delete it"
             )
         run.iteration, run.seconds = said["iteration"], said["seconds"]
         run.network.load_state_dict(_below(tensors, "network."))
@@ -121,6 +134,7 @@ class Run:
             tensors |= {f"adam.{k}.{name}": state[name] for name in MOMENTS if name in state}
         said = {
             "recipe_identity": self.recipe.identity,
+            "data": self.data,
             "iteration": self.iteration,
             "seconds": self.seconds,
             "scaler": self.scaler.state_dict(),
@@ -144,9 +158,8 @@ class Run:
         """
         plan = self.recipe.training
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.iteration)  # dropout
-        rate = cosine_rate(self.iteration, plan.iterations, plan.warm_up)
         for group in self.optimiser.param_groups:
-            group["lr"] = plan.learning_rate * rate
+            group["lr"] = plan.learning_rate * rate_share(plan, self.iteration)
         images = images.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         self.network.train()
@@ -178,6 +191,13 @@ class Run:
             torch._foreach_copy_(*counters)
 
 
+def rate_share(plan: TrainingRecipe, iteration: int) -> float:
+    """Share of the highest learning rate at an iteration."""
+    if plan.schedule == "cosine":
+        return cosine_rate(iteration, plan.iterations, plan.warm_up)
+    return min(1.0, (iteration + 1) / max(1, plan.warm_up))
+
+
 def _started(recipe: Recipe, start: Start) -> BayesianUNet:
     """The network of the bundle that a recipe starts from; Adam's moments start anew."""
     bundle = load_bundle(start.folder)
@@ -203,7 +223,7 @@ def _read_checkpoint(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Tensor
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{checkpoint}: no checkpoint that can be read: {error}") from error
-    return {"scaler": {}} | said, tensors
+    return {"scaler": {}, "data": ""} | said, tensors
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

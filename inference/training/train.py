@@ -1,7 +1,8 @@
 """Train a network by a recipe, from the first iteration or from where a run was cut off.
 
 `python -m inference.training.train RECIPE.toml --out FOLDER` does what `msk-node train` does,
-on a machine that has torch and numpy but none of the node's parsers.
+on a machine that has torch and numpy but none of the node's parsers; of labelled cases it takes
+those that lie ready in --cache (`msk-node train RECIPE.toml --prepare` makes them ready).
 """
 
 from __future__ import annotations
@@ -9,24 +10,30 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
+from rich.console import Console
 
 from inference.bundle import Bundle, write_bundle
+from inference.errors import TrainingError
 from inference.sampling import find_device
+from inference.training.case_slices import CaseSlices
+from inference.training.cases import ListCases, TrainingCases, cases_of
 from inference.training.dataset import BodyStream
-from inference.training.history import history_of
+from inference.training.held_out_dice import held_out_dice
+from inference.training.history import History, history_of, mean_of
 from inference.training.recipe import Recipe, read_recipe
 from inference.training.run import Run
 from inference.training.source import ImageSource
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
-HISTORY_FILE: Final = "history.csv"
+CACHE_FOLDER: Final = "cache"
 
 CHECKPOINT_EVERY_S: Final = 30.0
 """Seconds between two checkpoints; a kill costs at most so many, and one iteration."""
@@ -41,18 +48,27 @@ def train(  # noqa: PLR0913 - the command's options
     *,
     data: Path = Path(),
     device: str = "auto",
+    fold: int | None = None,
+    cache: Path | None = None,
+    list_cases: ListCases | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    tensorboard: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train by a recipe and write a bundle; goes on where an earlier run in `out` ended.
 
     Args:
         recipe_path: the recipe's TOML file.
-        out: folder for checkpoint, history and bundle.
-        data: folder below which the recipe's label maps lie.
+        out: folder for checkpoint, history, curves and bundle.
+        data: folder below which the recipe's cases or label maps lie.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; a run may go on on another one.
+        fold: held out instead of the recipe's.
+        cache: folder that keeps labelled cases made ready, for several runs; in `out` if not
+            said.
+        list_cases: finds and reads labelled cases; None takes what is ready in the cache.
         checkpoint_every_s: least time between two checkpoints.
-        progress: whether to draw a bar with loss and time left.
+        tensorboard: whether to write its files, too.
+        progress: whether to draw a bar with loss, Dice and time left.
 
     Returns:
         The bundle's folder, `out / recipe.name`, not yet calibrated.
@@ -62,17 +78,58 @@ def train(  # noqa: PLR0913 - the command's options
             the loss is no number any more.
         DeviceError: the device is not there.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, fold)
     chosen = find_device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(recipe.training.threads)
-    run = Run.resumed(recipe, out / CHECKPOINT_FILE, chosen)
-    with _tuned(), source_of(recipe, data, out, chosen) as source:
-        _go_on(run, source, out, checkpoint_every_s, shown=progress)
-    return write_trained(run, out / recipe.name).folder
+    cases = cases_of(recipe, data, cache or out / CACHE_FOLDER, list_cases, _say(progress))
+    checkpoint = out / CHECKPOINT_FILE
+    run = Run.resumed(recipe, checkpoint, chosen, cases.identity if cases else "")
+    folder = out / recipe.name
+    if run.iteration >= recipe.training.iterations:
+        return folder if folder.exists() else write_trained(run, folder, cases).folder
+    with (
+        _tuned(),
+        source_of(recipe, data, out, chosen, cases) as source,
+        history_of(
+            out,
+            run.iteration,
+            recipe.training.iterations,
+            shown=progress,
+            tensorboard=tensorboard,
+        ) as history,
+    ):
+        _go_on(run, source, cases, history, Due(checkpoint_every_s, time.monotonic()), out)
+    return folder
 
 
-def source_of(recipe: Recipe, data: Path, out: Path, device: torch.device) -> ImageSource:
+def prepare_cases(
+    recipe_path: Path,
+    out: Path,
+    *,
+    data: Path,
+    cache: Path | None,
+    list_cases: ListCases,
+) -> int:
+    """Make a recipe's labelled cases ready and do no more; how many there are.
+
+    Raises:
+        TrainingError: see `train`; also where the recipe names no cases.
+    """
+    recipe = read_recipe(recipe_path)
+    cases = cases_of(recipe, data, cache or out / CACHE_FOLDER, list_cases, _say(shown=True))
+    if cases is None:
+        raise TrainingError(f"{recipe_path}: names no data.cases")
+    return len(cases.seen) + len(cases.held_out)
+
+
+def source_of(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    device: torch.device,
+    cases: TrainingCases | None = None,
+) -> ImageSource:
     """Where the images of a recipe come from.
 
     Args:
@@ -80,8 +137,10 @@ def source_of(recipe: Recipe, data: Path, out: Path, device: torch.device) -> Im
         data: folder below which the recipe's files lie.
         out: the run's folder, where a source may keep what it has prepared.
         device: where the run trains.
+        cases: labelled cases that are ready, if the recipe names any.
     """
-    del device  # bodies are made by processes on the CPU
+    if cases is not None:
+        return CaseSlices(cases.seen, recipe, device)
     return BodyStream(recipe, data, out / "bodies")
 
 
@@ -102,28 +161,40 @@ class Due:
         self.saved_at, self.took_s = ended, ended - began
 
 
-def _go_on(
-    run: Run, source: ImageSource, out: Path, checkpoint_every_s: float, *, shown: bool
+def _go_on(  # noqa: PLR0913, PLR0917 - everything that takes part
+    run: Run,
+    source: ImageSource,
+    cases: TrainingCases | None,
+    history: History,
+    due: Due,
+    out: Path,
 ) -> None:
     """All iterations that are left, with checkpoints on the way and one at the end."""
-    iterations = run.recipe.training.iterations
-    if run.iteration >= iterations:
-        return
+    last, every = run.recipe.training.iterations, run.recipe.held_out.every
     source.start(run.iteration)
     began = time.monotonic() - run.seconds
-    due = Due(checkpoint_every_s, time.monotonic())
-    path = out / HISTORY_FILE
-    with history_of(path, run.iteration, iterations, shown=shown) as history:
-        while run.iteration < iterations:
-            loss = run.step(*source.batch(run.iteration))
-            run.seconds = time.monotonic() - began
-            history.note(run.iteration, run.seconds, loss)
-            if run.iteration == iterations or due.now(time.monotonic()):
-                history.write()  # first: weights without a number must not be kept
-                saving = time.monotonic()
-                run.save(out / CHECKPOINT_FILE)
-                write_trained(run, out / run.recipe.name)
-                due.saved(saving, time.monotonic())
+    dice = math.nan
+    while run.iteration < last:
+        loss = run.step(*source.batch(run.iteration))
+        run.seconds = time.monotonic() - began
+        history.note(run.iteration, run.seconds, loss)
+        if cases and cases.held_out and (run.iteration % every == 0 or run.iteration == last):
+            history.write()
+            found = held_out_dice(run, cases.held_out, run.recipe.held_out.slices)
+            history.note_dice(run.iteration, found)
+            dice = mean_of(found)
+        if run.iteration == last or due.now(time.monotonic()):
+            history.write()  # first: weights without a number must not be kept
+            saving = time.monotonic()
+            run.save(out / CHECKPOINT_FILE)
+            write_trained(run, out / run.recipe.name, cases, dice)
+            due.saved(saving, time.monotonic())
+
+
+def _say(shown: bool) -> Callable[[str], None]:  # noqa: FBT001 - the caller's own
+    """Names cases as they are made ready, where there is a bar as well."""
+    console = Console(stderr=True, quiet=not shown)
+    return lambda name: console.print(f"making {name} ready", highlight=False)
 
 
 @contextlib.contextmanager
@@ -135,30 +206,45 @@ def _tuned() -> Iterator[None]:
         yield
 
 
-def write_trained(run: Run, folder: Path) -> Bundle:
-    """A bundle of the averaged weights so far, with where they come from."""
+def write_trained(
+    run: Run, folder: Path, cases: TrainingCases | None = None, dice: float = math.nan
+) -> Bundle:
+    """A bundle of the averaged weights so far, with where they come from.
+
+    Args:
+        run: whose weights.
+        folder: of the bundle.
+        cases: what it is trained on, if on cases.
+        dice: mean of the held-out cases, if there are any.
+    """
     recipe = run.recipe
-    done = run.iteration
-    start = recipe.start
+    plan, start, done = recipe.training, recipe.start, run.iteration
     provenance = {
         "started_from_weights": start.weights_sha256 if start else "random weights",
         "recipe": recipe.file,
         "recipe_sha256": recipe.sha256,
         "seed": recipe.seed,
         "iterations": done,
-        "iterations_planned": recipe.training.iterations,
-        "batch": recipe.training.batch,
-        "loss": f"cross entropy, {recipe.training.dice_weight:g} soft Dice",
-        "optimiser": "Adam, cosine learning rate, moving average of the weights",
-        "precision": recipe.training.precision,
+        "iterations_planned": plan.iterations,
+        "batch": plan.batch,
+        "loss": f"cross entropy, {plan.dice_weight:g} soft Dice",
+        "optimiser": f"Adam, {plan.schedule} learning rate, moving average of the weights",
+        "precision": plan.precision,
         "device": device_words(run.device),
-        "bodies": 2 + max(0, done - 1) // recipe.training.iterations_per_body,
         "compute_seconds": round(run.seconds),
         "torch": torch.__version__,
         "finished_on": dt.datetime.now(dt.UTC).date(),
         "data": list(recipe.data.sources),
         "validated_on_patients": False,
     }
+    if cases is None:
+        provenance["bodies"] = 2 + max(0, done - 1) // plan.iterations_per_body
+    else:
+        provenance |= cases.provenance()
+    if recipe.folds is not None:
+        provenance["fold"] = f"{recipe.folds.index} of 0 to {recipe.folds.count - 1}"
+    if math.isfinite(dice):
+        provenance["held_out_dice"] = round(dice, 4)
     return write_bundle(
         folder,
         name=recipe.name,
@@ -194,6 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="for checkpoints and bundle")
     parser.add_argument("--data", type=Path, default=Path(), help="where its data paths start")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--fold", type=int, help="held out instead of the recipe's")
+    parser.add_argument("--cache", type=Path, help="where labelled cases lie ready")
+    parser.add_argument("--checkpoint-s", type=float, default=CHECKPOINT_EVERY_S)
+    parser.add_argument("--tensorboard", action="store_true", help="write its files, too")
     parser.add_argument("--no-bar", action="store_true", help="no progress bar")
     asked = parser.parse_args(arguments)
     folder = train(
@@ -201,6 +291,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asked.out,
         data=asked.data,
         device=asked.device,
+        fold=asked.fold,
+        cache=asked.cache,
+        checkpoint_every_s=asked.checkpoint_s,
+        tensorboard=asked.tensorboard,
         progress=not asked.no_bar,
     )
     print(f"bundle written to {folder}")  # noqa: T201 - what the command answers
