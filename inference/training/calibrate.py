@@ -51,7 +51,7 @@ percent would call every patient inaccurate."""
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way to spoil a scan, by a degree that `apply` knows how to read."""
+    """One way to spoil a scan: new HU from HU `[slice, row, column]` and labels."""
 
     name: str
     apply: Callable[[torch.Tensor, torch.Tensor, Draw], torch.Tensor]
@@ -64,8 +64,8 @@ CORRUPTIONS: Final = (
     Corruption("noise 30 HU", lambda hu, _, draw: with_noise(hu, draw, 30.0)),
     Corruption("noise 60 HU", lambda hu, _, draw: with_noise(hu, draw, 60.0)),
     Corruption("noise 100 HU", lambda hu, _, draw: with_noise(hu, draw, 100.0)),
-    Corruption("blur 4 mm", lambda hu, _, __: blur(hu, (2.0, 2.0))),
-    Corruption("blur 6 mm", lambda hu, _, __: blur(hu, (3.0, 3.0))),
+    Corruption("blur 4 mm", lambda hu, _, __: blur(hu, (0.0, 2.0, 2.0))),
+    Corruption("blur 6 mm", lambda hu, _, __: blur(hu, (0.0, 3.0, 3.0))),
     Corruption("calibration off by 50 HU", lambda hu, _, __: hu + 50.0),
     Corruption("contrast of 70 %", lambda hu, _, __: hu * 0.7),
     Corruption("metal", with_metal),
@@ -144,16 +144,10 @@ def score(bundle: Bundle, image: LabelledImage, *, device: str = "cpu") -> Score
 
 
 def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> LabelledImage:
-    """The same image, spoiled slice by slice."""
-    draw = Draw(seed)
-    slices = [
-        corruption.apply(
-            torch.from_numpy(hu.astype(np.float32)), torch.from_numpy(labels), draw
-        )
-        for hu, labels in zip(image.hu, image.labels, strict=True)
-    ]
-    spoiled = torch.stack(slices).round().clamp(-1024, 3071).to(torch.int16).numpy()
-    return replace(image, hu=spoiled, corrupted=corruption.name)
+    """The same image, spoiled."""
+    hu, labels = torch.from_numpy(image.hu).float(), torch.from_numpy(image.labels)
+    spoiled = corruption.apply(hu, labels, Draw(seed)).round().clamp(-1024, 3071)
+    return replace(image, hu=spoiled.to(torch.int16).numpy(), corrupted=corruption.name)
 
 
 @dataclass(frozen=True, slots=True)

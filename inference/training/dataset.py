@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,15 +27,15 @@ from inference.phantom import BodySpec, PhantomSpec, Table, Zone, phantom
 from inference.structures import LABEL_COUNT, SEGMENTS, STRUCTURES
 from inference.training.recipe import Recipe
 from inference.training.synthesis import (
-    ROWS_COLUMNS,
-    SPACING_MM,
+    COARSE,
     Body,
+    BodyGrid,
     draw_body,
     read_label_map,
 )
 from inference.training.synthesis_fields import Draw
 from inference.training.synthesis_pose import LabelMap
-from inference.training.synthesis_scanner import augmented
+from inference.training.synthesis_scanner import View, augmented
 from inference.training.synthesis_tags import FEMUR
 
 BODY, IMAGE = 1, 2
@@ -64,32 +65,35 @@ class Sources:
 
     label_maps: tuple[LabelMap, ...]
     phantom_share: float
+    grid: BodyGrid = COARSE
 
     @classmethod
-    def of(cls, recipe: Recipe, data: Path) -> Self:
-        """Read the recipe's label maps below a folder."""
-        maps = tuple(read_label_map(data / name) for name in recipe.data.label_maps)
-        return cls(maps, recipe.data.phantom_share)
+    def of(cls, recipe: Recipe, data: Path, device: torch.device | str = "cpu") -> Self:
+        """Read the recipe's label maps below a folder; bodies are made on the device."""
+        grid = BodyGrid.for_pixels(recipe.grid.pixel_mm or COARSE.pixel_mm)
+        maps = [read_label_map(data / name).to(device) for name in recipe.data.label_maps]
+        fine = tuple(m.refined() if grid.pixel_mm < m.spacing_mm[1] else m for m in maps)
+        return cls(fine, recipe.data.phantom_share, grid)
 
 
 def make_body(sources: Sources, seed: int, number: int) -> Body:
     """Body `number` of a run: from one of the label maps, or a phantom."""
     choice = np.random.default_rng((seed, BODY, number))
     if choice.random() < sources.phantom_share:
-        return phantom_body(int(choice.integers(2**31)))
+        return phantom_body(int(choice.integers(2**31)), sources.grid)
     source = sources.label_maps[int(choice.integers(len(sources.label_maps)))]
     for attempt in range(ATTEMPTS):
         try:
-            return draw_body(source, seed, BODY, number, attempt)
+            return draw_body(source, seed, BODY, number, attempt, grid=sources.grid)
         except (IndexError, RuntimeError, ValueError):
             continue
     raise TrainingError(f"body {number} of {source.name} failed {ATTEMPTS} times")
 
 
-def phantom_body(seed: int) -> Body:
+def phantom_body(seed: int, grid: BodyGrid = COARSE) -> Body:
     """The analytic phantom in some size and build, on the grid of the synthetic bodies."""
     draw = Draw(seed)
-    step, pixel, _ = SPACING_MM
+    rows, columns = grid.rows_columns
     spec = PhantomSpec(
         body=BodySpec(
             height_m=draw.uniform(1.45, 1.85),
@@ -101,16 +105,16 @@ def phantom_body(seed: int) -> Body:
             crossing_thighs=draw.chance(0.15),
         ),
         lower_mm=draw.uniform(-38.0, -14.0),
-        zones=(Zone(step, 640.0),),
-        pixel_mm=pixel,
-        rows=ROWS_COLUMNS[0],
-        columns=ROWS_COLUMNS[1],
+        zones=(Zone(grid.step_mm, 640.0),),
+        pixel_mm=grid.pixel_mm,
+        rows=rows,
+        columns=columns,
         noise_hu=0.0,
         table=Table.BEHIND if draw.chance(0.7) else Table.NONE,
     )
     drawn = phantom(spec)
     hu = drawn.volume.hu.astype(np.int16)
-    return Body(hu, labels_of(drawn.segments), SPACING_MM, "phantom")
+    return Body(hu, labels_of(drawn.segments), grid.spacing_mm, "phantom")
 
 
 def labels_of(segments: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -135,31 +139,58 @@ def slice_chances(labels: NDArray[np.uint8], step_mm: float) -> NDArray[np.float
     return chances
 
 
-def draw_image(
-    body: Body, chances: NDArray[np.float64], draw: Draw, crop: tuple[int, int]
+@dataclass(frozen=True, slots=True, eq=False)
+class Stock:
+    """A body on the device that trains: int16 HU and uint8 labels `[slice, row, column]`.
+
+    chances: (slices,) how likely each is drawn.
+    """
+
+    hu: Tensor
+    labels: Tensor
+    chances: NDArray[np.float64]
+
+
+def draw_images(
+    bodies: Sequence[Stock], count: int, draw: Draw, view: View
 ) -> tuple[Tensor, Tensor]:
-    """One augmented slice of a body: HU and labels."""
-    index = int(draw.scalars.choice(len(chances), p=chances))
-    hu = torch.from_numpy(body.hu[index].astype(np.float32))
-    return augmented(hu, torch.from_numpy(body.labels[index]), draw, crop)
+    """Augmented slices of bodies drawn at random: HU `[count, *crop]` and their labels."""
+    hu, labels = [], []
+    for number in draw.scalars.integers(len(bodies), size=count):
+        body = bodies[number]
+        index = int(draw.scalars.choice(len(body.chances), p=body.chances))
+        hu.append(body.hu[index])
+        labels.append(body.labels[index])
+    return augmented(torch.stack(hu).float(), torch.stack(labels), draw, view)
 
 
 class BodyStream:
     """Batches for every iteration; bodies are made ahead in a folder by worker processes.
 
-    Use as a context manager: workers end with it.
+    Use as a context manager: workers end with it. Batches are put together on the device
+    that trains; on a GPU the workers make their bodies there too.
     """
 
-    def __init__(self, recipe: Recipe, data: Path, folder: Path, *, workers: int = 1) -> None:
-        self._recipe, self._folder = recipe, folder
-        self._bodies: dict[int, tuple[Body, NDArray[np.float64]]] = {}
-        self._ahead = multiprocessing.get_context("spawn").Value("q", 0)
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        *,
+        workers: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._recipe, self._folder, self._device = recipe, folder, torch.device(device)
+        self._bodies: dict[int, Stock] = {}
+        grid = BodyGrid.for_pixels(recipe.grid.pixel_mm or COARSE.pixel_mm)
+        self._view = View(recipe.training.crop, grid.pixel_mm)
         context = multiprocessing.get_context("spawn")
+        self._ahead = context.Value("q", 0)
+        folder.mkdir(parents=True, exist_ok=True)
         self._workers: list[BaseProcess] = [
             context.Process(
                 target=_work,
-                args=(recipe, data, folder, first, workers, self._ahead),
+                args=(recipe, data, folder, range(first, 2**62, workers), device, self._ahead),
                 daemon=True,
             )
             for first in range(workers)
@@ -187,14 +218,10 @@ class BodyStream:
         recipe = self._recipe
         window = self._window(iteration)
         self._keep(window)
-        images, labels = [], []
-        for k in range(recipe.training.batch):
-            draw = Draw(recipe.seed, IMAGE, iteration, k)
-            number = window.start + int(draw.scalars.integers(len(window)))
-            hu, label = draw_image(*self._bodies[number], draw, recipe.training.crop)
-            images.append(hu)
-            labels.append(label)
-        return recipe.window.apply(torch.stack(images))[:, None], torch.stack(labels)
+        bodies = [self._bodies[number] for number in window]
+        draw = Draw(recipe.seed, IMAGE, iteration, device=self._device)
+        hu, labels = draw_images(bodies, recipe.training.batch, draw, self._view)
+        return recipe.window.apply(hu)[:, None], labels
 
     def _window(self, iteration: int) -> range:
         """Bodies of an iteration: a few at the very start, then a sliding set."""
@@ -208,17 +235,19 @@ class BodyStream:
         self._ahead.value = max(self._ahead.value, window.start)
         for number in window:
             if number not in self._bodies:
-                body = self._wait_for(number)
-                self._bodies[number] = body, slice_chances(body.labels, body.spacing_mm[0])
+                self._bodies[number] = self._wait_for(number)
 
-    def _wait_for(self, number: int) -> Body:
+    def _wait_for(self, number: int) -> Stock:
         path = _path(self._folder, number)
         while not path.exists():
             if not all(worker.is_alive() for worker in self._workers):
                 raise TrainingError(f"the worker that should make body {number} has died")
-            time.sleep(0.2)
+            time.sleep(0.02)
         with np.load(path) as arrays:
-            return Body(arrays["hu"], arrays["labels"], SPACING_MM, str(arrays["source"]))
+            hu, labels = (
+                torch.from_numpy(arrays[name]).to(self._device) for name in ("hu", "labels")
+            )
+            return Stock(hu, labels, arrays["chances"])
 
 
 def _path(folder: Path, number: int) -> Path:
@@ -226,30 +255,33 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _work(  # noqa: PLR0913, PLR0917 - what a process is told
-    recipe: Recipe, data: Path, folder: Path, first: int, workers: int, ahead: object
+    recipe: Recipe, data: Path, folder: Path, turns: range, device: str, ahead: object
 ) -> None:
-    """Make bodies first, first + workers, ... for as long as the trainer lives."""
+    """Make the bodies of this worker's turns for as long as the trainer lives.
+
+    Turns count from the first body that the trainer needs.
+    """
     torch.set_num_threads(1)
     os.nice(7)  # the trainer comes first; it waits when a body is late
-    sources = Sources.of(recipe, data)
+    sources = Sources.of(recipe, data, device)
     parent = os.getppid()
     begin: int = ahead.value  # type: ignore[attr-defined]
-    number = begin + first
-    while os.getppid() == parent:
-        limit = ahead.value + recipe.training.bodies_at_once + 6  # type: ignore[attr-defined]
-        if number >= limit or _path(folder, number).exists():
-            number += workers if number < limit else 0
-            time.sleep(0.5 if number >= limit else 0)
-            continue
-        _write(_path(folder, number), make_body(sources, recipe.seed, number))
-        number += workers
+    for turn in turns:
+        number = begin + turn
+        margin = recipe.training.bodies_at_once + 2 * turns.step + 4
+        while number >= ahead.value + margin:  # type: ignore[attr-defined]
+            if os.getppid() != parent:
+                return
+            time.sleep(0.05)
+        if not _path(folder, number).exists():
+            _write(_path(folder, number), make_body(sources, recipe.seed, number))
 
 
 def _write(path: Path, body: Body) -> None:
     temporary = path.with_suffix(".part")
+    chances = slice_chances(body.labels, body.spacing_mm[0])
     with temporary.open("wb") as file:
-        arrays: dict[str, NDArray[np.generic]] = {"hu": body.hu, "labels": body.labels}
-        np.savez(file, source=np.array(body.source), **arrays)  # type: ignore[arg-type]
+        np.savez(file, hu=body.hu, labels=body.labels, chances=chances)
     temporary.replace(path)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -27,10 +27,42 @@ from inference.training.synthesis_pose import LabelMap, draw_pose, sample
 from inference.training.synthesis_tags import ATLAS_NEIGHBOURS, FEMUR, PELVIS, SACRUM
 from inference.training.synthesis_tissue import attenuation, thick_slices
 
-SPACING_MM: Final = (4.0, 2.0, 2.0)
-"""Grid of the synthetic bodies; the plane is the compact network's own."""
+EXTENT_MM: Final = (384.0, 512.0)
+"""Rows and columns of a synthetic body; two thighs and both arms fit."""
 
-ROWS_COLUMNS: Final = (192, 256)
+
+@dataclass(frozen=True, slots=True)
+class BodyGrid:
+    """Voxels of the synthetic bodies.
+
+    Slices lie apart where pixels are small: a training image is one slice, and more of the
+    same body teach less than another body does.
+    """
+
+    step_mm: float = 4.0
+    pixel_mm: float = 2.0
+
+    @classmethod
+    def for_pixels(cls, pixel_mm: float) -> Self:
+        """The grid for a network that sees pixels of this size."""
+        return cls(step_mm=max(4.0, 8.0 - 2.0 * pixel_mm), pixel_mm=pixel_mm)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Of slices, rows and columns."""
+        return self.step_mm, self.pixel_mm, self.pixel_mm
+
+    @property
+    def rows_columns(self) -> tuple[int, int]:
+        """Pixels of a slice."""
+        return round(EXTENT_MM[0] / self.pixel_mm), round(EXTENT_MM[1] / self.pixel_mm)
+
+
+WHOLE_LEGS_SHARE: Final = 0.25
+"""So many bodies may go on to the foot; the others end below the knee."""
+
+COARSE: Final = BodyGrid()
+"""The grid of the compact network, and what bodies are made on unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,29 +80,32 @@ class Body:
             raise ValueError(f"hu is {self.hu.shape}, labels {self.labels.shape}")
 
 
-def draw_body(source: LabelMap, *seed: int) -> Body:
-    """A new body from a label map; the same seed and device make the same body."""
-    hu, labels = draw_tensors(source, *seed)
-    return Body(hu.cpu().numpy(), labels.cpu().numpy(), SPACING_MM, source.name)
+def draw_body(source: LabelMap, *seed: int, grid: BodyGrid = COARSE) -> Body:
+    """A new body from a label map; the same seed, grid and device make the same body."""
+    hu, labels = draw_tensors(source, *seed, grid=grid)
+    return Body(hu.cpu().numpy(), labels.cpu().numpy(), grid.spacing_mm, source.name)
 
 
-def draw_tensors(source: LabelMap, *seed: int) -> tuple[Tensor, Tensor]:
+def draw_tensors(
+    source: LabelMap, *seed: int, grid: BodyGrid = COARSE
+) -> tuple[Tensor, Tensor]:
     """Like `draw_body`; int16 HU and uint8 labels stay on the device of the label map."""
     device = source.tags.device
     with device:  # whatever is made on the way is made there
-        return _draw(source, Draw(*seed, device=device))
+        return _draw(source, Draw(*seed, device=device), grid)
 
 
-def _draw(source: LabelMap, draw: Draw) -> tuple[Tensor, Tensor]:
+def _draw(source: LabelMap, draw: Draw, grid: BodyGrid) -> tuple[Tensor, Tensor]:
     """The steps of `draw_tensors`."""
     pose = draw_pose(draw)
-    below_mm = draw.uniform(40, 200)
+    spacing_mm = grid.spacing_mm
+    below_mm = draw.uniform(40, 440 if draw.chance(WHOLE_LEGS_SHARE) else 200)
     height_mm = source.tags.shape[0] * source.spacing_mm[0] * pose.scale[0]
-    slices = int((below_mm + height_mm - draw.uniform(0, 30)) / SPACING_MM[0])
-    tags = sample(source, pose, draw, (slices, *ROWS_COLUMNS), SPACING_MM, below_mm)
-    marks = find_landmarks(tags, SPACING_MM)
+    slices = int((below_mm + height_mm - draw.uniform(0, 30)) / grid.step_mm)
+    tags = sample(source, pose, draw, (slices, *grid.rows_columns), spacing_mm, below_mm)
+    marks = find_landmarks(tags, spacing_mm)
     add_background(Canvas(tags, marks, draw))
-    hu = thick_slices(attenuation(tags, marks, draw), draw)
+    hu = thick_slices(attenuation(tags, marks, draw), spacing_mm, draw)
     labels = torch.where(tags < LABEL_COUNT, tags, 0)
     return hu.round().clamp(-1024, 3071).to(torch.int16), labels.to(torch.uint8)
 

@@ -9,6 +9,7 @@ noise. Parts are put in order of precedence and never over something already the
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch.nn import functional
 
 from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import (
-    Draw,
     blur,
     dilated,
     distance_mm,
@@ -37,8 +37,11 @@ from inference.training.synthesis_tags import (
     put,
 )
 
-COARSE = 2
-"""Pixels of the fine grid per pixel of the grid for smooth envelopes, in the plane."""
+COARSE_MM: Final = 4.0
+"""Pixels of the grid for smooth envelopes, in the plane."""
+
+HOLLOW_MM: Final = 16.0
+"""Hollows between muscles up to twice as wide hold fat, not air: groin, hollow of the knee."""
 
 
 def add_background(canvas: Canvas) -> None:
@@ -200,9 +203,12 @@ def _interpolated(z: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 def _joints(canvas: Canvas) -> None:
     """Cartilage and fluid between the bones of a joint."""
     tags = canvas.tags
-    femur = dilated(tags == FEMUR, 3)
-    put(tags, femur & dilated(is_any(tags, (PELVIS, Tag.BONE, Tag.TIBIA)), 3), Tag.CARTILAGE)
-    put(tags, dilated(tags == PELVIS, 2) & dilated(tags == SACRUM, 2), Tag.CARTILAGE)
+    wide, narrow = canvas.marks.pixels(6.0), canvas.marks.pixels(4.0)
+    femur = dilated(tags == FEMUR, wide)
+    others = is_any(tags, (PELVIS, Tag.BONE, Tag.TIBIA))
+    put(tags, femur & dilated(others, wide), Tag.CARTILAGE)
+    sacroiliac = dilated(tags == PELVIS, narrow) & dilated(tags == SACRUM, narrow)
+    put(tags, sacroiliac, Tag.CARTILAGE)
 
 
 def _trunk(canvas: Canvas) -> tuple[Tensor, Tensor]:
@@ -356,13 +362,16 @@ def _cavity(canvas: Canvas) -> Tensor:
 
 def _body(canvas: Canvas, trunk: Tensor) -> Tensor:
     """Fascia, subcutaneous fat and skin around everything; the mask of the whole body."""
-    tags, marks, draw = canvas.tags, canvas.marks, canvas.draw
+    tags, marks = canvas.tags, canvas.marks
     fine = (tags.shape[1], tags.shape[2])
     filled = ((tags > 0) | trunk).float()
-    coarse = functional.max_pool2d(filled[:, None], COARSE)[:, 0]
+    factor = marks.pixels(COARSE_MM)
+    coarse = functional.max_pool2d(filled[:, None], factor)[:, 0]
     step, row_mm, column_mm = marks.spacing_mm
-    spacing = (step, COARSE * row_mm, COARSE * column_mm)
-    envelope = blur(coarse, (1.5, 2.2, 2.2))
+    spacing = (step, factor * row_mm, factor * column_mm)
+    middle = int(float(marks.midline.mean()) / spacing[2])
+    coarse = _without_hollows(coarse > 0, spacing, middle).float()
+    envelope = blur(coarse, (6.0 / step, 2.2, 2.2))
     near = distance_mm(envelope > 0.42, spacing, 64.0)
     thickness = _fat_mm(canvas, coarse.shape, spacing)
     depth = functional.interpolate((near - thickness)[:, None], size=fine, mode="bilinear")[
@@ -371,15 +380,32 @@ def _body(canvas: Canvas, trunk: Tensor) -> Tensor:
     fascia = functional.interpolate(envelope[:, None], size=fine, mode="bilinear")[:, 0] > 0.42
     couch = _couch_mm(canvas)
     body = ((depth < 0) | (tags > 0)) & (canvas.y < couch)
-    _grow(tags, fascia, draw)
+    _grow(canvas, fascia)
     _waste(canvas)
     put(tags, fascia & body, Tag.INTERMUSCULAR)
     tags.masked_fill_((tags > 0) & ~body, int(Tag.AIR))
-    body = dilated(eroded(body))
+    skin = marks.pixels(2.0)
+    body = dilated(eroded(body, skin), skin)
     _creases(canvas, body)
-    put(tags, body & ~eroded(body), Tag.SKIN)
+    put(tags, body & ~eroded(body, skin), Tag.SKIN)
     put(tags, body, Tag.SUBCUTANEOUS)
     return body
+
+
+def _without_hollows(
+    filled: Tensor, spacing_mm: tuple[float, float, float], middle: int
+) -> Tensor:
+    """A mask closed in the plane by `HOLLOW_MM`, each side of the body by itself."""
+    step, row_mm, column_mm = spacing_mm
+    apart = (1e3 * step, row_mm, column_mm)  # slices do not reach each other
+    edge = math.ceil(HOLLOW_MM / min(row_mm, column_mm)) + 1
+    sides = []
+    for side in (filled[:, :, :middle], filled[:, :, middle:]):
+        room = functional.pad(side, (edge,) * 4)
+        grown = distance_mm(room, apart, HOLLOW_MM) <= HOLLOW_MM
+        closed = distance_mm(~grown, apart, HOLLOW_MM) > HOLLOW_MM
+        sides.append(closed[:, edge:-edge, edge:-edge])
+    return torch.cat(sides, 2) | filled
 
 
 def _fat_mm(canvas: Canvas, shape: torch.Size, spacing_mm: tuple[float, ...]) -> Tensor:
@@ -403,9 +429,11 @@ def _couch_mm(canvas: Canvas) -> float:
     return lowest + canvas.draw.uniform(6, 30)
 
 
-def _grow(tags: Tensor, fascia: Tensor, draw: Draw) -> None:
+def _grow(canvas: Canvas, fascia: Tensor) -> None:
     """Let muscles meet: gaps between labels are often wider than the fat in them is."""
-    for _ in range(int(draw.scalars.integers(0, 4))):
+    tags, draw = canvas.tags, canvas.draw
+    rounds = int(draw.scalars.choice(4, p=(0.4, 0.3, 0.2, 0.1)))
+    for _ in range(rounds * canvas.marks.pixels(2.0)):
         shifts = [(1, 1), (1, -1), (2, 1), (2, -1)]
         axis, step = shifts[int(draw.scalars.integers(4))]
         moved = tags.roll(step, axis)
@@ -423,11 +451,13 @@ def _waste(canvas: Canvas) -> None:
     loss = smooth_noise(draw, shape, marks.spacing_mm, 60.0)
     loss[:, :, :middle] += draw.normal(0, 0.8)
     loss[:, :, middle:] += draw.normal(0, 0.8)
-    edge = torch.zeros_like(tags, dtype=torch.bool)
-    edge[:, 1:] |= tags[:, 1:] != tags[:, :-1]
-    edge[:, :, 1:] |= tags[:, :, 1:] != tags[:, :, :-1]
-    muscle = (tags >= GMAX) & (tags < 32)
-    tags.masked_fill_(muscle & edge & (loss > draw.uniform(0.2, 1.4)), int(Tag.INTERMUSCULAR))
+    lost = loss > draw.uniform(0.2, 1.4)
+    for _ in range(marks.pixels(2.0)):
+        edge = torch.zeros_like(tags, dtype=torch.bool)
+        edge[:, 1:] |= tags[:, 1:] != tags[:, :-1]
+        edge[:, :, 1:] |= tags[:, :, 1:] != tags[:, :, :-1]
+        muscle = (tags >= GMAX) & (tags < 32)
+        tags.masked_fill_(muscle & edge & lost, int(Tag.INTERMUSCULAR))
 
 
 def _creases(canvas: Canvas, body: Tensor) -> None:
@@ -510,6 +540,7 @@ def _surroundings(canvas: Canvas, body: Tensor) -> None:
         put(tags, wide & shell, Tag.TABLE)
         put(tags, wide & (below > 0) & (below < mattress + thick), Tag.FOAM)
     if draw.chance(0.5):
-        cloth = dilated(body, int(draw.scalars.integers(1, 4))) & ~body
+        thick = int(draw.scalars.integers(1, 4)) * marks.pixels(2.0)
+        cloth = dilated(body, thick) & ~body
         patchy = smooth_noise(draw, tuple(tags.shape), marks.spacing_mm, 90.0)  # type: ignore[arg-type]
         put(tags, cloth & (patchy > draw.uniform(-1, 1)), Tag.CLOTH)

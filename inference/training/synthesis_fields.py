@@ -122,18 +122,18 @@ def distance_mm(
     return squared.sqrt_()
 
 
-def eroded(mask: Tensor) -> Tensor:
-    """A mask without the voxels that touch its outside in the plane."""
-    inner = mask.clone()
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
-    inner[:, :, 1:] &= mask[:, :, :-1]
-    inner[:, :, :-1] &= mask[:, :, 1:]
-    return inner
+def eroded(mask: Tensor, steps: int = 1) -> Tensor:
+    """A mask without the voxels that touch its outside in the plane, `steps` times over."""
+    for _ in range(steps):
+        inner = mask.clone()
+        inner[:, 1:] &= mask[:, :-1]
+        inner[:, :-1] &= mask[:, 1:]
+        inner[:, :, 1:] &= mask[:, :, :-1]
+        inner[:, :, :-1] &= mask[:, :, 1:]
+        mask = inner
+    return mask
 
 
 def dilated(mask: Tensor, steps: int = 1) -> Tensor:
     """A mask with its neighbours in the plane, `steps` times over."""
-    for _ in range(steps):
-        mask = ~eroded(~mask)
-    return mask
+    return ~eroded(~mask, steps)

@@ -24,6 +24,9 @@ KNOWN_MM2 = 400.0
 
 FIBULA_MM2 = 40.0
 
+SHANK_MM = (320.0, 400.0)
+"""Between the plateau and the ankle, for condyles as wide as above."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Leg:
@@ -71,6 +74,7 @@ def add_shanks(canvas: Canvas) -> None:
         _tibia(leg, without_tibia)
         _joint(leg)
         _calf(leg)
+        _foot(leg)
 
 
 def _leg(canvas: Canvas, side: int, outward: float) -> tuple[_Leg, Tensor, Tensor]:
@@ -167,3 +171,30 @@ def _calf(leg: _Leg) -> None:
         leg.put(Tag.MUSCLE, (behind, out), (16 * belly, 17 * belly), upper)
     leg.put(Tag.MUSCLE, (29.0, 2.0), (18 * belly, 32 * belly), lower)
     leg.put(Tag.MUSCLE, (-2.0, 26.0), (17 * belly, 13 * belly), lower)
+
+
+def _foot(leg: _Leg) -> None:
+    """The ankle's flare, tarsal bones and heel, and in front of them the metatarsals.
+
+    A patient on the back points the toes to the ceiling: towards lower rows.
+    """
+    draw, depth = leg.canvas.draw, leg.depth
+    ankle = draw.uniform(*SHANK_MM) * leg.size
+    if not len(depth) or float(depth.max()) < ankle - 45:
+        return
+    flare = (1 - (depth - ankle).abs() / 45).clamp(0, 1)
+    leg.put(
+        Tag.TIBIA, (0.0, -2.0), (12 + 8 * flare, 12 + 10 * flare), (depth < ankle) & (flare > 0)
+    )
+    below = depth - ankle
+    foot = (below > 0) & (below < draw.uniform(60, 80))
+    leg.put(Tag.BONE, (20 + 0.3 * below, 0.0), (26.0, 17.0), foot & (below > 8))  # heel
+    leg.put(Tag.BONE, (-12.0, -2.0), (26.0, 18.0), foot & (below < 35))  # talus
+    spread = draw.uniform(9, 14)
+    for k in range(-2, 3):
+        front = -45 - draw.uniform(0, 20) - 0.8 * below
+        size = (draw.uniform(8, 30), draw.uniform(5, 8))
+        leg.put(Tag.BONE, (front, k * spread), size, foot & (below > draw.uniform(5, 30)))
+    leg.put(Tag.MUSCLE, (-20.0, 0.0), (70.0, 30.0), foot & (below > 25))
+    achilles = (depth > ankle - 90) & (depth < ankle + 20)
+    leg.put(Tag.CARTILAGE, (40.0, 0.0), (3.5, 8.0), achilles)

@@ -45,6 +45,10 @@ class Landmarks:
     sacrum_front: Tensor
     sacrum_back: Tensor
 
+    def pixels(self, length_mm: float) -> int:
+        """How many pixels of the plane a length is; at least one."""
+        return max(1, round(length_mm / self.spacing_mm[1]))
+
 
 def find_landmarks(tags: Tensor, spacing_mm: tuple[float, float, float]) -> Landmarks:
     """Landmarks of a deformed label map, before anything else is added."""

@@ -7,6 +7,7 @@ as long as neighbours can be told apart by shape.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -87,6 +88,7 @@ def attenuation(tags: Tensor, marks: Landmarks, draw: Draw) -> Tensor:
         hu[:, :, half] = mean[kind] + texture[kind] * fine[:, :, half]
         infiltration[:, :, half] = _fatty(draw, fatty)[kind]
     _infiltrate(hu, infiltration, fine, marks, draw)
+    _line_with_fat(hu, tags, marks, draw)
     _bones(hu, tags, fine, marks, draw, randomised=randomised)
     return hu
 
@@ -130,9 +132,26 @@ def _fatty(draw: Draw, level: float) -> Tensor:
 def _infiltrate(hu: Tensor, level: Tensor, fine: Tensor, marks: Landmarks, draw: Draw) -> None:
     """Streaks of fat inside muscles, where a noise rises above one minus the level."""
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
-    pattern = smooth_noise(draw, shape, (marks.spacing_mm[0] / 3, *marks.spacing_mm[1:]), 6.0)
+    step, row_mm, column_mm = marks.spacing_mm
+    flat = math.exp(draw.normal(0, 0.5))  # streaks rather than specks
+    pattern = smooth_noise(draw, shape, (step / 3, row_mm * flat, column_mm / flat), 6.0)
     share = (pattern + 0.5 * fine + level).mul_(0.9).clamp_(0, draw.uniform(0.4, 1.0))
     hu.add_((FAT_HU - hu) * share * (level > -8))
+
+
+def _line_with_fat(hu: Tensor, tags: Tensor, marks: Landmarks, draw: Draw) -> None:
+    """Where muscle meets muscle there is a film of fat, thinner than a voxel: a faint line."""
+    shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+    muscle = ((tags >= GMAX) & (tags < 32)) | (tags == Tag.MUSCLE)
+    met = torch.zeros_like(muscle)
+    for axis in (1, 2):
+        length = shape[axis] - 1
+        ahead, behind = tags.narrow(axis, 1, length), tags.narrow(axis, 0, length)
+        both = muscle.narrow(axis, 1, length) & muscle.narrow(axis, 0, length)
+        met.narrow(axis, 0, length).logical_or_((ahead != behind) & both)
+    uneven = smooth_noise(draw, shape, marks.spacing_mm, 25.0)
+    share = (draw.uniform(-0.1, 0.45) + 0.15 * uneven).clamp_(0, 0.8)
+    hu.add_((FAT_HU - hu) * share * met)
 
 
 def _bones(  # noqa: PLR0913 - what a bone's looks depend on
@@ -151,15 +170,16 @@ def _bones(  # noqa: PLR0913 - what a bone's looks depend on
         table[tag] = max(180.0, draw.normal(mean, between) * loss)
         inner_table[tag] = draw.uniform(0.0, 0.5)
     bone = is_any(tags, tuple(CORTEX_HU))
-    surface = bone & ~eroded(bone)
+    thin = marks.pixels(2.0)
+    surface = bone & ~eroded(bone, thin)
     # Bones that touch each other keep a cortex each.
     for tag in (PELVIS, FEMUR, SACRUM, int(Tag.TIBIA)):
         one = tags == tag
-        surface |= one & ~eroded(one)
+        surface |= one & ~eroded(one, thin)
     kind = tags.int()
     hu.copy_(torch.where(surface, table[kind] * (1 + 0.12 * fine), hu))
     inner = bone & ~surface
-    second = inner & ~eroded(inner)
+    second = inner & ~eroded(inner, thin)
     share = inner_table[kind]
     shaft = _shaft(tags, marks)
     thick = draw.uniform(0.5, 1.0)
@@ -178,8 +198,14 @@ def _shaft(tags: Tensor, marks: Landmarks) -> Tensor:
     return femoral | ((z < min(marks.knee) - 65) & is_any(tags, (Tag.BONE, Tag.TIBIA)))
 
 
-def thick_slices(hu: Tensor, draw: Draw) -> Tensor:
-    """Partial volume: in the plane by the kernel, along the body by the slice thickness."""
-    along = draw.uniform(0.0, 0.75) if draw.chance(0.6) else 0.0
-    width = draw.uniform(0.3, 0.75)
-    return blur(hu, (along if along > 0.25 else 0.0, width, width))
+def thick_slices(hu: Tensor, spacing_mm: tuple[float, float, float], draw: Draw) -> Tensor:
+    """Partial volume: in the plane by the kernel, along the body by the slice thickness.
+
+    A slice of thickness t blurs like a Gaussian of t / sqrt(12): up to 3 mm stand for 10 mm.
+    """
+    along = draw.uniform(0.0, 3.0) if draw.chance(0.6) else 0.0
+    width = draw.uniform(0.6, 1.5)
+    step, row_mm, column_mm = spacing_mm
+    return blur(
+        hu, (along / step if along > step / 4 else 0.0, width / row_mm, width / column_mm)
+    )

@@ -9,14 +9,14 @@ from inference.errors import TrainingError
 from inference.phantom import phantom_labels
 from inference.structures import STRUCTURES, Group
 from inference.training.dataset import slice_chances
-from inference.training.synthesis import Body, draw_body, label_map
-from inference.training.synthesis_anatomy import add_background
+from inference.training.synthesis import Body, BodyGrid, draw_body, label_map
+from inference.training.synthesis_anatomy import _without_hollows, add_background
 from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import Draw, dilated, distance_mm, eroded, smooth_noise
 from inference.training.synthesis_knee import add_shanks
 from inference.training.synthesis_landmarks import find_landmarks
 from inference.training.synthesis_pose import LabelMap
-from inference.training.synthesis_scanner import augmented
+from inference.training.synthesis_scanner import View, augmented, blurred, with_metal
 from inference.training.synthesis_tags import FEMUR, PSOAS, Tag, is_any
 
 
@@ -118,17 +118,90 @@ def test_a_map_without_a_pelvis_is_refused_by_name() -> None:
 def test_augmentation_keeps_hu_and_labels_together(body: Body) -> None:
     """Where a bone is labelled, it is mostly bright, however the slice was turned."""
     index = int((body.labels == 2).sum((1, 2)).argmax())
-    hu = torch.from_numpy(body.hu[index].astype(np.float32))
-    labels = torch.from_numpy(body.labels[index])
+    hu = torch.from_numpy(body.hu[index].astype(np.float32)).repeat(8, 1, 1)
+    labels = torch.from_numpy(body.labels[index]).repeat(8, 1, 1)
 
-    bright = []
-    for seed in range(8):
-        image, label = augmented(hu, labels, Draw(seed), (128, 192))
-        assert image.shape == label.shape == (128, 192)
-        if (label == 2).sum() > 50:
-            bright.append(float((image[label == 2] > 90).float().mean()))
+    images, kept = augmented(hu, labels, Draw(3), View((128, 192)))
 
+    assert images.shape == kept.shape == (8, 128, 192)
+    bright = [
+        float((image[label == FEMUR] > 90).float().mean())
+        for image, label in zip(images, kept, strict=True)
+        if (label == FEMUR).sum() > 50
+    ]
+    assert len(bright) > 4
     assert np.median(bright) > 0.7
+
+
+def test_images_of_a_batch_differ_and_a_seed_names_them(body: Body) -> None:
+    index = int((body.labels == FEMUR).sum((1, 2)).argmax())
+    hu = torch.from_numpy(body.hu[index].astype(np.float32)).repeat(3, 1, 1)
+    labels = torch.from_numpy(body.labels[index]).repeat(3, 1, 1)
+
+    first, again = (augmented(hu, labels, Draw(5), View((96, 128))) for _ in range(2))
+
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[1][0], first[1][1])
+
+
+def test_metal_is_put_into_bone_and_nowhere_else() -> None:
+    """The first slice has a square of bone, the second none: that one stays as it was."""
+    hu = torch.full((2, 64, 64), 40.0)
+    labels = torch.zeros((2, 64, 64), dtype=torch.long)
+    labels[0, 20:30, 40:50] = FEMUR
+
+    spoiled = with_metal(hu, labels, Draw(1))
+
+    core = (spoiled[0] > 1900).nonzero().float().mean(0)
+    assert 15 < float(core[0]) < 35
+    assert 35 < float(core[1]) < 55
+    assert torch.equal(spoiled[1], hu[1])
+
+
+def test_each_image_is_blurred_by_its_own_width() -> None:
+    """A point keeps its sum; sigma 0 leaves it, sigma 2 spreads it to 1 / (2 pi 4)."""
+    points = torch.zeros((2, 33, 33))
+    points[:, 16, 16] = 1.0
+
+    soft = blurred(points, Draw(0), np.array([0.0, 2.0]), np.array([0.0, 2.0]))
+
+    assert torch.allclose(soft[0], points[0], atol=1e-6)
+    assert float(soft[1].sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(soft[1, 16, 16]) == pytest.approx(1 / (8 * np.pi), rel=0.05)
+
+
+def test_a_finer_grid_shows_the_same_body(source: LabelMap) -> None:
+    """Volumes of what is large agree within a tenth between pixels of 2 and of 3 mm."""
+    volumes = []
+    for pixel_mm in (2.0, 3.0):
+        grid = BodyGrid.for_pixels(pixel_mm)
+        body = draw_body(source, 12, grid=grid)
+        voxel_mm3 = grid.step_mm * grid.pixel_mm**2
+        volumes.append(np.bincount(body.labels.ravel(), minlength=23)[1:3] * voxel_mm3)
+
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.1)
+
+
+def test_a_refined_label_map_keeps_its_volumes_and_halves_its_pixels(source: LabelMap) -> None:
+    """Voxels of 4 mm are coarse for a psoas: it may lose a tenth at its thin ends."""
+    fine = source.refined()
+
+    assert fine.spacing_mm == (4.0, 2.0, 2.0)
+    for tag in (FEMUR, PSOAS):
+        voxels, finer = ((m.tags == tag).sum() for m in (source, fine))
+        assert float(finer) / 4 == pytest.approx(float(voxels), rel=0.1)
+
+
+def test_hollows_between_muscles_hold_fat_and_legs_stay_apart() -> None:
+    """Two bars 20 mm apart on one side are joined; a bar on the other side is not."""
+    filled = torch.zeros((1, 24, 40), dtype=torch.bool)
+    filled[:, 4:20, 4:6] = filled[:, 4:20, 11:13] = filled[:, 4:20, 24:26] = True
+
+    closed = _without_hollows(filled, (4.0, 4.0, 4.0), 20)
+
+    assert bool(closed[0, 12, 4:13].all())
+    assert not bool(closed[0, 12, 13:24].any())
 
 
 def test_distance_is_exact_up_to_its_reach() -> None:
