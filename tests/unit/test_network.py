@@ -18,6 +18,7 @@ from inference.network import (
     Architecture,
     BayesianUNet,
     Convolution,
+    Reflection,
     Upsampling,
     fold_batch_normalisation,
     parameter_count,
@@ -118,6 +119,22 @@ def test_a_convolution_reflects_without_repeating_the_border() -> None:
     image = torch.tensor([1.0, 2, 3]).expand(1, 1, 3, 3)
 
     assert unit(image)[0, 0, 0].tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 5), (7, 4)])
+def test_the_reflection_of_a_gpu_has_torch_s_values_and_gradients(
+    size: tuple[int, int],
+) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, size[0] + 2, size[1] + 2, dtype=torch.float64)
+
+    expected = f.pad(x, (1, 1, 1, 1), mode="reflect")
+    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), x)
+    actual = Reflection.apply(x)  # type: ignore[no-untyped-call]
+    (actual_gradient,) = torch.autograd.grad((actual * weights).sum(), x)
+
+    assert torch.equal(actual, expected)
+    assert torch.allclose(actual_gradient, expected_gradient)
 
 
 def test_the_head_reflects_at_its_border_too() -> None:
