@@ -114,8 +114,12 @@ def read_label_map(path: Path) -> LabelMap:
     """A label map with the labels of the project's atlases.
 
     From NIfTI or MetaImage, or from an npz archive of `labels` and `spacing_mm` in the patient
-    frame (`label_map`): what a training machine without an image library can read.
+    frame (`label_map`): what a training machine without an image library can read. Such an
+    archive may also lie where the recipe names an image, under the image's name.
     """
+    archive = path.with_name(path.name.split(".nii")[0] + ".npz")
+    if archive.is_file() and not path.is_file():
+        path = archive
     if not path.is_file():
         raise TrainingError(f"label map {path} is not there")
     if path.suffix == ".npz":

@@ -38,6 +38,10 @@ CACHE_FOLDER: Final = "cache"
 CHECKPOINT_EVERY_S: Final = 30.0
 """Seconds between two checkpoints; a kill costs at most so many, and one iteration."""
 
+GPU_BODY_WORKERS: Final = 2
+"""Processes that make bodies beside a run on a GPU, which a single one leaves idle between two
+steps; on a CPU one, because the run needs the cores."""
+
 CHECKPOINT_SHARE: Final = 0.05
 """Writing checkpoints takes at most this share of the time, also on a slow disk."""
 
@@ -141,7 +145,8 @@ def source_of(
     """
     if cases is not None:
         return CaseSlices(cases.seen, recipe, device)
-    return BodyStream(recipe, data, out / "bodies")
+    workers = GPU_BODY_WORKERS if device.type == "cuda" else 1
+    return BodyStream(recipe, data, out / "bodies", workers=workers, device=device)
 
 
 @dataclass(slots=True)
