@@ -21,7 +21,8 @@ LATTICE_MM = 12.0
 """Step of the lattice on which the map is computed."""
 
 REFINING_SIGMA = (0.6, 0.8, 0.8)
-"""Blur of the tags of a refined label map, in its old voxels."""
+REFINING_MARGIN = 3
+"""Blur of the tags of a refined label map, and how far it reaches, in its old voxels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,18 +54,29 @@ class LabelMap:
         voxel gets the tag whose blurred region is strongest there.
         """
         slices, rows, columns = self.tags.shape
-        size = (2 * rows, 2 * columns)
-        strongest = torch.zeros((slices, *size), dtype=torch.float16, device=self.tags.device)
+        strongest = torch.zeros((slices, 2 * rows, 2 * columns), device=self.tags.device)
         tags = torch.zeros_like(strongest, dtype=torch.uint8)
         for tag in torch.bincount(self.tags.flatten()).nonzero()[:, 0].tolist():
+            box = _box(self.tags == tag, margin=REFINING_MARGIN)
+            fine = (box[0], *(slice(2 * side.start, 2 * side.stop) for side in box[1:]))
             with self.tags.device:
-                region = blur((self.tags == tag).half(), REFINING_SIGMA)
-            region = functional.interpolate(region[:, None], size, mode="bilinear")[:, 0]
-            stronger = region > strongest
-            tags.masked_fill_(stronger, tag)
-            strongest = torch.where(stronger, region, strongest)
+                region = blur((self.tags[box] == tag).float(), REFINING_SIGMA)[:, None]
+            region = functional.interpolate(region, scale_factor=2, mode="bilinear")[:, 0]
+            stronger = region > strongest[fine]
+            tags[fine].masked_fill_(stronger, tag)
+            strongest[fine] = torch.where(stronger, region, strongest[fine])
         step_mm, row_mm, column_mm = self.spacing_mm
         return replace(self, tags=tags, spacing_mm=(step_mm, row_mm / 2, column_mm / 2))
+
+
+def _box(mask: Tensor, margin: int) -> tuple[slice, slice, slice]:
+    """The smallest box around a mask that is not empty, with a margin inside the grid."""
+    sides = []
+    for axis, others in ((0, (1, 2)), (1, (0, 2)), (2, (0, 1))):
+        places = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
+        low, high = int(places[0]) - margin, int(places[-1]) + 1 + margin
+        sides.append(slice(max(0, low), min(high, mask.shape[axis])))
+    return sides[0], sides[1], sides[2]
 
 
 @dataclass(frozen=True, slots=True)
