@@ -29,18 +29,19 @@ from numpy.typing import NDArray
 
 from inference.errors import InferenceError, TrainingError
 from inference.evaluation.listing import IMAGE_FILE, LABELS_FILE, write_listing
-from inference.structures import LABEL_COUNT
 from inference.training.calibrate import USUAL, as_image, corrupt, thinned
 from inference.training.dataset import Sources, make_body
 from inference.training.recipe import read_recipe
 from inference.training.scoring import LabelledImage
-from inference.training.synthesis import ROWS_COLUMNS, SPACING_MM, Body, read_label_map
-from inference.training.synthesis_anatomy import add_background
-from inference.training.synthesis_canvas import Canvas
+from inference.training.synthesis import (
+    COARSE,
+    Body,
+    BodyGrid,
+    read_label_map,
+    surrounded,
+)
 from inference.training.synthesis_fields import Draw
-from inference.training.synthesis_landmarks import find_landmarks
 from inference.training.synthesis_pose import LabelMap, Pose, sample
-from inference.training.synthesis_tissue import attenuation, thick_slices
 
 SAMPLES_SEED: Final = 990003
 """Of the bodies on which the number of samples is chosen: neither trained nor calibrated on."""
@@ -61,7 +62,7 @@ BELOW_MM: Final = (40.0, 200.0)
 """How much is drawn below the label map's lowest slice."""
 
 
-def still_body(source: LabelMap, *seed: int) -> Body:
+def still_body(source: LabelMap, *seed: int, grid: BodyGrid = COARSE) -> Body:
     """A label map that is not deformed, with surroundings and tissues drawn anew.
 
     On the grid of the synthetic bodies, from below the knee to the label map's top.
@@ -69,15 +70,10 @@ def still_body(source: LabelMap, *seed: int) -> Body:
     draw = Draw(*seed)
     below_mm = draw.uniform(*BELOW_MM)
     height_mm = source.tags.shape[0] * source.spacing_mm[0]
-    shape = (int((below_mm + height_mm) / SPACING_MM[0]), *ROWS_COLUMNS)
-    tags = sample(source, STILL, draw, shape, SPACING_MM, below_mm)
-    marks = find_landmarks(tags, SPACING_MM)
-    add_background(Canvas(tags, marks, draw))
-    hu = thick_slices(attenuation(tags, marks, draw), draw)
-    labels = tags.masked_fill(tags >= LABEL_COUNT, 0)
-    return Body(
-        hu.round().clamp(-1024, 3071).short().numpy(), labels.numpy(), SPACING_MM, source.name
-    )
+    shape = (int((below_mm + height_mm) / grid.step_mm), *grid.rows_columns)
+    tags = sample(source, STILL, draw, shape, grid.spacing_mm, below_mm)
+    hu, labels = surrounded(tags, draw, grid)
+    return Body(hu.numpy(), labels.numpy(), grid.spacing_mm, source.name)
 
 
 def write_case(folder: Path, image: LabelledImage) -> None:
@@ -100,7 +96,8 @@ def held_out(
     """Names and bodies: each label map as it is, `still` times; then drawn ones."""
     for source in sources.label_maps:
         for number in range(still):
-            yield f"{source.name}_still{number + 1:02d}", still_body(source, seed, number)
+            body = still_body(source, seed, number, grid=sources.grid)
+            yield f"{source.name}_still{number + 1:02d}", body
     for number in range(bodies):
         yield f"body{number + 1:02d}", make_body(sources, seed, number)
 

@@ -103,9 +103,23 @@ def _draw(source: LabelMap, draw: Draw, grid: BodyGrid) -> tuple[Tensor, Tensor]
     height_mm = source.tags.shape[0] * source.spacing_mm[0] * pose.scale[0]
     slices = int((below_mm + height_mm - draw.uniform(0, 30)) / grid.step_mm)
     tags = sample(source, pose, draw, (slices, *grid.rows_columns), spacing_mm, below_mm)
-    marks = find_landmarks(tags, spacing_mm)
+    return surrounded(tags, draw, grid)
+
+
+def surrounded(tags: Tensor, draw: Draw, grid: BodyGrid) -> tuple[Tensor, Tensor]:
+    """A label map on a body's grid with all that it lacks, as CT.
+
+    Args:
+        tags: uint8 `[slice, row, column]`, changed in place.
+        draw: for the surroundings and the tissues.
+        grid: of the tags.
+
+    Returns:
+        int16 HU and uint8 labels, shaped as the tags.
+    """
+    marks = find_landmarks(tags, grid.spacing_mm)
     add_background(Canvas(tags, marks, draw))
-    hu = thick_slices(attenuation(tags, marks, draw), spacing_mm, draw)
+    hu = thick_slices(attenuation(tags, marks, draw), grid.spacing_mm, draw)
     labels = torch.where(tags < LABEL_COUNT, tags, 0)
     return hu.round().clamp(-1024, 3071).to(torch.int16), labels.to(torch.uint8)
 

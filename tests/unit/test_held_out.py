@@ -13,6 +13,7 @@ from inference.phantom import phantom_labels
 from inference.structures import SEGMENTS
 from inference.training.dataset import labels_of
 from inference.training.held_out import main, write_case
+from inference.training.recipe import read_recipe
 from inference.training.scoring import LabelledImage
 
 RECIPE = Path(__file__).parents[2] / "inference" / "training" / "recipes" / "compact.toml"
@@ -40,7 +41,7 @@ def test_the_training_s_own_bodies_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main([str(RECIPE), "--out", str(tmp_path), "--seed", "20251122"])
+        main([str(RECIPE), "--out", str(tmp_path), "--seed", str(read_recipe(RECIPE).seed)])
 
     assert "those bodies were seen" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
