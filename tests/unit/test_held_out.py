@@ -48,7 +48,7 @@ def test_the_training_s_own_bodies_are_refused(
 
 
 def test_a_still_body_is_the_label_map_itself_with_surroundings(tmp_path: Path) -> None:
-    """Every fourth slice, nearest voxels of 4 mm on pixels of 2 mm: volumes within 15 %.
+    """Every fourth slice, nearest voxels of 4 mm on pixels of 2 mm: volumes within 20 %.
 
     A deformed body's differ by up to a half, and by far more from structure to structure.
     """
@@ -66,7 +66,7 @@ def test_a_still_body_is_the_label_map_itself_with_surroundings(tmp_path: Path) 
     case = read_case(listed)
     found = np.bincount(labels_of(case.truth).ravel(), minlength=23)[1:] * 16 * 2 * 2
     true = np.bincount(labels[labels < 23].ravel(), minlength=23)[1:] * 4**3
-    assert found / true == pytest.approx(np.ones(22), abs=0.15)
+    assert found / true == pytest.approx(np.ones(22), abs=0.2)
     assert (case.volume.hu[case.truth == 0] > 20).any()
 
 
