@@ -359,7 +359,7 @@ class Scan(StrEnum):
 
 
 @app.command()
-def phantom(
+def phantom(  # noqa: PLR0913 - a command line has as many options as it has
     out: Annotated[Path, typer.Argument(help="Folder for series/, labels.nii.gz, known.json.")],
     scan: Annotated[
         Scan,
@@ -368,12 +368,33 @@ def phantom(
     body: Annotated[
         int, typer.Option(help="0: the reference body; other numbers, others.")
     ] = 0,
+    *,
+    legs: Annotated[
+        bool, typer.Option("--legs", help="Scan the whole lower limbs, down to the soles.")
+    ] = False,
+    implant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hip, knee, nail, plate or screws, with its side, as hip-left; repeatable."
+        ),
+    ] = None,
+    contrast_hu: Annotated[
+        float, typer.Option(help="What a contrast agent adds in vessels and bladder.")
+    ] = 0.0,
 ) -> None:
     """Write the analytic phantom as a CT series, with its label map and known answers."""
     from dicom_node.labelled_cases import write_segments
     from dicom_node.phantom_series import write_known_answers, write_phantom_series
     from dicom_node.series import read_series
-    from inference.phantom import DEFAULT_PHANTOM, SMALL_PHANTOM, STUDY_PHANTOM, BodySpec
+    from inference.phantom import (
+        DEFAULT_PHANTOM,
+        SMALL_PHANTOM,
+        STUDY_PHANTOM,
+        TWELVE_BIT_HU,
+        BodySpec,
+        Implant,
+        with_lower_legs,
+    )
     from inference.phantom import phantom as rendered
 
     scans = {
@@ -382,7 +403,15 @@ def phantom(
         Scan.STUDY: STUDY_PHANTOM,
     }
     person = BodySpec(variation=1.0, variation_seed=body) if body else BodySpec()
-    spec = replace(scans[scan], body=person)
+    try:
+        implants = tuple(Implant.named(name) for name in implant or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    spec = replace(scans[scan], body=replace(person, implants=implants))
+    spec = replace(spec, contrast_hu=contrast_hu)
+    if implants:
+        spec = replace(spec, maximum_hu=TWELVE_BIT_HU)
+    spec = with_lower_legs(spec) if legs else spec
     paths = write_phantom_series(out / "series", spec)
     write_known_answers(out / "known.json", spec)
     write_segments(out / "labels.nii.gz", read_series(paths), rendered(spec).segments)

@@ -59,6 +59,33 @@ def reference_anatomy() -> Anatomy:
     )
 
 
+@cache
+def lower_leg_anatomy() -> tuple[Tube, ...]:
+    """The legs below the knee in the order of painting, right before left."""
+    rows = _table("lower_legs.toml")
+    tubes = [_goes_on(row) if row.get("goes_on", False) else _drawn_tube(row) for row in rows]
+    skin = [tube for tube in tubes if tube.code == BY_NAME["skin"].code]
+    inner = [tube for tube in tubes if tube.code != BY_NAME["skin"].code]
+    paired = [[both for tube in part for both in _both(tube)] for part in (skin, inner)]
+    return (*_with_fat(paired[0]), *paired[1])
+
+
+def _goes_on(row: dict[str, Any]) -> Tube:
+    """Drawn ellipses that run into the lowest measured outline of their tissue."""
+    drawn, anatomy = _drawn_tube(row), reference_anatomy()
+    measured = min(
+        (t for t in (*anatomy.skin, *anatomy.surroundings) if t.code == drawn.code),
+        key=lambda tube: float(tube.heights_mm[0]),
+    )
+    ends = np.zeros((len(drawn.outlines), measured.outlines.shape[1]), np.complex128)
+    ends[:, measured.harmonics - 1 : measured.harmonics + 2] = drawn.outlines
+    return Tube(
+        drawn.code,
+        np.append(drawn.heights_mm, measured.heights_mm[0]),
+        np.concatenate([ends, measured.outlines[:1]]),
+    )
+
+
 def _table(name: str) -> list[dict[str, Any]]:
     text = files("inference.phantom").joinpath(name).read_text(encoding="utf-8")
     return list(tomllib.loads(text)["tube"])

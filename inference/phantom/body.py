@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.phantom.anatomy import REFERENCE_HEIGHT_M, reference_anatomy
+from inference.phantom.anatomy import (
+    REFERENCE_HEIGHT_M,
+    lower_leg_anatomy,
+    reference_anatomy,
+)
+from inference.phantom.implants import Implant, hip_replacement, implant_tubes
 from inference.phantom.tissues import BONES, BY_NAME, LEFT
-from inference.phantom.tube import Tube, ellipses
+from inference.phantom.tube import Tube
 from inference.structures import Side
 
 _HIP_MM: Final = 390.0
@@ -34,11 +39,31 @@ _STIFF: Final = (
     "disc",
     "bone inside",
     "joint",
+    "marrow",
+    "cortex",
+    "foot bone",
+    "metal",
+    "polyethylene",
 )
 """Neighbours that keep their size and place when single muscles vary."""
 
 
-@dataclass(frozen=True, slots=True)
+def told(specification: Any, since: Collection[str]) -> str:
+    """What `repr` says of a frozen specification, without later fields that are not set.
+
+    A phantom's UIDs derive from it: one that could be asked for before a field was added
+    stays the same phantom.
+    """
+    kept = [
+        (each.name, getattr(specification, each.name))
+        for each in fields(specification)
+        if each.name not in since or getattr(specification, each.name) != each.default
+    ]
+    values = ", ".join(f"{name}={value!r}" for name, value in kept)
+    return f"{type(specification).__name__}({values})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class BodySpec:
     """Which body.
 
@@ -50,7 +75,10 @@ class BodySpec:
     touching_hemipelves: close the gap of the pubic symphysis.
     crossing_thighs: press the thighs together and lean them over to the left, so that
         right and left touch and the contact lies off the midline.
-    implant: the side of a total hip replacement, if any.
+    implant: the side of a total hip replacement without a liner, if any. It keeps its place
+        where the body varies.
+    implants: any others; they move with the bone.
+    lower_legs: sides that go on below the knee, down to the foot; others end 38 mm below it.
     """
 
     height_m: float = REFERENCE_HEIGHT_M
@@ -61,6 +89,12 @@ class BodySpec:
     touching_hemipelves: bool = False
     crossing_thighs: bool = False
     implant: Side | None = None
+    implants: tuple[Implant, ...] = ()
+    lower_legs: tuple[Side, ...] = ()
+
+    def __repr__(self) -> str:
+        """As `told`."""
+        return told(self, since=("implants", "lower_legs"))
 
     @property
     def length_scale(self) -> float:
@@ -85,8 +119,11 @@ Bend = Callable[[Tube], Tube]
 @lru_cache(maxsize=8)
 def body(spec: BodySpec) -> Body:
     """The body of a specification, in its own millimetres."""
-    anatomy = reference_anatomy()
-    tubes = [*anatomy.skin, *anatomy.surroundings, *sorted(anatomy.structures, key=_rank)]
+    anatomy, legs = reference_anatomy(), lower_leg_anatomy()
+    below = [tube for tube in legs if _side_of(tube) in spec.lower_legs]
+    structures = sorted(anatomy.structures, key=_rank)
+    implants = [tube for one in spec.implants for tube in implant_tubes(one)]
+    tubes = [*below, *anatomy.skin, *anatomy.surroundings, *structures, *implants]
     bends: list[Bend] = [_fattened(spec.fat)]
     if spec.variation:
         bends += _variation(spec.variation, spec.variation_seed)
@@ -96,7 +133,7 @@ def body(spec: BodySpec) -> Body:
         bends.append(_crossed)
     tubes = [_bent(tube, bends) for tube in tubes]
     if spec.implant is not None:
-        tubes += _implant(spec.implant)
+        tubes += [_on_side(tube, spec.implant) for tube in hip_replacement()]
     return Body(tuple(_sized(tube, spec) for tube in tubes))
 
 
@@ -135,6 +172,15 @@ def _name_is(tube: Tube, *names: str) -> bool:
 
 def _is_left(tube: Tube) -> bool:
     return bool(tube.code & LEFT)
+
+
+def _side_of(tube: Tube) -> Side:
+    return Side.LEFT if _is_left(tube) else Side.RIGHT
+
+
+def _on_side(tube: Tube, side: Side) -> Tube:
+    """A tube drawn on the right, on the side it is wanted on."""
+    return tube.mirrored(tube.code | LEFT) if side is Side.LEFT else tube
 
 
 def _variation(amount: float, seed: int) -> list[Bend]:
@@ -259,30 +305,3 @@ def _thigh_gap() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             gap[met] = np.minimum(gap[met], _reach(here))
     fade = np.clip((335 - heights) / 60, 0, 1)
     return heights, (gap + 0.2) * fade
-
-
-def _implant(side: Side) -> list[Tube]:
-    """Cup, head and stem of a total hip replacement."""
-    code = BY_NAME["metal"].code | (LEFT if side is Side.LEFT else 0)
-    head = np.array(
-        [
-            [376, -96, -9, 5, 5],
-            [382, -97, -9, 20, 20],
-            [394, -98, -9, 25, 25],
-            [406, -98, -9, 22, 22],
-            [416, -98, -9, 6, 6],
-        ],
-        dtype=np.float64,
-    )
-    neck = np.array([[355, -128, 10, 11, 8], [372, -118, 2, 13, 8], [392, -104, -5, 12, 8]])
-    stem = np.array(
-        [
-            [205, -110, -6, 4, 4],
-            [260, -119, 0, 6, 6],
-            [320, -127, 8, 8, 8],
-            [366, -126, 9, 12, 9],
-        ],
-        dtype=np.float64,
-    )
-    tubes = [ellipses(code, knots.astype(np.float64)) for knots in (head, neck, stem)]
-    return [tube.mirrored(code) if side is Side.LEFT else tube for tube in tubes]

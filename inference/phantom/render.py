@@ -17,9 +17,6 @@ from inference.phantom.tissues import BY_NAME, LEFT, hu_table, label_table
 from inference.phantom.truth import KnownStructure, known_structures, segment_table
 from inference.volume import Volume
 
-MAXIMUM_HU: Final = 4095
-"""Where the scanner's extended scale ends; metal reads close to it."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Phantom:
@@ -131,9 +128,21 @@ def _skin_depths_mm(spec: BodySpec) -> tuple[float, float]:
 
 
 def _hounsfield(spec: PhantomSpec, section: NDArray[np.uint8], index: int) -> NDArray[np.int16]:
-    image = _sampled(hu_table()[section], blurred=spec.partial_volume)
+    image = _sampled(_attenuations(spec)[section], blurred=spec.partial_volume)
     image = image + _streaks(section[1::2, 1::2]) + _noise(spec, index)
-    return np.asarray(np.clip(np.rint(image), -1024, MAXIMUM_HU).astype(np.int16))
+    return np.asarray(np.clip(np.rint(image), -1024, spec.maximum_hu).astype(np.int16))
+
+
+def _attenuations(spec: PhantomSpec) -> NDArray[np.float32]:
+    """(256,) HU of every painted code, with contrast agent where there is any."""
+    table = hu_table()
+    for name in _ENHANCED:
+        code = BY_NAME[name].code
+        table[[code, code | LEFT]] += np.float32(spec.contrast_hu)
+    return table
+
+
+_ENHANCED: Final = ("vessel", "bladder")
 
 
 def _sampled(fine: NDArray[np.float32], *, blurred: bool) -> NDArray[np.float32]:
@@ -157,15 +166,21 @@ def _noise(spec: PhantomSpec, index: int) -> NDArray[np.float32]:
 
 
 def _streaks(codes: NDArray[np.uint8]) -> NDArray[np.float32] | np.float32:
-    """Dark and bright rays around metal, fading with distance; 0 where there is none."""
-    metal = (codes & ~np.uint8(LEFT)) == BY_NAME["metal"].code
-    if not metal.any():
+    """Dark and bright rays around the metal of each side; 0 where there is none."""
+    sides = [codes == BY_NAME["metal"].code | side for side in (0, LEFT)]
+    rays = [_rays(metal) for metal in sides if metal.any()]
+    if not rays:
         return np.float32(0)
+    return np.asarray(np.where(sides[0] | sides[1], 0, sum(rays)), dtype=np.float32)
+
+
+def _rays(metal: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Rays from the middle of the metal, fading with distance."""
     rows, columns = np.nonzero(metal)
-    y = np.arange(codes.shape[0], dtype=np.float32)[:, None] - rows.mean(dtype=np.float32)
-    x = np.arange(codes.shape[1], dtype=np.float32) - columns.mean(dtype=np.float32)
+    y = np.arange(metal.shape[0], dtype=np.float32)[:, None] - rows.mean(dtype=np.float32)
+    x = np.arange(metal.shape[1], dtype=np.float32) - columns.mean(dtype=np.float32)
     size = np.sqrt(np.float32(metal.sum()) / np.pi)
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
     rays = 0.6 * np.cos(2 * angle) + 0.5 * np.cos(14 * angle) + 0.4 * np.cos(34 * angle + 1)
     reach = 350 * np.exp(-np.clip(distance - size, 0, None) / (4 * size))
-    return np.asarray(np.where(metal, 0, rays * reach), dtype=np.float32)
+    return np.asarray(rays * reach)

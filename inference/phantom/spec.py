@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
-from inference.phantom.body import BodySpec
+from inference.phantom.body import BodySpec, told
+from inference.structures import Side
 
 
 class Table(StrEnum):
@@ -29,7 +30,12 @@ class Zone:
     upper_mm: float
 
 
-@dataclass(frozen=True, slots=True)
+EXTENDED_SCALE_HU: Final = 4095
+TWELVE_BIT_HU: Final = 3071
+"""Where a scanner's scale ends; metal reads so."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class PhantomSpec:
     """A body and how it is scanned. Equal specifications give equal voxels.
 
@@ -43,6 +49,8 @@ class PhantomSpec:
     partial_volume: blur edges over the neighbouring half pixels, as a detector does. Without
         it every voxel has exactly its tissue's HU (before noise).
     table: on which side of the body it shows.
+    maximum_hu: where the scanner's scale ends.
+    contrast_hu: what a contrast agent adds in vessels and in the bladder.
     """
 
     body: BodySpec = field(default_factory=BodySpec)
@@ -56,6 +64,12 @@ class PhantomSpec:
     seed: int = 0
     partial_volume: bool = True
     table: Table = Table.BEHIND
+    maximum_hu: int = EXTENDED_SCALE_HU
+    contrast_hu: float = 0.0
+
+    def __repr__(self) -> str:
+        """As `told`."""
+        return told(self, since=("maximum_hu", "contrast_hu"))
 
     def geometry(self) -> Geometry:
         """The grid of the scan in the patient frame; its heights are the body's."""
@@ -96,3 +110,28 @@ SMALL_PHANTOM: Final = PhantomSpec(
 
 STUDY_PHANTOM: Final = PhantomSpec(zones=(Zone(1.0, 100.0), Zone(6.0, 316.0), Zone(2.0, 595.0)))
 """The study's uneven slices: 1 mm at the knee, 6 mm along the shaft, 2 mm in the pelvis."""
+
+SOLES_MM: Final = -400.0
+
+
+def with_lower_legs(spec: PhantomSpec) -> PhantomSpec:
+    """The same scan of the whole lower limbs: as thick slices below as its lowest ones."""
+    below = Zone(spec.zones[0].thickness_mm, spec.lower_mm)
+    length = SOLES_MM * spec.body.length_scale
+    return replace(
+        spec,
+        body=replace(spec.body, lower_legs=tuple(Side)),
+        lower_mm=length,
+        zones=(below, *spec.zones),
+    )
+
+
+LEG_PHANTOM: Final = PhantomSpec(
+    body=BodySpec(lower_legs=tuple(Side)),
+    lower_mm=SOLES_MM,
+    zones=(Zone(8.0, 595.0),),
+    pixel_mm=3.2,
+    rows=128,
+    columns=128,
+)
+"""The whole lower limbs: 124 slices of 128 x 128, from the soles to above the pelvis."""

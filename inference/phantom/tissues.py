@@ -98,10 +98,18 @@ TISSUES: Final[tuple[Tissue, ...]] = (
     Tissue(127, "metal", 3600.0),
     Tissue(40, "table shell", -350.0),
     Tissue(41, "table foam", -935.0),
+    Tissue(42, "marrow", -60.0),
+    Tissue(43, "foot bone", 350.0),
+    Tissue(44, "shin muscle", 44.0),
+    Tissue(45, "soleus", 42.0),
+    Tissue(46, "polyethylene", -95.0),
+    Tissue(47, "cortex", 1100.0),
 )
 """Code 101 to 108 mean the same as in the published atlases' label tables."""
 
 BY_NAME: Final = {tissue.name: tissue for tissue in TISSUES}
+
+IMPLANTS: Final = frozenset(BY_NAME[name].code for name in ("metal", "polyethylene"))
 
 BONES: Final = frozenset(t.code for t in TISSUES if t.label in {1, 2, 3})
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from inference.phantom.body import BodySpec, body
 from inference.phantom.raster import Plane, paint
-from inference.phantom.tissues import LEFT, TISSUES, label_table
+from inference.phantom.tissues import IMPLANTS, LEFT, TISSUES, label_table
 from inference.phantom.tube import Tube
 from inference.structures import SEGMENTS, STRUCTURES, Segment, Side
 
@@ -134,7 +134,7 @@ def _survey(spec: BodySpec) -> _Survey:
     high = max(tube.heights_mm[-1] for tube in tubes)
     heights = np.arange(low + _PLANE_STEP_MM / 2, high, _PLANE_STEP_MM)
     numbered = segment_table() > 0
-    drawn = [tube for tube in tubes if numbered[tube.code] or tube.code & ~LEFT == 127]
+    drawn = [tube for tube in tubes if numbered[tube.code] or tube.code & ~LEFT in IMPLANTS]
     inside = {tube.code: np.zeros(len(heights), np.int64) for tube in drawn}
     shown = np.zeros((len(heights), 256), np.int64)
     for index, height in enumerate(heights):

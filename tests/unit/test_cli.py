@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pydicom
 import pytest
 from support.ct import ct_stack, save
 from typer.testing import CliRunner
@@ -101,6 +102,19 @@ def test_the_phantom_comes_with_its_known_answers(tmp_path: Path):
     assert len(list((tmp_path / "series").iterdir())) > 10
     assert len(known) == 43
     assert known["FEMUR_R"]["volume_cm3"] > 100
+
+
+def test_the_phantom_has_legs_and_implants_where_it_is_asked(tmp_path: Path):
+    options = ["--scan", "small", "--legs", "--implant", "nail-left"]
+    result = runner.invoke(cli.app, ["phantom", str(tmp_path), *options])
+
+    assert result.exit_code == 0
+    paths = sorted((tmp_path / "series").iterdir())
+    assert len(paths) == 65
+    assert max(int(pydicom.dcmread(path).pixel_array.max()) for path in paths) - 1024 == 3071
+    unknown = runner.invoke(cli.app, ["phantom", str(tmp_path), "--implant", "hip"])
+    assert unknown.exit_code == 2
+    assert "is none of" in unknown.output
 
 
 def test_a_series_that_cannot_be_analysed_ends_with_the_code_of_a_refusal(tmp_path: Path):

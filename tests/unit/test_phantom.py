@@ -11,9 +11,13 @@ from scipy import ndimage
 
 from inference.phantom import (
     DEFAULT_PHANTOM,
+    LEG_PHANTOM,
     SMALL_PHANTOM,
     STUDY_PHANTOM,
+    TWELVE_BIT_HU,
     BodySpec,
+    Implant,
+    ImplantKind,
     KnownStructure,
     Phantom,
     PhantomSpec,
@@ -318,3 +322,108 @@ def test_the_label_map_holds_all_structures_and_named_neighbours() -> None:
 def test_the_default_is_a_clinical_stack() -> None:
     assert DEFAULT_PHANTOM.geometry().shape == (123, 512, 512)
     assert SMALL_PHANTOM.geometry().shape == (40, 128, 128)
+
+
+def test_lower_legs_go_down_to_the_soles_and_leave_the_rest_as_it_is() -> None:
+    """The knee's voxels are the same to the bit, noise included."""
+    plain = replace(SMALL_PHANTOM, table=Table.NONE, zones=(Zone(15.25, 60.0),))
+    whole = replace(plain, body=LEG_PHANTOM.body)
+    legs = phantom(replace(LEG_PHANTOM, zones=(Zone(10.0, 0.0),), table=Table.NONE))
+
+    np.testing.assert_array_equal(phantom(whole).volume.hu, phantom(plain).volume.hu)
+    assert (legs.volume.hu > -200).any(axis=(1, 2)).all()
+    assert not legs.segments.any()
+
+
+def test_a_lower_leg_may_be_missing() -> None:
+    body = BodySpec(lower_legs=(Side.LEFT,))
+    spec = replace(LEG_PHANTOM, body=body, zones=(Zone(8.0, -60.0),), table=Table.NONE)
+    tissue = (phantom(spec).volume.hu > -200).any(axis=(0, 1))
+
+    assert not tissue[: LEG_PHANTOM.columns // 2].any()
+    assert tissue[LEG_PHANTOM.columns // 2 :].any()
+
+
+def test_a_calf_is_smaller_than_a_thigh_and_larger_than_an_ankle() -> None:
+    """About 95, 40 and 32 cm2 of the reference body's legs are drawn at these heights."""
+    spec = replace(LEG_PHANTOM, table=Table.NONE, noise_hu=0.0)
+    volume = phantom(spec).volume
+    heights = volume.geometry.slice_offsets_mm
+    areas_cm2 = (volume.hu > -200).sum(axis=(1, 2)) * 0.32**2 / 2
+    at = [float(areas_cm2[np.abs(heights - z).argmin()]) for z in (-110, -260, -300)]
+
+    assert at == pytest.approx([95, 40, 32], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "lowest_mm", "highest_mm", "cm3"),
+    [
+        (ImplantKind.HIP, Side.LEFT, 205, 416, 59),
+        (ImplantKind.KNEE, Side.RIGHT, -58, 58, 62),
+        (ImplantKind.NAIL, Side.LEFT, 48, 396, 44),
+        (ImplantKind.PLATE, Side.RIGHT, 36, 232, 15),
+        (ImplantKind.SCREWS, Side.LEFT, 312, 408, 9.4),
+    ],
+)
+def test_implants_lie_where_surgeons_leave_them(
+    kind: ImplantKind, side: Side, lowest_mm: float, highest_mm: float, cm3: float
+) -> None:
+    """Metal reads at the end of a 12-bit scale. Three screws: 3 pi 3.25^2 95 mm3 = 9.4 cm3."""
+    body = BodySpec(implants=(Implant(kind, side),))
+    zones = (Zone(4.0, highest_mm + 20),)
+    spec = replace(FINE, body=body, lower_mm=lowest_mm - 20, zones=zones, noise_hu=0.0)
+    found = phantom(replace(spec, maximum_hu=TWELVE_BIT_HU))
+    metal = found.volume.hu == TWELVE_BIT_HU
+    slices, _, columns = np.nonzero(metal)
+    heights = found.volume.geometry.slice_offsets_mm
+
+    assert heights[slices.min()] == pytest.approx(lowest_mm, abs=6)
+    assert heights[slices.max()] == pytest.approx(highest_mm, abs=6)
+    assert ((columns > FINE.columns // 2) == (side is Side.LEFT)).all()
+    assert metal.sum() * 1.5**2 * 4 / 1000 == pytest.approx(cm3, rel=0.15)
+
+
+def test_an_implant_moves_with_its_bone() -> None:
+    """A nail in a body of another build and pose lies inside its femur all along the shaft."""
+    body = replace(VARIED, implants=(Implant(ImplantKind.NAIL, Side.RIGHT),))
+    shaft = replace(FINE, body=body, lower_mm=120.0, zones=(Zone(20.0, 300.0),), rows=320)
+    found = phantom(replace(shaft, columns=320, noise_hu=0.0))
+    without = phantom(replace(shaft, body=VARIED, columns=320, noise_hu=0.0))
+    metal = found.volume.hu > 3000
+
+    assert metal.any(axis=(1, 2)).all()
+    assert (without.segments[metal] == BY_KEY["FEMUR_R"].number).mean() > 0.97
+
+
+def test_streaks_come_from_the_metal_of_each_side() -> None:
+    """Two hips at once streak around each joint as one alone does, and add up."""
+    spec = replace(SMALL_PHANTOM, lower_mm=380.0, zones=(Zone(8.0, 396.0),), noise_hu=0.0)
+    hips = {side: Implant(ImplantKind.HIP, side) for side in Side}
+    plain, right, left, both = (
+        phantom(replace(spec, body=BodySpec(implants=some), partial_volume=False)).volume.hu
+        for some in ((), (hips[Side.RIGHT],), (hips[Side.LEFT],), tuple(hips.values()))
+    )
+    soft = (np.abs([plain, right, left, both]) < 900).all(axis=0)
+
+    assert (right != plain).mean() > 0.05
+    np.testing.assert_allclose((both - plain)[soft], (right + left - 2 * plain)[soft], atol=2)
+
+
+def test_contrast_agent_fills_vessels_and_bladder() -> None:
+    spec = replace(SMALL_PHANTOM, noise_hu=0.0, partial_volume=False)
+    plain, bright = (phantom(replace(spec, contrast_hu=hu)).volume.hu for hu in (0.0, 300.0))
+    changed = bright != plain
+
+    assert set((bright - plain)[changed]) == {300}
+    assert set(plain[changed]) == {8, 45}
+
+
+def test_fields_that_came_later_do_not_change_what_a_phantom_is_called() -> None:
+    """Its UIDs derive from these words, and with them every seed and every figure."""
+    assert repr(BodySpec()) == (
+        "BodySpec(height_m=1.6, girth=1.0, fat=1.0, variation=0.0, variation_seed=0, "
+        "touching_hemipelves=False, crossing_thighs=False, implant=None)"
+    )
+    assert "maximum_hu" not in repr(SMALL_PHANTOM)
+    assert "maximum_hu=3071" in repr(replace(SMALL_PHANTOM, maximum_hu=3071))
+    assert repr(LEG_PHANTOM.body) != repr(BodySpec())
