@@ -43,9 +43,11 @@ from dicom_node.results.renderings import (
 from dicom_node.results.result_files import ResultObject
 from dicom_node.series import read_series
 from dicom_node.uids import device_observer_uid
+from inference.coverage import lower_legs_words
 from inference.results import CaseResult, Region, Verdict
 from inference.volume import Volume
 from sr_templates.context import InstanceInSeries
+from sr_templates.words import metal_words
 
 log = structlog.get_logger()
 
@@ -57,7 +59,8 @@ NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
 class Answer:
     """What answers a series.
 
-    state, code, reason: what becomes of the series, and why.
+    state, code, reason: what becomes of the series, and why; of one with a report, what is
+        remarkable about it.
     objects: what others refer to comes first; more than is shared out where an object may
         have to stand in for another.
     shares: which of them each destination gets, by its name.
@@ -166,7 +169,14 @@ def answer_series(
         wanted = with_fallbacks(one for share in shares.values() for one in share)
     else:
         wanted = frozenset(_share(config.profile, case, replaces=False))
-    return Answer(SeriesState.REPORTED, publish_case(series, case, context, wanted), shares)
+    objects = publish_case(series, case, context, wanted)
+    return Answer(SeriesState.REPORTED, objects, shares, reason=remark(case))
+
+
+def remark(case: CaseResult) -> str:
+    """What the node's status says of a series with a report: what was cut off, and metal."""
+    words = (lower_legs_words(case.coverage.lower_legs), metal_words(case))
+    return " ".join(filter(None, words))
 
 
 def _shares(

@@ -18,7 +18,10 @@ from inference.calibration import Calibration
 from inference.results import (
     CaseResult,
     Composition,
+    Coverage,
     Finding,
+    LowerLegs,
+    Metal,
     ModelIdentity,
     Region,
     Spread,
@@ -126,20 +129,29 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What of hip to knee the scan shows; keys of the segments that its border cuts."""
+    """What of hip to knee the scan shows; keys of the segments that its border cuts.
+
+    lower_legs: null where the scan does not go on below the knee.
+    """
 
     region: Region
     words: str
     cut: tuple[str, ...]
+    lower_legs: LowerLegs | None
 
 
 @dataclass(frozen=True, slots=True)
 class MetalFound:
-    """Metal in the scan; keys of the segments that it spoils."""
+    """Metal in the body; keys of the segments that it lies in, and of those it spoils.
+
+    outside_cm3: metal on the skin, in clothes or in the table.
+    """
 
     volume_cm3: float
     sides: tuple[Side, ...]
+    held_by: tuple[str, ...]
     spoiled: tuple[str, ...]
+    outside_cm3: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +221,24 @@ def case_of(case: CaseResult, calibration: Calibration | None, words: str) -> Ca
         mean_uncertainty=case.mean_uncertainty,
         mean_uncertainty_limits=_limits(case.mean_uncertainty_limits),
         calibrated_on=_calibrated_on(calibration),
-        coverage=Shown(case.coverage.region, case.coverage.words, _keys(case.coverage.cut)),
-        metal=MetalFound(case.metal.volume_cm3, case.metal.sides, _keys(case.metal.spoiled)),
+        coverage=_shown(case.coverage),
+        metal=_metal(case.metal),
         model=case.model,
         structures=tuple(_measured(result) for result in case.structures),
+    )
+
+
+def _shown(coverage: Coverage) -> Shown:
+    return Shown(coverage.region, coverage.words, _keys(coverage.cut), coverage.lower_legs)
+
+
+def _metal(metal: Metal) -> MetalFound:
+    return MetalFound(
+        volume_cm3=metal.volume_cm3,
+        sides=metal.sides,
+        held_by=_keys(metal.held_by),
+        spoiled=_keys(metal.spoiled),
+        outside_cm3=metal.outside_cm3,
     )
 
 

@@ -133,7 +133,7 @@ class SeriesRow:
 
     fingerprint: digest of its instances and of everything that shapes its results; equal
         fingerprints give equal results.
-    code, reason: why it was refused or failed; empty otherwise.
+    code, reason: why it was refused or failed; of one with a report, what is remarkable.
     """
 
     series_instance_uid: str

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -26,6 +27,9 @@ from dicom_node.ledger import (
 )
 from dicom_node.retention import summed, survey
 from dicom_node.waiting import WaitingSeries, read_waiting
+
+REMARKS: Final = 10
+"""Reports with metal are nothing rare: no more than this many of the latest are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,15 @@ class Unanalysed:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What is remarkable about a series with a report: what was cut off, and metal."""
+
+    series_instance_uid: str
+    revision: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """A moment in the life of a node.
 
@@ -88,6 +101,7 @@ class NodeStatus:
     warned: what was taken with a warning, by the status of its C-STORE or STOW-RS.
     incoming: series that are not handed over yet, and what they wait for.
     kept: what files, why, of how many series, and how many megabytes.
+    remarks: about the latest reports, the newest first; `REMARKS` at most.
     """
 
     series: Mapping[SeriesState, int]
@@ -105,6 +119,7 @@ class NodeStatus:
     kept: tuple[tuple[str, str, int, float], ...] = ()
     warned: tuple[Replacement, ...] = ()
     incoming: tuple[WaitingSeries, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
@@ -165,6 +180,7 @@ def summary(
             if row.state in (SeriesState.REFUSED, SeriesState.FAILED)
         ),
         free_mb=free_mb,
+        remarks=_remarks(series),
     )
 
 
@@ -174,6 +190,7 @@ def render(status: NodeStatus) -> RenderableType:
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
         (status.incoming, lambda: _incoming(status.incoming)),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
+        (status.remarks, lambda: _remarks_table(status.remarks)),
         (status.traffic, lambda: _traffic_table(status.traffic)),
         (status.replaced, lambda: _replacements("Sent in another form", status.replaced)),
         (status.warned, lambda: _replacements("Taken with a warning", status.warned)),
@@ -191,6 +208,14 @@ def render(status: NodeStatus) -> RenderableType:
         ),
     )
     return Group(_counts(status), *(table() for rows, table in tables if rows))
+
+
+def _remarks(series: Sequence[SeriesRow]) -> tuple[Remark, ...]:
+    told = [row for row in series if row.state is SeriesState.REPORTED and row.reason]
+    told.sort(key=lambda row: row.changed_at, reverse=True)
+    return tuple(
+        Remark(row.series_instance_uid, row.revision, row.reason) for row in told[:REMARKS]
+    )
 
 
 def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Traffic, ...]:
@@ -307,6 +332,14 @@ def _traffic_table(rows: Sequence[Traffic]) -> Table:
     table = Table("Destination", "Object", *DeliveryState, title="Deliveries")
     for row in rows:
         table.add_row(row.destination, row.kind, *(str(n or "") for n in row.objects.values()))
+    return table
+
+
+def _remarks_table(rows: Sequence[Remark]) -> Table:
+    """What is remarkable about the latest reports."""
+    table = Table(_series(), "Remark", title="Remarks on the latest reports")
+    for row in rows:
+        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.words)
     return table
 
 

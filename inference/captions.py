@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from inference.canvas import NO_BREAK, Colour
-from inference.results import CaseResult, Finding, StructureResult, Verdict
+from inference.results import CaseResult, Finding, Metal, StructureResult, Verdict
+from inference.structures import Segment, Side
 
 VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
     Verdict.ACCEPTED: (96, 200, 120),
@@ -37,9 +38,36 @@ def case_uncertainty(case: CaseResult) -> str:
 
 
 def case_reasons(case: CaseResult) -> str:
-    """Why the verdict is what it is, and what the scan shows."""
-    findings = "; ".join(finding.value for finding in case.findings)
-    return f"{sentence(findings)} {sentence(case.coverage.words)}".strip()
+    """Why the verdict is what it is, where metal lies, and what the scan shows.
+
+    What was left out below the knee, and metal, are told once.
+    """
+    told_else = {Finding.BELOW_KNEE_LEFT_OUT}
+    if _has_metal(case.metal):
+        told_else.add(Finding.METAL_PRESENT)
+    told = [each.value for each in case.findings if each not in told_else]
+    parts = ("; ".join(told), metal_place(case.metal), case.coverage.words)
+    return " ".join(sentence(part) for part in parts if part)
+
+
+def metal_place(metal: Metal) -> str:
+    """`metal in PELVIS L, FEMUR L`, its side where it lies in none of them, or nothing."""
+    words = []
+    if _has_metal(metal):
+        sides = " and ".join(_SIDES[side] for side in metal.sides)
+        place = f" on the {sides}" if sides else " present"
+        held = segment_names(metal.held_by)
+        words.append(f"metal in {held}" if held else f"metal{place}")
+    if metal.outside_cm3 > 0:
+        words.append("metal outside the body")
+    return "; ".join(words)
+
+
+def _has_metal(metal: Metal) -> bool:
+    return metal.volume_cm3 > 0
+
+
+_SIDES: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
 
 
 def sentence(words: str) -> str:
@@ -72,9 +100,14 @@ def abbreviated(result: StructureResult) -> str:
 
 def names(results: Sequence[StructureResult]) -> str:
     """Structures by abbreviation, with their sides: `GMAX R L, SACRUM`."""
+    return segment_names([result.segment for result in results])
+
+
+def segment_names(segments: Sequence[Segment]) -> str:
+    """The same of segments."""
     sides: dict[str, list[str]] = {}
-    for result in results:
-        found = sides.setdefault(result.segment.structure.abbreviation, [])
-        if result.segment.side:
-            found.append(result.segment.side.value)
+    for segment in segments:
+        found = sides.setdefault(segment.structure.abbreviation, [])
+        if segment.side:
+            found.append(segment.side.value)
     return ", ".join(NO_BREAK.join([name, *found]) for name, found in sides.items())

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
-from inference.results import Coverage, Region
+from inference.results import Coverage, LowerLegs, Region
 from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
 from inference.volume import Volume
 
@@ -72,19 +72,46 @@ real air a scanner's blur always leaves a pixel between the two."""
 _NEIGHBOURS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
-def coverage(segments: NDArray[np.uint8], volume: Volume) -> Coverage:
+def coverage(
+    segments: NDArray[np.uint8],
+    volume: Volume,
+    lower_legs: LowerLegs | None = None,
+    first_slices: Mapping[Side, int] | None = None,
+) -> Coverage:
     """What of hip to knee a scan shows.
 
     Args:
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
         volume: the CT; its values only tell the rim of the field of view.
+        lower_legs: what was cut off below the knee.
+        first_slices: where it was cut: the first slice that counts on each side.
     """
+    lowest = _lowest_slices(first_slices or {})
     areas = slice_areas_mm2(segments, volume.geometry)
-    extents = _extents(areas, volume.geometry, _like_tissue(segments, volume))
+    extents = _extents(areas, volume.geometry, _like_tissue(segments, volume), lowest)
     legs = tuple(_leg(side, extents) for side in Side)
     region = _region(legs, extents)
-    cut = _cut(areas, _rim_areas_mm2(segments, volume)) if region != Region.ELSEWHERE else ()
-    return Coverage(region=region, cut=cut, words=_words(region, legs))
+    outermost = np.maximum(areas[lowest, np.arange(len(lowest))], areas[-1])
+    rim = _rim_areas_mm2(segments, volume)
+    cut = _cut(outermost, rim) if region != Region.ELSEWHERE else ()
+    words = " ".join(filter(None, (_words(region, legs), lower_legs_words(lower_legs))))
+    return Coverage(region=region, cut=cut, words=words, lower_legs=lower_legs)
+
+
+def lower_legs_words(legs: LowerLegs | None) -> str:
+    """What was cut off below the knee, in a sentence; or nothing."""
+    if legs is None:
+        return ""
+    several = len(legs.knees) > 1
+    joint, leg = ("each knee joint", "legs") if several else ("the knee joint", "leg")
+    slices = f"{legs.slices} slice{'s' if legs.slices != 1 else ''} of the lower {leg}"
+    return f"It was cut {legs.kept_mm:.0f} mm below {joint}: {slices} left out."
+
+
+def _lowest_slices(first_slices: Mapping[Side, int]) -> NDArray[np.intp]:
+    """(44,) the first slice that counts for each segment."""
+    sides = [None, *(segment.side for segment in SEGMENTS)]
+    return np.array([first_slices.get(side, 0) if side else 0 for side in sides], dtype=np.intp)
 
 
 def slice_areas_mm2(segments: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float64]:
@@ -124,21 +151,24 @@ def _like_tissue(segments: NDArray[np.uint8], volume: Volume) -> frozenset[Segme
 
 
 def _extents(
-    areas: NDArray[np.float64], geometry: Geometry, like_tissue: frozenset[Segment]
+    areas: NDArray[np.float64],
+    geometry: Geometry,
+    like_tissue: frozenset[Segment],
+    lowest: NDArray[np.intp],
 ) -> Mapping[Segment, _Extent]:
     """The extents of all segments that are seen."""
     extents = {}
     for segment in SEGMENTS:
         if segment not in like_tissue:
             continue
-        run = _main_run(areas[:, segment.number], geometry)
+        run = main_run(areas[:, segment.number], geometry)
         if run is not None and run.volume_cm3 >= _needed_cm3(segment, geometry):
             half = geometry.extents_mm / 2
             offsets = geometry.slice_offsets_mm
             extents[segment] = _Extent(
                 low_mm=float(offsets[run.first] - half[run.first]),
                 high_mm=float(offsets[run.last] + half[run.last]),
-                in_first_slice=run.first == 0,
+                in_first_slice=run.first <= lowest[segment.number],
                 in_last_slice=run.last == len(areas) - 1,
                 volume_cm3=run.volume_cm3,
             )
@@ -154,13 +184,15 @@ def _needed_cm3(segment: Segment, geometry: Geometry) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
+    """Neighbouring slices that show a segment, and how much of it."""
+
     first: int
     last: int
     volume_cm3: float
 
 
-def _main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> _Run | None:
+def main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> Run | None:
     """The run of neighbouring slices that holds most of a segment."""
     seen = np.flatnonzero(areas_mm2 >= SLICE_AREA_MM2)
     if not seen.size:
@@ -170,7 +202,7 @@ def _main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> _Run | None
     runs = np.split(seen, np.flatnonzero(breaks) + 1)
     volumes = [float(areas_mm2[run] @ geometry.extents_mm[run]) / 1000 for run in runs]
     best = int(np.argmax(volumes))
-    return _Run(int(runs[best][0]), int(runs[best][-1]), volumes[best])
+    return Run(int(runs[best][0]), int(runs[best][-1]), volumes[best])
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +256,7 @@ def _two_femora(extents: Mapping[Segment, _Extent]) -> bool:
     return min(sizes) >= FEMORA_BALANCE * max(sizes)
 
 
-def _cut(areas: NDArray[np.float64], rim_mm2: NDArray[np.float64]) -> tuple[Segment, ...]:
-    outermost = np.maximum(areas[0], areas[-1])
+def _cut(outermost: NDArray[np.float64], rim_mm2: NDArray[np.float64]) -> tuple[Segment, ...]:
     return tuple(
         segment
         for segment in SEGMENTS

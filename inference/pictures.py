@@ -45,6 +45,9 @@ VIEW_HEIGHT: Final = 330
 LEGEND_TOP: Final = 692
 SCALE_HEIGHT: Final = 58
 
+RADIOGRAPH: Final = "DRR"
+"""Digitally reconstructed radiograph: what the views from front and side are."""
+
 HEADLINE: Final = "Segmentation from hip to knee"
 AXIAL_LEVELS: Final = (0.93, 0.68, 0.4, 0.12)
 """Heights of the axial slices, as shares of what is segmented, from the top."""
@@ -57,6 +60,7 @@ SMALL: Final = Ink(17, FAINT)
 MARK: Final = Ink(21, weight="bold")
 LESSER_MARK: Final = Ink(17, FAINT)
 LEVEL: Final = (96, 102, 114)
+CUT: Final = VERDICT_COLOURS[Verdict.TRUNCATED]
 
 DOUBTED: Final = (Verdict.FAILED, Verdict.INACCURATE)
 WITHOUT_NUMBERS: Final = (Verdict.SPOILED, Verdict.TRUNCATED, Verdict.ABSENT)
@@ -78,6 +82,7 @@ def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
     front = (MARGIN, TOP, 300, VIEW_HEIGHT)
     _coronal(canvas, front, shown)
     _levels(canvas, front, shown, slices)
+    _knee_cuts(canvas, front, shown, case)
     _sagittal(canvas, (MARGIN + 308, TOP, 150, VIEW_HEIGHT), shown)
     _uncertainty(canvas, (MARGIN + 466, TOP, 300, VIEW_HEIGHT), shown, case)
     _axials(canvas, (MARGIN + 774, TOP, 226, LEGEND_TOP - TOP - 6), shown, slices)
@@ -140,12 +145,20 @@ def _coronal(canvas: Canvas, box: Box, shown: Shown) -> None:
     """The DRR (see `projections`) from the front, with the segments' colours."""
     canvas.panel(box, coloured_radiograph(shown, View.CORONAL, box[2:]))
     _mark(canvas, box, Side.RIGHT.value, Side.LEFT.value, ("H", "F"))
+    _name(canvas, box, RADIOGRAPH)
 
 
 def _sagittal(canvas: Canvas, box: Box, shown: Shown) -> None:
     """The same from the patient's left; the front is on the reader's left."""
     canvas.panel(box, coloured_radiograph(shown, View.SAGITTAL, box[2:]))
     _mark(canvas, box, "A", "P", ("H", "F"))
+    _name(canvas, box, RADIOGRAPH)
+
+
+def _name(canvas: Canvas, box: Box, words: str) -> None:
+    """What a panel is, small at its lower right."""
+    x, y, width, height = box
+    canvas.mark((x + width - 6, y + height - 5), words, LESSER_MARK, "rs")
 
 
 def _mark(canvas: Canvas, box: Box, left: str, right: str, ends: tuple[str, str]) -> None:
@@ -159,17 +172,36 @@ def _mark(canvas: Canvas, box: Box, left: str, right: str, ends: tuple[str, str]
 
 def _levels(canvas: Canvas, box: Box, shown: Shown, slices: Sequence[int]) -> None:
     """Where the axial slices lie, numbered from the top."""
-    x, y, width, height = box
-    geometry = shown.volume.geometry
-    offsets = geometry.slice_offsets_mm
-    top_mm = offsets[-1] + geometry.extents_mm[-1] / 2
-    bottom_mm = offsets[0] - geometry.extents_mm[0] / 2
-    mm_per_pixel = shown.fitting(box[2:], View.CORONAL)
-    first = y + (height - (top_mm - bottom_mm) / mm_per_pixel) / 2
+    x, y, width, _ = box
+    offsets = shown.volume.geometry.slice_offsets_mm
     for place, number in enumerate(slices, start=1):
-        level = round(first + (top_mm - offsets[number]) / mm_per_pixel)
+        level = _row_at(box, shown, float(offsets[number]))
         canvas.line((x + 24, level), (x + width - 4, level), LEVEL)
         canvas.mark((x + 8, max(level, y + 36)), str(place), LESSER_MARK, "lm")
+
+
+def _knee_cuts(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None:
+    """Where each leg was cut below its knee; the patient's right is on the left."""
+    legs = case.coverage.lower_legs
+    x, _, width, _ = box
+    for knee in legs.knees if legs else ():
+        level = _row_at(box, shown, knee.height_mm - legs.kept_mm if legs else 0.0)
+        start = x + 4 if knee.side is Side.RIGHT else x + width // 2
+        canvas.line((start, level), (start + width // 2 - 4, level), CUT, 2)
+        at, anchor = (x + 8, "la") if knee.side is Side.RIGHT else (x + width - 6, "ra")
+        canvas.mark((at, level + 2), "cut", LESSER_MARK, anchor)
+
+
+def _row_at(box: Box, shown: Shown, height_mm: float) -> int:
+    """Which row of the page shows a height in the view from the front."""
+    _, y, _, height = box
+    geometry = shown.volume.geometry
+    offsets = geometry.slice_offsets_mm
+    top_mm = float(offsets[-1] + geometry.extents_mm[-1] / 2)
+    bottom_mm = float(offsets[0] - geometry.extents_mm[0] / 2)
+    mm_per_pixel = shown.fitting(box[2:], View.CORONAL)
+    first = y + (height - (top_mm - bottom_mm) / mm_per_pixel) / 2
+    return round(first + (top_mm - height_mm) / mm_per_pixel)
 
 
 def _uncertainty(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None:

@@ -1,11 +1,12 @@
 """From a CT volume to the case result. Start reading the science here.
 
-1. The network labels every slice, several times with other features dropped: labels and
-   voxel-wise uncertainty (`sampling`).
-2. Right and left are told apart (`sides`).
-3. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
-4. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
-5. A verdict on each structure and on the case (`quality`).
+1. Knees with a lower leg below them are sought in the CT (`knees`).
+2. The network labels every slice above the lower legs, several times with other features
+   dropped: labels and voxel-wise uncertainty (`sampling`).
+3. Right and left are told apart (`sides`), each leg is cut below its knee (`lower_legs`).
+4. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
+5. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
+6. A verdict on each structure and on the case (`quality`).
 
 The same volume, bundle, patient, samples, seed and device give the same result.
 """
@@ -20,6 +21,8 @@ import numpy as np
 from inference.bundle import Bundle
 from inference.calibration import Calibration
 from inference.coverage import coverage
+from inference.knees import SeenKnee, find_knees
+from inference.lower_legs import cut_below_knees, first_to_segment
 from inference.measure import measure
 from inference.metal import find_metal
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
@@ -52,7 +55,7 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
             uncertainty is the entropy makes one pass whatever is asked.
         seed: of the Monte Carlo samples.
         device: `cpu`, `cuda`, `cuda:1` or `auto`.
-        progress: called with (slices done, slices in all).
+        progress: called with (slices done, slices in all that the network sees).
 
     Raises:
         DeviceError: the device is not there or has not enough memory.
@@ -85,8 +88,10 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
 
     Each result is that of an `analyse` of its own, but for rounding.
     """
+    knees = find_knees(volume)
+    left_out = first_to_segment(volume, knees)
     predictions = predict_growing(
-        volume,
+        volume.from_slice(left_out),
         bundle,
         counts=counts,
         seed=seed,
@@ -104,15 +109,18 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
             device=prediction.device,
             uncertainty=bundle.uncertainty,
         )
-        yield conclude(volume, prediction, bundle.calibration, patient, model)
+        whole = prediction.with_empty_below(left_out)
+        yield conclude(volume, whole, bundle.calibration, patient, model, knees=knees)
 
 
-def conclude(
+def conclude(  # noqa: PLR0913 - everything a result depends on
     volume: Volume,
     prediction: Prediction,
     calibration: Calibration | None,
     patient: Patient,
     model: ModelIdentity,
+    *,
+    knees: Sequence[SeenKnee] = (),
 ) -> CaseResult:
     """Everything after the network: sides, coverage, measurements and verdicts.
 
@@ -120,11 +128,13 @@ def conclude(
     this method: the result then has no segments, and the verdict says why.
     """
     geometry = volume.geometry
-    segments = split_sides(prediction.labels, geometry)
-    shown = coverage(segments, volume)
+    cut = cut_below_knees(split_sides(prediction.labels, geometry), geometry, knees)
+    segments = cut.segments
+    shown = coverage(segments, volume, cut.legs, cut.first_slices)
     if shown.region is Region.ELSEWHERE:
         segments = np.zeros_like(segments)
-    metal = find_metal(volume, segments)
+    first = cut.legs.slices if cut.legs else 0
+    metal = find_metal(volume.from_slice(first), segments[first:])
     scatter = spreads(prediction.profiles, prediction.labels, segments, geometry)
     measured = measure(volume, segments, prediction.uncertainty, patient, scatter)
     structures = tuple(judge_structure(one, calibration, shown, metal) for one in measured)

@@ -102,6 +102,8 @@ def judge_case(
         reasons.append(Verdict.TRUNCATED)
     if coverage.cut:
         findings.append(Finding.CUT_BY_SCAN)
+    if coverage.lower_legs is not None:
+        findings.append(Finding.BELOW_KNEE_LEFT_OUT)
     return max(reasons, key=_SEVERITY.index), tuple(findings)
 
 

@@ -44,6 +44,7 @@ class Finding(StrEnum):
     NOT_HIP_TO_KNEE = "scan does not show hip to knee"
     WRONG_REGION = "no hip or thigh anatomy found"
     METAL_PRESENT = "metal present"
+    BELOW_KNEE_LEFT_OUT = "lower leg left out"
     WEAK_FLAG = "flag known to be weak for this structure"
 
 
@@ -101,21 +102,53 @@ class Region(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Knee:
+    """The height of a knee joint, along the normal like the slices' offsets."""
+
+    side: Side
+    height_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class LowerLegs:
+    """What was left out of a scan that goes on below the knee.
+
+    knees: those whose lower leg is in view.
+    slices: how many, from the scan's lower end; they hold no segments.
+    kept_mm: how far below its knee joint each leg was cut.
+    """
+
+    knees: tuple[Knee, ...]
+    slices: int
+    kept_mm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
-    """What of hip to knee the scan shows, and which segments its border cuts."""
+    """What of hip to knee the scan shows, and which segments its border cuts.
+
+    lower_legs: what was left out below the knee; the border is then where it was cut.
+    """
 
     region: Region
     cut: tuple[Segment, ...] = ()
     words: str = ""
+    lower_legs: LowerLegs | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Metal:
-    """Metal seen in the scan: how much on which side, and which segments it spoils."""
+    """Metal in the body: how much on which side, in which segments, and which it spoils.
+
+    held_by: segments that it lies in, as far as they were segmented; bones first.
+    outside_cm3: metal on the skin, in clothes or in the table; it counts nowhere else.
+    """
 
     volume_cm3: float = 0.0
     sides: tuple[Side, ...] = ()
     spoiled: tuple[Segment, ...] = ()
+    held_by: tuple[Segment, ...] = ()
+    outside_cm3: float = 0.0
 
 
 class Uncertainty(StrEnum):

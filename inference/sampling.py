@@ -103,6 +103,23 @@ class Prediction:
         self.labels.flags.writeable = False
         self.uncertainty.flags.writeable = False
 
+    def with_empty_below(self, slices: int) -> Prediction:
+        """The same with slices below in which nothing was sought, and nothing found."""
+        if not slices:
+            return self
+        below = ((slices, 0), (0, 0), (0, 0))
+        profiles = replace(
+            self.profiles,
+            voxels=np.pad(self.profiles.voxels, ((0, 0), *below)),
+            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *below)),
+        )
+        return replace(
+            self,
+            labels=np.pad(self.labels, below),
+            uncertainty=np.pad(self.uncertainty, below),
+            profiles=profiles,
+        )
+
 
 def predict(  # noqa: PLR0913 - a prediction depends on this much
     volume: Volume,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,15 @@ class Volume:
             msg = f"hu is {self.hu.dtype}, not int16 or float32"
             raise ValueError(msg)
         self.hu.flags.writeable = False
+
+    def from_slice(self, first: int) -> Volume:
+        """The volume without what lies below a slice; a view."""
+        geometry = replace(
+            self.geometry,
+            positions_mm=self.geometry.positions_mm[first:],
+            extents_mm=self.geometry.extents_mm[first:],
+        )
+        return Volume(self.hu[first:], geometry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ def _case_texts(case: CaseResult, context: ReportContext, about: str | None) -> 
     texts: Sequence[tuple[str, str | None]] = (
         ("about", about),
         ("coverage_words", coverage_words(case)),
-        ("metal", metal_words(case) if _has_metal(case) else None),
+        ("metal", metal_words(case)),
         ("structures_words", structures_words(case)),
         ("withheld", withheld_words(case)),
         ("weak_flags", weak_flag_words()),

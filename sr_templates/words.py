@@ -42,6 +42,7 @@ def case_words(case: CaseResult) -> str:
         f"Case {VERDICT_TERMS[case.verdict].code.meaning.lower()}"
         + (f": {'; '.join(reasons)}." if reasons else "."),
         coverage_words(case),
+        metal_place_words(case),
         structures_words(case),
         UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else "",
     ]
@@ -66,13 +67,25 @@ def coverage_words(case: CaseResult) -> str:
 
 
 def metal_words(case: CaseResult) -> str:
-    """How much metal, where, and what it spoils."""
-    metal = case.metal
-    sides = " and ".join(_SIDES[side] for side in metal.sides)
-    where = f" ({sides})" if sides else ""
-    sentences = [f"About {metal.volume_cm3:.1f} cm3 of metal{where}."]
+    """How much metal, where, what it lies in and what it spoils; nothing where none is."""
+    metal, sentences = case.metal, []
+    if metal.volume_cm3 > 0:
+        sides = " and ".join(_SIDES[side] for side in metal.sides)
+        where = f" ({sides})" if sides else ""
+        sentences.append(f"About {metal.volume_cm3:.1f} cm3 of metal{where}.")
+    sentences.append(metal_place_words(case))
     if metal.spoiled:
         sentences.append(f"Spoiled: {_listed(metal.spoiled)}.")
+    return " ".join(filter(None, sentences))
+
+
+def metal_place_words(case: CaseResult) -> str:
+    """What metal lies in, and whether there is any beside the body; or nothing."""
+    metal, sentences = case.metal, []
+    if metal.held_by:
+        sentences.append(f"Metal in: {_listed(metal.held_by)}.")
+    if metal.outside_cm3 > 0:
+        sentences.append(f"About {metal.outside_cm3:.1f} cm3 of metal outside the body.")
     return " ".join(sentences)
 
 

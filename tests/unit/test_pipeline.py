@@ -6,6 +6,7 @@ tested where the bundle is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,18 +15,26 @@ from support.bundles import untrained_bundle
 from support.volumes import body
 
 from inference.bundle import Bundle
+from inference.knees import SeenKnee
+from inference.phantom import LEG_PHANTOM, Zone, phantom
 from inference.pipeline import analyse, conclude
 from inference.results import CaseResult, Finding, ModelIdentity, Region, Uncertainty, Verdict
 from inference.sampling import Prediction, SampleProfiles
 from inference.structures import BY_KEY, SEGMENTS
-from inference.volume import Patient
+from inference.volume import Patient, Volume
 
 MODEL = ModelIdentity("by hand", "1", "0" * 64, samples=2, seed=1, device="none")
 PATIENT = body(spacing_mm=(10.0, 4.0, 4.0))
 VLVI_L = BY_KEY["VLVI_L"]
 
 
-def concluded(labels: np.ndarray, *, uncertainty: float = 3e-4) -> CaseResult:
+def concluded(
+    labels: np.ndarray,
+    *,
+    uncertainty: float = 3e-4,
+    volume: Volume = PATIENT.volume,
+    knees: Sequence[SeenKnee] = (),
+) -> CaseResult:
     """The case that follows from labels of the crude body; both samples agree with them."""
     shape = (2, len(labels), 23, 1)
     counts = np.stack([np.bincount(image.ravel(), minlength=23) for image in labels])
@@ -37,7 +46,7 @@ def concluded(labels: np.ndarray, *, uncertainty: float = 3e-4) -> CaseResult:
         profiles=SampleProfiles(voxels, voxels.astype(np.float32) * 50, edges, 1.0),
         device="none",
     )
-    return conclude(PATIENT.volume, prediction, None, Patient(height_m=2.0), MODEL)
+    return conclude(volume, prediction, None, Patient(height_m=2.0), MODEL, knees=knees)
 
 
 def test_labels_become_sided_segments_with_their_measurements():
@@ -73,6 +82,23 @@ def test_labels_that_are_no_anatomy_leave_no_segments():
     assert {s.verdict for s in case.structures} == {Verdict.ABSENT}
 
 
+def test_what_is_below_the_knee_counts_in_no_measurement():
+    """Vastus labels 100 mm below the knee; a metal plate there is not in the region either."""
+    patient = body(spacing_mm=(10.0, 4.0, 4.0), z_mm=(-300.0, 720.0))
+    labels, hu = patient.labels.copy(), patient.volume.hu.copy()
+    labels[:20, 28:34, 70:80] = VLVI_L.structure.label
+    hu[5:10, 28:31, 70:73] = 3071
+    knees = [SeenKnee(0.0, (124.0, 130.0)), SeenKnee(0.0, (124.0, 310.0))]
+    case = concluded(labels, volume=Volume(hu, patient.geometry), knees=knees)
+    without = concluded(patient.labels.copy(), volume=patient.volume, knees=knees)
+
+    assert case.findings == (Finding.BELOW_KNEE_LEFT_OUT,)
+    assert case.verdict is Verdict.ACCEPTED
+    assert case.of(VLVI_L) == without.of(VLVI_L)
+    assert case.coverage.lower_legs is not None
+    assert case.coverage.lower_legs.slices == 27
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of a network that was never trained."""
@@ -88,6 +114,19 @@ def test_a_volume_goes_all_the_way_and_says_how_far_it_is(bundle: Bundle):
     assert len(case.structures) == len(SEGMENTS)
     assert (case.model.name, case.model.samples, case.model.seed) == ("untrained", 2, 5)
     assert case.model.weights_sha256 == bundle.weights_sha256
+
+
+def test_the_network_does_not_see_the_lower_legs(bundle: Bundle):
+    """Cut 40 mm below the knee, with a margin before the network: knees are at 0 mm."""
+    volume = phantom(replace(LEG_PHANTOM, zones=(Zone(15.0, 50.0),))).volume
+    done: list[tuple[int, int]] = []
+    case = analyse(volume, bundle, seed=5, progress=lambda *counts: done.append(counts))
+    heights = volume.geometry.slice_offsets_mm
+
+    assert done[-1][1] == pytest.approx((heights > -40).sum(), abs=5)
+    assert case.segments.shape == volume.hu.shape
+    assert not case.segments[heights < -110].any()
+    assert not case.uncertainty[heights < -110].any()
 
 
 def test_a_bundle_may_measure_uncertainty_by_the_entropy_of_one_pass(bundle: Bundle):

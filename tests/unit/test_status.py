@@ -120,6 +120,21 @@ def test_what_was_taken_with_a_warning_is_shown_with_its_status() -> None:
     assert "0xB000" in shown(status)
 
 
+def test_what_is_remarkable_about_a_report_is_shown_the_newest_first() -> None:
+    """The lower leg left out, metal: the series has a report, but somebody should know."""
+    cut = SERIES.become(SeriesState.REPORTED, NOW, reason="It was cut 40 mm below the knee")
+    metal = replace(
+        SERIES.become(SeriesState.REPORTED, NOW + timedelta(hours=1), reason="Metal in: femur"),
+        series_instance_uid="1.2.4",
+    )
+    quiet = replace(cut, series_instance_uid="1.2.5", reason="")
+    status = summary([cut, metal, quiet], [], [], {})
+
+    assert [remark.words for remark in status.remarks] == [metal.reason, cut.reason]
+    assert "Remarks on the latest reports" in shown(status)
+    assert "Remarks" not in shown(summary([quiet], [], [], {}))
+
+
 def test_a_node_that_never_ran_has_a_status_and_nothing_is_made(tmp_path: Path) -> None:
     config = parse_config({}, source="", folder=tmp_path)
     status = node_status(config)

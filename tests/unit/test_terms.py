@@ -230,6 +230,22 @@ def test_a_case_of_a_model_without_calibration_says_so():
     )
 
 
+def test_metal_is_told_with_what_it_lies_in_and_what_lies_beside_the_body():
+    metal = Metal(
+        volume_cm3=62.3,
+        sides=(Side.LEFT,),
+        held_by=(BY_KEY["PELVIS_L"], BY_KEY["FEMUR_L"]),
+        outside_cm3=1.25,
+    )
+
+    assert words.metal_words(case(metal=metal)) == (
+        "About 62.3 cm3 of metal (left). Metal in: pelvis (left), femur (left). "
+        "About 1.2 cm3 of metal outside the body."
+    )
+    assert "Metal in: pelvis (left), femur (left)." in words.case_words(case(metal=metal))
+    assert words.metal_words(case(metal=Metal())) == ""
+
+
 def test_metal_is_told_with_volume_side_and_what_it_spoils():
     metal = Metal(volume_cm3=12.34, sides=(Side.RIGHT,), spoiled=(BY_KEY["FEMUR_R"],))
 
