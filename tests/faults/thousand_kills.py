@@ -27,7 +27,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from support.cases import source_datasets  # noqa: E402
 from support.ct import save  # noqa: E402
 from support.fault_scenes import OBJECTS  # noqa: E402
-from support.installed_node import PATIENCE_S, InstalledNode, free_port, install  # noqa: E402
+from support.installed_node import PATIENCE_S, QUIET_S, InstalledNode, free_port, install  # noqa: E402
 from support.pacs import Pacs  # noqa: E402
 from support.small_node import result_pacs, write_small_bundle  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
@@ -52,7 +52,7 @@ SETTINGS: Final = {
     "analysis": {"attempts": 100},
     "delivery": {"first_wait_s": 0.2, "max_wait_s": 1.0, "timeout_s": 5.0},
     "confirmation": {"ask_again_s": 5.0},
-    "completion": {"quiet_s": 0.5, "resend_s": 300.0, "give_up_s": 300.0},
+    "completion": {"quiet_s": QUIET_S, "resend_s": 300.0, "give_up_s": 300.0},
 }
 
 

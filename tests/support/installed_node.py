@@ -27,6 +27,8 @@ from support.waiting import wait_until
 
 PATIENCE_S: Final = 180.0
 """For machines that do much else; on an idle one each wait ends within seconds."""
+QUIET_S: Final = 4.0
+"""Longer than a machine that does much else keeps a sender from sending its next image."""
 DISK_MB: Final = 24
 NEVER_GIVEN: Final = range(20_000, 32_000)
 """Ports below those that Linux gives to connections (ip_local_port_range)."""
@@ -138,7 +140,7 @@ def install(
             "database": "disk/ledger/db",
         },
         "analysis": {"bundle": str(bundle), "device": "cpu"},
-        "completion": {"quiet_s": 0.5, "give_up_s": 300.0},
+        "completion": {"quiet_s": QUIET_S, "give_up_s": 300.0},
         "destinations": [{**peer, "confirm": "commitment"}],
     }
     for name, section in sections.items():

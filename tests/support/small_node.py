@@ -69,7 +69,7 @@ def small_config(folder: Path, pacs_port: int | None, **sections: Any) -> NodeCo
     table: dict[str, Any] = {
         "node": {"spool": "spool", "work": "work", "results": "results", "database": "db"},
         "receive": {"free_reserve_mb": 0},
-        "completion": {"quiet_s": 0.5, "give_up_s": 1.0},
+        "completion": {"quiet_s": 1.5, "give_up_s": 3.0},
         "analysis": {"bundle": str(bundle), "device": "cpu"},
         "delivery": {"first_wait_s": 0.2, "max_wait_s": 1.0, "timeout_s": 5.0},
         "logging": {"format": "json", "level": "debug"},
