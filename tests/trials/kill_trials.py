@@ -1,9 +1,10 @@
-"""Kill trials of the durable engine: `python tests/trials/kill_trials.py [ROUNDS]`.
+"""Kill trials of the durable engine: `python tests/trials/kill_trials.py [ROUNDS [WORDS]]`.
 
 Each round gives a few series, of eight effects each, to workers that are then killed, frozen
 and thawed, or whose database is killed, at random moments. At its end every effect must be
 there, none twice, and no device may have done two segmentations at once. The seed of every
-random choice is printed; the table at the end is the one in docs/several-machines.md.
+random choice is printed; the table at the end is the one in docs/several-machines.md. With
+words, only the kinds of fault that contain them are tried.
 """
 
 from __future__ import annotations
@@ -323,11 +324,13 @@ def run_round(
         return judge(trial), trial.faults
 
 
-def main(rounds: int) -> int:
+def main(rounds: int, words: str = "") -> int:
     """Every kind of fault, so many rounds each; the exit code says whether all was well."""
     first = int(time.time())
     lines, bad = [], 0
     for kind, fault in {**SQLITE, **POSTGRESQL}.items():
+        if words not in kind:
+            continue
         verdicts, faults = [], Counter[str]()
         for number in range(rounds):
             with ExitStack() as stack:
@@ -354,4 +357,4 @@ def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int((*sys.argv, "10")[1])))
+    sys.exit(main(int((*sys.argv, "10")[1]), " ".join(sys.argv[2:])))

@@ -8,8 +8,8 @@ only what the jobs do is small. Each series is a chain of eight effects:
     deliver   three objects arrive at a peer that keeps one of each name, and the ledger's row
     confirm   the ledger's row says so
 
-A worker runs until it is killed, or ends when another has taken over from it (exit code 1),
-as the node's role does.
+A worker runs until it is killed, or ends (exit code 1) when another has taken over from it or
+its queue can go on only after a new start: both are found out as in the node's role.
 """
 
 from __future__ import annotations
@@ -17,19 +17,28 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
+import time
 import uuid
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import sqlalchemy as sa
+import structlog
+
 from dicom_node.child_process import run_child
 from dicom_node.config import Logging
 from dicom_node.database import open_database, sqlite_path
 from dicom_node.engine import Engine, JobKind, Payload, Put
+from dicom_node.errors import LeaseLostError, StrandedError
 from dicom_node.leases import Leases
 from dicom_node.ledger import DeliveryRow, DeliveryState, Ledger, no_fence
 from dicom_node.locks import try_lock
 from dicom_node.logs import configure_logging
+from dicom_node.roles import _mind
+
+log = structlog.get_logger()
 
 OBJECTS = ("seg", "sr", "qc")
 QUEUES = {"gpu": 1, "light": 4}
@@ -119,13 +128,22 @@ def main(url: str, name: str, folder: Path, device: str, lease_s: float) -> int:
     }
     engine = Engine(url, name, kinds, QUEUES, 0.1, leases=leases)
     engine.start()
-    inbox = folder / "inbox"
-    while not engine.lost.wait(0.1):
-        # As the node's inbox does: put, then note that it was put; twice does nothing.
-        for order in sorted(inbox.glob("*.new")):
-            engine.put(Put("segment", f"segment:{order.stem}", {"series": order.stem}))
-            order.unlink(missing_ok=True)
+    threading.Thread(target=watch, args=(folder / "inbox", engine), daemon=True).start()
+    try:
+        _mind(engine, threading.Event())
+    except (LeaseLostError, StrandedError) as error:
+        log.error("worker.ends", reason=str(error))  # noqa: TRY400 - no defect, but its end
     return 1
+
+
+def watch(inbox: Path, engine: Engine) -> None:
+    """As the node's watcher: put what comes in, then note that it was; twice does nothing."""
+    while True:
+        time.sleep(0.1)
+        for order in sorted(inbox.glob("*.new")):
+            with contextlib.suppress(sa.exc.SQLAlchemyError):  # it is put the next time
+                engine.put(Put("segment", f"segment:{order.stem}", {"series": order.stem}))
+                order.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
