@@ -48,6 +48,8 @@ CHILD_S: Final = 5.0
 """How long a child is waited for that is to be killed."""
 CHILD_LIVES_S: Final = (0.0, 2.0)
 SERIES_EVERY_S: Final = 4.0
+MOST_UNANSWERED: Final = 5
+"""Series that may wait for their answer; behind a queue of them the kills meet nothing else."""
 SETTINGS: Final = {
     "analysis": {"attempts": 100},
     "delivery": {"first_wait_s": 0.2, "max_wait_s": 1.0, "timeout_s": 5.0},
@@ -142,6 +144,8 @@ def _scanner(node: InstalledNode, folder: Path, tally: Tally) -> Iterator[None]:
 
     def work() -> None:
         while not stop.wait(SERIES_EVERY_S):
+            if _unanswered(node) >= MOST_UNANSWERED:
+                continue
             paths = _series(folder / str(tally.sent), tally.sent)
             while not _sent(node, paths):
                 time.sleep(0.2)
@@ -177,11 +181,20 @@ def _sent(node: InstalledNode, paths: list[Path]) -> bool:
 
 
 def _rows(node: InstalledNode) -> tuple[tuple[SeriesRow, ...], tuple[DeliveryRow, ...]]:
+    """What the ledger says; nothing, before there is one."""
+    path = node.config.node.database_path
+    if path is None or not path.exists():
+        return (), ()
     ledger = Ledger(node.config.node.database_url)
     try:
         return ledger.all_series(), ledger.deliveries()
     finally:
         ledger.close()
+
+
+def _unanswered(node: InstalledNode) -> int:
+    """How many series the node has accepted and not answered."""
+    return sum(row.state is not SeriesState.REPORTED for row in _rows(node)[0])
 
 
 def _is_at_rest(node: InstalledNode, sent: int) -> bool:
