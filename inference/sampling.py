@@ -300,7 +300,7 @@ class Sampler:
     def of(cls, network: BayesianUNet, device: torch.device, precision: Precision) -> Sampler:
         """Fold the normalisation and move the network; bfloat16 where it is fast."""
         allowed = precision.cuda if device.type == "cuda" else precision.cpu
-        half = allowed == "bfloat16" and _is_fast_in_bfloat16(device)
+        half = allowed == "bfloat16" and is_fast_in_bfloat16(device)
         dtype = torch.bfloat16 if half else torch.float32
         folded = fold_batch_normalisation(network)
         for parameter in folded.parameters():
@@ -559,7 +559,8 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _is_fast_in_bfloat16(device: torch.device) -> bool:
+def is_fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether it has instructions for it; without them it is several times slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()

@@ -100,7 +100,8 @@ class HeldOutRecipe:
 class TrainingRecipe:
     """How long and how to train.
 
-    precision: what the network computes in; float16 scales the loss, against underflow.
+    precision: what the network computes in, where the device is fast in it, else float32;
+        float16 scales the loss, against underflow.
     crop: rows and columns of a training image, in network pixels.
     learning_rate: the highest.
     schedule: after a linear warm-up the rate falls to zero as a cosine, or stays.

@@ -23,9 +23,10 @@ from torch.nn import functional
 from inference.bundle import load_bundle, load_network
 from inference.errors import TrainingError
 from inference.network import BayesianUNet, Upsampling
+from inference.sampling import is_fast_in_bfloat16
 from inference.structures import LABEL_COUNT
 from inference.training.dataset import cosine_rate
-from inference.training.recipe import Recipe, Start, TrainingRecipe
+from inference.training.recipe import Numbers, Recipe, Start, TrainingRecipe
 
 CPU: Final = torch.device("cpu")
 
@@ -176,11 +177,16 @@ class Run:
         self._follow(plan.averaging)
         return loss.detach()
 
+    @property
+    def precision(self) -> Numbers:
+        """What the network computes in: the recipe's, but float32 where half is slower."""
+        asked = self.recipe.training.precision
+        fast = self.device.type == "cuda" or is_fast_in_bfloat16(self.device)
+        return asked if fast else "float32"
+
     def _numbers(self) -> torch.autocast:
-        """What the network computes in."""
-        name = self.recipe.training.precision
-        kind = torch.float16 if name == "float16" else torch.bfloat16
-        return torch.autocast(self.device.type, kind, enabled=name != "float32")
+        kind = torch.float16 if self.precision == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, kind, enabled=self.precision != "float32")
 
     def _follow(self, decay: float) -> None:
         """Move the averaged weights; a young average remembers less."""

@@ -234,7 +234,7 @@ def write_trained(
         "batch": plan.batch,
         "loss": f"cross entropy, {plan.dice_weight:g} soft Dice",
         "optimiser": f"Adam, {plan.schedule} learning rate, moving average of the weights",
-        "precision": plan.precision,
+        "precision": run.precision,
         "device": device_words(run.device),
         "compute_seconds": round(run.seconds),
         "torch": torch.__version__,

@@ -88,6 +88,21 @@ def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu_and_back(tmp_path: Path) -> None:
         run.save(path)
 
 
+@pytest.mark.parametrize(("fast", "computed"), [(True, "bfloat16"), (False, "float32")])
+def test_a_processor_that_is_slow_in_bfloat16_computes_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, computed: str
+) -> None:
+    monkeypatch.setattr("inference.training.run.is_fast_in_bfloat16", lambda _: fast)
+    run = Run.fresh(read_recipe(small_recipe(tmp_path)))
+    seen: list[torch.dtype] = []
+    run.network.head.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+
+    run.step(*batch(0))
+
+    assert seen == [getattr(torch, computed)]
+    assert write_trained(run, tmp_path / "b").training["precision"] == computed
+
+
 def test_the_averaged_weights_follow_the_trained_ones_by_the_rule(tmp_path: Path) -> None:
     """After iteration 1 a young average keeps (1 + 1) / (10 + 1) of itself."""
     run = Run.fresh(read_recipe(small_recipe(tmp_path)))
@@ -155,7 +170,6 @@ def test_train_leaves_a_bundle_that_loads_and_says_where_it_comes_from(trained: 
     assert bundle.name == "small"
     assert bundle.training["recipe"] == "small.toml"
     assert bundle.training["iterations"] == 3
-    assert bundle.training["precision"] == "bfloat16"
     assert bundle.training["validated_on_patients"] is False
     assert bundle.training["started_from_weights"] == "random weights"
     assert bundle.calibration is None
