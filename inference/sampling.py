@@ -12,6 +12,7 @@ its own, so the answer does not depend on how slices and samples are batched or 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -526,10 +527,10 @@ class _Task:
         """One slice per core at a time; that keeps more of a core busy than sharing one."""
         workers = torch.get_num_threads()
         with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-            pending = [pool.submit(self._alone, place) for place in places]
+            pending = deque(pool.submit(self._alone, place) for place in places)
             try:
-                for future in pending:
-                    yield future.result()
+                while pending:  # a future that is kept keeps its slice
+                    yield pending.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
