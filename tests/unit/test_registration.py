@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 from dicom_node.labelled_cases import listed_cases, read_case
 from inference.errors import RegistrationError
 from inference.phantom import phantom_labels
-from inference.registration.__main__ import main
+from inference.registration.__main__ import _read, main
 from inference.registration.following import followed, looked_up
 from inference.registration.plan import read_plan
-from inference.registration.reference import Anchor, Body, register
+from inference.registration.reference import OWN_SURFACE_MM, Anchor, Body, register
 from inference.registration.rigid import Rigid, SignedDistance, fitted
 from inference.registration.tissue import bone_of, midline_mm, muscle_of, surface_of
 from inference.structures import Side
@@ -319,3 +319,25 @@ def test_a_scan_that_is_missing_ends_the_command_in_words(tmp_path: Path) -> Non
 
 def test_the_shipped_plan_can_be_read() -> None:
     assert [scan.name for scan in read_plan(PLAN).scans] == ["vhf_pelvis", "vhf_knee"]
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no reference data beside the checkout")
+def test_a_real_pelvis_lies_within_millimetres_of_its_label_map() -> None:
+    """Five slices of the Visible Human Female; half of her bone's surface within 1.5 mm."""
+    plan = read_plan(PLAN)
+    scan = plan.scans[0]
+    labels, ct = (_read(SHARED / path) for path in (plan.label_map, scan.ct))
+    points = surface_of(bone_of(sitk.GetArrayFromImage(ct), 1.0)).astype(float)
+    pelvis = sitk.GetArrayFromImage(labels) == PELVIS
+    bone = SignedDistance.of(pelvis, (1.5, 1.5, 1.5))
+    start = scan.anchors[0].start_mm
+    assert start is not None
+
+    found = fitted(points[::4], bone, Rigid.shift(start), 0.5)
+
+    assert found is not None
+    far_mm = np.abs(bone.at(found(points)) + 0.5)
+    own = far_mm[far_mm < OWN_SURFACE_MM]
+    assert len(own) > 2000
+    assert np.median(own) < 1.5
