@@ -35,7 +35,8 @@ WORKER = str(Path(__file__).parent / "trial_worker.py")
 OBJECTS = ("seg", "sr", "qc")
 EFFECTS = 1 + len(OBJECTS) + len(OBJECTS) + 1
 LEASE_S = 2.0
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
+"""What is not done by then counts as lost; a busy machine is slow, and that is no loss."""
 
 
 @dataclass(slots=True)
