@@ -232,9 +232,9 @@ TRUST_WORDS: Final = (
     "A network that was trained on this label map has seen the body's shape, if not its CT."
     " The reference is no ground truth: bones are what the CT shows as bone where the label"
     " map's lies (threshold 150 HU), borders of muscles are the label map's, laid rigidly by"
-    " the bones and then along the CT's edges of muscle and fat. No ASD below the residual"
-    " distances given here means anything. In a slab of few slices the first and the last"
-    " count as surface as a whole, which makes ASD smaller than it is in the plane."
+    " the bones and then along the CT's edges of muscle and fat. No ASD of a muscle"
+    " below the residual distances given here means anything. In a slab of few"
+    " slices the first and the last count as surface as a whole, which makes ASD smaller than it is in the plane."
 )
 
 
