@@ -164,9 +164,14 @@ def test_the_command_writes_into_the_card_what_it_is_given(
 
     main([str(tmp_path / "bundle"), "--phantoms", str(two_cases)])
 
-    card = (tmp_path / "bundle" / MODEL_CARD_FILE).read_text()
-    assert card.startswith((shipped.folder / MODEL_CARD_FILE).read_text().rstrip())
-    assert "### On analytic phantoms" in card
+    before, card = (
+        (folder / MODEL_CARD_FILE).read_text(encoding="utf-8")
+        for folder in (shipped.folder, tmp_path / "bundle")
+    )
+    mark = "<!-- phantoms, by inference.training.card -->"
+    assert card.startswith(before.partition(mark)[0].rstrip())
+    assert card.count("### On analytic phantoms") == 1
+    assert "msk-node evaluate C --out R" in card
     assert load_bundle(tmp_path / "bundle").weights_sha256 == shipped.weights_sha256
 
 
