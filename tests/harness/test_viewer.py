@@ -359,3 +359,14 @@ def test_what_else_the_viewer_shows(
     reader.viewer.save(out / f"ohif_{rendering.value.lower()}.png")
     findings.record(BY_RENDERING[rendering], Check.OHIF, text, notes)
     assert expected is None or text.startswith(expected)
+
+
+def test_the_density_slices_are_shown_in_their_colours(reader: Reader, out: Path) -> None:
+    """The pixels of its first frame are on the screen, compared as a picture in colour."""
+    reader.open_study()
+    series = reader.listed(Rendering.SC_DENSITY_SLICES)
+
+    text, _ = reader.outcome(series, Rendering.SC_DENSITY_SLICES)
+
+    reader.viewer.save(out / "ohif_density_slices.png")
+    assert text == "shown"
