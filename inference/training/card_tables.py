@@ -234,7 +234,8 @@ TRUST_WORDS: Final = (
     " map's lies (threshold 150 HU), borders of muscles are the label map's, laid rigidly by"
     " the bones and then along the CT's edges of muscle and fat. No ASD of a muscle"
     " below the residual distances given here means anything. In a slab of few"
-    " slices the first and the last count as surface as a whole, which makes ASD smaller than it is in the plane."
+    " slices the first and the last count as surface as a whole, which makes ASD smaller"
+    " than it is in the plane."
 )
 
 
