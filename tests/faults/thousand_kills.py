@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from support.cases import source_datasets  # noqa: E402
@@ -144,8 +146,9 @@ def _scanner(node: InstalledNode, folder: Path, tally: Tally) -> Iterator[None]:
 
     def work() -> None:
         while not stop.wait(SERIES_EVERY_S):
-            if _unanswered(node) >= MOST_UNANSWERED:
-                continue
+            with suppress(SQLAlchemyError):  # a database in the middle of its recovery
+                if _unanswered(node) >= MOST_UNANSWERED:
+                    continue
             paths = _series(folder / str(tally.sent), tally.sent)
             while not _sent(node, paths):
                 time.sleep(0.2)
