@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.recipes import small_recipe
+from torch import Tensor
 
 from inference.bundle import load_bundle, load_network
 from inference.errors import DeviceError, TrainingError
@@ -133,6 +134,28 @@ def test_training_learns_what_is_bright(tmp_path: Path) -> None:
     losses = [float(run.step(*batch(0))) for _ in range(40)]
 
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_young_network_s_statistics_are_those_of_what_it_sees(tmp_path: Path) -> None:
+    """After 40 iterations on one batch, running means and variances are the batch's own."""
+    recipe = read_recipe(
+        small_recipe(
+            tmp_path,
+            ("iterations = 3", "iterations = 40"),
+            ("learning_rate = 1e-2", "learning_rate = 1e-9"),
+        )
+    )
+    run = Run.fresh(recipe)
+    for _ in range(40):
+        run.step(*batch(0))
+
+    seen: list[Tensor] = []
+    first = run.network.encoder[0].first
+    first.convolution.register_forward_hook(lambda *call: seen.append(call[2].detach()))
+    run.network(batch(0)[0])
+
+    variances = seen[0].var((0, 2, 3))
+    assert first.normalisation.running_var == pytest.approx(variances.numpy(), rel=0.05)
 
 
 def test_the_loss_of_the_study_is_the_cross_entropy() -> None:
