@@ -24,6 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar
 
+from pydantic import Field
+
 from inference import weights
 from inference.bundle_files import (
     BUNDLE_FORMAT,
@@ -46,7 +48,7 @@ from inference.preprocessing import PixelGrid, Window
 from inference.results import Uncertainty
 from inference.structures import STRUCTURES
 from inference.toml_text import as_table, as_toml
-from inference.toml_values import Bounds, MisfitError, value_of
+from inference.toml_values import MisfitError, value_of
 from inference.weights import check_no_pickle, check_tensors, save_tensors
 
 __all__ = [
@@ -230,7 +232,7 @@ class _Declaration:
     format: int
     name: str
     version: str
-    samples: Annotated[int, Bounds(at_least=1)]
+    samples: Annotated[int, Field(ge=1)]
     labels: tuple[str, ...]
     sha256: dict[str, str]
     architecture: Architecture

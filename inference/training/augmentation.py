@@ -8,13 +8,13 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from inference.preprocessing import AIR_HU
-from inference.toml_values import Bounds
 
-Amount = Annotated[float, Bounds(at_least=0)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,11 @@ class Augmentation:
     """
 
     rotation_deg: Amount = 10.0
-    scale: Annotated[float, Bounds(at_least=0, below=1)] = 0.15
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
     shear: Amount = 0.1
     shift: Amount = 0.1
     mirror: bool = True
-    gain: Annotated[float, Bounds(at_least=0, below=1)] = 0.02
+    gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
     offset_hu: Amount = 8.0
     noise_hu: Amount = 15.0
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from inference.errors import TrainingError
-from inference.toml_values import Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,9 @@ class Folds:
     seed: of the dealing; the same in all runs of a cross-validation.
     """
 
-    count: Annotated[int, Bounds(at_least=2)] = 5
-    index: Annotated[int, Bounds(at_least=0)] = 0
-    seed: Annotated[int, Bounds(at_least=0)] = 0
+    count: Annotated[int, Field(ge=2)] = 5
+    index: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
         """Refuse a part that is not there."""

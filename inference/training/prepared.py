@@ -24,11 +24,12 @@ from typing import Annotated, Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from inference.errors import InferenceError, TrainingError
 from inference.network import Architecture
 from inference.preprocessing import Frame, PixelGrid, frame_of
-from inference.toml_values import Bounds, value_of
+from inference.toml_values import value_of
 from inference.volume import Volume
 
 PREPARED_FORMAT: Final = 1
@@ -80,7 +81,7 @@ class Preparation:
 class _CaseFile:
     """case.json."""
 
-    format: Annotated[int, Bounds(at_least=PREPARED_FORMAT, at_most=PREPARED_FORMAT)]
+    format: Annotated[int, Field(ge=PREPARED_FORMAT, le=PREPARED_FORMAT)]
     patient: str
     fingerprint: str
     image_sha256: str

@@ -9,16 +9,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from inference.errors import TrainingError
 from inference.network import Architecture
 from inference.preprocessing import PixelGrid, Window
-from inference.toml_values import Bounds, Pattern, value_of
+from inference.toml_values import value_of
 from inference.training.augmentation import Augmentation
 from inference.training.folds import Folds
 
-Natural = Annotated[int, Bounds(at_least=0)]
-Positive = Annotated[int, Bounds(at_least=1)]
-Share = Annotated[float, Bounds(at_least=0, at_most=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 Numbers = Literal["bfloat16", "float16", "float32"]
 """What the network computes in while it trains; weights are always float32."""
@@ -39,7 +41,7 @@ class DataRecipe:
 
     cases: str = ""
     table: str = ""
-    slice_mm: Annotated[float, Bounds(at_least=0, at_most=10)] = 1.0
+    slice_mm: Annotated[float, Field(ge=0, le=10)] = 1.0
     label_maps: tuple[str, ...] = ()
     phantom_share: Share = 0.0
     sources: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ class InputRecipe:
     high_hu: float = 350.0
     low_value: float = 0.0
     high_value: float = 255.0
-    pixel_mm: Annotated[float, Bounds(at_least=0, at_most=10)] = 2.0
+    pixel_mm: Annotated[float, Field(ge=0, le=10)] = 2.0
     body_only: bool = True
 
 
@@ -81,7 +83,7 @@ class StartRecipe:
     """
 
     bundle: str
-    weights_sha256: Annotated[str, Pattern("[0-9a-f]{64}")]
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +117,11 @@ class TrainingRecipe:
     batch: Positive = 3
     precision: Numbers = "bfloat16"
     crop: tuple[int, int] = (160, 224)
-    learning_rate: Annotated[float, Bounds(above=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     warm_up: Natural = 100
     dice_weight: Share = 0.0
-    averaging: Annotated[float, Bounds(at_least=0, below=1)] = 0.0
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     bodies_at_once: Positive = 12
     iterations_per_body: Positive = 30
     threads: Positive = 2

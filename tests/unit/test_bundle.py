@@ -205,22 +205,18 @@ def test_an_unknown_format_is_refused(folder: Path) -> None:
 
 def test_an_unknown_key_is_refused(folder: Path) -> None:
     edited(folder, "samples = 4", "samples = 4\nsample = 4")
-    with pytest.raises(BundleError, match=r"bundle\.toml: sample: no such key"):
+    with pytest.raises(BundleError, match=r"bundle\.toml: sample: Unexpected keyword"):
         load_bundle(folder)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("samples = 4", "samples = 0", r"samples: is 0, must be at least 1"),
+        ("samples = 4", "samples = 0", r"samples: Input should be greater than or equal to 1"),
         ("filters = 2", "filters = 0", r"architecture: .*1 filter"),
         ("high_hu = 240", "high_hu = -900", r"window: .*empty"),
         ("pixel_mm = 2.0", "pixel_mm = 0.0", r"grid: .*pixel_mm is 0"),
-        (
-            'cpu = "bfloat16"',
-            'cpu = "int4"',
-            r"precision\.cpu: is .int4., must be one of .bfloat16.",
-        ),
+        ('cpu = "bfloat16"', 'cpu = "int4"', r"precision\.cpu: Input should be 'bfloat16'"),
         ("samples = 4", "samples = ", r"not TOML"),
     ],
 )

@@ -98,7 +98,7 @@ def test_another_fold_is_another_run(tmp_path: Path) -> None:
     [
         ('cases = "cases"', 'cases = "cases"\nphantom_share = 0.5', "either cases, or"),
         ('cases = "cases"', "", "neither cases, label_maps nor phantom_share"),
-        ("count = 2", "count = 1", r"folds\.count: is 1, must be at least 2"),
+        ("count = 2", "count = 1", r"folds\.count: Input should be greater than or equal to 2"),
         ("count = 2", "count = 2\nindex = 2", "folds: index is 2"),
         ("pixel_mm = 2.0", "pixel_mm = 0.05", "pixel_mm is 0.05, not in"),
     ],
