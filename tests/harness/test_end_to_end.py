@@ -70,6 +70,7 @@ def test_the_phantom_is_answered_with_a_segmentation_and_a_report(
 
 
 @pytest.mark.shared
+@pytest.mark.parametrize("partial_series", ["vhf_pelvis_slab"], indirect=True)
 def test_a_partial_scan_is_reported_with_a_picture_that_says_so(
     node: NodeProcess, orthanc: Orthanc, partial_series: RealSeries, out: Path
 ) -> None:
@@ -84,6 +85,20 @@ def test_a_partial_scan_is_reported_with_a_picture_that_says_so(
     cut = [one for one in reported if one.verdict is Verdict.TRUNCATED]
     assert cut
     assert all(one.volume_cm3 is None for one in cut)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("partial_series", ["vhf_knee_5mm"], indirect=True)
+def test_lower_legs_are_answered_without_a_segmentation(
+    node: NodeProcess, orthanc: Orthanc, partial_series: RealSeries, out: Path
+) -> None:
+    """Two slices of condyles above two calves are no thigh; the answer says so."""
+    found = ask(orthanc, partial_series.paths, {"SR", "OT", "KO"})
+
+    picture(found["OT"]).save(out / f"{partial_series.name}_qc.png")
+    assert "SEG" not in found
+    assert "neither hip nor thigh" in words(found["KO"])
+    assert all(one.volume_cm3 is None for one in reported_structures(found["SR"]))
 
 
 @pytest.mark.shared
