@@ -145,7 +145,8 @@ def score(bundle: Bundle, image: LabelledImage, *, device: str = "cpu") -> Score
 
 def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> LabelledImage:
     """The same image, spoiled."""
-    hu, labels = torch.from_numpy(image.hu).float(), torch.from_numpy(image.labels)
+    hu = torch.from_numpy(image.hu.astype(np.float32))  # a copy: a volume may be read-only
+    labels = torch.from_numpy(image.labels)
     spoiled = corruption.apply(hu, labels, Draw(seed)).round().clamp(-1024, 3071)
     return replace(image, hu=spoiled.to(torch.int16).numpy(), corrupted=corruption.name)
 
