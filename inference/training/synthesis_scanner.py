@@ -18,11 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from inference.preprocessing import AIR_HU, BODY_ABOVE_HU
 from inference.training.synthesis_fields import Draw
-
-AIR_HU: Final = -1000.0
-BODY_HU: Final = -300.0
-"""Above lies the body, below air, foam and clothes."""
 
 METAL_SHARE: Final = 0.05
 STREAKED_SHARE: Final = 0.25
@@ -86,7 +83,7 @@ def with_noise(hu: Tensor, draw: Draw, deviation_hu: ArrayLike) -> Tensor:
         wide = np.full(len(streaked), 9.0)
         white = draw.noise((len(streaked), *hu.shape[1:]))
         streaks = _of_unit_spread(blurred(white, draw, np.full(len(streaked), 0.5), wide))
-        through = (hu[streaked] > BODY_HU).float().mean(2, keepdim=True)  # share of a row
+        through = (hu[streaked] > BODY_ABOVE_HU).float().mean(2, keepdim=True)  # share of a row
         strength = _column(draw, draw.scalars.uniform(0, 1.5, len(streaked)))
         noise[streaked] += streaks * through * strength
     deviations = np.broadcast_to(np.asarray(deviation_hu, dtype=float), (count,))
@@ -185,7 +182,7 @@ def _placed(hu: Tensor, labels: Tensor, draw: Draw, view: View) -> tuple[Tensor,
 
 def _body_centre(hu: Tensor) -> tuple[Tensor, Tensor]:
     """(image, 1, 1) mean row and mean column of the body; the middle where there is none."""
-    body = (hu > BODY_HU).float()
+    body = (hu > BODY_ABOVE_HU).float()
     mass = body.sum((1, 2))
     centres = []
     for axis, length in ((2, hu.shape[1]), (1, hu.shape[2])):
