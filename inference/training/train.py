@@ -1,8 +1,8 @@
 """Train a network by a recipe, from the first iteration or from where a run was cut off.
 
 `python -m inference.training.train RECIPE.toml --out FOLDER` does what `msk-node train` does,
-on a machine that has torch and numpy but none of the node's parsers; of labelled cases it takes
-those that lie ready in --cache (`msk-node train RECIPE.toml --prepare` makes them ready).
+on a machine that has torch, numpy and pydantic but no reader of DICOM; of labelled cases it
+takes those that lie ready in --cache (`msk-node train RECIPE.toml --prepare` makes them so).
 """
 
 from __future__ import annotations
