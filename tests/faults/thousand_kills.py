@@ -8,6 +8,7 @@ archive is counted: nothing lost, nothing doubled. Ends with 1 if anything was.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -40,6 +41,7 @@ from dicom_node.peers import send  # noqa: E402
 
 REST_S: Final = 900.0
 """How long the node may take to come to rest after the last kill."""
+_LOG: Final = logging.getLogger(__name__)
 ROOT: Final = "1.2.826.0.1.3680043.8.498.11"
 VICTIMS: Final = {"node": 4, "work": 3, "receive": 2, "child": 3}
 """Who is killed how often, relative to each other."""
@@ -50,6 +52,8 @@ CHILD_S: Final = 5.0
 """How long a child is waited for that is to be killed."""
 CHILD_LIVES_S: Final = (0.0, 2.0)
 SERIES_EVERY_S: Final = 4.0
+SAID_EVERY: Final = 50
+"""After how many kills it says how far it is: a thousand take hours."""
 MOST_UNANSWERED: Final = 5
 """Series that may wait for their answer; behind a queue of them the kills meet nothing else."""
 SETTINGS: Final = {
@@ -119,6 +123,8 @@ def _kill(node: InstalledNode, kills: int, dice: random.Random, tally: Tally) ->
             if pid is None or not _killed(pid):
                 continue
         tally.kills[victim] += 1
+        if tally.kills.total() % SAID_EVERY == 0:
+            _LOG.info("%d kills, %d series sent", tally.kills.total(), tally.sent)
 
 
 def _child(node: InstalledNode, dice: random.Random) -> int | None:
@@ -228,6 +234,8 @@ def _wrong(node: InstalledNode, pacs: Pacs, sent: int) -> list[str]:
 
 def main(kills: int) -> int:
     """Kill so often, and say what came of it."""
+    _LOG.addHandler(logging.StreamHandler())
+    _LOG.setLevel(logging.INFO)
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     tally = kill_at_random(folder, kills, seed=int(time.time()))
     sys.stdout.write(f"{tally.words()}\n")
