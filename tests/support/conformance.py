@@ -58,6 +58,7 @@ ROWS: Final = (
     Row("Key slices (TID 1410)", (Rendering.SR_KEY_SLICE,)),
     Row("Quality image", (Rendering.SC,)),
     Row("Muscle density picture", (Rendering.SC_DENSITY,)),
+    Row("Muscle density on the source slices", (Rendering.SC_DENSITY_SLICES,)),
     Row("Uncertainty map", (Rendering.PM,)),
     Row("Summary (PDF)", (Rendering.PDF,)),
     Row("Key object: quality issue", (Rendering.KO,)),
