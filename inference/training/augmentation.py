@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
-from inference.preprocessing import AIR_HU
+from inference.training.resampling import resampled
 
 Amount = Annotated[float, Field(ge=0)]
 
@@ -110,14 +109,7 @@ def varied(
     offsets = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (h, w, 2)
     # (n, h, w, 2): row and column of the slice for every pixel of the training image
     source = torch.einsum("nij,hwj->nhwi", steps, offsets) + centres[:, None, None]
-    sides = torch.tensor(hu.shape[1:], device=device)
-    grid = ((2 * source + 1) / sides - 1).flip(-1)  # grid_sample wants (column, row)
-    above_air = functional.grid_sample(
-        hu[:, None].float() - AIR_HU, grid, mode="bilinear", align_corners=False
-    )[:, 0]
-    moved = functional.grid_sample(
-        labels[:, None].float(), grid, mode="nearest", align_corners=False
-    )[:, 0]
+    moved, labels = resampled(hu.float(), labels, source[..., 0], source[..., 1])
     gain, offset, noise = (
         torch.tensor(values, device=device)[:, None, None]
         for values in (
@@ -126,6 +118,6 @@ def varied(
             [one.noise_hu for one in variations],
         )
     )
-    image = (above_air + AIR_HU) * gain + offset
+    image = moved * gain + offset
     image += noise * torch.randn(image.shape, generator=generator, device=device)
-    return image, moved.long()
+    return image, labels

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.preprocessing import AIR_HU, BODY_ABOVE_HU
+from inference.training.resampling import resampled
 from inference.training.synthesis_fields import Draw
 
 METAL_SHARE: Final = 0.05
@@ -154,8 +155,7 @@ def _blurred_along(images: Tensor, axis: int, taps: Tensor, radius: int) -> Tens
 
 def _placed(hu: Tensor, labels: Tensor, draw: Draw, view: View) -> tuple[Tensor, Tensor]:
     """Turn, scale, shear and shift; sides carry no label, so mirroring is free."""
-    count, rows, columns = hu.shape
-    scalars = draw.scalars
+    count, scalars = len(hu), draw.scalars
     angle, scale = scalars.normal(0, 0.08, count), scalars.uniform(0.85, 1.18, count)
     across = scale * scalars.normal(1, 0.04, count) * scalars.choice([-1.0, 1.0], count)
     cosine, sine = np.cos(angle), np.sin(angle)
@@ -170,14 +170,7 @@ def _placed(hu: Tensor, labels: Tensor, draw: Draw, view: View) -> tuple[Tensor,
     centre_y, centre_x = _body_centre(hu)
     source_y = centre_y + _column(draw, cosine) * y + _column(draw, shear) * x
     source_x = centre_x - _column(draw, sine) * y + _column(draw, cosine) * x
-    grid = torch.stack([source_x / (columns - 1), source_y / (rows - 1)], -1) * 2 - 1
-    moved = functional.grid_sample(
-        hu[:, None] - AIR_HU, grid, mode="bilinear", align_corners=True
-    )
-    kept = functional.grid_sample(
-        labels[:, None].float(), grid, mode="nearest", align_corners=True
-    )
-    return moved[:, 0] + AIR_HU, kept[:, 0].long()
+    return resampled(hu, labels, source_y, source_x)
 
 
 def _body_centre(hu: Tensor) -> tuple[Tensor, Tensor]:
