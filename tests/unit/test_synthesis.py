@@ -10,13 +10,14 @@ from inference.phantom import phantom_labels
 from inference.structures import STRUCTURES, Group
 from inference.training.dataset import slice_chances
 from inference.training.synthesis import Body, BodyGrid, draw_body, label_map
-from inference.training.synthesis_anatomy import _without_hollows, add_background
+from inference.training.synthesis_anatomy import add_background
 from inference.training.synthesis_canvas import Canvas
 from inference.training.synthesis_fields import Draw, dilated, distance_mm, eroded, smooth_noise
 from inference.training.synthesis_knee import add_shanks
 from inference.training.synthesis_landmarks import find_landmarks
 from inference.training.synthesis_pose import LabelMap
 from inference.training.synthesis_scanner import View, augmented, blurred, with_metal
+from inference.training.synthesis_surface import without_hollows
 from inference.training.synthesis_tags import FEMUR, PSOAS, Tag, is_any
 
 
@@ -198,7 +199,7 @@ def test_hollows_between_muscles_hold_fat_and_legs_stay_apart() -> None:
     filled = torch.zeros((1, 24, 40), dtype=torch.bool)
     filled[:, 4:20, 4:6] = filled[:, 4:20, 11:13] = filled[:, 4:20, 24:26] = True
 
-    closed = _without_hollows(filled, (4.0, 4.0, 4.0), 20)
+    closed = without_hollows(filled, (4.0, 4.0, 4.0), 20)
 
     assert bool(closed[0, 12, 4:13].all())
     assert not bool(closed[0, 12, 13:24].any())
