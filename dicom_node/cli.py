@@ -13,6 +13,7 @@ Exit codes, the same for every command:
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -274,6 +275,14 @@ def train(  # noqa: PLR0913 - a command line has as many options as it has
     prepare: Annotated[  # noqa: FBT002 - typer's way to say a flag
         bool, typer.Option("--prepare", help="Only make the cases ready, in the cache.")
     ] = False,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Of training, at most; as many iterations as fit.",
+            show_default=False,
+        ),
+    ] = math.inf,
     tensorboard: Annotated[  # noqa: FBT002 - likewise
         bool, typer.Option("--tensorboard", help="Write TensorBoard's files, too.")
     ] = False,
@@ -295,6 +304,7 @@ def train(  # noqa: PLR0913 - a command line has as many options as it has
         fold=fold,
         cache=cache,
         list_cases=training_cases,
+        limit_s=60 * minutes,
         tensorboard=tensorboard,
     )
     _out.print(f"bundle written to {folder}", highlight=False)

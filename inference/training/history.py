@@ -68,6 +68,10 @@ class History:
         if time.monotonic() - self._read_at >= READ_EVERY_S:
             self.write()
 
+    def plan(self, iterations: int) -> None:
+        """Take up how many there will be."""
+        self._bar.plan(iterations)
+
     def write(self) -> None:
         """Read the losses that came in and write them down.
 
@@ -182,6 +186,10 @@ class Bar:
             before = loss if self._loss is None else self._loss
             self._loss = before + (loss - before) / SMOOTHING_ITERATIONS
         self._bar.update(self._task, completed=iteration, loss=self._loss)
+
+    def plan(self, iterations: int) -> None:
+        """Reach to so many iterations."""
+        self._bar.update(self._task, total=iterations)
 
     def show_dice(self, mean: float) -> None:
         """Show the mean Dice of the held-out cases."""

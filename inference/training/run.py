@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -146,6 +146,11 @@ class Run:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # the name must never stand for half a file
         temporary.replace(checkpoint)
+
+    def plan(self, iterations: int) -> None:
+        """Give it more or fewer iterations than before: only the learning rate follows."""
+        training = replace(self.recipe.training, iterations=iterations)
+        self.recipe = replace(self.recipe, training=training)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One iteration.

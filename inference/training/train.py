@@ -31,6 +31,7 @@ from inference.training.history import History, history_of, mean_of
 from inference.training.recipe import Recipe, read_recipe
 from inference.training.run import Run
 from inference.training.source import ImageSource
+from inference.training.time_limit import TimeLimit
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"
 CACHE_FOLDER: Final = "cache"
@@ -56,6 +57,7 @@ def train(  # noqa: PLR0913 - the command's options
     cache: Path | None = None,
     list_cases: ListCases | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    limit_s: float = math.inf,
     tensorboard: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -71,6 +73,8 @@ def train(  # noqa: PLR0913 - the command's options
             said.
         list_cases: finds and reads labelled cases; None takes what is ready in the cache.
         checkpoint_every_s: least time between two checkpoints.
+        limit_s: ends after so much training, with as many of the recipe's iterations as fit;
+            the learning rate has fallen by then.
         tensorboard: whether to write its files, too.
         progress: whether to draw a bar with loss, Dice and time left.
 
@@ -90,8 +94,13 @@ def train(  # noqa: PLR0913 - the command's options
     checkpoint = out / CHECKPOINT_FILE
     run = Run.resumed(recipe, checkpoint, chosen, cases.identity if cases else "")
     folder = out / recipe.name
-    if run.iteration >= recipe.training.iterations:
-        return folder if folder.exists() else write_trained(run, folder, cases).folder
+    limit = TimeLimit(limit_s, recipe.training.iterations)
+    if run.iteration >= limit.plan(run.iteration, run.seconds):
+        return (
+            folder
+            if folder.exists()
+            else write_trained(run, folder, cases, limit_s=limit_s).folder
+        )
     with (
         _tuned(),
         source_of(recipe, data, out, chosen, cases) as source,
@@ -103,7 +112,8 @@ def train(  # noqa: PLR0913 - the command's options
             tensorboard=tensorboard,
         ) as history,
     ):
-        _go_on(run, source, cases, history, Due(checkpoint_every_s, time.monotonic()), out)
+        due = Due(checkpoint_every_s, time.monotonic())
+        _go_on(run, source, cases, history, due, limit, out)
     return folder
 
 
@@ -172,27 +182,32 @@ def _go_on(  # noqa: PLR0913, PLR0917 - everything that takes part
     cases: TrainingCases | None,
     history: History,
     due: Due,
+    limit: TimeLimit,
     out: Path,
 ) -> None:
     """All iterations that are left, with checkpoints on the way and one at the end."""
-    last, every = run.recipe.training.iterations, run.recipe.held_out.every
+    every = run.recipe.held_out.every
     source.start(run.iteration)
     began = time.monotonic() - run.seconds
     dice = math.nan
-    while run.iteration < last:
+    ended = False
+    while not ended:
         loss = run.step(*source.batch(run.iteration))
         run.seconds = time.monotonic() - began
         history.note(run.iteration, run.seconds, loss)
-        if cases and cases.held_out and (run.iteration % every == 0 or run.iteration == last):
+        run.plan(limit.plan(run.iteration, run.seconds))
+        history.plan(run.recipe.training.iterations)
+        ended = run.iteration >= run.recipe.training.iterations
+        if cases and cases.held_out and (run.iteration % every == 0 or ended):
             history.write()
             found = held_out_dice(run, cases.held_out, run.recipe.held_out.slices)
             history.note_dice(run.iteration, found)
             dice = mean_of(found)
-        if run.iteration == last or due.now(time.monotonic()):
+        if ended or due.now(time.monotonic()):
             history.write()  # first: weights without a number must not be kept
             saving = time.monotonic()
             run.save(out / CHECKPOINT_FILE)
-            write_trained(run, out / run.recipe.name, cases, dice)
+            write_trained(run, out / run.recipe.name, cases, dice, limit.limit_s)
             due.saved(saving, time.monotonic())
 
 
@@ -212,7 +227,11 @@ def _tuned() -> Iterator[None]:
 
 
 def write_trained(
-    run: Run, folder: Path, cases: TrainingCases | None = None, dice: float = math.nan
+    run: Run,
+    folder: Path,
+    cases: TrainingCases | None = None,
+    dice: float = math.nan,
+    limit_s: float = math.inf,
 ) -> Bundle:
     """A bundle of the averaged weights so far, with where they come from.
 
@@ -221,6 +240,7 @@ def write_trained(
         folder: of the bundle.
         cases: what it is trained on, if on cases.
         dice: mean of the held-out cases, if there are any.
+        limit_s: what its number of iterations was planned for, if for a time.
     """
     recipe = run.recipe
     plan, start, done = recipe.training, recipe.start, run.iteration
@@ -248,6 +268,8 @@ def write_trained(
         provenance |= cases.provenance()
     if recipe.folds is not None:
         provenance["fold"] = f"{recipe.folds.index} of 0 to {recipe.folds.count - 1}"
+    if math.isfinite(limit_s):
+        provenance["time_limit_s"] = round(limit_s)
     if math.isfinite(dice):
         provenance["held_out_dice"] = round(dice, 4)
     return write_bundle(
@@ -288,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fold", type=int, help="held out instead of the recipe's")
     parser.add_argument("--cache", type=Path, help="where labelled cases lie ready")
     parser.add_argument("--checkpoint-s", type=float, default=CHECKPOINT_EVERY_S)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of training, at most")
     parser.add_argument("--tensorboard", action="store_true", help="write its files, too")
     parser.add_argument("--no-bar", action="store_true", help="no progress bar")
     asked = parser.parse_args(arguments)
@@ -299,6 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fold=asked.fold,
         cache=asked.cache,
         checkpoint_every_s=asked.checkpoint_s,
+        limit_s=asked.minutes * 60,
         tensorboard=asked.tensorboard,
         progress=not asked.no_bar,
     )

@@ -200,6 +200,21 @@ def test_train_leaves_a_bundle_that_loads_and_says_where_it_comes_from(trained: 
     assert len(history) == 1 + 3
 
 
+def test_a_run_with_a_time_limit_ends_by_it_with_a_bundle_that_says_so(tmp_path: Path) -> None:
+    """Its learning rate has fallen by then, and given again the command does no more."""
+    recipe = small_recipe(tmp_path, ("iterations = 3\n", "iterations = 1_000_000\n"))
+    out = tmp_path / "out"
+
+    train(recipe, out, device="cpu", progress=False, limit_s=2.0)
+    training = load_bundle(out / "small").training
+    train(recipe, out, device="cpu", progress=False, limit_s=2.0)
+
+    assert training["time_limit_s"] == 2
+    assert 0 < training["iterations"] < 1_000_000
+    assert training["iterations"] == training["iterations_planned"]
+    assert load_bundle(out / "small").training == training
+
+
 def started(folder: Path, trained: Path, sha256: str, *changes: tuple[str, str]) -> Path:
     shutil.copytree(trained / "small", folder / "first")
     start = f'[start]\nbundle = "first"\nweights_sha256 = "{sha256}"\n[training]'
