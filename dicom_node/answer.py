@@ -43,7 +43,7 @@ from dicom_node.results.renderings import (
 from dicom_node.results.result_files import ResultObject
 from dicom_node.series import read_series
 from dicom_node.uids import device_observer_uid
-from inference.coverage import lower_legs_words
+from inference.coverage import chest_words, lower_legs_words
 from inference.results import CaseResult, Region, Verdict
 from inference.volume import Volume
 from sr_templates.context import InstanceInSeries
@@ -175,7 +175,8 @@ def answer_series(
 
 def remark(case: CaseResult) -> str:
     """What the node's status says of a series with a report: what was cut off, and metal."""
-    words = (lower_legs_words(case.coverage.lower_legs), metal_words(case))
+    shown = case.coverage
+    words = (lower_legs_words(shown.lower_legs), chest_words(shown.chest), metal_words(case))
     return " ".join(filter(None, words))
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from inference.calibration import Calibration
 from inference.results import (
     CaseResult,
+    Chest,
     Composition,
     Coverage,
     Finding,
@@ -132,12 +133,14 @@ class Shown:
     """What of hip to knee the scan shows; keys of the segments that its border cuts.
 
     lower_legs: null where the scan does not go on below the knee.
+    chest: null where it does not go on above the abdomen.
     """
 
     region: Region
     words: str
     cut: tuple[str, ...]
     lower_legs: LowerLegs | None
+    chest: Chest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +232,13 @@ def case_of(case: CaseResult, calibration: Calibration | None, words: str) -> Ca
 
 
 def _shown(coverage: Coverage) -> Shown:
-    return Shown(coverage.region, coverage.words, _keys(coverage.cut), coverage.lower_legs)
+    return Shown(
+        region=coverage.region,
+        words=coverage.words,
+        cut=_keys(coverage.cut),
+        lower_legs=coverage.lower_legs,
+        chest=coverage.chest,
+    )
 
 
 def _metal(metal: Metal) -> MetalFound:

@@ -40,9 +40,9 @@ def case_uncertainty(case: CaseResult) -> str:
 def case_reasons(case: CaseResult) -> str:
     """Why the verdict is what it is, where metal lies, and what the scan shows.
 
-    What was left out below the knee, and metal, are told once.
+    What was left out below the knee and above the abdomen, and metal, are told once.
     """
-    told_else = {Finding.BELOW_KNEE_LEFT_OUT}
+    told_else = {Finding.BELOW_KNEE_LEFT_OUT, Finding.CHEST_LEFT_OUT}
     if _has_metal(case.metal):
         told_else.add(Finding.METAL_PRESENT)
     told = [each.value for each in case.findings if each not in told_else]

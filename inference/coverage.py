@@ -2,7 +2,7 @@
 
 Decided from the segments themselves, so it has to hold for a network that is unsure: small
 islands are no evidence, nor is what has not the HU of its tissue, and no structure is
-believed alone.
+believed alone. Close below the lungs nothing is believed.
 
 On each side the *hip* is shown when pelvis and femur overlap in height (the joint) and the
 pelvis reaches `PELVIS_ABOVE_MM` above the femur; the *knee* when the femur's lower end lies
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
-from inference.results import Coverage, LowerLegs, Region
+from inference.results import Chest, Coverage, LowerLegs, Region
 from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
 from inference.volume import Volume
 
@@ -46,6 +46,10 @@ scan of the thigh that begins at the joint. (A whole pelvis reaches 110 to 130 m
 
 FEMUR_LENGTH_MM: Final = 200.0
 """A shorter femur with its lower end in view is a stump, or not recognised."""
+
+BELOW_LUNGS_MM: Final = 60.0
+"""A scan that ends nearer below the lungs shows no pelvis: the iliac crest is level with the
+fourth lumbar vertebra, and the lungs, breathed in, end at the first or second."""
 
 BONE_HU: Final = (100.0, 2000.0)
 MUSCLE_HU: Final = (-60.0, 130.0)
@@ -77,6 +81,7 @@ def coverage(
     volume: Volume,
     lower_legs: LowerLegs | None = None,
     first_slices: Mapping[Side, int] | None = None,
+    chest: Chest | None = None,
 ) -> Coverage:
     """What of hip to knee a scan shows.
 
@@ -85,17 +90,21 @@ def coverage(
         volume: the CT; its values only tell the rim of the field of view.
         lower_legs: what was cut off below the knee.
         first_slices: where it was cut: the first slice that counts on each side.
+        chest: what was cut off above the abdomen.
     """
     lowest = _lowest_slices(first_slices or {})
     areas = slice_areas_mm2(segments, volume.geometry)
     extents = _extents(areas, volume.geometry, _like_tissue(segments, volume), lowest)
     legs = tuple(_leg(side, extents) for side in Side)
     region = _region(legs, extents)
+    if chest is not None and _height_below_mm(chest, volume.geometry) < BELOW_LUNGS_MM:
+        region = Region.ELSEWHERE
     outermost = np.maximum(areas[lowest, np.arange(len(lowest))], areas[-1])
     rim = _rim_areas_mm2(segments, volume)
     cut = _cut(outermost, rim) if region != Region.ELSEWHERE else ()
-    words = " ".join(filter(None, (_words(region, legs), lower_legs_words(lower_legs))))
-    return Coverage(region=region, cut=cut, words=words, lower_legs=lower_legs)
+    told = _words(region, legs), lower_legs_words(lower_legs), chest_words(chest)
+    words = " ".join(filter(None, told))
+    return Coverage(region=region, cut=cut, words=words, lower_legs=lower_legs, chest=chest)
 
 
 def lower_legs_words(legs: LowerLegs | None) -> str:
@@ -106,6 +115,15 @@ def lower_legs_words(legs: LowerLegs | None) -> str:
     joint, leg = ("each knee joint", "legs") if several else ("the knee joint", "leg")
     slices = f"{legs.slices} slice{'s' if legs.slices != 1 else ''} of the lower {leg}"
     return f"It was cut {legs.kept_mm:.0f} mm below {joint}: {slices} left out."
+
+
+def chest_words(chest: Chest | None) -> str:
+    """What was cut off above the abdomen, in a sentence; or nothing."""
+    if chest is None:
+        return ""
+    slices = f"{chest.slices} slice{'s' if chest.slices != 1 else ''} of the chest"
+    where = f"{chest.kept_mm:.0f} mm above the lower end of the lungs"
+    return f"It was cut {where}: {slices} left out."
 
 
 def _lowest_slices(first_slices: Mapping[Side, int]) -> NDArray[np.intp]:
@@ -292,6 +310,12 @@ def _padding_hu(hu: NDArray[np.int16] | NDArray[np.float32]) -> float | None:
     corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     value = float(corners.flat[0])
     return value if value < PADDING_BELOW_HU and (corners == value).all() else None
+
+
+def _height_below_mm(chest: Chest, geometry: Geometry) -> float:
+    """How far the scan goes on below the lungs."""
+    bottom_mm = geometry.slice_offsets_mm[0] - geometry.extents_mm[0] / 2
+    return float(chest.lung_mm - bottom_mm)
 
 
 def _words(region: Region, legs: Sequence[_Leg]) -> str:

@@ -83,6 +83,7 @@ def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
     _coronal(canvas, front, shown)
     _levels(canvas, front, shown, slices)
     _knee_cuts(canvas, front, shown, case)
+    _chest_cut(canvas, front, shown, case)
     _sagittal(canvas, (MARGIN + 308, TOP, 150, VIEW_HEIGHT), shown)
     _uncertainty(canvas, (MARGIN + 466, TOP, 300, VIEW_HEIGHT), shown, case)
     _axials(canvas, (MARGIN + 774, TOP, 226, LEGEND_TOP - TOP - 6), shown, slices)
@@ -190,6 +191,17 @@ def _knee_cuts(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None
         canvas.line((start, level), (start + width // 2 - 4, level), CUT, 2)
         at, anchor = (x + 8, "la") if knee.side is Side.RIGHT else (x + width - 6, "ra")
         canvas.mark((at, level + 2), "cut", LESSER_MARK, anchor)
+
+
+def _chest_cut(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None:
+    """Where the scan was cut above the abdomen."""
+    chest = case.coverage.chest
+    if chest is None:
+        return
+    x, _, width, _ = box
+    level = _row_at(box, shown, chest.lung_mm + chest.kept_mm)
+    canvas.line((x + 4, level), (x + width - 4, level), CUT, 2)
+    canvas.mark((x + 8, level - 3), "cut", LESSER_MARK, "ls")
 
 
 def _row_at(box: Box, shown: Shown, height_mm: float) -> int:

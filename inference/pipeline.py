@@ -1,9 +1,10 @@
 """From a CT volume to the case result. Start reading the science here.
 
-1. Knees with a lower leg below them are sought in the CT (`knees`).
-2. The network labels every slice above the lower legs, several times with other features
-   dropped: labels and voxel-wise uncertainty (`sampling`).
-3. Right and left are told apart (`sides`), each leg is cut below its knee (`lower_legs`).
+1. Knees with a lower leg below them, and lungs, are sought in the CT (`knees`, `trunk`).
+2. The network labels every slice above the lower legs and below the chest, several times with
+   other features dropped: labels and voxel-wise uncertainty (`sampling`).
+3. Right and left are told apart (`sides`), what lies far above the pelvis is cut (`trunk`),
+   and each leg below its knee (`lower_legs`).
 4. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
 5. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
 6. A verdict on each structure and on the case (`quality`).
@@ -26,10 +27,11 @@ from inference.lower_legs import cut_below_knees, first_to_segment
 from inference.measure import measure
 from inference.metal import find_metal
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, ModelIdentity, Region, Uncertainty
+from inference.results import CaseResult, Chest, ModelIdentity, Region, Uncertainty
 from inference.sampling import Prediction, predict_growing
 from inference.sides import split_sides
 from inference.spreads import spreads
+from inference.trunk import cut_above_pelvis, find_chest
 from inference.volume import Patient, Volume
 
 UNKNOWN_PATIENT: Final = Patient()
@@ -88,10 +90,10 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
 
     Each result is that of an `analyse` of its own, but for rounding.
     """
-    knees = find_knees(volume)
-    left_out = first_to_segment(volume, knees)
+    knees, chest = find_knees(volume), find_chest(volume)
+    seen = _to_segment(volume, knees, chest)
     predictions = predict_growing(
-        volume.from_slice(left_out),
+        volume.part(seen),
         bundle,
         counts=counts,
         seed=seed,
@@ -109,8 +111,17 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
             device=prediction.device,
             uncertainty=bundle.uncertainty,
         )
-        whole = prediction.with_empty_below(left_out)
-        yield conclude(volume, whole, bundle.calibration, patient, model, knees=knees)
+        whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
+        yield conclude(
+            volume, whole, bundle.calibration, patient, model, knees=knees, chest=chest
+        )
+
+
+def _to_segment(volume: Volume, knees: Sequence[SeenKnee], chest: Chest | None) -> range:
+    """The slices that the network has to see; never none."""
+    stop = len(volume.hu) - (chest.slices if chest else 0)
+    first = first_to_segment(volume, knees)
+    return range(first if first < stop else 0, stop)
 
 
 def conclude(  # noqa: PLR0913 - everything a result depends on
@@ -121,20 +132,25 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     model: ModelIdentity,
     *,
     knees: Sequence[SeenKnee] = (),
+    chest: Chest | None = None,
 ) -> CaseResult:
     """Everything after the network: sides, coverage, measurements and verdicts.
+
+    The prediction is empty where the network saw nothing.
 
     Where the scan shows neither hip nor thigh, what the network labelled is no anatomy of
     this method: the result then has no segments, and the verdict says why.
     """
     geometry = volume.geometry
-    cut = cut_below_knees(split_sides(prediction.labels, geometry), geometry, knees)
+    whole = cut_above_pelvis(split_sides(prediction.labels, geometry), geometry)
+    cut = cut_below_knees(whole, geometry, knees)
     segments = cut.segments
-    shown = coverage(segments, volume, cut.legs, cut.first_slices)
+    shown = coverage(segments, volume, cut.legs, cut.first_slices, chest)
     if shown.region is Region.ELSEWHERE:
         segments = np.zeros_like(segments)
     first = cut.legs.slices if cut.legs else 0
-    metal = find_metal(volume.from_slice(first), segments[first:])
+    kept = range(first, len(segments) - (chest.slices if chest else 0))
+    metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
     scatter = spreads(prediction.profiles, prediction.labels, segments, geometry)
     measured = measure(volume, segments, prediction.uncertainty, patient, scatter)
     structures = tuple(judge_structure(one, calibration, shown, metal) for one in measured)

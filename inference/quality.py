@@ -104,6 +104,8 @@ def judge_case(
         findings.append(Finding.CUT_BY_SCAN)
     if coverage.lower_legs is not None:
         findings.append(Finding.BELOW_KNEE_LEFT_OUT)
+    if coverage.chest is not None:
+        findings.append(Finding.CHEST_LEFT_OUT)
     return max(reasons, key=_SEVERITY.index), tuple(findings)
 
 

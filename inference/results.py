@@ -45,6 +45,7 @@ class Finding(StrEnum):
     WRONG_REGION = "no hip or thigh anatomy found"
     METAL_PRESENT = "metal present"
     BELOW_KNEE_LEFT_OUT = "lower leg left out"
+    CHEST_LEFT_OUT = "chest left out"
     WEAK_FLAG = "flag known to be weak for this structure"
 
 
@@ -124,16 +125,32 @@ class LowerLegs:
 
 
 @dataclass(frozen=True, slots=True)
+class Chest:
+    """What was left out of a scan that goes on above the abdomen.
+
+    lung_mm: the lower end of the lungs, along the normal like the slices' offsets.
+    slices: how many, from the scan's upper end; they hold no segments.
+    kept_mm: how far above the lungs' lower end the scan was cut.
+    """
+
+    lung_mm: float
+    slices: int
+    kept_mm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What of hip to knee the scan shows, and which segments its border cuts.
 
     lower_legs: what was left out below the knee; the border is then where it was cut.
+    chest: what was left out above the abdomen.
     """
 
     region: Region
     cut: tuple[Segment, ...] = ()
     words: str = ""
     lower_legs: LowerLegs | None = None
+    chest: Chest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,20 +104,20 @@ class Prediction:
         self.labels.flags.writeable = False
         self.uncertainty.flags.writeable = False
 
-    def with_empty_below(self, slices: int) -> Prediction:
-        """The same with slices below in which nothing was sought, and nothing found."""
-        if not slices:
+    def with_empty_around(self, below: int, above: int) -> Prediction:
+        """The same with slices around it in which nothing was sought, and nothing found."""
+        if not below and not above:
             return self
-        below = ((slices, 0), (0, 0), (0, 0))
+        around = ((below, above), (0, 0), (0, 0))
         profiles = replace(
             self.profiles,
-            voxels=np.pad(self.profiles.voxels, ((0, 0), *below)),
-            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *below)),
+            voxels=np.pad(self.profiles.voxels, ((0, 0), *around)),
+            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *around)),
         )
         return replace(
             self,
-            labels=np.pad(self.labels, below),
-            uncertainty=np.pad(self.uncertainty, below),
+            labels=np.pad(self.labels, around),
+            uncertainty=np.pad(self.uncertainty, around),
             profiles=profiles,
         )
 

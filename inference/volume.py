@@ -30,14 +30,15 @@ class Volume:
             raise ValueError(msg)
         self.hu.flags.writeable = False
 
-    def from_slice(self, first: int) -> Volume:
-        """The volume without what lies below a slice; a view."""
+    def part(self, slices: range) -> Volume:
+        """Some neighbouring slices of the volume; a view."""
+        part = slice(slices.start, slices.stop)
         geometry = replace(
             self.geometry,
-            positions_mm=self.geometry.positions_mm[first:],
-            extents_mm=self.geometry.extents_mm[first:],
+            positions_mm=self.geometry.positions_mm[part],
+            extents_mm=self.geometry.extents_mm[part],
         )
-        return Volume(self.hu[first:], geometry)
+        return Volume(self.hu[part], geometry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.bundles import untrained_bundle
+from support.chests import with_chest
 from support.volumes import body
 
 from inference.bundle import Bundle
 from inference.knees import SeenKnee
-from inference.phantom import LEG_PHANTOM, Zone, phantom
+from inference.phantom import LEG_PHANTOM, SMALL_PHANTOM, Zone, phantom
 from inference.pipeline import analyse, conclude
-from inference.results import CaseResult, Finding, ModelIdentity, Region, Uncertainty, Verdict
+from inference.results import (
+    CaseResult,
+    Chest,
+    Finding,
+    ModelIdentity,
+    Region,
+    Uncertainty,
+    Verdict,
+)
 from inference.sampling import Prediction, SampleProfiles
 from inference.structures import BY_KEY, SEGMENTS
 from inference.volume import Patient, Volume
@@ -34,6 +43,7 @@ def concluded(
     uncertainty: float = 3e-4,
     volume: Volume = PATIENT.volume,
     knees: Sequence[SeenKnee] = (),
+    chest: Chest | None = None,
 ) -> CaseResult:
     """The case that follows from labels of the crude body; both samples agree with them."""
     shape = (2, len(labels), 23, 1)
@@ -46,7 +56,8 @@ def concluded(
         profiles=SampleProfiles(voxels, voxels.astype(np.float32) * 50, edges, 1.0),
         device="none",
     )
-    return conclude(volume, prediction, None, Patient(height_m=2.0), MODEL, knees=knees)
+    patient = Patient(height_m=2.0)
+    return conclude(volume, prediction, None, patient, MODEL, knees=knees, chest=chest)
 
 
 def test_labels_become_sided_segments_with_their_measurements():
@@ -127,6 +138,36 @@ def test_the_network_does_not_see_the_lower_legs(bundle: Bundle):
     assert case.segments.shape == volume.hu.shape
     assert not case.segments[heights < -110].any()
     assert not case.uncertainty[heights < -110].any()
+
+
+def test_the_network_does_not_see_the_chest(bundle: Bundle):
+    """Nor is metal there told: a pacemaker, wires in the sternum."""
+    scan = with_chest(phantom(SMALL_PHANTOM).volume, abdomen_mm=60, chest_mm=200)
+    hu = scan.hu.copy()
+    hu[-6:, 60:64, 60:64] = 3071
+    scan = Volume(hu, scan.geometry)
+    done: list[tuple[int, int]] = []
+    case = analyse(scan, bundle, seed=5, progress=lambda *counts: done.append(counts))
+
+    assert case.coverage.chest is not None
+    seen = len(hu) - case.coverage.chest.slices
+    assert done[-1] == (seen, seen)
+    assert case.segments.shape == hu.shape
+    assert not case.segments[seen:].any()
+    assert not case.uncertainty[seen:].any()
+    assert case.metal.volume_cm3 == 0
+    assert "slices of the chest left out" in case.coverage.words
+
+
+def test_what_is_left_out_of_the_chest_is_a_finding_and_changes_no_number():
+    chest = Chest(lung_mm=700.0, slices=3, kept_mm=20.0)
+    labels = PATIENT.labels.copy()
+    labels[-3:] = 0
+    case, without = (concluded(labels, chest=each) for each in (chest, None))
+
+    assert case.findings == (*without.findings, Finding.CHEST_LEFT_OUT)
+    assert case.verdict is without.verdict
+    assert case.structures == without.structures
 
 
 def test_a_bundle_may_measure_uncertainty_by_the_entropy_of_one_pass(bundle: Bundle):
