@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -243,8 +243,27 @@ def write_trained(
         limit_s: what its number of iterations was planned for, if for a time.
     """
     recipe = run.recipe
-    plan, start, done = recipe.training, recipe.start, run.iteration
-    provenance = {
+    return write_bundle(
+        folder,
+        name=recipe.name,
+        version=recipe.version,
+        network=run.average,
+        window=recipe.window,
+        grid=recipe.grid,
+        samples=recipe.samples,
+        training=_provenance(run, cases, dice, limit_s),
+        model_card=_first_card(recipe, run.iteration),
+        half=True,
+    )
+
+
+def _provenance(
+    run: Run, cases: TrainingCases | None, dice: float, limit_s: float
+) -> dict[str, Any]:
+    """What a bundle says of where its weights come from; see `write_trained`."""
+    recipe, start, done = run.recipe, run.recipe.start, run.iteration
+    plan = recipe.training
+    said: dict[str, Any] = {
         "started_from_weights": start.weights_sha256 if start else "random weights",
         "recipe": recipe.file,
         "recipe_sha256": recipe.sha256,
@@ -263,27 +282,16 @@ def write_trained(
         "validated_on_patients": False,
     }
     if cases is None:
-        provenance["bodies"] = 2 + max(0, done - 1) // plan.iterations_per_body
+        said["bodies"] = 2 + max(0, done - 1) // plan.iterations_per_body
     else:
-        provenance |= cases.provenance()
+        said |= cases.provenance()
     if recipe.folds is not None:
-        provenance["fold"] = f"{recipe.folds.index} of 0 to {recipe.folds.count - 1}"
+        said["fold"] = f"{recipe.folds.index} of 0 to {recipe.folds.count - 1}"
     if math.isfinite(limit_s):
-        provenance["time_limit_s"] = round(limit_s)
+        said["time_limit_s"] = round(limit_s)
     if math.isfinite(dice):
-        provenance["held_out_dice"] = round(dice, 4)
-    return write_bundle(
-        folder,
-        name=recipe.name,
-        version=recipe.version,
-        network=run.average,
-        window=recipe.window,
-        grid=recipe.grid,
-        samples=recipe.samples,
-        training=provenance,
-        model_card=_first_card(recipe, done),
-        half=True,
-    )
+        said["held_out_dice"] = round(dice, 4)
+    return said
 
 
 def device_words(device: torch.device) -> str:
