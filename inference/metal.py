@@ -62,21 +62,29 @@ def find_metal(volume: Volume, segments: NDArray[np.uint8]) -> Metal:
         volume: the CT.
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
     """
-    index, piece_mm3 = _metal_voxels(volume)
-    voxel_mm3 = volume.geometry.voxel_volumes_mm3
-    inside = _in_body(index, volume)
-    outside_cm3 = float(voxel_mm3[index[0][~inside]].sum()) / 1000
-    slices, rows, columns = (each[inside] for each in index)
-    index, piece_mm3 = _pieces((slices, rows, columns), volume)
+    found, _ = _metal_voxels(volume)
+    inside = _in_body(found, volume)
+    outside, _ = _pieces(_those(found, ~inside), volume)
+    index, piece_mm3 = _pieces(_those(found, inside), volume)
+    outside_cm3 = _volume_cm3(outside, volume)
     if not index[0].size:
         return Metal(outside_cm3=outside_cm3)
     return Metal(
-        volume_cm3=float(voxel_mm3[index[0]].sum()) / 1000,
+        volume_cm3=_volume_cm3(index, volume),
         sides=_sides(index, volume, segments),
         held_by=_held_by(index, volume, segments),
         spoiled=_spoiled(index, piece_mm3, volume, segments),
         outside_cm3=outside_cm3,
     )
+
+
+def _those(index: Index, which: NDArray[np.bool_]) -> Index:
+    slices, rows, columns = (each[which] for each in index)
+    return slices, rows, columns
+
+
+def _volume_cm3(index: Index, volume: Volume) -> float:
+    return float(volume.geometry.voxel_volumes_mm3[index[0]].sum()) / 1000
 
 
 def _metal_voxels(volume: Volume) -> tuple[Index, NDArray[np.float64]]:
@@ -98,8 +106,7 @@ def _pieces(index: Index, volume: Volume) -> tuple[Index, NDArray[np.float64]]:
     weights = volume.geometry.voxel_volumes_mm3[index[0]]
     piece_mm3 = np.asarray(np.bincount(which, weights)[which], dtype=np.float64)
     kept = piece_mm3 >= METAL_MM3
-    slices, rows, columns = (i[kept] for i in index)
-    return (slices, rows, columns), piece_mm3[kept]
+    return _those(index, kept), piece_mm3[kept]
 
 
 def _in_body(index: Index, volume: Volume) -> NDArray[np.bool_]:

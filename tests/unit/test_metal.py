@@ -212,6 +212,17 @@ def test_a_pin_that_enters_through_the_skin_counts_as_far_as_it_is_inside() -> N
     assert found.outside_cm3 == pytest.approx(2 * 8 * 4 * 40 / 1000, rel=0.15)
 
 
+def test_a_speck_of_it_that_shows_above_the_skin_is_not_told_by_itself() -> None:
+    """One voxel of 32 mm3 of a pin is out in the air."""
+    hu = plain().volume.hu.copy()
+    front = int(np.flatnonzero(hu[30, :, 155] > -200)[0])
+    hu[30, front : front + 20, 155] = TWELVE_BIT_HU
+    found = beside(hu)
+
+    assert found.volume_cm3 == pytest.approx(19 * 0.032)
+    assert found.outside_cm3 == 0
+
+
 def test_a_real_body_without_implants_has_no_metal(shared_data: Path) -> None:
     """Visible Human Female: the densest voxels are cortex, 1823 and 1475 HU."""
     for name in ("vhf_knee_5mm", "vhf_pelvis_slab"):
