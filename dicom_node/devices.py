@@ -23,7 +23,7 @@ def device_key(name: str) -> str:
     # Here, for a worker that is told of no GPU need not wait for torch.
     import torch  # noqa: PLC0415
 
-    from inference.sampling import find_device  # noqa: PLC0415
+    from inference.devices import find_device  # noqa: PLC0415
 
     try:
         device = find_device(name)

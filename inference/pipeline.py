@@ -26,9 +26,10 @@ from inference.knees import SeenKnee, find_knees
 from inference.lower_legs import cut_below_knees, first_to_segment
 from inference.measure import measure
 from inference.metal import find_metal
+from inference.prediction import Prediction
 from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
 from inference.results import CaseResult, Chest, ModelIdentity, Region, Uncertainty
-from inference.sampling import Prediction, predict_growing
+from inference.sampling import predict_growing
 from inference.sides import split_sides
 from inference.spreads import spreads
 from inference.trunk import cut_above_pelvis, find_chest

@@ -5,9 +5,10 @@ the argmax of the mean softmax; its voxel-wise uncertainty the mean over the cla
 variance over the samples (Soufi et al. 2025, Methods; Hiasa et al. 2020, eq. 4 to 6). The
 variance is that of the population, divided by T, as in the group's public implementation.
 
-Only this module knows about stochastic passes. Mean and variance are streamed: what is kept
-of a slice is two maps per class, never T of them. Each (slice, sample) has a random state of
-its own, so the answer does not depend on how slices and samples are batched or ordered.
+Only this module and `sampler` know about stochastic passes. Mean and variance are streamed:
+what is kept of a slice is two maps per class, never T of them. Each (slice, sample) has a
+random state of its own, so the answer does not depend on how slices and samples are batched
+or ordered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -27,13 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.batches import Batch, in_batches
-from inference.cpu_network import CpuUNet
-from inference.dropout import SeededDropout
-from inference.errors import DeviceError, DeviceMemoryError
-from inference.network import Architecture, BayesianUNet, Drop, fold_batch_normalisation
-from inference.precision import Precision
+from inference.devices import find_device
+from inference.errors import DeviceMemoryError
+from inference.prediction import Prediction, SampleProfiles
 from inference.preprocessing import Frame, PixelGrid, Window, frame_of
 from inference.results import Uncertainty
+from inference.sampler import Sampler
 from inference.volume import Volume
 from inference.weights import load_network
 
@@ -53,73 +53,6 @@ leave the caches, fewer spend their time on preparing kernels."""
 CUDA_PIXELS: Final = 2**24
 """Pixels (slices x samples x rows x columns) of a first CUDA batch: about 5 GB with the
 published networks. It halves when memory runs out."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SampleProfiles:
-    """What every Monte Carlo sample by itself would have measured, without its label map.
-
-    Enough to give each segment's volume and mean HU a spread over the samples: sides can be
-    split afterwards, by bins of columns.
-
-    voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
-    hu_sums: float32, same shape, sum of the HU of those pixels.
-    bin_edges: (bins + 1,) outer edges of the bins on the source's column axis, where column
-        c reaches from c - 1/2 to c + 1/2. They may lie beyond the image.
-    source_pixels: how many source pixels one network pixel stands for: voxels times this,
-        times a slice's voxel volume, is a volume.
-    """
-
-    voxels: NDArray[np.int32]
-    hu_sums: NDArray[np.float32]
-    bin_edges: NDArray[np.float64]
-    source_pixels: float
-
-    def __post_init__(self) -> None:
-        """Check the shapes, and lock the arrays."""
-        if self.voxels.shape != self.hu_sums.shape or self.voxels.ndim != 4:
-            raise ValueError(f"voxels {self.voxels.shape}, hu_sums {self.hu_sums.shape}")
-        if self.bin_edges.shape != (self.voxels.shape[3] + 1,):
-            raise ValueError(f"bin_edges is {self.bin_edges.shape}")
-        for array in (self.voxels, self.hu_sums, self.bin_edges):
-            array.flags.writeable = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
-    """What the network says of a volume, on the volume's own grid.
-
-    labels: uint8 `[slice, row, column]`, 0 to 22.
-    uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw.
-    device: what computed it and in which numbers: `cpu bfloat16`.
-    """
-
-    labels: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
-    profiles: SampleProfiles
-    device: str
-
-    def __post_init__(self) -> None:
-        """Lock the arrays."""
-        self.labels.flags.writeable = False
-        self.uncertainty.flags.writeable = False
-
-    def with_empty_around(self, below: int, above: int) -> Prediction:
-        """The same with slices around it in which nothing was sought, and nothing found."""
-        if not below and not above:
-            return self
-        around = ((below, above), (0, 0), (0, 0))
-        profiles = replace(
-            self.profiles,
-            voxels=np.pad(self.profiles.voxels, ((0, 0), *around)),
-            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *around)),
-        )
-        return replace(
-            self,
-            labels=np.pad(self.labels, around),
-            uncertainty=np.pad(self.uncertainty, around),
-            profiles=profiles,
-        )
 
 
 def predict(  # noqa: PLR0913 - a prediction depends on this much
@@ -224,21 +157,6 @@ def predict_with(  # noqa: PLR0913 - see `predict`
         return task.run(progress)
 
 
-def find_device(name: str) -> torch.device:
-    """The device of that name, which may be `auto`."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"{name}: no such kind of device") from error
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"{name}: only cpu and cuda are supported")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{name}: not there; CUDA devices found: {torch.cuda.device_count()}")
-    return device
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """Running mean and variance of the samples' softmax, `[slice, class, row, column]`.
@@ -272,98 +190,10 @@ class Moments:
         return variance.clamp_(min=0).mean(dim=1)
 
 
-class SplitNetwork(Protocol):
-    """A network cut in two where the first random number enters.
-
-    On a GPU that is the network itself, on a CPU its `CpuUNet`.
-    """
-
-    @property
-    def architecture(self) -> Architecture:
-        """What it is built from."""
-
-    def deterministic(self, image: Tensor) -> list[Tensor]:
-        """What all samples of images `[b, 1, h, w]` share, `[b, ...]` each."""
-
-    def stochastic(self, features: list[Tensor], drop: Drop) -> Tensor:
-        """From there to logits `[b, class, h, w]`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sampler:
-    """A folded network, ready on its device in the numbers it computes in."""
-
-    network: SplitNetwork
-    device: torch.device
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, network: BayesianUNet, device: torch.device, precision: Precision) -> Sampler:
-        """Fold the normalisation and move the network; bfloat16 where it is fast."""
-        allowed = precision.cuda if device.type == "cuda" else precision.cpu
-        half = allowed == "bfloat16" and is_fast_in_bfloat16(device)
-        dtype = torch.bfloat16 if half else torch.float32
-        folded = fold_batch_normalisation(network)
-        for parameter in folded.parameters():
-            parameter.requires_grad = False
-            if parameter.ndim == 4:
-                parameter.data = parameter.contiguous(memory_format=torch.channels_last)
-        folded = folded.to(device=device, dtype=dtype)
-        return cls(CpuUNet(folded) if device.type == "cpu" else folded, device, dtype)
-
-    @property
-    def is_on_cpu(self) -> bool:
-        """Whether it computes on the CPU."""
-        return self.device.type == "cpu"
-
-    @property
-    def description(self) -> str:
-        """Device and numbers in words."""
-        name = str(self.device)
-        return f"{name} {str(self.dtype).removeprefix('torch.')}"
-
-    def softmaxes(
-        self, images: Tensor, slices: range, samples: int, seed: int, at_once: int
-    ) -> Iterator[Tensor]:
-        """Softmax of every sample in turn, float32 `[slice, class, row, column]`.
-
-        What comes before the first dropout is computed once for all samples.
-
-        Args:
-            images: windowed slices `[slice, 1, row, column]`.
-            slices: their places in the volume; they choose the random states.
-            samples: how many to draw.
-            seed: as in `predict`.
-            at_once: samples in one pass; a matter of speed and memory, not of the answer.
-        """
-        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        features = self.network.deterministic(images)
-        for start in range(0, samples, at_once):
-            drawn = range(start, min(start + at_once, samples))
-            states = [(seed, place, sample) for sample in drawn for place in slices]
-            drop = SeededDropout(states, self.network.architecture.dropout, self.device)
-            repeated = [torch.cat([layer] * len(drawn)) for layer in features]
-            logits = self.network.stochastic(repeated, drop)  # (sample x slice, c, h, w)
-            softmaxes = _softmax(logits)
-            yield from softmaxes.view(len(drawn), len(slices), *softmaxes.shape[1:])
-
-    def softmax_without_dropout(self, images: Tensor) -> Tensor:
-        """Softmax of one pass in which nothing is dropped, as in `softmaxes`."""
-        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        features = self.network.deterministic(images)
-        return _softmax(self.network.stochastic(features, lambda kept: kept))
-
-
 def entropy(softmax: Tensor) -> Tensor:
     """Shannon entropy over the classes in nats: `[slice, class, ...]` to `[slice, ...]`."""
     summands: Tensor = torch.special.entr(softmax)
     return summands.sum(dim=1)
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    # Channels lie last in memory: along them softmax needs no copies.
-    channels_last = logits.permute(0, 2, 3, 1)
-    return channels_last.softmax(dim=-1, dtype=torch.float32).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -558,11 +388,3 @@ def _one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def is_fast_in_bfloat16(device: torch.device) -> bool:
-    """Whether it has instructions for it; without them it is several times slower."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

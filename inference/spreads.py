@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
+from inference.prediction import SampleProfiles
 from inference.results import Spread
-from inference.sampling import SampleProfiles
 from inference.structures import LABEL_COUNT, SEGMENTS, Segment
 
 NEARBY_BINS: Final = 2

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.precision import Precision
-from inference.sampling import Sampler
+from inference.sampler import Sampler
 from inference.structures import LABEL_COUNT
 from inference.training.prepared import PreparedCase
 from inference.training.run import Run

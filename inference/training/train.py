@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 
 from inference.bundle import Bundle, write_bundle
+from inference.devices import find_device
 from inference.errors import TrainingError
-from inference.sampling import find_device
 from inference.training.case_slices import CaseSlices
 from inference.training.cases import ListCases, TrainingCases, cases_of
 from inference.training.dataset import BodyStream

@@ -35,6 +35,7 @@ from inference.cpu_network import CpuUNet
 from inference.dropout import SeededDropout
 from inference.network import Architecture, BayesianUNet, fold_batch_normalisation
 from inference.preprocessing import frame_of
+from inference.sampler import SplitNetwork
 from inference.weights import load_network
 
 GEMM_SIDE: Final = 1024
@@ -155,7 +156,7 @@ def inductor(network: BayesianUNet, image: Tensor) -> Options:
 
 
 def drawn(
-    network: sampling.SplitNetwork, image: Tensor, samples: int, *, dropping: bool = False
+    network: SplitNetwork, image: Tensor, samples: int, *, dropping: bool = False
 ) -> Tensor:
     """Logits of some samples that share the first part."""
     features = network.deterministic(image)
@@ -182,7 +183,7 @@ class Drawn(nn.Module):
         return drawn(self.network, image, self.samples)
 
 
-def by_jit(network: sampling.SplitNetwork, image: Tensor, samples: int) -> Run:
+def by_jit(network: SplitNetwork, image: Tensor, samples: int) -> Run:
     """Traced, frozen and optimised: weights in oneDNN's order, ReLU in the convolution."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes become constants, and are
@@ -191,7 +192,7 @@ def by_jit(network: sampling.SplitNetwork, image: Tensor, samples: int) -> Run:
     return partial(run, image)
 
 
-def by_inductor(network: sampling.SplitNetwork, image: Tensor, samples: int) -> Run:
+def by_inductor(network: SplitNetwork, image: Tensor, samples: int) -> Run:
     """Compiled with frozen weights, which inductor puts into oneDNN's order."""
     run = torch.compile(
         Drawn(network, samples).eval(),

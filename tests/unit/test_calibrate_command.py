@@ -17,7 +17,7 @@ from dicom_node.phantom_series import write_phantom_series
 from dicom_node.series import read_series
 from inference.bundle import CALIBRATION_FILE, Bundle, load_bundle
 from inference.phantom import BodySpec, PhantomSpec, Zone, phantom
-from inference.sampling import Prediction, SampleProfiles
+from inference.prediction import Prediction, SampleProfiles
 from inference.training.dataset import labels_of
 from inference.training.scoring import Segment
 from inference.volume import Volume

@@ -82,7 +82,7 @@ def test_a_network_that_knows_the_answer_has_a_held_out_dice_of_1(
     recipe = read_recipe(case_recipe(tmp_path))
     cases = known(tmp_path, recipe)
     monkeypatch.setattr(
-        "inference.sampling.Sampler.softmax_without_dropout",
+        "inference.sampler.Sampler.softmax_without_dropout",
         lambda _, images: (
             torch.nn.functional.one_hot((images[:, 0] > 0.6).long() * 2, 23)
             .movedim(-1, 1)

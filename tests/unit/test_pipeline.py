@@ -19,6 +19,7 @@ from inference.bundle import Bundle
 from inference.knees import SeenKnee
 from inference.phantom import LEG_PHANTOM, SMALL_PHANTOM, Zone, phantom
 from inference.pipeline import analyse, conclude
+from inference.prediction import Prediction, SampleProfiles
 from inference.results import (
     CaseResult,
     Chest,
@@ -28,7 +29,6 @@ from inference.results import (
     Uncertainty,
     Verdict,
 )
-from inference.sampling import Prediction, SampleProfiles
 from inference.structures import BY_KEY, SEGMENTS
 from inference.volume import Patient, Volume
 

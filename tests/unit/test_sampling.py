@@ -12,20 +12,20 @@ import torch
 
 from inference.batches import Batch, in_batches
 from inference.bundle import Bundle, Precision, write_bundle
+from inference.devices import find_device
 from inference.dropout import SeededDropout
 from inference.errors import DeviceError, DeviceMemoryError
 from inference.geometry import Geometry
 from inference.network import Architecture, BayesianUNet
+from inference.prediction import Prediction
 from inference.preprocessing import PixelGrid, Window, frame_of
 from inference.results import Uncertainty
+from inference.sampler import Sampler
 from inference.sampling import (
     Moments,
-    Prediction,
-    Sampler,
     _Slices,
     _Task,
     entropy,
-    find_device,
     predict,
     predict_growing,
 )

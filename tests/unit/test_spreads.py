@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.geometry import Geometry
-from inference.sampling import SampleProfiles
+from inference.prediction import SampleProfiles
 from inference.spreads import SegmentSpread, spreads
 from inference.structures import BY_KEY, Segment
 

@@ -1,0 +1,75 @@
+"""What a network says of a volume, and what its Monte Carlo samples would have measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleProfiles:
+    """What every Monte Carlo sample by itself would have measured, without its label map.
+
+    Enough to give each segment's volume and mean HU a spread over the samples: sides can be
+    split afterwards, by bins of columns.
+
+    voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
+    hu_sums: float32, same shape, sum of the HU of those pixels.
+    bin_edges: (bins + 1,) outer edges of the bins on the source's column axis, where column
+        c reaches from c - 1/2 to c + 1/2. They may lie beyond the image.
+    source_pixels: how many source pixels one network pixel stands for: voxels times this,
+        times a slice's voxel volume, is a volume.
+    """
+
+    voxels: NDArray[np.int32]
+    hu_sums: NDArray[np.float32]
+    bin_edges: NDArray[np.float64]
+    source_pixels: float
+
+    def __post_init__(self) -> None:
+        """Check the shapes, and lock the arrays."""
+        if self.voxels.shape != self.hu_sums.shape or self.voxels.ndim != 4:
+            raise ValueError(f"voxels {self.voxels.shape}, hu_sums {self.hu_sums.shape}")
+        if self.bin_edges.shape != (self.voxels.shape[3] + 1,):
+            raise ValueError(f"bin_edges is {self.bin_edges.shape}")
+        for array in (self.voxels, self.hu_sums, self.bin_edges):
+            array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the network says of a volume, on the volume's own grid.
+
+    labels: uint8 `[slice, row, column]`, 0 to 22.
+    uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw.
+    device: what computed it and in which numbers: `cpu bfloat16`.
+    """
+
+    labels: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+    profiles: SampleProfiles
+    device: str
+
+    def __post_init__(self) -> None:
+        """Lock the arrays."""
+        self.labels.flags.writeable = False
+        self.uncertainty.flags.writeable = False
+
+    def with_empty_around(self, below: int, above: int) -> Prediction:
+        """The same with slices around it in which nothing was sought, and nothing found."""
+        if not below and not above:
+            return self
+        around = ((below, above), (0, 0), (0, 0))
+        profiles = replace(
+            self.profiles,
+            voxels=np.pad(self.profiles.voxels, ((0, 0), *around)),
+            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *around)),
+        )
+        return replace(
+            self,
+            labels=np.pad(self.labels, around),
+            uncertainty=np.pad(self.uncertainty, around),
+            profiles=profiles,
+        )
