@@ -7,6 +7,7 @@ without a look at the network of this project: numpy, channels last, float64. Sl
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil, floor
@@ -358,3 +359,7 @@ def cropped(x: Image, skip: Image) -> Image:
     """Half of the excess taken off before, rounded down, and after, rounded up."""
     down, across = ((x.shape[n] - skip.shape[n]) / 2 for n in range(2))
     return x[floor(down) : x.shape[0] - ceil(down), floor(across) : x.shape[1] - ceil(across)]
+
+
+if __name__ == "__main__":  # a file to try the import on: random weights, as `model.save`
+    write_model(Path(sys.argv[1]), keras_model(levels=5, filters=8, normalised=False))
