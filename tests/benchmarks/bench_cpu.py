@@ -199,6 +199,8 @@ def by_inductor(network: SplitNetwork, image: Tensor, samples: int) -> Run:
         dynamic=False,
         options={"freezing": True},
     )
+    with torch.inference_mode():
+        run(image)  # compiles, for minutes
     return partial(run, image)
 
 
