@@ -28,17 +28,17 @@ SLICE_MM: Final = 4.0
 
 BODY_ABOVE_HU: Final = -300.0
 
-LUNG_HU: Final = (-940.0, -550.0)
+LUNG_HU: Final = (-930.0, -550.0)
 """The median of a lung's section lies between: breathed in and emphysematous, breathed out.
-Gas in the bowel reads -1000, or up to -950 in a large patient."""
+Gas in a real bowel read -950 to -990; up to -930 in pieces that blur has reached all over."""
 
-SECTION_MM2: Final = 1000.0
-"""Less of a lung in a slice is no evidence; a smaller one may be a loop of bowel."""
+SECTION_MM2: Final = 2000.0
+"""Less of a lung in a slice is no evidence; those pieces of bowel were of up to 1100 mm2."""
 
 LUNGS_MM2: Final = 10000.0
 HEIGHT_MM: Final = 40.0
 """Both lungs together are this large somewhere, and so high, or they are something else. (Of
-a real chest's lungs, 45 mm above their lower end, 210 cm2; of a colon full of stool 19.)"""
+a real chest's lungs, 45 mm above their lower end, 210 cm2.)"""
 
 GAP_MM: Final = 15.0
 """For this far along the body they may be missing: a gap in the scan, a streak."""
