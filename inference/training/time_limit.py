@@ -33,6 +33,12 @@ class TimeLimit:
             raise TrainingError(f"a time limit of {self.limit_s:g} s leaves no training")
         self._planned = self.most
 
+    def begin(self, iteration: int, seconds: float) -> int:
+        """The plan at the begin of a go, by the pace of those before; see `plan`."""
+        if iteration:
+            self._planned = self._fitting(iteration, seconds, iteration, seconds)
+        return self._planned
+
     def plan(self, iteration: int, seconds: float) -> int:
         """How many iterations the run is to have, as of the end of one of them.
 
@@ -42,11 +48,16 @@ class TimeLimit:
         """
         if seconds >= self.limit_s:
             return min(iteration, self._planned)
-        if self._mark is None:  # the first one of a go takes longer than the others
+        if self._mark is None:  # the first one of a go waits for what is made ready
             self._mark = (iteration, seconds)
         done, took = iteration - self._mark[0], seconds - self._mark[1]
-        if done and took >= min(REPLAN_S, self.limit_s / 20):
-            left = (self.limit_s - seconds) * done / took
-            self._planned = math.floor(min(self.most, iteration + max(1.0, left)))
+        # A plan made at a slow moment is reached too early: it is not believed then.
+        if done and (took >= min(REPLAN_S, self.limit_s / 20) or iteration >= self._planned):
+            self._planned = self._fitting(iteration, seconds, done, took)
             self._mark = (iteration, seconds)
         return self._planned
+
+    def _fitting(self, iteration: int, seconds: float, done: int, took: float) -> int:
+        """How many there will have been if so many more seconds go on at a pace."""
+        left = max(0.0, self.limit_s - seconds) * done / max(took, 1e-9)
+        return math.floor(min(self.most, iteration + left))

@@ -95,19 +95,18 @@ def train(  # noqa: PLR0913 - the command's options
     run = Run.resumed(recipe, checkpoint, chosen, cases.identity if cases else "")
     folder = out / recipe.name
     limit = TimeLimit(limit_s, recipe.training.iterations)
-    if run.iteration >= limit.plan(run.iteration, run.seconds):
-        return (
-            folder
-            if folder.exists()
-            else write_trained(run, folder, cases, limit_s=limit_s).folder
-        )
+    run.plan(limit.begin(run.iteration, run.seconds))
+    if run.iteration >= run.recipe.training.iterations:
+        if not folder.exists():
+            write_trained(run, folder, cases, limit_s=limit_s)
+        return folder
     with (
         _tuned(),
         source_of(recipe, data, out, chosen, cases) as source,
         history_of(
             out,
             run.iteration,
-            recipe.training.iterations,
+            run.recipe.training.iterations,
             shown=progress,
             tensorboard=tensorboard,
         ) as history,

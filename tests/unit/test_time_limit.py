@@ -10,7 +10,8 @@ from inference.training.time_limit import TimeLimit
 
 def iterations_done(limit: TimeLimit, pace: list[float]) -> tuple[int, float]:
     """Iterations and seconds of a run whose k-th takes `pace[k]`, and later ones the last."""
-    iteration, seconds, planned = 0, 0.0, limit.most
+    iteration, seconds = 0, 0.0
+    planned = limit.begin(iteration, seconds)
     while iteration < planned:
         seconds += pace[min(iteration, len(pace) - 1)]
         iteration += 1
@@ -23,6 +24,7 @@ def iterations_done(limit: TimeLimit, pace: list[float]) -> tuple[int, float]:
     [
         ([0.5], 200),
         ([30.0, 0.5], 141),  # the first one waits for what is compiled
+        ([0.5, 20.0, 0.5], 161),  # or the second
         ([0.5] * 100 + [1.0], 150),  # half-way another user comes
         ([1.0] * 50 + [0.25], 250),  # and goes
     ],
@@ -43,6 +45,14 @@ def test_the_plan_is_known_long_before_the_end() -> None:
     assert all(plan == pytest.approx(200, abs=3) for plan in plans[15:])
 
 
+def test_a_run_that_goes_on_keeps_to_its_plan_from_its_first_iteration() -> None:
+    """Else its learning rate would be that of the recipe's many iterations for a while."""
+    limit = TimeLimit(100.0, 100_000)
+
+    assert limit.begin(100, 50.0) == 200
+    assert limit.plan(101, 53.0) == 200
+
+
 def test_a_fast_machine_does_what_the_recipe_says_and_no_more() -> None:
     assert iterations_done(TimeLimit(100.0, 50), [0.1]) == (50, pytest.approx(5.0))
 
@@ -53,6 +63,8 @@ def test_without_a_limit_the_recipe_s_iterations_are_done() -> None:
 
 def test_a_run_that_goes_on_after_its_time_was_up_is_over() -> None:
     assert TimeLimit(100.0, 500).plan(40, 100.0) == 40
+    assert TimeLimit(100.0, 500).begin(40, 100.0) == 40
+    assert TimeLimit(100.0, 500).begin(40, 99.0) == 40  # no other one fits
 
 
 @pytest.mark.parametrize("limit_s", [0.0, -1.0, math.nan])
