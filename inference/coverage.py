@@ -215,12 +215,16 @@ def main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> Run | None:
     seen = np.flatnonzero(areas_mm2 >= SLICE_AREA_MM2)
     if not seen.size:
         return None
-    breaks = np.diff(geometry.slice_offsets_mm[seen]) > RUN_GAP_MM
-    breaks &= np.diff(seen) > 1
-    runs = np.split(seen, np.flatnonzero(breaks) + 1)
+    runs = runs_of(seen, geometry.slice_offsets_mm)
     volumes = [float(areas_mm2[run] @ geometry.extents_mm[run]) / 1000 for run in runs]
     best = int(np.argmax(volumes))
     return Run(int(runs[best][0]), int(runs[best][-1]), volumes[best])
+
+
+def runs_of(seen: NDArray[np.intp], heights_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Slices in which something is seen, by runs: neighbours, or `RUN_GAP_MM` apart at most."""
+    breaks = (np.diff(heights_mm[seen]) > RUN_GAP_MM) & (np.diff(seen) > 1)
+    return np.split(seen, np.flatnonzero(breaks) + 1)
 
 
 @dataclass(frozen=True, slots=True)

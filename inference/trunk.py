@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.coverage import main_run, slice_areas_mm2
+from inference.coverage import main_run, runs_of, slice_areas_mm2
 from inference.geometry import Geometry
+from inference.preprocessing import BODY_ABOVE_HU
 from inference.results import Chest
 from inference.structures import BY_KEY, Side
 from inference.volume import Volume
@@ -25,8 +26,6 @@ from inference.volume import Volume
 PIXEL_MM: Final = 2.0
 SLICE_MM: Final = 4.0
 """Lungs are sought on every n-th pixel and slice, up to about these distances."""
-
-BODY_ABOVE_HU: Final = -300.0
 
 LUNG_HU: Final = (-930.0, -550.0)
 """The median of a lung's section lies between: breathed in and emphysematous, breathed out.
@@ -39,9 +38,6 @@ LUNGS_MM2: Final = 10000.0
 HEIGHT_MM: Final = 40.0
 """Both lungs together are this large somewhere, and so high, or they are something else. (Of
 a real chest's lungs, 45 mm above their lower end, 210 cm2.)"""
-
-GAP_MM: Final = 15.0
-"""For this far along the body they may be missing: a gap in the scan, a streak."""
 
 KEPT_ABOVE_LUNGS_MM: Final = 20.0
 """What is segmented goes on this far above the lower end of the lungs: the recess behind them
@@ -88,9 +84,7 @@ def _lowest_lung_mm(volume: Volume) -> float | None:
     seen = np.flatnonzero(areas >= SECTION_MM2)
     if not seen.size:
         return None
-    breaks = (np.diff(heights[seen]) > GAP_MM) & (np.diff(seen) > 1)
-    runs = np.split(seen, np.flatnonzero(breaks) + 1)
-    lungs = max(runs, key=lambda run: float(areas[run].sum()))
+    lungs = max(runs_of(seen, heights), key=lambda run: float(areas[run].sum()))
     height = heights[lungs[-1]] - heights[lungs[0]]
     is_chest = height >= HEIGHT_MM and areas[lungs].max() >= LUNGS_MM2
     return float(heights[lungs[0]]) if is_chest else None
