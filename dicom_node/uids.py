@@ -9,6 +9,7 @@ changes nothing in the archive. A UID is a version 5 UUID of the facts, written 
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from typing import Final
 
 NAMESPACE: Final = uuid.UUID("9f1c9d2e-6a53-5c0b-8e1d-3d6b1f4a7c20")
 """Root of every UID of this project; changing it renames every result."""
+
+UID_PATTERN: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""Digits and single dots (PS3.5 9.1): also what makes a UID safe as a file name."""
 
 
 def derived_uid(*facts: str) -> str:
@@ -83,3 +87,12 @@ def sources_digest(source_sop_instance_uids: Iterable[str]) -> str:
     """A digest of a set of instances that does not depend on their order."""
     joined = "\n".join(sorted(set(source_sop_instance_uids)))
     return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a UID, and so nothing that could leave the spool's folder."""
+    return len(text) <= 64 and UID_PATTERN.fullmatch(text) is not None
+
+
+IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
+"""Names this software in associations and file meta information (PS3.7 D.3.3.2)."""

@@ -19,20 +19,20 @@ from typing import Final
 
 import numpy as np
 
-from inference.bundle import Bundle
-from inference.calibration import Calibration
-from inference.coverage import coverage
-from inference.knees import SeenKnee, find_knees
-from inference.lower_legs import cut_below_knees, first_to_segment
-from inference.measure import measure
-from inference.metal import find_metal
+from inference.anatomy.coverage import coverage
+from inference.anatomy.knees import SeenKnee, find_knees
+from inference.anatomy.lower_legs import cut_below_knees, first_to_segment
+from inference.anatomy.metal import find_metal
+from inference.anatomy.sides import split_sides
+from inference.anatomy.trunk import cut_above_pelvis, find_chest
+from inference.measurement.measure import measure
+from inference.measurement.sample_range import spreads
+from inference.models.bayesian_unet.prediction import predict_growing
+from inference.models.bundle import Bundle
 from inference.prediction import Prediction
-from inference.quality import average_limits, judge_case, judge_structure, mean_uncertainty
+from inference.quality.calibration import Calibration
+from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
 from inference.results import CaseResult, Chest, ModelIdentity, Region, Uncertainty
-from inference.sampling import predict_growing
-from inference.sides import split_sides
-from inference.spreads import spreads
-from inference.trunk import cut_above_pelvis, find_chest
 from inference.volume import Patient, Volume
 
 UNKNOWN_PATIENT: Final = Patient()

@@ -13,11 +13,12 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
-from dicom_node.results.renderings import FORMS, GROUP_OF, Rendering
-from dicom_node.results.segmentation import segment_numbers
-from dicom_node.results.sources import InstanceReference, SourceGrid, instances_of, read_grid
-from dicom_node.series import CtSeries
+from dicom_node.results.headers import Identity, Letterhead, Maker
+from dicom_node.results.kinds import FORMS, GROUP_OF, Rendering
+from dicom_node.results.seg.segmentation import segment_numbers
+from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceGrid, instances_of
+from dicom_node.series.source_grid import read_grid
+from dicom_node.series.study_header import readable_header
 from dicom_node.uids import Provenance, tracking_uid
 from inference.results import CaseResult
 from inference.structures import SEGMENTS

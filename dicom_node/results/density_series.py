@@ -26,9 +26,9 @@ from dicom_node.results.planes import (
     put_lossy_history,
     put_references,
 )
-from dicom_node.results.sources import SourceGrid, SourcePlane
+from dicom_node.series.ct_series import SourceGrid, SourcePlane
 from dicom_node.uids import derived_uid
-from inference.density_slices import density_slice, segmented_slices
+from inference.pictures.density_slices import density_slice, segmented_slices
 from inference.results import CaseResult
 from inference.volume import Volume
 

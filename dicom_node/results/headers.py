@@ -10,9 +10,8 @@ one.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -20,8 +19,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.character_sets import readable
-from dicom_node.results.renderings import Rendering
+from dicom_node.results.kinds import Rendering
+from dicom_node.series.study_header import (
+    EMPTY_WHERE_UNKNOWN,
+    PATIENT_AND_STUDY,
+    UNICODE,
+    local_time,
+    source_words,
+)
 from dicom_node.uids import derived_uid
 from sr_templates.terms import SCHEME
 
@@ -29,116 +34,10 @@ log = structlog.get_logger()
 
 MANUFACTURER: Final = "msk-node project"
 MODEL_NAME: Final = "msk-node"
-UNICODE: Final = "ISO_IR 192"
+
 IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
 
 PER_FRAME_GROUPS: Final = 0x52009230
-
-PATIENT_AND_STUDY: Final = (
-    # Patient, PS3.3 C.7.1.1
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "IssuerOfPatientIDQualifiersSequence",
-    "TypeOfPatientID",
-    "OtherPatientIDs",
-    "OtherPatientIDsSequence",
-    "OtherPatientNames",
-    "PatientBirthDate",
-    "PatientBirthDateInAlternativeCalendar",
-    "PatientAlternativeCalendar",
-    "PatientBirthTime",
-    "PatientSex",
-    "EthnicGroup",
-    "SourcePatientGroupIdentificationSequence",
-    "GroupOfPatientsIdentificationSequence",
-    "QualityControlSubject",
-    "PatientIdentityRemoved",
-    "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence",
-    "ResponsiblePerson",
-    "ResponsiblePersonRole",
-    "ResponsibleOrganization",
-    "PatientSpeciesDescription",
-    "PatientSpeciesCodeSequence",
-    "PatientBreedDescription",
-    "PatientBreedCodeSequence",
-    # Clinical Trial Subject and Study, C.7.1.3 and C.7.2.3
-    "ClinicalTrialSponsorName",
-    "ClinicalTrialProtocolID",
-    "ClinicalTrialProtocolName",
-    "ClinicalTrialSiteID",
-    "ClinicalTrialSiteName",
-    "ClinicalTrialSubjectID",
-    "ClinicalTrialSubjectReadingID",
-    "ClinicalTrialTimePointID",
-    "ClinicalTrialTimePointDescription",
-    # General Study, C.7.2.1
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-    "ReferringPhysicianIdentificationSequence",
-    "ConsultingPhysicianName",
-    "ConsultingPhysicianIdentificationSequence",
-    "PhysiciansOfRecord",
-    "PhysiciansOfRecordIdentificationSequence",
-    "ReferencedStudySequence",
-    "ProcedureCodeSequence",
-    # Patient Study, C.7.2.2
-    "PatientAge",
-    "PatientSize",
-    "PatientWeight",
-    "PatientSexNeutered",
-    "AdmissionID",
-    "IssuerOfAdmissionIDSequence",
-    "ServiceEpisodeID",
-    "IssuerOfServiceEpisodeIDSequence",
-    # SOP Common and General Series, where they speak of the whole study
-    "TimezoneOffsetFromUTC",
-    "LongitudinalTemporalInformationModified",
-)
-"""Carried from the source onto every object, where present."""
-
-EMPTY_WHERE_UNKNOWN: Final = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
-"""Type 2 attributes: present in every object, empty where the source has none."""
-
-SOURCE_ONLY: Final = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "BodyPartExamined",
-    "RequestAttributesSequence",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "StationName",
-    "InstitutionName",
-    "InstitutionalDepartmentName",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
-"""Read from the source and used by some objects, each in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,25 +83,6 @@ class Letterhead:
     maker: Maker
 
 
-def readable_header(source: Dataset) -> Dataset:
-    """The attributes of a source image that results need, ready to be written as Unicode.
-
-    Values go over as they are, also where they break a rule of their representation:
-    archives match on them. Private attributes stay behind. What cannot be read, or is not
-    in the character set that the image declares, is left out and logged by its name only:
-    an empty name is seen and mended, a garbled one is believed.
-    """
-    read = readable(source, (*PATIENT_AND_STUDY, *SOURCE_ONLY))
-    for keyword in read.lost:
-        log.warning("header.unreadable", attribute=keyword)
-    header = read.dataset
-    if _offset(header) is None:
-        # It would say of the node's own times too in which zone they are.
-        header.pop("TimezoneOffsetFromUTC", None)
-    header.SpecificCharacterSet = UNICODE
-    return header
-
-
 def complete(dataset: Dataset, letterhead: Letterhead) -> None:
     """Give an object its patient, study, series, equipment and file meta information.
 
@@ -220,23 +100,6 @@ def complete(dataset: Dataset, letterhead: Letterhead) -> None:
     dataset.preamble = b"\0" * 128
 
 
-def local_time(header: Dataset, created: datetime) -> datetime:
-    """The moment in the zone that the source says its own times are in, if it says so."""
-    offset = _offset(header)
-    return created if offset is None else created.astimezone(timezone(offset))
-
-
-def _offset(header: Dataset) -> timedelta | None:
-    """Timezone Offset From UTC, where it is one (-1200 to +1400, PS3.3 C.12.1.1.8)."""
-    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", str(header.get("TimezoneOffsetFromUTC", "")))
-    if not found:
-        return None
-    sign, hours, minutes = found.groups()
-    offset = timedelta(hours=int(hours), minutes=int(minutes))
-    offset = -offset if sign == "-" else offset
-    return offset if timedelta(hours=-12) <= offset <= timedelta(hours=14) else None
-
-
 def code_item(code: Code) -> Dataset:
     """A code as an item of a code sequence (PS3.3 Table 8.8-1)."""
     item = Dataset()
@@ -244,12 +107,6 @@ def code_item(code: Code) -> Dataset:
     item.CodingSchemeDesignator = code.scheme_designator
     item.CodeMeaning = code.meaning
     return item
-
-
-def source_words(header: Dataset) -> str:
-    """The source series in a reader's words: its number, or nothing where it has none."""
-    number = header.get("SeriesNumber")
-    return "" if number in (None, "") else f" of series {number}"
 
 
 def _put_patient_and_study(dataset: Dataset, header: Dataset) -> None:

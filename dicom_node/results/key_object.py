@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import MANUFACTURER, MODEL_NAME, Letterhead, Maker, complete
-from dicom_node.results.requests import referenced_requests
-from dicom_node.results.sources import InstanceReference
+from dicom_node.results.sr.requests import referenced_requests
+from dicom_node.series.ct_series import InstanceReference
 from sr_templates.context import InstanceInSeries
 
 QUALITY_ISSUE: Final = Code("113010", "DCM", "Quality Issue")

@@ -28,7 +28,7 @@ from dicom_node.results.planes import (
     put_lossy_history,
     put_references,
 )
-from dicom_node.results.sources import SourceGrid, SourcePlane
+from dicom_node.series.ct_series import SourceGrid, SourcePlane
 from dicom_node.uids import derived_uid
 from inference.results import CaseResult
 from sr_templates.terms import QUANTITY_TERMS

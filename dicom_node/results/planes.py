@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import code_item
-from dicom_node.results.sources import SourcePlane
+from dicom_node.series.ct_series import SourcePlane
 from dicom_node.uids import derived_uid
 from inference.geometry import CONTIGUITY_TOLERANCE_MM, Geometry
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicom_node.results.renderings import Rendering
+from dicom_node.durable_files import sync_folder
+from dicom_node.results.kinds import Rendering
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +52,7 @@ def _write_once(result: ResultObject, folder: Path) -> Path:
     # Ours, and what a crash left: of this version, or of one that had no numbers.
     for part in (*folder.glob(f"{path.stem}.*.part"), path.with_suffix(".part")):
         part.unlink(missing_ok=True)
-    _sync_folder(folder)
+    sync_folder(folder)
     return path
 
 
@@ -69,12 +70,3 @@ def _name_once(temporary: Path, path: Path) -> None:
         if error.errno not in NO_LINKS:
             raise
         temporary.rename(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import Letterhead, code_item, complete
-from dicom_node.results.renderings import Rendering
-from dicom_node.results.sources import InstanceReference
+from dicom_node.results.kinds import Rendering
+from dicom_node.series.ct_series import InstanceReference
 
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 

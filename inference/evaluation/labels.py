@@ -15,9 +15,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.anatomy.sides import split_sides
 from inference.errors import LabelTableError
 from inference.geometry import Geometry
-from inference.sides import split_sides
 from inference.structures import (
     BY_ABBREVIATION,
     BY_KEY,

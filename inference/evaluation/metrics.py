@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from inference.calibration import dice_limits
 from inference.geometry import Geometry
+from inference.quality.calibration import dice_limits
 
 FACES: Final = ndimage.generate_binary_structure(3, 1)
 """Voxels are neighbours through their faces."""

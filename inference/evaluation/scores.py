@@ -23,7 +23,7 @@ from inference.evaluation.metrics import (
     dice_of_counts,
 )
 from inference.geometry import Geometry
-from inference.measure import SEGMENT_NUMBERS, Tally, tally
+from inference.measurement.measure import SEGMENT_NUMBERS, Tally, tally
 from inference.structures import STRUCTURES, Side, Structure, segment_of
 from inference.volume import Volume
 

@@ -74,7 +74,6 @@ _HEAD: Final = """\
 
 """
 
-
 _MUSCLE: Final = Fit()
 _NEIGHBOUR: Final = Fit(least_length_mm=4.0)
 _BONE: Final = Fit(least_cm3=0.12, least_share=0.0008)

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.calibration import (
+from inference.evaluation.metrics import auroc
+from inference.quality.calibration import (
     Calibration,
     PlausibleRange,
     StructureCalibration,
     dice_limits,
 )
-from inference.evaluation.metrics import auroc
 from inference.structures import STRUCTURES, Group
 from inference.training.scoring import (
     LabelledImage,
@@ -33,13 +33,13 @@ from inference.training.scoring import (
     monte_carlo,
     score_images,
 )
-from inference.training.synthesis_fields import Draw, blur
-from inference.training.synthesis_scanner import with_metal, with_noise
+from inference.training.synthesis.fields import Draw, blur
+from inference.training.synthesis.scanner import with_metal, with_noise
 
 if TYPE_CHECKING:
-    from inference.bundle import Bundle
-    from inference.training.dataset import Sources
-    from inference.training.synthesis import Body
+    from inference.models.bundle import Bundle
+    from inference.training.synthesis.body import Body
+    from inference.training.synthesis.stream import Sources
 
 WEAK_AUROC: Final = 0.7
 """Below this the uncertainty of a structure hardly tells good from bad (the study: OE, OI)."""
@@ -92,7 +92,7 @@ def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
         device: of the network; see `predict`.
     """
     # Drawing bodies needs readers of recipes and of label maps; fitting does not.
-    from inference.training.dataset import make_body  # noqa: PLC0415
+    from inference.training.synthesis.stream import make_body  # noqa: PLC0415
 
     drawn = (as_image(make_body(sources, seed, number)) for number in range(bodies))
     images = graded(thinned(image, every) for image in drawn)
@@ -101,7 +101,7 @@ def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
 
 def by_bundle(bundle: Bundle, device: str = "cpu") -> Segment:
     """Segment as the bundle does, with its network prepared once."""
-    from inference.bundle import load_network  # noqa: PLC0415 - brings a parser
+    from inference.models.bundle import load_network  # noqa: PLC0415 - brings a parser
 
     return monte_carlo(
         load_network(bundle),

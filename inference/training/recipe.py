@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from inference.errors import TrainingError
-from inference.network import Architecture
-from inference.preprocessing import PixelGrid, Window
-from inference.toml_values import value_of
+from inference.models.bayesian_unet.network import Architecture
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.toml_values import value_of
 from inference.training.augmentation import Augmentation
 from inference.training.folds import Folds
 

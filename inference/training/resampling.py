@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.preprocessing import AIR_HU
+from inference.hounsfield import AIR_HU
 
 
 def resampled(

@@ -20,13 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from inference.bundle import load_bundle, load_network
-from inference.devices import is_fast_in_bfloat16
 from inference.errors import TrainingError
-from inference.network import BATCH_NORMALISATION_MOMENTUM, BayesianUNet, Upsampling
+from inference.models.bayesian_unet.network import (
+    BATCH_NORMALISATION_MOMENTUM,
+    BayesianUNet,
+    Upsampling,
+)
+from inference.models.bundle import load_bundle, load_network
+from inference.models.devices import is_fast_in_bfloat16
 from inference.structures import LABEL_COUNT
-from inference.training.dataset import cosine_rate
 from inference.training.recipe import Numbers, Recipe, Start, TrainingRecipe
+from inference.training.synthesis.stream import cosine_rate
 
 CPU: Final = torch.device("cpu")
 

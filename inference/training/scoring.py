@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.devices import find_device
 from inference.evaluation.metrics import dice_of_counts
 from inference.geometry import Geometry
-from inference.network import BayesianUNet
-from inference.precision import Precision
+from inference.models.bayesian_unet.network import BayesianUNet
+from inference.models.bayesian_unet.precision import Precision
+from inference.models.bayesian_unet.prediction import predict_with
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bayesian_unet.sampler import Sampler
+from inference.models.devices import find_device
 from inference.prediction import Prediction
-from inference.preprocessing import PixelGrid, Window
-from inference.sampler import Sampler
-from inference.sampling import predict_with
 from inference.structures import LABEL_COUNT
 from inference.volume import Volume
 

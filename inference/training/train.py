@@ -20,17 +20,18 @@ from typing import Any, Final
 import torch
 from rich.console import Console
 
-from inference.bundle import Bundle, write_bundle
-from inference.devices import find_device
 from inference.errors import TrainingError
-from inference.training.case_slices import CaseSlices
-from inference.training.cases import ListCases, TrainingCases, cases_of
-from inference.training.dataset import BodyStream
-from inference.training.held_out_dice import held_out_dice
+from inference.models.bundle import Bundle
+from inference.models.bundle_writing import write_bundle
+from inference.models.devices import find_device
 from inference.training.history import History, history_of, mean_of
+from inference.training.labelled.batches import CaseSlices
+from inference.training.labelled.cases import ListCases, TrainingCases, cases_of
+from inference.training.labelled.held_out_dice import held_out_dice
 from inference.training.recipe import Recipe, read_recipe
 from inference.training.run import Run
 from inference.training.source import ImageSource
+from inference.training.synthesis.stream import BodyStream
 from inference.training.time_limit import TimeLimit
 
 CHECKPOINT_FILE: Final = "checkpoint.safetensors"

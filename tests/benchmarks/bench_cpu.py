@@ -30,13 +30,17 @@ import torch
 from bench_gpu import PUBLISHED, hip, shipped, untrained
 from torch import Tensor, nn
 
-from inference import sampling
-from inference.cpu_network import CpuUNet
-from inference.dropout import SeededDropout
-from inference.network import Architecture, BayesianUNet, fold_batch_normalisation
-from inference.preprocessing import frame_of
-from inference.sampler import SplitNetwork
-from inference.weights import load_network
+from inference.models.bayesian_unet import prediction
+from inference.models.bayesian_unet.cpu_network import CpuUNet
+from inference.models.bayesian_unet.dropout import SeededDropout
+from inference.models.bayesian_unet.network import (
+    Architecture,
+    BayesianUNet,
+    fold_batch_normalisation,
+)
+from inference.models.bayesian_unet.preprocessing import frame_of
+from inference.models.bayesian_unet.sampler import SplitNetwork
+from inference.models.bayesian_unet.weights import load_network
 
 GEMM_SIDE: Final = 1024
 CPU: Final = torch.device("cpu")
@@ -275,9 +279,9 @@ def whole_prediction(bundle: Any, asked: argparse.Namespace) -> None:
     say("| --- | --- | --- |")
     for threads in dict.fromkeys((1, 2, len(os.sched_getaffinity(0)))):
         torch.set_num_threads(threads)
-        sampling.predict(hip(1), bundle, samples=1, seed=1, device="cpu")  # warm
+        prediction.predict(hip(1), bundle, samples=1, seed=1, device="cpu")  # warm
         start, busy = time.perf_counter(), time.process_time()
-        found = sampling.predict(volume, bundle, samples=asked.samples, seed=1, device="cpu")
+        found = prediction.predict(volume, bundle, samples=asked.samples, seed=1, device="cpu")
         wall, busy = time.perf_counter() - start, time.process_time() - busy
         say(f"| {found.device}, {threads} threads | {wall:.2f} | {busy:.2f} |")
     a = torch.randn(GEMM_SIDE, GEMM_SIDE)

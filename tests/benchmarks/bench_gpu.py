@@ -23,15 +23,21 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from inference import dropout_kernel, sampling
+import inference
 from inference.geometry import Geometry
-from inference.network import FIVE_LAYERS, SIX_LAYERS, Architecture, BayesianUNet
-from inference.phantom import phantom
-from inference.preprocessing import PixelGrid, Window
+from inference.models.bayesian_unet import dropout, prediction
+from inference.models.bayesian_unet.network import (
+    FIVE_LAYERS,
+    SIX_LAYERS,
+    Architecture,
+    BayesianUNet,
+)
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.phantom.render import phantom
 from inference.results import Uncertainty
 from inference.volume import Volume
 
-COMPACT = Path(sampling.__file__).parent / "bundles" / "compact"
+COMPACT = Path(inference.__file__).parent / "bundles" / "compact"
 MEASURED_FLOPS = 800e12
 """What an H100 reaches on large bfloat16 products; the floor is arithmetic over this."""
 
@@ -143,7 +149,7 @@ def about(device: torch.device) -> dict[str, Any]:
     return {
         "name": torch.cuda.get_device_name(device),
         "torch": torch.__version__,
-        "dropout kernel": dropout_kernel.is_usable(torch.device("cuda:0")),
+        "dropout kernel": dropout.kernel_is_usable(torch.device("cuda:0")),
     }
 
 
@@ -155,7 +161,7 @@ def compared(bundle: Any, device: str, samples: int) -> dict[str, Any]:
     volume = Volume(hu, Geometry.regular(hu.shape, (5.0, *whole.geometry.spacing_mm)))
     kind = Uncertainty.ENTROPY if samples == 1 else Uncertainty.VARIANCE
     ours, cpu = (
-        sampling.predict(volume, bundle, samples=samples, seed=1, device=at, uncertainty=kind)
+        prediction.predict(volume, bundle, samples=samples, seed=1, device=at, uncertainty=kind)
         for at in (device, "cpu")
     )
     other = ours.labels != cpu.labels
@@ -170,12 +176,12 @@ def compared(bundle: Any, device: str, samples: int) -> dict[str, Any]:
 
 def timed(bundle: Any, device: str, slices: int, power: int | None = None) -> dict[str, Any]:
     """Seconds and memory of a prediction with 10 samples, with the floor beside."""
-    before = sampling.CUDA_PIXELS
+    before = prediction.CUDA_PIXELS
     try:
-        sampling.CUDA_PIXELS = before if power is None else 2**power
+        prediction.CUDA_PIXELS = before if power is None else 2**power
         return _timed(bundle, device, slices)
     finally:
-        sampling.CUDA_PIXELS = before
+        prediction.CUDA_PIXELS = before
 
 
 def _timed(bundle: Any, device: str, slices: int) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def _timed(bundle: Any, device: str, slices: int) -> dict[str, Any]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    found = sampling.predict(hip(slices), bundle, samples=10, seed=1, device=device)
+    found = prediction.predict(hip(slices), bundle, samples=10, seed=1, device=device)
     row = {
         "device": found.device,
         "slices": slices,
@@ -207,7 +213,7 @@ def profiled(bundle: Any, device: str, slices: int, out: Path) -> dict[str, Any]
     if device != "cpu":
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=kinds) as profile:
-        sampling.predict(hip(slices), bundle, samples=10, seed=1, device=device)
+        prediction.predict(hip(slices), bundle, samples=10, seed=1, device=device)
     by = "self_cpu_time_total" if device == "cpu" else "self_cuda_time_total"
     table = profile.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=70)
     (out / "profile.txt").write_text(table)

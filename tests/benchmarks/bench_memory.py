@@ -24,21 +24,16 @@ from typing import Any, Final
 
 from pydicom import dcmread
 
-from dicom_node.analysis_child import (
-    CASE_FOLDER,
-    EXIT_ANALYSED,
-    Outcome,
-    Request,
-    write_request,
-)
-from dicom_node.answer import Past, answer_series
-from dicom_node.config import Logging, NodeConfig
-from dicom_node.inbox import SeriesArrival
-from dicom_node.phantom_series import write_phantom_series
-from inference.bundle import write_bundle
-from inference.network import FIVE_LAYERS, SIX_LAYERS, BayesianUNet
-from inference.phantom import DEFAULT_PHANTOM, PhantomSpec, Zone
-from inference.preprocessing import PixelGrid, Window
+from dicom_node.analysis.child import EXIT_ANALYSED
+from dicom_node.analysis.request import CASE_FOLDER, Outcome, Request, write_request
+from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.node.publication import Past, answer_series
+from dicom_node.settings.node import Logging, NodeConfig
+from dicom_node.spool.arrivals import SeriesArrival
+from inference.models.bayesian_unet.network import FIVE_LAYERS, SIX_LAYERS, BayesianUNet
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bundle_writing import write_bundle
+from inference.phantom.spec import DEFAULT_PHANTOM, PhantomSpec, Zone
 
 LOOK_S: Final = 0.02
 GIGABYTE: Final = 1e9
@@ -81,7 +76,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     )
     path = write_request(request)
     say(f"{asked.bundle}, {len(paths)} slices, {asked.samples} samples on {asked.device}")
-    watched("-m", "dicom_node.analysis_child", str(path), stages=("read", "network", "measure"))
+    watched("-m", "dicom_node.analysis.child", str(path), stages=("read", "network", "measure"))
     watched(__file__, "--answer", str(path), stages=("answer",))
 
 

@@ -34,7 +34,7 @@ from support.orthanc import start_orthanc
 from support.raw_sender import RawObject, associated, raw_object, send_all
 from support.waiting import wait_until
 
-from dicom_node.spool import Spool
+from dicom_node.spool.spool import Spool
 
 PORT = 11112
 SERIES_UID = "1.2.826.0.1.3680043.8.498.9"
@@ -45,9 +45,9 @@ DCMTK_PATH = "/usr/local/bin:/usr/bin"
 OURS = """
 import sys, threading
 from pathlib import Path
-from dicom_node.config import Logging
-from dicom_node.logs import configure_logging
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.settings.node import Logging
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 configure_logging(Logging())
 settings = ReceiverSettings(
     "MSKNODE", Path(sys.argv[1]), port=int(sys.argv[2]), max_associations=200

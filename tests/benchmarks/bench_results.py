@@ -26,18 +26,19 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from dicom_node.results.headers import Identity, Letterhead, Maker, complete, readable_header
-from dicom_node.results.renderings import GROUP_OF, Rendering
-from dicom_node.results.segmentation import (
+from dicom_node.results.headers import Identity, Letterhead, Maker, complete
+from dicom_node.results.kinds import GROUP_OF, Rendering
+from dicom_node.results.seg.segmentation import (
     Encoding,
     SegmentationUids,
     build_segmentation,
     segment_numbers,
 )
-from dicom_node.results.sources import InstanceReference, SourceGrid, SourcePlane
+from dicom_node.series.ct_series import InstanceReference, SourceGrid, SourcePlane
+from dicom_node.series.study_header import readable_header
 from dicom_node.uids import derived_uid, tracking_uid
 from inference.geometry import Geometry, Orientation
-from inference.phantom import phantom
+from inference.phantom.render import phantom
 from inference.results import (
     CaseResult,
     Composition,

@@ -14,11 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from inference.bundle import Bundle, write_bundle
 from inference.geometry import Geometry
-from inference.network import FIVE_LAYERS, SIX_LAYERS, Architecture, BayesianUNet
-from inference.preprocessing import PixelGrid, Window, frame_of
-from inference.sampling import predict
+from inference.models.bayesian_unet.network import (
+    FIVE_LAYERS,
+    SIX_LAYERS,
+    Architecture,
+    BayesianUNet,
+)
+from inference.models.bayesian_unet.prediction import predict
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window, frame_of
+from inference.models.bundle import Bundle
+from inference.models.bundle_writing import write_bundle
 from inference.volume import Volume
 
 ARCHITECTURES = {

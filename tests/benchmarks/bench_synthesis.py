@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.training.dataset import Stock, draw_images
-from inference.training.synthesis import draw_tensors, read_label_map
-from inference.training.synthesis_fields import Draw
-from inference.training.synthesis_pose import LabelMap
-from inference.training.synthesis_scanner import View
+from inference.training.synthesis.body import draw_tensors, read_label_map
+from inference.training.synthesis.fields import Draw
+from inference.training.synthesis.pose import LabelMap
+from inference.training.synthesis.scanner import View
+from inference.training.synthesis.stream import Stock, draw_images
 
 VIEW = View((160, 224))
 BATCH = 32

@@ -13,12 +13,13 @@ from support.installed_node import mounted_disk
 from support.sent_results import SERIES, Site
 from support.stopping import stop
 
-from dicom_node.completeness import CompletionSettings
-from dicom_node.config import parse_config
-from dicom_node.inbox import Watcher
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.retention import purge
-from dicom_node.spool import Spool
+from dicom_node.node.retention import purge
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.settings.loading import parse_config
+from dicom_node.spool.completeness import CompletionSettings
+from dicom_node.spool.spool import Spool
+from dicom_node.spool.watcher import Watcher
 
 TABLE = {
     "node": {"spool": "disk/spool", "results": "disk/results", "database": "db"},

@@ -36,8 +36,9 @@ from support.small_node import result_pacs, write_small_bundle  # noqa: E402
 from support.waiting import wait_until  # noqa: E402
 
 from dicom_node.errors import PeerError  # noqa: E402
-from dicom_node.ledger import DeliveryRow, DeliveryState, Ledger, SeriesRow, SeriesState  # noqa: E402
-from dicom_node.peers import send  # noqa: E402
+from dicom_node.peers.store import send  # noqa: E402
+from dicom_node.persistence.ledger import Ledger  # noqa: E402
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState, SeriesRow, SeriesState  # noqa: E402
 
 REST_S: Final = 900.0
 """How long the node may take to come to rest after the last kill."""

@@ -12,13 +12,16 @@ from support.ct_files import write_ct
 from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc
 from support.waiting import wait_until
 
-from dicom_node.completeness import CompletionSettings
-from dicom_node.config import NodeConfig
-from dicom_node.inbox import SeriesArrival, Watcher, read_marker
-from dicom_node.peers import Peer, send
-from dicom_node.receive import Receiver, ReceiverSettings
-from dicom_node.roles import allowed_senders, counting_peer
-from dicom_node.sender_counts import SenderCounts
+from dicom_node.archive.expected_counts import SenderCounts
+from dicom_node.node.roles import allowed_senders, counting_peer
+from dicom_node.peers.association import Peer
+from dicom_node.peers.store import send
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.arrivals import SeriesArrival
+from dicom_node.spool.completeness import CompletionSettings
+from dicom_node.spool.revisions import read_marker
+from dicom_node.spool.watcher import Watcher
 
 QUIET_S = 0.5
 CONFIG = NodeConfig.model_validate(

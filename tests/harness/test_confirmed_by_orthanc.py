@@ -14,10 +14,11 @@ from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc
 from support.sent_results import SEG, SR, Site
 from support.waiting import wait_until
 
-from dicom_node.commitment import REPORTS
-from dicom_node.config import parse_config
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.loading import parse_config
+from dicom_node.spool.commitment_reports import REPORTS
 
 WAITING, CONFIRMED = DeliveryState.WAITING, DeliveryState.CONFIRMED
 Make = Callable[[str], Site]

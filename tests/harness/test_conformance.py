@@ -31,8 +31,9 @@ from support.published import Published, address_of, publish
 from support.truth import VIEWED_PHANTOM
 from support.validators import Said, dciodvfy, pixelmed
 
-from dicom_node.peers import Peer, send
-from dicom_node.results.renderings import Rendering
+from dicom_node.peers.association import Peer
+from dicom_node.peers.store import send
+from dicom_node.results.kinds import Rendering
 from inference.structures import BY_KEY
 
 KEYS = ("FEMUR_R", "FEMUR_L", "SACRUM", "GMAX_R", "GMAX_L", "RF_R", "RF_L")

@@ -14,9 +14,10 @@ from support.orthanc import Orthanc
 from support.overlays import overlay
 from support.waiting import wait_until
 
-from dicom_node.phantom_series import write_phantom_series
-from dicom_node.report_reader import reported_structures
-from inference.phantom import DEFAULT_PHANTOM, known_answers
+from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.case_files.report_reader import reported_structures
+from inference.phantom.render import known_answers
+from inference.phantom.spec import DEFAULT_PHANTOM
 from inference.results import Verdict
 
 

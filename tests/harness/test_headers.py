@@ -14,10 +14,11 @@ from support.encoded_names import GARBLED, NAMES, save_encoded
 from support.orthanc import Orthanc
 from support.validators import dciodvfy_errors
 
-from dicom_node.results.headers import Identity, Letterhead, Maker, readable_header
+from dicom_node.results.headers import Identity, Letterhead, Maker
 from dicom_node.results.key_object import build_key_object
-from dicom_node.results.renderings import Rendering
-from dicom_node.results.sources import InstanceReference
+from dicom_node.results.kinds import Rendering
+from dicom_node.series.ct_series import InstanceReference
+from dicom_node.series.study_header import readable_header
 
 STUDY = "1.2.826.0.1.3680043.8.498.70"
 CASES = dict(enumerate((*NAMES, *GARBLED), start=1))

@@ -18,8 +18,8 @@ from support.node_process import NodeProcess, install_node, node_toml
 from support.orthanc import Orthanc
 from support.waiting import wait_until
 
-from dicom_node.phantom_series import write_phantom_series
-from inference.phantom import SMALL_PHANTOM
+from dicom_node.case_files.phantom_series import write_phantom_series
+from inference.phantom.spec import SMALL_PHANTOM
 
 RESULTS = {"SEG", "SR", "OT"}
 

@@ -11,8 +11,8 @@ from support.namespace import Namespace
 from support.node_process import NodeProcess, install_node, node_toml
 from support.orthanc import Orthanc
 
-from dicom_node.phantom_series import write_phantom_series
-from inference.phantom import PhantomSpec, Zone
+from dicom_node.case_files.phantom_series import write_phantom_series
+from inference.phantom.spec import PhantomSpec, Zone
 
 KNEES = PhantomSpec(zones=(Zone(10.0, 150.0),), pixel_mm=3.2, rows=128, columns=128)
 

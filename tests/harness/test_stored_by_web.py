@@ -13,11 +13,12 @@ import pytest
 from support.orthanc import HTTP_PORT, Orthanc
 from support.sent_results import SEG, SERIES, SR, STUDY, Site
 
-from dicom_node.chores import Chores
-from dicom_node.config import parse_config
-from dicom_node.engine import Put
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.ways import way_to
+from dicom_node.node.maintenance import Chores
+from dicom_node.peers.transports import way_to
+from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.settings.loading import parse_config
 
 CONFIRMED, HELD = DeliveryState.CONFIRMED, DeliveryState.HELD
 Make = Callable[..., Site]

@@ -17,10 +17,10 @@ from support.node_process import install_node, node_toml
 from support.orthanc import Orthanc
 from support.validators import dciodvfy_errors, pixelmed_sr_errors
 
-from dicom_node.phantom_series import write_phantom_series
-from dicom_node.series import read_series
-from inference.bundle import DEFAULT_BUNDLE, load_bundle
-from inference.phantom import SMALL_PHANTOM
+from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.series.reading import read_series
+from inference.models.bundle import DEFAULT_BUNDLE, load_bundle
+from inference.phantom.spec import SMALL_PHANTOM
 from inference.pipeline import analyse
 
 SAMPLES = 2

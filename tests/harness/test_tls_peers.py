@@ -20,10 +20,12 @@ from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc, st
 from support.pacs import dataset_bytes
 from support.waiting import wait_until
 
-from dicom_node.config import DestinationTls, ReceiveTls
 from dicom_node.errors import PeerUnreachableError
-from dicom_node.peers import Peer, echo, send
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import send
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.tls import DestinationTls, ReceiveTls
 
 STORESCP_PORT = 4246
 

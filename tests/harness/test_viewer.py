@@ -25,9 +25,9 @@ from support.published import Published, address_of, publish
 from support.stopping import stop
 from support.truth import VIEWED_PHANTOM
 
-from dicom_node.results.renderings import GROUP_OF, Rendering
+from dicom_node.results.kinds import GROUP_OF, Rendering
 from dicom_node.uids import tracking_uid
-from inference.outlines import key_slice_outlines
+from inference.pictures.outlines import key_slice_outlines
 from inference.structures import BY_KEY, SEGMENTS, Group, Side
 
 BODY_HU = -300

@@ -48,9 +48,9 @@ MEGABYTES = 96
 SERVER = """
 import sys, threading
 from pathlib import Path
-from dicom_node.config import Logging
-from dicom_node.logs import configure_logging
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.settings.node import Logging
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 configure_logging(Logging(format="json"))
 settings = ReceiverSettings(
     "MSKNODE", Path(sys.argv[1]), port=0, free_reserve_bytes=0,

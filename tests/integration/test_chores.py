@@ -16,13 +16,15 @@ from support.sent_results import SEG, SERIES, SR, Site
 from support.small_node import result_pacs
 from typer.testing import CliRunner
 
-from dicom_node import cli
-from dicom_node.chores import Chores
-from dicom_node.config import parse_config
-from dicom_node.engine import Put
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.release import release
-from dicom_node.status import node_status, render
+from dicom_node.commands import cli
+from dicom_node.commands.status_tables import render
+from dicom_node.delivery.release import release
+from dicom_node.node.maintenance import Chores
+from dicom_node.node.status import node_status
+from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.settings.loading import parse_config
 
 Make = Callable[..., Site]
 HELD, SENT = DeliveryState.HELD, DeliveryState.SENT

@@ -20,10 +20,12 @@ from support.sent_results import SEG, SR, Site
 from support.small_node import result_pacs
 from support.waiting import wait_until
 
-from dicom_node.commitment import REPORTS
-from dicom_node.config import NodeConfig, parse_config
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.loading import parse_config
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.commitment_reports import REPORTS
 
 Make = Callable[..., Site]
 WAITING, SENT, HELD = DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.HELD

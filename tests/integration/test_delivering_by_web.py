@@ -14,13 +14,14 @@ import pytest
 from support.sent_results import SEG, SERIES, SR, Site
 from support.web_archive import Reply, WebArchive
 
-from dicom_node.chores import Chores
-from dicom_node.config import parse_config
 from dicom_node.errors import PeerRefusedError
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.peers import SendOutcome
-from dicom_node.ways import WebWay
-from dicom_node.web_service import WebService
+from dicom_node.node.maintenance import Chores
+from dicom_node.peers.dicomweb import WebService
+from dicom_node.peers.outcome import SendOutcome
+from dicom_node.peers.transports import WebWay
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
+from dicom_node.settings.loading import parse_config
 
 Make = Callable[..., Site]
 WAITING, SENT, HELD = DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.HELD

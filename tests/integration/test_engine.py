@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from support.waiting import wait_until
 
-from dicom_node.engine import Engine, JobKind, Payload, Put
 from dicom_node.errors import EngineBusyError
+from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
 
 QUEUES = {"gpu": 1, "light": 4}
 
@@ -102,8 +102,8 @@ def test_a_queue_for_one_never_runs_two(tmp_path: Path) -> None:
 def test_a_job_that_raises_is_put_again_and_then_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.engine.FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 2)
+    monkeypatch.setattr("dicom_node.persistence.job_queue.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 2)
     tries: list[int] = []
 
     def broken(_payload: Payload) -> tuple[Put, ...]:
@@ -122,8 +122,8 @@ def test_a_job_that_raises_is_put_again_and_then_held(
 def test_a_last_resort_is_done_when_every_try_has_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.engine.FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 1)
+    monkeypatch.setattr("dicom_node.persistence.job_queue.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 1)
     seen: list[str] = []
 
     def broken(payload: Payload) -> tuple[Put, ...]:
@@ -149,7 +149,7 @@ def test_a_last_resort_is_done_when_every_try_has_raised(
 def test_held_work_is_tried_again_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.engine.MAX_RETRIES", 0)
+    monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 0)
     mended: list[int] = []
 
     def broken(_payload: Payload) -> tuple[Put, ...]:
@@ -231,7 +231,7 @@ LINKS = 6
 CHAIN = f"""
 import sys, os
 from pathlib import Path
-from dicom_node.engine import Engine, JobKind, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, Put
 folder = Path(sys.argv[1])
 def link(payload):
     with open(folder / "effects", "a") as effects:

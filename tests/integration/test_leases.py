@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from support.postgres import Postgres, running_postgres
 from support.waiting import wait_until
 
-from dicom_node.database import is_passing, open_database, wait_out
-from dicom_node.engine import Engine
 from dicom_node.errors import EngineBusyError, LeaseLostError
-from dicom_node.leases import Leases, may_take_over
-from dicom_node.ledger import Ledger, SeriesRow, SeriesState
+from dicom_node.persistence.database import is_passing, open_database, wait_out
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.leases import Leases, may_take_over
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import SeriesRow, SeriesState
 
 NOW = datetime(2026, 11, 27, 20, 0, tzinfo=UTC)
 SERIES = SeriesRow("1.2.3", 1, "1.2", "CT1", "MSKNODE", 120, "f" * 64, NOW, NOW)

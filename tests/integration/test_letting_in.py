@@ -18,13 +18,16 @@ from support.ct import SERIES_UID, ct_slice, ct_stack, save
 from support.pacs import dataset_bytes
 from support.waiting import wait_until
 
-from dicom_node.admission import AllowedSender, Reason, read_turned_away
-from dicom_node.config import parse_config
-from dicom_node.peers import Peer, echo, send
-from dicom_node.receive import Receiver, ReceiverSettings
-from dicom_node.status import node_status
-from dicom_node.transmissions import sending
-from dicom_node.wire import socket_of
+from dicom_node.network.tls_sockets import socket_of
+from dicom_node.node.status import node_status
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import send
+from dicom_node.receiving.admission import AllowedSender
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.receiving.rejections import Reason, read_turned_away
+from dicom_node.settings.loading import parse_config
+from dicom_node.spool.open_associations import sending
 
 CALLING_NOT_RECOGNISED = (1, 1, 3)
 CALLED_NOT_RECOGNISED = (1, 1, 7)

@@ -30,7 +30,9 @@ from support.ct import ct_slice, ct_stack, file_meta, save
 from support.pacs import DEFAULT_CONTEXTS, Pacs, dataset_bytes
 
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
-from dicom_node.peers import CONTEXT_RESULTS, Peer, _Parcel, _refusal, echo, send
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import CONTEXT_RESULTS, _Parcel, _refusal, send
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage (PS3.4 Table B.5-1)."""

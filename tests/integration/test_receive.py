@@ -33,13 +33,18 @@ from support.ct import SERIES_UID, ct_slice, ct_stack, enhanced_ct, file_meta, s
 from support.pacs import dataset_bytes
 from support.waiting import wait_until
 
-from dicom_node.arriving import look_up
-from dicom_node.frames import read_header
-from dicom_node.peers import Peer, SendOutcome, echo, send
-from dicom_node.receive import Receiver, ReceiverSettings
-from dicom_node.series import read_series
-from dicom_node.transmissions import Sending, sending
-from dicom_node.wire import MAX_PDU_BYTES, file_meta_bytes, socket_of
+from dicom_node.network.implementation import MAX_PDU_BYTES
+from dicom_node.network.tls_sockets import socket_of
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.outcome import SendOutcome
+from dicom_node.peers.store import send
+from dicom_node.receiving.file_meta import file_meta_bytes
+from dicom_node.receiving.instance import look_up
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.series.reading import read_series
+from dicom_node.series.slice_headers import read_header
+from dicom_node.spool.open_associations import Sending, sending
 
 
 @pytest.fixture
@@ -223,7 +228,7 @@ def test_a_failing_disk_is_answered_a700_and_the_association_goes_on(
             raise OSError(28, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr("dicom_node.spool.os.fsync", fsync)
+    monkeypatch.setattr("dicom_node.spool.spool.os.fsync", fsync)
 
     outcomes = deliver(receiver, save(ct_stack([0, 1]), tmp_path / "sent"))
 
@@ -384,7 +389,7 @@ def test_the_uids_are_found_without_reading_the_pixels(tmp_path: Path) -> None:
 SERVER = """
 import sys, threading
 from pathlib import Path
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 settings = ReceiverSettings("MSKNODE", Path(sys.argv[1]), port=0, free_reserve_bytes=0)
 receiver = Receiver(settings)
 receiver.start()

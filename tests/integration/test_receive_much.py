@@ -25,8 +25,8 @@ from support.raw_sender import (
 from support.raw_wire import association_request, data
 from support.waiting import wait_until
 
-from dicom_node.receive import Receiver, ReceiverSettings
-from dicom_node.transmissions import sending
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.spool.open_associations import sending
 
 WORKING, ALLOWED = 64, 200
 LARGE_BYTES = 300 << 20
@@ -36,7 +36,7 @@ MEGABYTES = 24
 SERVER = """
 import sys, threading
 from pathlib import Path
-from dicom_node.receive import Receiver, ReceiverSettings
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 settings = ReceiverSettings("MSKNODE", Path(sys.argv[1]), port=0, free_reserve_bytes=0)
 receiver = Receiver(settings)
 receiver.start()
@@ -258,7 +258,7 @@ def test_a_stop_lets_an_association_finish_what_it_writes(
                 association.abort()
         real_sync(descriptor)
 
-    monkeypatch.setattr("dicom_node.spool.os.fsync", sync)
+    monkeypatch.setattr("dicom_node.spool.spool.os.fsync", sync)
     with associated(receiver.port) as line:
         line.say(*raw_object("1.2.1", 1, 1000).parts())
 

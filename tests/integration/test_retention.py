@@ -17,13 +17,15 @@ from support.pacs import Pacs
 from support.sent_results import SEG, SERIES, START, Site
 from support.small_node import result_pacs
 
-from dicom_node.completeness import CompletionSettings
-from dicom_node.config import parse_config
-from dicom_node.inbox import SeriesArrival, Watcher
-from dicom_node.ledger import DeliveryState, Ledger, SeriesState
-from dicom_node.retention import purge, survey
-from dicom_node.spool import Spool
-from dicom_node.status import node_status
+from dicom_node.node.retention import purge, survey
+from dicom_node.node.status import node_status
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.settings.loading import parse_config
+from dicom_node.spool.arrivals import SeriesArrival
+from dicom_node.spool.completeness import CompletionSettings
+from dicom_node.spool.spool import Spool
+from dicom_node.spool.watcher import Watcher
 
 Make = Callable[..., Site]
 LATE = {"days": 31.0}

@@ -11,12 +11,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
-from dicom_node.admission import AllowedSender
-from dicom_node.completeness import Expectation
-from dicom_node.config import NodeConfig
-from dicom_node.peers import Peer
-from dicom_node.roles import allowed_senders, counting_peer
-from dicom_node.sender_counts import SenderCounts
+from dicom_node.archive.expected_counts import SenderCounts
+from dicom_node.node.roles import allowed_senders, counting_peer
+from dicom_node.peers.association import Peer
+from dicom_node.receiving.admission import AllowedSender
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.completeness import Expectation
 
 
 @contextmanager

@@ -24,12 +24,15 @@ from support.pacs import Pacs
 from support.small_node import result_pacs, small_config, write_small_bundle
 from support.waiting import wait_until
 
-from dicom_node.config import NodeConfig
+from dicom_node.delivery.release import release
 from dicom_node.errors import PeerError
-from dicom_node.ledger import DeliveryState, Ledger, SeriesState
-from dicom_node.peers import Peer, echo, send
-from dicom_node.release import release
-from dicom_node.status import node_status
+from dicom_node.node.status import node_status
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import send
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.settings.node import NodeConfig
 
 PATIENCE_S = 180.0
 """For machines that do much else; on an idle one each wait ends within seconds."""

@@ -24,11 +24,13 @@ from support.postgres import Postgres, running_postgres
 from support.small_node import result_pacs, small_config
 from support.waiting import wait_until
 
-from dicom_node.config import NodeConfig
 from dicom_node.errors import PeerError
-from dicom_node.ledger import DeliveryState, SeriesState
-from dicom_node.peers import Peer, echo, send
-from dicom_node.status import node_status
+from dicom_node.node.status import node_status
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import send
+from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.settings.node import NodeConfig
 
 PATIENCE_S = 180.0
 SERVE = str(Path(__file__).parents[1] / "support" / "serve_small.py")

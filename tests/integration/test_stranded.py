@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.waiting import wait_until
 
-from dicom_node.engine import Engine, JobKind, Payload, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
 
 TABLE = "operation_outputs"
 

@@ -24,14 +24,18 @@ from support.pacs import dataset_bytes
 from support.waiting import wait_until
 from typer.testing import CliRunner
 
-from dicom_node import cli
-from dicom_node import tls as tls_module
-from dicom_node.admission import AllowedSender
-from dicom_node.config import DestinationTls, ReceiveTls
+from dicom_node.commands import cli
 from dicom_node.errors import PeerUnreachableError
-from dicom_node.peers import Peer, echo, send
-from dicom_node.receive import Receiver, ReceiverSettings
-from dicom_node.tls import Listener, TlsSocket, server_context
+from dicom_node.network import tls_contexts as tls_module
+from dicom_node.network import tls_sockets
+from dicom_node.network.tls_contexts import Listener, server_context
+from dicom_node.network.tls_sockets import TlsSocket
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.peers.store import send
+from dicom_node.receiving.admission import AllowedSender
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.tls import DestinationTls, ReceiveTls
 
 
 @dataclass(frozen=True)
@@ -379,7 +383,7 @@ def test_a_destination_that_offers_less_gets_nothing(pki: Pki) -> None:
 def test_a_silent_caller_keeps_nobody_out_and_is_no_association(
     receiver: Receiver, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_module, "HANDSHAKE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(tls_sockets, "HANDSHAKE_TIMEOUT_S", 1.0)
     with capture_logs() as logs, socket.create_connection(("127.0.0.1", receiver.port)) as mute:
         started = time.monotonic()
         echo(peer_of(receiver, calling(pki, pki.scanner)))

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from support.training_cases import block_cases, case_recipe
 
-from inference.training.cases import cases_of
+from inference.training.labelled.cases import cases_of
 from inference.training.recipe import read_recipe
 
 ITERATIONS = 36

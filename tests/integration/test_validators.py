@@ -23,10 +23,11 @@ from support.cases import (
 from support.ct import enhanced_ct, save
 from support.validators import dciodvfy_errors, pixelmed_sr_errors
 
-from dicom_node.results.publish import Refusal, publish_case, publish_refusal
-from dicom_node.results.renderings import Rendering
+from dicom_node.results.builders import Refusal, publish_case, publish_refusal
+from dicom_node.results.kinds import Rendering
 from dicom_node.results.result_files import write_results
-from dicom_node.series import CtSeries, read_series
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
 from inference.structures import SEGMENTS
 from sr_templates.context import InstanceInSeries
 

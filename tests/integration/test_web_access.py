@@ -14,12 +14,15 @@ from support.certificates import Authority, Certificate, make_authority
 from support.web_archive import WebArchive
 from typer.testing import CliRunner
 
-from dicom_node import cli
-from dicom_node.config import Credentials, DestinationTls, describe, load_config
+from dicom_node.commands import cli
 from dicom_node.errors import ConfigurationError, PeerUnreachableError
-from dicom_node.surroundings import check_surroundings
-from dicom_node.ways import WebWay
-from dicom_node.web_service import WebService
+from dicom_node.node.preflight import check_surroundings
+from dicom_node.peers.dicomweb import WebService
+from dicom_node.peers.transports import WebWay
+from dicom_node.settings.description import describe
+from dicom_node.settings.destinations import Credentials
+from dicom_node.settings.loading import load_config
+from dicom_node.settings.tls import DestinationTls
 
 SECRET = "a-token.of_secret~digits123"  # noqa: S105 - of no service
 

@@ -16,18 +16,16 @@ import pytest
 import SimpleITK
 from pydicom.dataset import Dataset
 
-from dicom_node.case_folder import segment_to_folder
-from dicom_node.phantom_series import DEFAULT_HEADER, PatientPosition, write_phantom_series
-from inference.bundle import load_bundle
-from inference.phantom import (
-    TWELVE_BIT_HU,
-    BodySpec,
-    Implant,
-    ImplantKind,
-    PhantomSpec,
-    Zone,
-    with_lower_legs,
+from dicom_node.case_files.phantom_series import (
+    DEFAULT_HEADER,
+    PatientPosition,
+    write_phantom_series,
 )
+from dicom_node.case_files.result_folder import segment_to_folder
+from inference.models.bundle import load_bundle
+from inference.phantom.body import BodySpec
+from inference.phantom.implants import Implant, ImplantKind
+from inference.phantom.spec import TWELVE_BIT_HU, PhantomSpec, Zone, with_lower_legs
 from inference.structures import Side
 
 SCAN = with_lower_legs(

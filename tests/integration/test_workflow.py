@@ -30,13 +30,14 @@ from support.small_node import (
 )
 from support.web_archive import WebArchive
 
-from dicom_node.engine import Put
 from dicom_node.errors import ResultError
-from dicom_node.inbox import SeriesArrival
-from dicom_node.ledger import DeliveryState, Ledger, SeriesState
-from dicom_node.locks import try_lock
-from dicom_node.workflow import Workflow
-from inference.bundle import load_bundle
+from dicom_node.node.workflow import Workflow
+from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.locks import try_lock
+from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.spool.arrivals import SeriesArrival
+from inference.models.bundle import load_bundle
 
 Make = Callable[..., Workflow]
 REFUSED = 0xA700
@@ -305,7 +306,7 @@ def test_a_case_whose_results_cannot_be_built_is_answered_with_that(
     def broken(*_arguments: object) -> None:
         raise ResultError("highdicom said no")
 
-    monkeypatch.setattr("dicom_node.answer.publish_case", broken)
+    monkeypatch.setattr("dicom_node.node.publication.publish_case", broken)
     workflow = make()
     (publish,) = workflow.segment(workflow.admit(arrival)[0].payload)
     with pytest.raises(ResultError, match="said no"):
@@ -341,7 +342,7 @@ def test_an_analysis_killed_from_outside_is_named_so(
 
 def test_the_real_analysis_answers_too(make: Make, arrival: SeriesArrival) -> None:
     """The small bundle knows nothing; what counts is that the whole chain runs."""
-    workflow = make(command=(sys.executable, "-m", "dicom_node.analysis_child"))
+    workflow = make(command=(sys.executable, "-m", "dicom_node.analysis.child"))
     finish(workflow, workflow.admit(arrival))
 
     assert state_of(workflow) is SeriesState.REPORTED

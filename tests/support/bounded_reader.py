@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from dicom_node.errors import SeriesError
-from dicom_node.series import read_series
+from dicom_node.series.reading import read_series
 
 MEGABYTE = 1 << 20
 MOST_WORDS = 5000  # so that an answer fits into a pipe

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from inference.bundle import Bundle, write_bundle
-from inference.network import Architecture, BayesianUNet
-from inference.preprocessing import PixelGrid, Window
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bundle import Bundle
+from inference.models.bundle_writing import write_bundle
 
 
 def untrained_bundle(folder: Path) -> Bundle:

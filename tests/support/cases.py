@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.results.case_facts import PublishContext
-from dicom_node.results.renderings import Rendering
+from dicom_node.results.kinds import Rendering
 from dicom_node.results.result_files import ResultObject
-from dicom_node.series import CtSeries, read_series
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
 from inference.results import (
     CaseResult,

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from dicom_node.results.renderings import Rendering
+from dicom_node.results.kinds import Rendering
 from support import ohif
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "conformance.md"

@@ -33,7 +33,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_node.wire import file_meta_bytes
+from dicom_node.receiving.file_meta import file_meta_bytes
 from support.ct import ct_stack, enhanced_ct
 
 READ: Final = "read"

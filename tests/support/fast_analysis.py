@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dicom_node.analysis_child import Progress, Request, run
-from dicom_node.series import CtSeries
+from dicom_node.analysis.child import Progress, run
+from dicom_node.analysis.request import Request
+from dicom_node.series.ct_series import CtSeries
 from inference.results import CaseResult, Coverage, Region, Verdict
 from support.cases import small_case
 

@@ -21,10 +21,12 @@ from typing import Final
 
 from rich.console import Console
 
+from dicom_node.commands.status_tables import render
 from dicom_node.errors import PeerError
-from dicom_node.ledger import DeliveryRow, DeliveryState, Ledger, SeriesRow, SeriesState
-from dicom_node.peers import send
-from dicom_node.status import node_status, render
+from dicom_node.node.status import node_status
+from dicom_node.peers.store import send
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState, SeriesRow, SeriesState
 from support.installed_node import PATIENCE_S, InstalledNode
 from support.pacs import Pacs
 from support.waiting import wait_until

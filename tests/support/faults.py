@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicom_node.ledger import DeliveryState, Ledger
-from dicom_node.release import release
+from dicom_node.delivery.release import release
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
 from support.fault_scenes import MOMENTS, Scene, lock_database
 from support.installed_node import PATIENCE_S, mount, unmount
 from support.waiting import wait_until

@@ -25,7 +25,8 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import SeriesError
-from dicom_node.series import CtSeries, read_series
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
 from support.ct import ct_stack, enhanced_ct, file_meta
 
 SYNTAXES: Final = (

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dicom_node.config import NodeConfig
 from dicom_node.errors import PeerError
-from dicom_node.peers import Peer, echo
+from dicom_node.peers.association import Peer
+from dicom_node.peers.echo import echo
+from dicom_node.settings.node import NodeConfig
 from support.small_node import small_config
 from support.waiting import wait_until
 

@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_node.config import load_config
-from dicom_node.ledger import DeliveryState, SeriesState
-from dicom_node.status import node_status
+from dicom_node.node.status import node_status
+from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.settings.loading import load_config
 from support.namespace import Namespace
 from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE
 from support.waiting import wait_until

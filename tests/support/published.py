@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pydicom
 
-from dicom_node.results.publish import publish_case
-from dicom_node.results.renderings import Rendering
+from dicom_node.results.builders import publish_case
+from dicom_node.results.kinds import Rendering
 from dicom_node.results.result_files import write_results
-from inference.phantom import PhantomSpec
+from inference.phantom.spec import PhantomSpec
 from sr_templates.context import InstanceInSeries
 from support.cases import CONTEXT
 from support.conformance import Row

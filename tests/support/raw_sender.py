@@ -16,7 +16,7 @@ from typing import Final
 from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_dataset
 
-from dicom_node.commands import STATUS, number_in, read_command
+from dicom_node.receiving.command_sets import STATUS, number_in, read_command
 from support.ct import ct_slice
 from support.raw_wire import Line, association_request, command, data, pdu, store_request
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.config import NodeConfig
-from dicom_node.deliver import first_rows
-from dicom_node.engine import Put
-from dicom_node.ledger import DeliveryRow, Ledger, ResultRow, SeriesRow, SeriesState
-from dicom_node.results.renderings import Rendering
-from dicom_node.visits import Visits, put_visit
+from dicom_node.delivery.attempts import first_rows
+from dicom_node.delivery.jobs import Visits, put_visit
+from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryRow, ResultRow, SeriesRow, SeriesState
+from dicom_node.results.kinds import Rendering
+from dicom_node.settings.node import NodeConfig
 
 SERIES = "1.2.3"
 STUDY = "1.2"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dicom_node.config import NodeConfig
 from dicom_node.errors import NodeError
-from dicom_node.serve import ROLE_NAMES, serve
+from dicom_node.node.supervisor import ROLE_NAMES, serve
+from dicom_node.settings.node import NodeConfig
 from support.fast_analysis import COMMAND
 
 ROLE = "--role"

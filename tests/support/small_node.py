@@ -13,12 +13,13 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from dicom_node.config import NodeConfig, parse_config
-from dicom_node.inbox import SeriesArrival
-from dicom_node.results.renderings import LABEL_MAP_SEGMENTATION_STORAGE, Rendering
-from inference.bundle import write_bundle
-from inference.network import Architecture, BayesianUNet
-from inference.preprocessing import PixelGrid, Window
+from dicom_node.results.kinds import LABEL_MAP_SEGMENTATION_STORAGE, Rendering
+from dicom_node.settings.loading import parse_config
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.arrivals import SeriesArrival
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bundle_writing import write_bundle
 from support.cases import source_datasets
 from support.ct import SERIES_UID, STUDY_UID, save
 from support.pacs import Pacs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.geometry import Geometry
-from inference.training.prepared import Case
+from inference.training.labelled.preparation import Case
 from inference.volume import Volume
 from support.recipes import small_recipe
 

@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.phantom_series import write_phantom_series
-from dicom_node.series import CtSeries, read_series
-from inference.coverage import coverage
-from inference.measure import measure
-from inference.metal import find_metal
-from inference.phantom import PhantomSpec, Zone, phantom
-from inference.quality import judge_case, judge_structure, mean_uncertainty
+from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
+from inference.anatomy.coverage import coverage
+from inference.anatomy.metal import find_metal
+from inference.measurement.measure import measure
+from inference.measurement.sample_range import SegmentSpread
+from inference.phantom.render import phantom
+from inference.phantom.spec import PhantomSpec, Zone
+from inference.quality.gate import judge_case, judge_structure, mean_uncertainty
 from inference.results import CaseResult, ModelIdentity, Spread
-from inference.spreads import SegmentSpread
 from inference.structures import SEGMENTS
 
 VIEWED_PHANTOM = PhantomSpec(zones=(Zone(10.0, 595.0),), pixel_mm=1.6, rows=256, columns=256)

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from support.postgres import Postgres, running_postgres
 from support.waiting import wait_until
 
-from dicom_node.ledger import DeliveryState, Ledger
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import DeliveryState
 
 WORKER = str(Path(__file__).parent / "trial_worker.py")
 OBJECTS = ("seg", "sr", "qc")

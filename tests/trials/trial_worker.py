@@ -27,16 +27,17 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from dicom_node.child_process import run_child
-from dicom_node.config import Logging
-from dicom_node.database import open_database, sqlite_path
-from dicom_node.engine import Engine, JobKind, Payload, Put
+from dicom_node.analysis.subprocesses import run_child
 from dicom_node.errors import LeaseLostError, StrandedError
-from dicom_node.leases import Leases
-from dicom_node.ledger import DeliveryRow, DeliveryState, Ledger, no_fence
-from dicom_node.locks import try_lock
-from dicom_node.logs import configure_logging
-from dicom_node.roles import _mind
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.node.roles import _mind
+from dicom_node.persistence.database import open_database, sqlite_path
+from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
+from dicom_node.persistence.leases import Leases
+from dicom_node.persistence.ledger import Ledger, no_fence
+from dicom_node.persistence.locks import try_lock
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState
+from dicom_node.settings.node import Logging
 
 log = structlog.get_logger()
 
@@ -44,7 +45,7 @@ OBJECTS = ("seg", "sr", "qc")
 QUEUES = {"gpu": 1, "light": 4}
 HOLD_DEVICE = """
 import json, os, sys, threading, time
-from dicom_node.child_process import end_with_standard_input
+from dicom_node.analysis.subprocesses import end_with_standard_input
 end_with_standard_input()
 path, series, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 def note(what):

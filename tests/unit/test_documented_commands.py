@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dicom_node.cli import app
+from dicom_node.commands.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = (

@@ -15,9 +15,10 @@ from support.bundles import untrained_bundle
 from support.chests import with_chest
 from support.volumes import body
 
-from inference.bundle import Bundle
-from inference.knees import SeenKnee
-from inference.phantom import LEG_PHANTOM, SMALL_PHANTOM, Zone, phantom
+from inference.anatomy.knees import SeenKnee
+from inference.models.bundle import Bundle
+from inference.phantom.render import phantom
+from inference.phantom.spec import LEG_PHANTOM, SMALL_PHANTOM, Zone
 from inference.pipeline import analyse, conclude
 from inference.prediction import Prediction, SampleProfiles
 from inference.results import (

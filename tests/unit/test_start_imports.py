@@ -8,15 +8,16 @@ import sys
 import pytest
 
 WORKER = """
-import dicom_node.chores, dicom_node.engine, dicom_node.sender_counts, dicom_node.workflow
-from dicom_node.devices import device_key
-from inference.bundle_files import bundle_sha256
+import dicom_node.archive.expected_counts, dicom_node.persistence.job_queue
+import dicom_node.node.maintenance, dicom_node.node.workflow
+from dicom_node.analysis.devices import device_key
+from inference.models.bundle_files import bundle_sha256
 device_key("cpu")
 bundle_sha256("compact")
 """
 RECEIVER = """
-import dicom_node.receive, dicom_node.roles
-from dicom_node.config import NodeConfig, parse_config
+import dicom_node.receiving.receiver, dicom_node.node.roles
+from dicom_node.settings.loading import parse_config
 from pathlib import Path
 parse_config({}, source="", folder=Path()).node.database_path
 """

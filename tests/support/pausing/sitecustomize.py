@@ -22,7 +22,7 @@ from typing import Any
 GATES = Path(os.environ.get("MSK_TEST_GATES", ""))
 WHERE = {
     "segmenting": ("fast_analysis.py", os.environ.get("MSK_TEST_WORK", "")),
-    "publishing": ("dicom_node.roles", os.environ.get("MSK_TEST_RESULTS", "")),
+    "publishing": ("dicom_node.node.roles", os.environ.get("MSK_TEST_RESULTS", "")),
 }
 MINE = {
     moment: folder + os.sep

@@ -1,0 +1,128 @@
+"""The process that analyses one series: `python -m dicom_node.analysis.child REQUEST.json`.
+
+It is a process of its own so that it can be killed, and so that running out of memory or a
+crash of the GPU stays its own. The request is a JSON file (`Request`); the answer is a
+folder with `outcome.json` (`Outcome`), written last, and the case beside it in `case/`
+(see `case_store`). Progress goes to standard output, one JSON object a line.
+
+Exit codes:
+
+    0  analysed: the outcome and the case are there
+    1  something unexpected; there is no outcome, and another try may help
+    3  the model bundle or the device cannot be used; there is no outcome
+    4  the series was refused: the outcome says why
+
+The process ends as soon as its standard input closes, so that it never outlives the worker
+that started it, however that one died.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+
+from dicom_node.analysis.case_store import save_case
+from dicom_node.analysis.request import (
+    CASE_FOLDER,
+    Outcome,
+    Request,
+    read_request,
+    write_outcome,
+)
+from dicom_node.analysis.subprocesses import end_with_standard_input
+from dicom_node.errors import SeriesError
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
+from dicom_node.uids import seed_for
+from inference.errors import InferenceError
+from inference.results import CaseResult
+
+log = structlog.get_logger()
+
+EXIT_ANALYSED: Final = 0
+EXIT_UNEXPECTED: Final = 1
+EXIT_UNUSABLE: Final = 3
+EXIT_REFUSED: Final = 4
+
+Progress = Callable[[int, int], None]
+Analyse = Callable[[CtSeries, "Request", Progress], CaseResult]
+
+
+def answer(request: Request, analyse_series: Analyse) -> int:
+    """Do what a request asks, and return the exit code."""
+    started = time.monotonic()
+    try:
+        series = read_series(request.paths)
+        case = analyse_series(series, request, report_progress)
+    except SeriesError as error:
+        _conclude(request, "refused", code=error.code, words=str(error))
+        return EXIT_REFUSED
+    except InferenceError:
+        log.exception("analysis.unusable", series_instance_uid=request.series_instance_uid)
+        return EXIT_UNUSABLE
+    save_case(request.out / CASE_FOLDER, case)
+    _conclude(request, "analysed")
+    log.info(
+        "analysis.done",
+        series_instance_uid=request.series_instance_uid,
+        slices=len(series.slices),
+        verdict=case.verdict.value,
+        seconds=round(time.monotonic() - started, 1),
+    )
+    return EXIT_ANALYSED
+
+
+def analyse_with_bundle(series: CtSeries, request: Request, progress: Progress) -> CaseResult:
+    """The real analysis, seeded by what it is about."""
+    # Loading torch takes seconds; a series that is refused is answered without it.
+    from inference.models.bundle import load_bundle  # noqa: PLC0415
+    from inference.pipeline import analyse  # noqa: PLC0415
+
+    bundle = load_bundle(request.bundle)
+    sources = [each.sop_instance_uid for each in series.slices]
+    return analyse(
+        series.volume,
+        bundle,
+        patient=series.patient,
+        samples=request.samples,
+        seed=seed_for(sources, bundle.weights_sha256, request.settings_hash),
+        device=request.device,
+        progress=progress,
+    )
+
+
+def report_progress(done: int, total: int) -> None:
+    """Tell the worker how far the analysis is."""
+    print(json.dumps({"done": done, "total": total}), flush=True)  # noqa: T201 - the protocol
+
+
+def run(arguments: list[str], analyse_series: Analyse = analyse_with_bundle) -> int:
+    """The child's main function; returns the exit code."""
+    request = read_request(Path(arguments[0]))
+    configure_logging(request.logging)
+    end_with_standard_input()
+    try:
+        return answer(request, analyse_series)
+    except Exception:
+        log.exception("analysis.died", series_instance_uid=request.series_instance_uid)
+        return EXIT_UNEXPECTED
+
+
+def _conclude(
+    request: Request, kind: Literal["analysed", "refused"], *, code: str = "", words: str = ""
+) -> None:
+    """Write the outcome, which makes the answer count."""
+    outcome = Outcome(kind, request.settings_hash, datetime.now(UTC), code=code, words=words)
+    write_outcome(request.out, outcome)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

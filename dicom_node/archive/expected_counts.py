@@ -1,0 +1,56 @@
+"""Asking where a series comes from how many images it has there.
+
+Asked in the watcher's thread, never in the receiver. A sender that does not answer is left
+alone for a while, and the timers decide meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from dicom_node.errors import PeerError
+from dicom_node.peers.association import Peer
+from dicom_node.peers.query import listed_instances
+from dicom_node.spool.completeness import Expectation
+
+log = structlog.get_logger()
+
+LEAVE_ALONE_S: Final = 60.0
+"""How long a sender that did not answer is not asked again."""
+
+
+class SenderCounts:
+    """Counts of the senders that can be asked; `whom` names the peer, or None.
+
+    Timeouts are the peer's. A series that the peer does not know counts as no answer.
+    """
+
+    def __init__(
+        self,
+        whom: Callable[[str], Peer | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._whom = whom
+        self._clock = clock
+        self._silent_until_s: dict[str, float] = {}
+
+    def __call__(
+        self, calling_ae_title: str, study_instance_uid: str, series_instance_uid: str
+    ) -> Expectation | None:
+        """How many instances the sender of a series lists in it, or None where it is silent."""
+        peer = self._whom(calling_ae_title)
+        if peer is None or not study_instance_uid:
+            return None  # without its study, a series is not found but matched to anything
+        if self._clock() < self._silent_until_s.get(peer.name, 0.0):
+            return None
+        try:
+            found = listed_instances(peer, study_instance_uid, [series_instance_uid])
+        except PeerError as error:
+            self._silent_until_s[peer.name] = self._clock() + LEAVE_ALONE_S
+            log.warning("sender.silent", peer=peer.name, reason=str(error))
+            return None
+        return Expectation(len(found), peer.name) if found else None

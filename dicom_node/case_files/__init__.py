@@ -1,0 +1,1 @@
+"""Cases and results as files: NIfTI, MetaImage, DICOM, report.json."""

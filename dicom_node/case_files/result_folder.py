@@ -1,0 +1,368 @@
+"""`msk-node segment INPUT --out DIR`: one scan from disk into a folder of results.
+
+```
+labels.nii.gz       uint8, 1 to 43, on the input's grid      labels.json   what they mean
+uncertainty.nii.gz  float32, on the same grid                report.json   all figures
+SEG.dcm SR.dcm      for DICOM input                          qc.png        for the eye
+                                                             density.png   fat and lean muscle
+```
+A scan that cannot be analysed leaves report.json and qc.png, which say why. A folder that
+holds several CT series gives every series a folder of its own, named by its Series Instance
+UID; series without original CT images (localisers, reports) are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dicom_node.case_files.image_files import (
+    Layout,
+    is_image_file,
+    read_image_file,
+    series_layout,
+)
+from dicom_node.case_files.report_json import (
+    REPORT_VERSION,
+    Input,
+    LeftOutImage,
+    NiftiGrid,
+    Refused,
+    Report,
+    Tool,
+    case_of,
+    report_json,
+)
+from dicom_node.errors import NoImagesError, SeriesError
+from dicom_node.results.builders import publish_case
+from dicom_node.results.case_facts import PublishContext
+from dicom_node.results.kinds import Rendering
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import group_by_series, read_series
+from dicom_node.series.selection import leave_out
+from dicom_node.series.slice_headers import kinds, read_header
+from dicom_node.uids import device_observer_uid, seed_for
+from inference.models.bundle import Bundle
+from inference.pictures.canvas import Picture
+from inference.pictures.density import density_picture
+from inference.pictures.quality_page import qc_picture, refusal_picture
+from inference.pipeline import analyse
+from inference.results import CaseResult
+from inference.structures import SEGMENTS
+from inference.volume import Patient, Volume
+from sr_templates.words import case_words
+
+LABELS_FILE: Final = "labels.nii.gz"
+LABEL_NAMES_FILE: Final = "labels.json"
+UNCERTAINTY_FILE: Final = "uncertainty.nii.gz"
+REPORT_FILE: Final = "report.json"
+PICTURE_FILE: Final = "qc.png"
+DENSITY_FILE: Final = "density.png"
+OBJECT_FILES: Final = {Rendering.SEG: "SEG.dcm", Rendering.SR: "SR.dcm"}
+ALL_FILES: Final = (
+    LABELS_FILE,
+    LABEL_NAMES_FILE,
+    UNCERTAINTY_FILE,
+    REPORT_FILE,
+    PICTURE_FILE,
+    DENSITY_FILE,
+    *OBJECT_FILES.values(),
+)
+
+TOOL: Final = Tool("msk-node", version("msk-node"))
+INSTALLATION: Final = "msk-node segment"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderResult:
+    """What became of one scan.
+
+    verdict: the case's verdict, or `refused (code)`.
+    words: what a person needs to know, a line each.
+    """
+
+    folder: Path
+    verdict: str
+    refused: bool
+    words: tuple[str, ...]
+
+
+def segment_to_folder(  # noqa: PLR0913 - the command's options
+    source: Path,
+    out: Path,
+    *,
+    bundle: Bundle,
+    device: str = "auto",
+    samples: int | None = None,
+    height_m: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[FolderResult, ...]:
+    """Segment a folder of DICOM, or a NIfTI, MetaImage or DICOM file, into `out`.
+
+    Args:
+        source: the input.
+        out: made where missing; files of an earlier run in it are replaced.
+        bundle: the model.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        samples: Monte Carlo samples; the bundle's number without it.
+        height_m: the patient's height, where the input does not say it.
+        progress: called with (slices done, slices in all), anew for every series.
+
+    Returns:
+        One result for each scan found.
+
+    Raises:
+        NoImagesError: there is nothing like a CT at `source`.
+        InferenceError: the device cannot be used.
+    """
+    run = _Run(bundle, device, samples or bundle.samples, height_m, progress)
+    if is_image_file(source):
+        return (run.image_file(source, out),)
+    groups = _series_of(source)
+    if len(groups) == 1:
+        return (run.dicom(groups[0].paths, out),)
+    return tuple(run.dicom(one.paths, out / one.series_instance_uid) for one in groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    series_instance_uid: str
+    paths: tuple[Path, ...]
+
+
+def _series_of(source: Path) -> list[_Series]:
+    """The CT series among the files; the only series there is, whatever it is."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    paths = [source] if source.is_file() else paths
+    groups = [_Series(*group) for group in sorted(group_by_series(paths).items())]
+    if not groups:
+        raise NoImagesError(f"{source}: no DICOM, NIfTI or MetaImage there")
+    with_ct = [group for group in groups if _has_ct(group.paths)]
+    if not with_ct and len(groups) > 1:
+        raise NoImagesError(f"{source}: {len(groups)} series, none with original axial CT")
+    return with_ct or groups
+
+
+def _has_ct(paths: Sequence[Path]) -> bool:
+    """Whether any of the images is an original axial CT image."""
+    headers = (read_header(path) for path in paths)
+    return any(
+        leave_out(kind) is None
+        for header in headers
+        if header is not None
+        for kind in kinds(header)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """A scan that can be analysed: what the report says of it, and how results are stored.
+
+    facts: what names the scan's content, for the seed.
+    """
+
+    volume: Volume
+    layout: Layout
+    patient: Patient
+    described: Input
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One call of the command: what every scan is analysed with."""
+
+    bundle: Bundle
+    device: str
+    samples: int
+    height_m: float | None
+    progress: Progress | None
+
+    def image_file(self, path: Path, out: Path) -> FolderResult:
+        """One NIfTI or MetaImage file into a folder."""
+        _clear(out)
+        try:
+            image = read_image_file(path)
+        except SeriesError as error:
+            return _refuse(out, error)
+        patient = Patient(self.height_m)
+        described = _described(image.volume, patient, "image file")
+        facts = (hashlib.sha256(image.volume.hu.tobytes()).hexdigest(),)
+        scan = _Scan(image.volume, image.layout, patient, described, facts)
+        return self._finish(scan, self._case(scan), out)
+
+    def dicom(self, paths: Sequence[Path], out: Path) -> FolderResult:
+        """One DICOM series into a folder."""
+        _clear(out)
+        try:
+            series = read_series(paths)
+        except SeriesError as error:
+            return _refuse(out, error)
+        patient = series.patient if series.patient.height_m else Patient(self.height_m)
+        scan = _Scan(
+            series.volume,
+            series_layout(series),
+            patient,
+            _described(series.volume, patient, "dicom", series),
+            tuple(one.sop_instance_uid for one in series.slices),
+        )
+        case = self._case(scan)
+        self._write_objects(series, case, out)
+        return self._finish(scan, case, out)
+
+    def _case(self, scan: _Scan) -> CaseResult:
+        return analyse(
+            scan.volume,
+            self.bundle,
+            patient=scan.patient,
+            samples=self.samples,
+            seed=seed_for(scan.facts, self.bundle.weights_sha256, self._settings_hash),
+            device=self.device,
+            progress=self.progress,
+        )
+
+    @property
+    def _settings_hash(self) -> str:
+        facts = {"bundle": self.bundle.sha256, "samples": self.samples}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _write_objects(self, series: CtSeries, case: CaseResult, out: Path) -> None:
+        """SEG.dcm and SR.dcm."""
+        context = PublishContext(
+            settings_hash=self._settings_hash,
+            created=datetime.now(UTC),
+            device_observer_uid=device_observer_uid(INSTALLATION, TOOL.version),
+            software_version=TOOL.version,
+        )
+        for result in publish_case(series, case, context, OBJECT_FILES):
+            encoded = io.BytesIO()
+            result.dataset.save_as(encoded, enforce_file_format=True)
+            _put(out / OBJECT_FILES[result.rendering], encoded.getvalue())
+
+    def _finish(self, scan: _Scan, case: CaseResult, out: Path) -> FolderResult:
+        """Everything that does not depend on the kind of input; the report comes last."""
+        out.mkdir(parents=True, exist_ok=True)
+        scan.layout.write(out / LABELS_FILE, case.segments)
+        scan.layout.write(out / UNCERTAINTY_FILE, case.uncertainty)
+        _put(out / LABEL_NAMES_FILE, _json(label_names()))
+        _put(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
+        _put(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))
+        words = case_words(case)
+        report = Report(
+            report_version=REPORT_VERSION,
+            tool=TOOL,
+            use="research use only",
+            input=scan.described,
+            nifti_grid=_nifti_grid(scan.layout),
+            refused=None,
+            case=case_of(case, self.bundle.calibration, words),
+        )
+        _put(out / REPORT_FILE, report_json(report))
+        return FolderResult(out, case.verdict.value, refused=False, words=(words,))
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".part-{path.name}")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _clear(out: Path) -> None:
+    """Remove the results of an earlier run, so that none of them can be taken for new."""
+    for name in ALL_FILES:
+        (out / name).unlink(missing_ok=True)
+
+
+def label_names() -> dict[str, dict[str, str | None]]:
+    """What the numbers in labels.nii.gz mean."""
+    return {
+        str(segment.number): {
+            "structure": segment.structure.abbreviation,
+            "side": segment.side.value if segment.side else None,
+        }
+        for segment in SEGMENTS
+    }
+
+
+def _refuse(out: Path, error: SeriesError) -> FolderResult:
+    """A report and a picture that say why nothing was analysed."""
+    words = str(error)
+    _put(out / PICTURE_FILE, _png(refusal_picture(words)))
+    report = Report(
+        report_version=REPORT_VERSION,
+        tool=TOOL,
+        use="research use only",
+        input=None,
+        nifti_grid=None,
+        refused=Refused(error.code, words),
+        case=None,
+    )
+    _put(out / REPORT_FILE, report_json(report))
+    return FolderResult(out, f"refused ({error.code})", refused=True, words=(words,))
+
+
+def _described(
+    volume: Volume,
+    patient: Patient,
+    kind: Literal["dicom", "image file"],
+    series: CtSeries | None = None,
+) -> Input:
+    geometry = volume.geometry
+    left_out = series.left_out if series else ()
+    return Input(
+        kind=kind,
+        slices=geometry.shape[0],
+        rows=geometry.rows,
+        columns=geometry.columns,
+        spacing_mm=geometry.spacing_mm,
+        slice_positions_mm=_rounded(geometry.slice_offsets_mm),
+        slice_extents_mm=_rounded(geometry.extents_mm),
+        height_m=patient.height_m,
+        series_instance_uid=str(series.header.SeriesInstanceUID) if series else None,
+        notes=series.notes if series else (),
+        left_out=tuple(LeftOutImage(one.sop_instance_uid, one.reason) for one in left_out),
+    )
+
+
+def _rounded(values_mm: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in values_mm)
+
+
+def _nifti_grid(layout: Layout) -> NiftiGrid:
+    if layout.shown is None:
+        return NiftiGrid(same_as_input=True, words="the input's own grid", shown_slices=None)
+    words = (
+        "The input's slices are unevenly spaced, which NIfTI cannot hold: labels and"
+        f" uncertainty are repeated, unchanged, on slices {layout.spacing_mm[2]:g} mm apart"
+        " from the nearest input slice. All figures were measured on the input's slices."
+    )
+    return NiftiGrid(
+        same_as_input=False,
+        words=words,
+        shown_slices=tuple(int(number) for number in layout.shown),
+    )
+
+
+def _png(picture: Picture) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, format="PNG")
+    return encoded.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"

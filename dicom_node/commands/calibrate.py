@@ -1,0 +1,118 @@
+"""`msk-node calibrate BUNDLE CASES`: the quality gate's limits from a user's labelled cases.
+
+Each case is segmented as it is, with a scanner's usual noise, and spoiled on purpose, so that
+segmentations fail. Every n-th case is kept out of the fit: on those the gate is tried.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.case_files.labelled_cases import ListedCase, listed_cases, read_case
+from dicom_node.errors import ConfigurationError, SeriesError
+from inference.errors import LabelTableError
+from inference.models.bundle import Bundle
+from inference.models.bundle_writing import write_calibration
+from inference.training.calibrate import Detection, by_bundle, detection, fit, graded
+from inference.training.scoring import LabelledImage, Scored, score_images
+from inference.training.synthesis.stream import labels_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A bundle with its new limits, and how the gate does on the cases kept out of the fit.
+
+    held_out: None where no case was kept out.
+    left_out: names of cases that could not be read, with the reason.
+    """
+
+    bundle: Bundle
+    held_out: Detection | None
+    left_out: tuple[str, ...]
+
+
+def calibrate(  # noqa: PLR0913 - the command's options
+    bundle: Bundle,
+    source: Path,
+    data_set: str,
+    *,
+    version: str = "",
+    table: Path | None = None,
+    hold_out_every: int = 4,
+    device: str = "auto",
+    say: Say = lambda _: None,
+) -> Fitted:
+    """Fit the limits and write them into the bundle.
+
+    Args:
+        bundle: its folder is written; the weights stay as they are.
+        source: labelled cases, as `msk-node evaluate` takes them.
+        data_set: what the cases are, in words.
+        version: of the bundle from now on; its own where empty.
+        table: label table, if not said there.
+        hold_out_every: each n-th case is kept out of the fit; 0: none.
+        device: for the network.
+        say: told a line for every segmentation.
+
+    Raises:
+        ConfigurationError: the cases cannot be listed, or are too few for any limit; then
+            the bundle is left as it was.
+    """
+    cases = listed_cases(source, table)
+    kept = [hold_out_every > 0 and n % hold_out_every == 0 for n in range(1, len(cases) + 1)]
+    left_out: list[str] = []
+
+    def scored(held: bool) -> list[Scored]:  # noqa: FBT001 - one of two halves
+        chosen = [case for case, out in zip(cases, kept, strict=True) if out is held]
+        images = graded(_images(chosen, left_out))
+        return list(_telling(score_images(images, by_bundle(bundle, device)), say))
+
+    fitted_on = scored(held=False)
+    calibration = fit(
+        fitted_on,
+        data_set,
+        dt.datetime.now(dt.UTC).date(),
+        script=f"msk-node {version_of('msk-node')} calibrate",
+    )
+    if not calibration.structures and calibration.average is None:
+        words = f"{len(fitted_on)} segmentations of {source} give no limit"
+        raise ConfigurationError(f"{words}: three readable cases and failures are needed")
+    held_out = scored(held=True) if any(kept) else []
+    done = write_calibration(bundle, calibration, version or bundle.version)
+    tried = detection(calibration, held_out) if held_out else None
+    return Fitted(done, tried, tuple(left_out))
+
+
+def _images(cases: Sequence[ListedCase], left_out: list[str]) -> Iterator[LabelledImage]:
+    """The cases one after the other; those that cannot be read are named in `left_out`."""
+    for listed in cases:
+        try:
+            case = read_case(listed)
+        except (SeriesError, LabelTableError) as error:
+            left_out.append(f"{listed.name}: {error}")
+            continue
+        geometry = case.volume.geometry
+        # Slices are segmented one by one: their mean distance serves where it varies.
+        step_mm = float(np.mean(geometry.extents_mm))
+        yield LabelledImage(
+            np.asarray(case.volume.hu, np.int16),
+            labels_of(case.truth),
+            (step_mm, *geometry.spacing_mm),
+            listed.name,
+        )
+
+
+def _telling(scored: Iterator[Scored], say: Say) -> Iterator[Scored]:
+    for one in scored:
+        known = one.dice[np.isfinite(one.dice)]
+        mean = f"{known.mean():.3f}" if len(known) else "none: nothing is annotated"
+        say(f"{one.name}: mean Dice {mean}")
+        yield one

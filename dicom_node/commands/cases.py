@@ -1,0 +1,134 @@
+"""Commands about single cases: `segment`, `phantom` and `demo`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.commands.console import (
+    EXIT_REFUSED,
+    BundleOption,
+    DeviceOption,
+    slices_done,
+    stdout,
+)
+
+
+def segment(  # noqa: PLR0913 - a command line has as many options as it has
+    source: Annotated[
+        Path, typer.Argument(help="Folder of DICOM, or a NIfTI or MetaImage file.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    bundle: BundleOption = "compact",
+    device: DeviceOption = "auto",
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Monte Carlo samples; the bundle's number without it."),
+    ] = None,
+    height_m: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=2.5, help="Patient height, where the input has none."),
+    ] = None,
+) -> None:
+    """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR."""
+    from dicom_node.case_files.result_folder import segment_to_folder
+    from inference.models.bundle import load_bundle
+
+    with slices_done("segmenting") as progress:
+        results = segment_to_folder(
+            source,
+            out,
+            bundle=load_bundle(bundle),
+            device=device,
+            samples=samples,
+            height_m=height_m,
+            progress=progress,
+        )
+    for result in results:
+        stdout.print(f"{result.verdict}: {result.folder}", highlight=False)
+        for line in result.words:
+            stdout.print(f"  {line}", highlight=False)
+    if results and all(result.refused for result in results):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+class Scan(StrEnum):
+    """How the phantom is scanned."""
+
+    DEFAULT = "default"
+    SMALL = "small"
+    STUDY = "study"
+
+
+def phantom(  # noqa: PLR0913 - a command line has as many options as it has
+    out: Annotated[Path, typer.Argument(help="Folder for series/, labels.nii.gz, known.json.")],
+    scan: Annotated[
+        Scan,
+        typer.Option(help="5 mm slices; few and coarse; or 1, 6 and 2 mm as in the study."),
+    ] = Scan.DEFAULT,
+    body: Annotated[
+        int, typer.Option(help="0: the reference body; other numbers, others.")
+    ] = 0,
+    *,
+    legs: Annotated[
+        bool, typer.Option("--legs", help="Scan the whole lower limbs, down to the soles.")
+    ] = False,
+    implant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hip, knee, nail, plate or screws, with its side, as hip-left; repeatable."
+        ),
+    ] = None,
+    contrast_hu: Annotated[
+        float, typer.Option(help="What a contrast agent adds in vessels and bladder.")
+    ] = 0.0,
+) -> None:
+    """Write the analytic phantom as a CT series, with its label map and known answers."""
+    from dicom_node.case_files.labelled_cases import write_segments
+    from dicom_node.case_files.phantom_series import write_known_answers, write_phantom_series
+    from dicom_node.series.reading import read_series
+    from inference.phantom.body import BodySpec
+    from inference.phantom.implants import Implant
+    from inference.phantom.render import phantom as rendered
+    from inference.phantom.spec import (
+        DEFAULT_PHANTOM,
+        SMALL_PHANTOM,
+        STUDY_PHANTOM,
+        TWELVE_BIT_HU,
+        with_lower_legs,
+    )
+
+    scans = {
+        Scan.DEFAULT: DEFAULT_PHANTOM,
+        Scan.SMALL: SMALL_PHANTOM,
+        Scan.STUDY: STUDY_PHANTOM,
+    }
+    person = BodySpec(variation=1.0, variation_seed=body) if body else BodySpec()
+    try:
+        implants = tuple(Implant.named(name) for name in implant or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    spec = replace(scans[scan], body=replace(person, implants=implants))
+    spec = replace(spec, contrast_hu=contrast_hu)
+    if implants:
+        spec = replace(spec, maximum_hu=TWELVE_BIT_HU)
+    spec = with_lower_legs(spec) if legs else spec
+    paths = write_phantom_series(out / "series", spec)
+    write_known_answers(out / "known.json", spec)
+    write_segments(out / "labels.nii.gz", read_series(paths), rendered(spec).segments)
+    stdout.print(f"{len(paths)} slices in {out / 'series'}, answers in {out / 'known.json'}")
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")
+    ] = Path("demo-out"),
+) -> None:
+    """Show the main job on the phantom: series in by C-STORE, SEG and SR out."""
+    from dicom_node.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(out))

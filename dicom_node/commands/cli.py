@@ -1,0 +1,89 @@
+"""The command line: `msk-node COMMAND`. Each command is a thin edge over one function.
+
+Exit codes, the same for every command:
+
+    0  done
+    1  something unexpected; the traceback says what
+    2  wrong usage
+    3  the configuration, a recipe or a bundle cannot be used
+    4  the input was refused; the reason is printed and kept beside the results
+    5  a peer cannot be reached
+    6  a peer refused something
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import typer
+
+from dicom_node.commands import cases, console, models, node, peers
+from dicom_node.errors import (
+    ConfigurationError,
+    NodeError,
+    PeerRefusedError,
+    PeerUnreachableError,
+    SeriesError,
+)
+from inference.errors import InferenceError
+
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
+    node.serve,
+    node.check,
+    node.status,
+    node.release,
+    cases.segment,
+    peers.echo,
+    peers.send,
+    models.train,
+    models.import_keras,
+    cases.phantom,
+    models.evaluate,
+    models.calibrate,
+    cases.demo,
+)
+"""In the order of the help; a command is called as its function, with hyphens."""
+
+app = typer.Typer(
+    name="msk-node",
+    help="Segment hip-to-knee CT with uncertainty; answer as DICOM SEG and SR.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line and turn known errors into messages and exit codes."""
+    try:
+        app()
+    except (NodeError, InferenceError) as error:
+        console.stderr.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: NodeError | InferenceError) -> int:
+    match error:
+        case SeriesError():
+            return console.EXIT_REFUSED
+        case PeerUnreachableError():
+            return console.EXIT_UNREACHABLE
+        case PeerRefusedError():
+            return console.EXIT_PEER_REFUSED
+        case ConfigurationError() | InferenceError():
+            return console.EXIT_UNUSABLE
+        case _:
+            return 1
+
+
+@app.callback()
+def _quietly() -> None:
+    """Log only warnings, and to standard error; `serve` then logs as its settings say."""
+    from dicom_node.monitoring.logs import configure_logging
+    from dicom_node.settings.node import Logging
+
+    configure_logging(Logging(level="warning"))

@@ -1,0 +1,47 @@
+"""What the commands share: exit codes, options, where they print, and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+EXIT_UNUSABLE: Final = 3
+EXIT_REFUSED: Final = 4
+EXIT_UNREACHABLE: Final = 5
+EXIT_PEER_REFUSED: Final = 6
+
+stdout: Final = Console()
+stderr: Final = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="node.toml; the embedded defaults without it."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+BundleOption = Annotated[str, typer.Option(help="Name of a shipped model bundle, or a folder.")]
+
+
+@contextmanager
+def slices_done(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar fed with (done, total); quiet where the output is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

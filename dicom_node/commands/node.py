@@ -1,0 +1,88 @@
+"""Commands for the node itself: `serve`, `check`, `status` and `release`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from dicom_node.commands.console import ConfigOption, stderr, stdout
+
+if TYPE_CHECKING:
+    from dicom_node.settings.node import NodeConfig
+
+
+class ServedRole(StrEnum):
+    """What `serve` does of a node's work."""
+
+    RECEIVE = "receive"
+    WORK = "work"
+    ALL = "all"
+
+
+RoleOption = Annotated[
+    ServedRole, typer.Option(help="Receive series, work on them, or both on this machine.")
+]
+
+
+def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> None:
+    """Run the node: receive, segment, deliver, until it is told to stop."""
+    from dicom_node.node.supervisor import ANALYSIS_COMMAND, ROLE_NAMES
+    from dicom_node.node.supervisor import serve as run
+    from dicom_node.settings.loading import load_config
+
+    played = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
+    run(load_config(config), ANALYSIS_COMMAND, played)
+
+
+def check(config: ConfigOption = None) -> None:
+    """Check a configuration with all it points to, and print what the node would do."""
+    from dicom_node.node.preflight import check_surroundings
+    from dicom_node.settings.description import describe
+    from dicom_node.settings.loading import load_config
+
+    settings = load_config(config)
+    check_surroundings(settings)
+    for line in describe(settings):
+        stdout.print(line, highlight=False)
+    _warn_of_certificates(settings)
+
+
+def status(config: ConfigOption = None) -> None:
+    """Show series, deliveries and what is held, with the reason."""
+    from dicom_node.commands.status_tables import render
+    from dicom_node.node.status import node_status
+    from dicom_node.settings.loading import load_config
+
+    settings = load_config(config)
+    stdout.print(render(node_status(settings)))
+    _warn_of_certificates(settings)
+
+
+def release(
+    config: ConfigOption = None,
+    destination: Annotated[
+        str | None, typer.Option(help="Only what is held for this destination.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Only the results of this Series Instance UID.")
+    ] = None,
+) -> None:
+    """Let held deliveries go on; a running node takes them up within seconds."""
+    from dicom_node.delivery.release import release_held
+
+    count = release_held(config, destination=destination, series_instance_uid=series)
+    stdout.print(f"{count} held objects released", highlight=False)
+
+
+def _warn_of_certificates(settings: NodeConfig) -> None:
+    """Say which certificates and keys need to be looked at."""
+    from datetime import UTC, datetime
+
+    from dicom_node.node import tls_checks
+
+    now = datetime.now(UTC)
+    for line in (*tls_checks.problems(settings, now), *tls_checks.concerns(settings, now)):
+        stderr.print(f"[bold yellow]Warning[/]: {escape(line)}", highlight=False)

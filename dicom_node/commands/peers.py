@@ -1,0 +1,100 @@
+"""Commands that call a peer: `echo` and `send`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicom_node.commands.console import EXIT_PEER_REFUSED, slices_done, stderr, stdout
+
+if TYPE_CHECKING:
+    from dicom_node.peers.transports import Way
+
+
+PeerArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="AETITLE@HOST:PORT|NAME",
+        help="A peer, or with --config the name of a destination, with its TLS.",
+    ),
+]
+CallingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calling", help="Our own AE title; MSKNODE, or a destination's, without it."
+    ),
+]
+PeerConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="node.toml that names the destination."),
+]
+
+
+def echo(
+    peer: PeerArgument, calling: CallingOption = None, config: PeerConfigOption = None
+) -> None:
+    """Ask a peer whether it is there (C-ECHO; QIDO-RS for a destination by DICOMweb)."""
+    _way(peer, calling, config).answers()
+    stdout.print(f"{peer} answers", highlight=False)
+
+
+def send(
+    peer: PeerArgument,
+    sources: Annotated[list[Path], typer.Argument(help="DICOM files or folders.")],
+    calling: CallingOption = None,
+    config: PeerConfigOption = None,
+) -> None:
+    """Send DICOM files to a peer (C-STORE, STOW-RS), and say what became of each."""
+    paths = [file for source in sources for file in _files_of(source)]
+    with slices_done("sending") as progress:
+        outcomes = _way(peer, calling, config).send(paths, progress)
+    refused = [outcome for outcome in outcomes if not outcome.stored]
+    for outcome in refused:
+        words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
+        stderr.print(f"{outcome.path}: {words}", highlight=False)
+    stdout.print(f"{len(outcomes) - len(refused)} of {len(outcomes)} stored", highlight=False)
+    if refused:
+        raise typer.Exit(EXIT_PEER_REFUSED)
+
+
+_PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
+
+
+def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
+    """The way to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
+    from dicom_node.peers.association import Peer
+    from dicom_node.peers.transports import DicomWay, way_to
+    from dicom_node.settings.loading import load_config
+
+    settings = load_config(config) if config is not None else None
+    destination = settings.destination(text) if settings is not None else None
+    if settings is not None and destination is not None:
+        way = way_to(settings, destination)
+        if not isinstance(way, DicomWay) or calling is None:
+            return way
+        return DicomWay(replace(way.peer, calling_ae_title=calling))
+    match = _PEER.fullmatch(text)
+    if match is None:
+        known = "" if settings is None else " and no destination of the configuration"
+        raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT{known}")
+    peer = Peer(
+        name=match["ae"],
+        ae_title=match["ae"],
+        host=match["host"],
+        port=int(match["port"]),
+        calling_ae_title=calling or "MSKNODE",
+    )
+    return DicomWay(peer)
+
+
+def _files_of(source: Path) -> list[Path]:
+    """The files named by an argument: itself, or everything below a folder."""
+    if not source.exists():
+        raise typer.BadParameter(f"{source} does not exist")
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.rglob("*") if path.is_file())

@@ -1,0 +1,154 @@
+"""The tables of `msk-node status`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Column, Table
+
+from dicom_node.node.status import (
+    NodeStatus,
+    Remark,
+    Replacement,
+    StuckDelivery,
+    Traffic,
+    Unanalysed,
+)
+from dicom_node.persistence.rows import (
+    DeliveryState,
+)
+from dicom_node.receiving.rejections import Count
+from dicom_node.spool.pending import WaitingSeries
+
+
+def render(status: NodeStatus) -> RenderableType:
+    """The status as tables, of what there is."""
+    late = "ALARM: sent, and not confirmed in time"
+    tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
+        (status.incoming, lambda: _incoming(status.incoming)),
+        (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
+        (status.remarks, lambda: _remarks_table(status.remarks)),
+        (status.traffic, lambda: _traffic_table(status.traffic)),
+        (status.replaced, lambda: _replacements("Sent in another form", status.replaced)),
+        (status.warned, lambda: _replacements("Taken with a warning", status.warned)),
+        (status.waiting, lambda: _deliveries("Waiting deliveries", status.waiting)),
+        (status.held, lambda: _deliveries("Held deliveries", status.held)),
+        (
+            status.unconfirmed,
+            lambda: _deliveries("Sent, not confirmed yet", status.unconfirmed),
+        ),
+        (status.overdue, lambda: _deliveries(late, status.overdue)),
+        (status.kept, lambda: _kept(status.kept)),
+        (
+            status.turned_away,
+            lambda: _turned_away(status.turned_away, status.turned_away_since),
+        ),
+    )
+    return Group(_counts(status), *(table() for rows, table in tables if rows))
+
+
+def _counts(status: NodeStatus) -> Table:
+    """Series, objects and disks in one small table."""
+    table = Table(title="msk-node", show_header=False)
+    for state, count in status.series.items():
+        table.add_row("series", state.value, str(count))
+    for delivery_state, count in status.deliveries.items():
+        table.add_row("objects to deliver", delivery_state.value, str(count))
+    for name, free in status.free_mb.items():
+        table.add_row("free space", name, f"{free} MB")
+    return table
+
+
+def _series() -> Column:
+    """A UID is no use with its end cut off. A column keeps its cells: a new one each time."""
+    return Column("Series", overflow="fold")
+
+
+def _incoming(rows: Sequence[WaitingSeries]) -> Table:
+    """The series that are not complete, and what they wait for."""
+    table = Table(_series(), "Images", "Last", "Waits for", title="Series not complete yet")
+    for row in rows:
+        last = datetime.fromtimestamp(row.last_received_s, UTC).isoformat()
+        table.add_row(
+            row.series_instance_uid, str(row.instances), _local(last), escape(row.reason)
+        )
+    return table
+
+
+def _unanalysed(rows: Sequence[Unanalysed]) -> Table:
+    """The series without a report, and why."""
+    headings = (_series(), "State", "Code", "Reason")
+    table = Table(*headings, title="Series without a report")
+    for row in rows:
+        name = f"{row.series_instance_uid} ({row.revision})"
+        table.add_row(name, row.state.value, row.code, row.reason)
+    return table
+
+
+def _traffic_table(rows: Sequence[Traffic]) -> Table:
+    """What goes to whom, and how far it has come."""
+    table = Table("Destination", "Object", *DeliveryState, title="Deliveries")
+    for row in rows:
+        table.add_row(row.destination, row.kind, *(str(n or "") for n in row.objects.values()))
+    return table
+
+
+def _remarks_table(rows: Sequence[Remark]) -> Table:
+    """What is remarkable about the latest reports."""
+    table = Table(_series(), "Remark", title="Remarks on the latest reports")
+    for row in rows:
+        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.words)
+    return table
+
+
+def _replacements(title: str, rows: Sequence[Replacement]) -> Table:
+    """What was not taken as it is: another form went instead, or there was a warning."""
+    headings = ("Destination", "Object", "Count", "Reason")
+    table = Table(*headings, title=title)
+    for row in rows:
+        table.add_row(row.destination, row.kind, str(row.objects), row.reason)
+    return table
+
+
+def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
+    """Deliveries that have not arrived, and why."""
+    headings = (_series(), "Destination", "Objects", "Attempts", "Next", "Reason")
+    table = Table(*headings, title=title)
+    for row in rows:
+        due = row.next_attempt_at
+        table.add_row(
+            f"{row.series_instance_uid} ({row.revision})",
+            row.destination,
+            " ".join(row.objects),
+            str(row.attempts),
+            due.astimezone().strftime("%H:%M:%S") if due is not None else "held",
+            row.reason,
+        )
+    return table
+
+
+def _kept(rows: Sequence[tuple[str, str, int, float]]) -> Table:
+    """What files are kept, and why; what may go does so within the hour."""
+    table = Table("Kept", "Series", "MB", "Reason", title="Files")
+    for what, reason, count, megabytes in rows:
+        words = escape(reason) or "no longer needed: about to be deleted"
+        table.add_row(what, str(count), f"{megabytes:.0f}", words)
+    return table
+
+
+def _turned_away(rows: Sequence[Count], since: str) -> Table:
+    """Who was not let in, the latest first."""
+    headings = ("Calling", "Called", "From", "Times", "Last", "Reason")
+    table = Table(*headings, title=f"Turned away since {_local(since)}")
+    for row in sorted(rows, key=lambda each: each.last_at, reverse=True):
+        titles = (escape(row.calling_ae_title), escape(row.called_ae_title))
+        table.add_row(*titles, row.host, str(row.count), _local(row.last_at), row.reason)
+    return table
+
+
+def _local(moment: str) -> str:
+    """A moment in ISO 8601, to the minute and as clocks here show it."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")

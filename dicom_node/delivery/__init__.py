@@ -1,0 +1,1 @@
+"""Delivery of results: who gets what, and whether it arrived."""

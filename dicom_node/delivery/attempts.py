@@ -1,0 +1,288 @@
+"""Delivering results: who gets what, one attempt, and the pure rules for what follows it.
+
+A failed attempt is tried again after a wait that doubles up to a limit. After many
+failures, or at once where trying again cannot help, the delivery is held with its reason;
+it is never dropped. One that is held because the destination could not be reached goes on
+when it answers again; every other one, when a person says so (`release.py`).
+
+A segmentation in a form that the destination does not know is replaced: another form goes
+instead, with the report that refers to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from dicom_node.errors import PeerBusyError, PeerError, PeerUnreachableError
+from dicom_node.peers.transports import Way
+from dicom_node.persistence.rows import FINISHED, DeliveryRow, DeliveryState, ResultRow
+from dicom_node.results.kinds import FORMS, SEGMENTATIONS, Rendering, instead_of, needed_before
+from dicom_node.settings.destinations import Delivery
+
+SENDING_ORDER: Final = {rendering: place for place, rendering in enumerate(Rendering)}
+"""Segmentations, reports, and then what nothing refers to."""
+
+
+class Remedy(StrEnum):
+    """What helps against a failure."""
+
+    LATER = "another attempt"
+    RETURN = "the destination's return"
+    OTHER_FORM = "another form of the object"
+    PERSON = "a person"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an object was not taken, and what helps.
+
+    again_after_s: how long the destination wants to be left alone; 0 where it did not say.
+    """
+
+    reason: str
+    remedy: Remedy = Remedy.LATER
+    again_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a destination: of which visit, when, and the rule for the next.
+
+    confirm: whether the destination will be asked whether it has got what it took.
+    """
+
+    number: int
+    now: datetime
+    policy: Delivery
+    confirm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A result object, and how far it is on its way to one destination."""
+
+    result: ResultRow
+    row: DeliveryRow
+
+    @property
+    def rendering(self) -> Rendering:
+        """What kind of object it is."""
+        return Rendering(self.result.kind)
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return Path(self.result.path)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still to be sent."""
+        return self.row.state is DeliveryState.WAITING
+
+
+def first_rows(
+    results: Iterable[ResultRow], wanted: Collection[Rendering], destination: str, now: datetime
+) -> tuple[DeliveryRow, ...]:
+    """The deliveries to a destination of those results that it wants."""
+    return tuple(
+        DeliveryRow(
+            sop_instance_uid=result.sop_instance_uid,
+            destination=destination,
+            series_instance_uid=result.series_instance_uid,
+            revision=result.revision,
+            changed_at=now,
+            next_attempt_at=now,
+        )
+        for result in results
+        if Rendering(result.kind) in wanted
+    )
+
+
+def parcels_of(rows: Iterable[DeliveryRow], results: Iterable[ResultRow]) -> tuple[Parcel, ...]:
+    """Deliveries to one destination with their objects, in the order of sending."""
+    by_uid = {result.sop_instance_uid: result for result in results}
+    parcels = [Parcel(by_uid[row.sop_instance_uid], row) for row in rows]
+    return tuple(sorted(parcels, key=lambda parcel: SENDING_ORDER[parcel.rendering]))
+
+
+def attempt_delivery(way: Way, parcels: Sequence[Parcel]) -> Mapping[str, Failure | int]:
+    """Send what waits, once; what became of it, by SOP Instance UID.
+
+    That is the status of what was taken (success or a warning; PS3.4 Table B.2-1, PS3.18
+    Table I.2-1), and a failure for the rest. What refers to an object that the destination
+    has not got is held back.
+
+    Args:
+        way: to the destination.
+        parcels: all that is meant for it of one revision of one series (`parcels_of`).
+    """
+    waiting = [parcel for parcel in parcels if parcel.waits]
+    uids = {parcel.path: parcel.row.sop_instance_uid for parcel in waiting}
+    requires = {
+        parcel.path: [
+            other.path for other in _before(parcel, parcels) if other.row.state not in FINISHED
+        ]
+        for parcel in waiting
+    }
+    try:
+        outcomes = way.send(list(uids), requires=requires)
+    except PeerError as error:
+        return dict.fromkeys(uids.values(), _failure_of_all(error))
+    became: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
+    for outcome in outcomes:
+        remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
+        taken = outcome.status if outcome.stored else None
+        failure = Failure(outcome.reason, remedy, outcome.again_after_s)
+        became[uids[outcome.path]] = failure if taken is None else taken
+    return became
+
+
+def _failure_of_all(error: PeerError) -> Failure:
+    """What helps where nothing was taken at all."""
+    if isinstance(error, PeerUnreachableError):
+        wait_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
+        return Failure(str(error), Remedy.RETURN, wait_s)
+    return Failure(str(error), Remedy.LATER if error.retryable else Remedy.PERSON)
+
+
+def after_attempt(
+    parcels: Sequence[Parcel],
+    became: Mapping[str, Failure | int],
+    attempt: Attempt,
+    results: Sequence[ResultRow] = (),
+) -> tuple[DeliveryRow, ...]:
+    """The deliveries to one destination that an attempt changes; the same when repeated.
+
+    They are to be written in one go: what a report becomes depends on its segmentation.
+
+    Args:
+        parcels: all that is meant for the destination, in the order of sending.
+        became: why each of those that waited was not taken, or the status it was taken with.
+        attempt: the attempt.
+        results: all objects of the revision, among them those of other forms.
+    """
+    after = {
+        row.sop_instance_uid: row for row in _other_forms(parcels, became, attempt, results)
+    }
+    for parcel in parcels:
+        uid = parcel.row.sop_instance_uid
+        if uid in after or not parcel.waits:
+            continue
+        row = _tried(parcel.row, became[uid], attempt)
+        before = {
+            other.rendering: after.get(other.row.sop_instance_uid, other.row)
+            for other in _before(parcel, parcels)
+        }
+        after[uid] = _held_with(before, row) if row.state is DeliveryState.WAITING else row
+    return tuple(after.values())
+
+
+def wait_after(attempt: int, policy: Delivery) -> timedelta:
+    """How long to wait after failed attempt number `attempt` (1 is the first)."""
+    doublings = min(attempt - 1, 40)  # beyond that a float overflows before the limit counts
+    return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
+
+
+def _before(parcel: Parcel, parcels: Iterable[Parcel]) -> list[Parcel]:
+    """What the destination must have before it gets this one."""
+    needed = needed_before(parcel.rendering)
+    return [other for other in parcels if other.rendering in needed]
+
+
+def _tried(row: DeliveryRow, became: Failure | int, attempt: Attempt) -> DeliveryRow:
+    """What a delivery becomes after an attempt."""
+    if row.visit >= attempt.number:
+        return row
+    tried = replace(
+        row,
+        visit=attempt.number,
+        attempts=row.attempts + 1,
+        changed_at=attempt.now,
+        reason="",
+        next_attempt_at=None,
+    )
+    if isinstance(became, int):
+        return _taken(tried, became, attempt)
+    lasting = became.remedy not in {Remedy.LATER, Remedy.RETURN}
+    if lasting or tried.attempts >= attempt.policy.hold_after:
+        resumes = became.remedy is Remedy.RETURN
+        return replace(tried, state=DeliveryState.HELD, reason=became.reason, resumes=resumes)
+    asked_for = timedelta(seconds=became.again_after_s)
+    wait = max(wait_after(tried.attempts, attempt.policy), asked_for)
+    return replace(
+        tried,
+        state=DeliveryState.WAITING,
+        reason=became.reason,
+        next_attempt_at=attempt.now + wait,
+    )
+
+
+def _taken(row: DeliveryRow, status: int, attempt: Attempt) -> DeliveryRow:
+    """A delivery that the destination took; it is to be asked for, or done."""
+    return replace(
+        row,
+        state=DeliveryState.SENT,
+        attempts=0 if attempt.confirm else row.attempts,
+        status=status,
+        sent_at=attempt.now,
+        next_attempt_at=attempt.now if attempt.confirm else None,
+    )
+
+
+def _held_with(before: Mapping[Rendering, DeliveryRow], row: DeliveryRow) -> DeliveryRow:
+    """A delivery that waits, held where what must go before it is held."""
+    for rendering, other in before.items():
+        if other.state is DeliveryState.HELD:
+            words = f"waits for the {rendering.value}, which is held"
+            return replace(
+                row,
+                state=other.state,
+                reason=words,
+                next_attempt_at=None,
+                resumes=other.resumes,
+            )
+    return row
+
+
+def _other_forms(
+    parcels: Sequence[Parcel],
+    became: Mapping[str, Failure | int],
+    attempt: Attempt,
+    results: Sequence[ResultRow],
+) -> Iterator[DeliveryRow]:
+    """The deliveries that change because the destination does not know a form.
+
+    Its segmentation and its report are replaced, with the reason; those of the other form
+    are new, and due at once. Nothing, where there is no other form.
+    """
+    for parcel in parcels:
+        failure = became.get(parcel.row.sop_instance_uid)
+        if not isinstance(failure, Failure) or failure.remedy is not Remedy.OTHER_FORM:
+            continue
+        if parcel.rendering not in SEGMENTATIONS:
+            continue
+        form = FORMS[parcel.rendering]
+        replaced = [each for each in parcels if FORMS.get(each.rendering) is form]
+        wanted = [one for each in replaced for one in instead_of(each.rendering)]
+        new = first_rows(results, wanted, parcel.row.destination, attempt.now)
+        if new:
+            yield from (_replaced(each.row, failure.reason, attempt) for each in replaced)
+            yield from (replace(row, visit=attempt.number) for row in new)
+
+
+def _replaced(row: DeliveryRow, reason: str, attempt: Attempt) -> DeliveryRow:
+    """A delivery that another form stands in for."""
+    return replace(
+        row,
+        state=DeliveryState.REPLACED,
+        visit=attempt.number,
+        attempts=row.attempts + 1,
+        changed_at=attempt.now,
+        reason=reason,
+        next_attempt_at=None,
+    )

@@ -1,0 +1,156 @@
+"""Whether a destination has got what it took: the pure rules for what follows its answer.
+
+An object that it has is confirmed. One that it says it has not is sent again, a few times,
+and then held with its reason, at once where sending again cannot help. Everything else,
+be it silence or a refused question, leaves the object sent, to be asked for again; that
+this goes on for too long is an alarm, never a reason to take the object for delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from dicom_node.delivery.attempts import wait_after
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState
+from dicom_node.settings.destinations import Confirmation, Delivery
+from dicom_node.spool.commitment_reports import Report
+
+QUERIES_BEFORE_LOST: Final = 5
+"""An archive may list an object only some time after it took it: 7.5 minutes, as waits
+double from 30 seconds."""
+
+FAILURES: Final[Mapping[int, str]] = {
+    0x0110: "processing failure",
+    0x0112: "no such object instance",
+    0x0213: "resource limitation",
+    0x0122: "referenced SOP class not supported",
+    0x0119: "class / instance conflict",
+    0x0131: "duplicate transaction UID",
+}
+"""Failure Reason (0008,1197) in words (PS3.4 J.3.3.1.1)."""
+
+NEVER_COMMITTED: Final = frozenset({0x0122, 0x0119})
+"""Reasons that sending the object again does not change."""
+
+DUPLICATE_TRANSACTION: Final = 0x0131
+"""A reason that says something of the request and nothing of the object."""
+
+
+class Has(StrEnum):
+    """Whether a destination has an object."""
+
+    YES = "yes"
+    NO = "no"
+    NEVER = "no, and sending it again cannot help"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a destination says of one object.
+
+    reason: why it is not confirmed; or how it is, where that is not the way asked for.
+    """
+
+    has: Has
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to a destination: of which visit, when, and the rules for what follows.
+
+    again_at: when to ask again about what it said nothing of.
+    """
+
+    number: int
+    now: datetime
+    again_at: datetime
+    confirmation: Confirmation
+    delivery: Delivery
+
+
+def words_of_report(rows: Iterable[DeliveryRow], report: Report) -> Mapping[str, Word]:
+    """What a report of storage commitment says of deliveries, by SOP Instance UID."""
+    words = {uid: Word(Has.YES) for uid in report.committed}
+    for uid, failure in report.failed.items():
+        has = Has.NEVER if failure in NEVER_COMMITTED else Has.NO
+        has = Has.UNKNOWN if failure == DUPLICATE_TRANSACTION else has
+        words[uid] = Word(has, f"not committed to: {failure_words(failure)}")
+    silent = Word(Has.UNKNOWN, "the commitment report does not mention it")
+    return {
+        row.sop_instance_uid: words.get(row.sop_instance_uid, silent)
+        for row in rows
+        if row.is_unconfirmed
+    }
+
+
+def words_of_listing(
+    rows: Iterable[DeliveryRow], listed: frozenset[str], query: str = "C-FIND"
+) -> Mapping[str, Word]:
+    """What a listing of the destination says of deliveries, by SOP Instance UID.
+
+    Args:
+        rows: the deliveries.
+        listed: the SOP Instance UIDs that it lists.
+        query: what it was asked with, in words.
+    """
+    words = {}
+    for row in rows:
+        asked = row.attempts + 1
+        if row.sop_instance_uid in listed:
+            word = Word(Has.YES)
+        elif asked < QUERIES_BEFORE_LOST:
+            word = Word(Has.UNKNOWN, f"{query} does not list it yet")
+        else:
+            word = Word(Has.NO, f"{query} does not list it, asked {asked} times")
+        words[row.sop_instance_uid] = word
+    return words
+
+
+def after_words(
+    rows: Iterable[DeliveryRow], words: Mapping[str, Word], question: Question
+) -> tuple[DeliveryRow, ...]:
+    """The deliveries that an answer changes; `rows` are all that go to one destination."""
+    return tuple(
+        _after_word(row, words[row.sop_instance_uid], question)
+        for row in rows
+        if row.sop_instance_uid in words and row.is_unconfirmed
+    )
+
+
+def _after_word(row: DeliveryRow, word: Word, question: Question) -> DeliveryRow:
+    """What a delivery becomes after what was said of it."""
+    now = question.now
+    told = replace(
+        row,
+        visit=question.number,
+        attempts=row.attempts + 1,
+        changed_at=now,
+        reason=word.reason,
+        next_attempt_at=None,
+    )
+    if word.has is Has.YES:
+        return replace(told, state=DeliveryState.CONFIRMED)
+    if word.has is Has.UNKNOWN:
+        return replace(told, next_attempt_at=question.again_at)
+    lost = replace(told, losses=row.losses + 1)
+    if word.has is Has.NEVER or lost.losses > question.confirmation.resend:
+        return replace(lost, state=DeliveryState.HELD)
+    wait = wait_after(lost.losses, question.delivery)
+    return replace(lost, state=DeliveryState.WAITING, attempts=0, next_attempt_at=now + wait)
+
+
+def is_overdue(row: DeliveryRow, now: datetime, confirmation: Confirmation) -> bool:
+    """Whether an object has been sent but unconfirmed for too long."""
+    limit = timedelta(hours=confirmation.alarm_after_h)
+    return row.is_unconfirmed and row.sent_at is not None and now - row.sent_at > limit
+
+
+def failure_words(reason: int) -> str:
+    """A Failure Reason in words: `0112H, no such object instance`."""
+    return f"{reason:04X}H, {FAILURES.get(reason, 'a reason of its own')}"

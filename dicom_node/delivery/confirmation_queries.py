@@ -1,0 +1,141 @@
+"""Asking a destination whether it has what it took, in the way that it wants to be asked.
+
+By storage commitment, whose report comes later and is entered by `jobs.py`; by a query; or,
+where an archive that should commit does not know how, by a query instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from dicom_node.delivery.attempts import wait_after
+from dicom_node.delivery.confirmation import Has, Question, Word, after_words, words_of_listing
+from dicom_node.errors import PeerError, PeerLacksServiceError
+from dicom_node.peers.commitment import ask_to_commit
+from dicom_node.peers.transports import peer_of, way_to
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import CommitmentRow, DeliveryRow
+from dicom_node.settings.destinations import Destination, DicomDestination
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.commitment_reports import REPORTS
+from dicom_node.uids import derived_uid
+
+log = structlog.get_logger()
+
+
+def reports_folder(config: NodeConfig) -> Path:
+    """Where reports of storage commitment are kept until they are in the ledger."""
+    return config.node.spool / REPORTS
+
+
+def question_of(
+    config: NodeConfig, number: int, now: datetime, wait: timedelta | None = None
+) -> Question:
+    """A question of one visit; asked again after `wait`, or when a report is overdue."""
+    confirmation = config.confirmation
+    wait = wait or timedelta(seconds=confirmation.ask_again_s)
+    return Question(number, now, now + wait, confirmation, config.delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Questions to destinations, with all they need; `clock` tells the time, with its zone."""
+
+    config: NodeConfig
+    ledger: Ledger
+    clock: Callable[[], datetime]
+
+    def ask(
+        self,
+        destination: Destination,
+        rows: Sequence[DeliveryRow],
+        due: Sequence[DeliveryRow],
+        number: int,
+    ) -> tuple[DeliveryRow, ...]:
+        """Ask once; the deliveries that this changes.
+
+        Args:
+            destination: which one.
+            rows: all that goes to it of one revision of one series.
+            due: those of them to ask for.
+            number: of the visit.
+        """
+        wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
+        try:
+            if (
+                isinstance(destination, DicomDestination)
+                and destination.confirm == "commitment"
+            ):
+                words = self._ask_to_commit(due, destination, number)
+                wait = timedelta(seconds=self.config.confirmation.ask_again_s)
+            else:
+                words = self._look_up(due, destination)
+        except PeerLacksServiceError as lacking:
+            words = self._look_up_instead(due, destination, lacking)
+        except PeerError as error:
+            words = _unknown(due, error)
+        return after_words(rows, words, question_of(self.config, number, self.clock(), wait))
+
+    def _ask_to_commit(
+        self,
+        due: Sequence[DeliveryRow],
+        destination: DicomDestination,
+        number: int,
+    ) -> Mapping[str, Word]:
+        """Ask for commitment; what is said comes later, as a report."""
+        uid, revision, name = due[0].group
+        transaction = derived_uid("commitment", uid, str(revision), name, str(number))
+        # Known before it is asked: the report may be here before the answer.
+        self.ledger.add(CommitmentRow(transaction, name, uid, revision, self.clock()))
+        classes = {
+            result.sop_instance_uid: result.sop_class_uid
+            for result in self.ledger.results(uid, revision)
+        }
+        instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
+        peer = peer_of(self.config, destination)
+        ask_to_commit(peer, transaction, instances, reports_folder(self.config))
+        log.info("commitment.asked", destination=name, key=transaction, count=len(due))
+        no_report = Word(Has.UNKNOWN, "no commitment report yet")
+        return {row.sop_instance_uid: no_report for row in due}
+
+    def _look_up(
+        self, due: Sequence[DeliveryRow], destination: Destination
+    ) -> Mapping[str, Word]:
+        """Ask for the instances that the destination lists."""
+        uid, revision, _ = due[0].group
+        series = self.ledger.series(uid, revision)
+        wanted = {row.sop_instance_uid for row in due}
+        own_series = {
+            result.own_series_instance_uid
+            for result in self.ledger.results(uid, revision)
+            if result.sop_instance_uid in wanted
+        }
+        study = series.study_instance_uid if series is not None else ""
+        way = way_to(self.config, destination)
+        return words_of_listing(due, way.listed(study, sorted(own_series)), way.query)
+
+    def _look_up_instead(
+        self,
+        due: Sequence[DeliveryRow],
+        destination: Destination,
+        lacking: PeerLacksServiceError,
+    ) -> Mapping[str, Word]:
+        """Ask by a query where there is no commitment; every reason says so."""
+        try:
+            words = self._look_up(due, destination)
+        except PeerError as error:
+            words = _unknown(due, error)
+        return {
+            uid: Word(word.has, "; ".join(filter(None, (str(lacking), word.reason))))
+            for uid, word in words.items()
+        }
+
+
+def _unknown(rows: Iterable[DeliveryRow], error: PeerError) -> Mapping[str, Word]:
+    """No word on any of these."""
+    return {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in rows}

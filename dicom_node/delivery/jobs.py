@@ -1,0 +1,244 @@
+"""Dealing with one destination: sending it what waits, asking for what it has taken.
+
+What goes to one destination of one revision of one series is a group. A *visit* is one job
+of the engine for one group; visits are numbered, and every delivery keeps the number of the
+last one that dealt with it. The next visit is the highest number and one: its key is the
+same whoever puts it, so that it is done once, and a number that has been used is a visit
+that was made already, or that something newer has overtaken.
+
+Between visits a delivery may also change: by a report of storage commitment, or because a
+held one is released. Such a change takes a number of its own and leaves it due; the chores
+put visits for whatever is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from dicom_node.delivery.attempts import (
+    Attempt,
+    Failure,
+    Parcel,
+    Remedy,
+    after_attempt,
+    attempt_delivery,
+    parcels_of,
+)
+from dicom_node.delivery.confirmation import after_words, words_of_report
+from dicom_node.delivery.confirmation_queries import Asking, question_of, reports_folder
+from dicom_node.delivery.release import release
+from dicom_node.peers.transports import way_to
+from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import CommitmentRow, DeliveryRow, DeliveryState
+from dicom_node.settings.destinations import Destination
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.commitment_reports import Report, forget_report, read_reports
+
+log = structlog.get_logger()
+
+Group = tuple[str, int, str]
+"""Series Instance UID, revision, and the destination's name."""
+
+CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""By so much, those of two workers may."""
+GONE: Final = "the destination is no longer configured"
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Visits, with all they need; `clock` tells the time, with its zone."""
+
+    config: NodeConfig
+    ledger: Ledger
+    clock: Callable[[], datetime]
+
+    def visit(self, group: Group, number: int) -> tuple[Put, ...]:
+        """Make one visit; the next one, unless nothing is left to do."""
+        rows, now = self._rows(group), self.clock()
+        if number > _last_visit(rows):
+            due = [row for row in rows if _is_due(row, now)]
+            if any(row.state is DeliveryState.WAITING for row in due):
+                self._send(group, rows, number)
+            elif due:
+                self._ask(group, rows, due, number)
+            else:
+                # Nothing yet; the number is used all the same.
+                later = [row for row in rows if row.next_attempt_at is not None]
+                self.ledger.advance(*(replace(row, visit=number) for row in later))
+        return self._next(group)
+
+    def owed(self) -> tuple[Put, ...]:
+        """The visits that are not finished, for a node that starts.
+
+        What is held goes on, and what was sent before its destination was to confirm it is
+        asked for. A visit that has a job already is not put twice: it has the same key.
+        """
+        now = self.clock()
+        release(self.ledger, now)
+        asked = {each.name for each in self.config.destinations if each.confirm != "no"}
+        sent = [
+            replace(row, next_attempt_at=now)
+            for row in self.ledger.deliveries(states=[DeliveryState.SENT])
+            if row.destination in asked and row.next_attempt_at is None
+        ]
+        self.ledger.save(*sent)
+        waiting = self.ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.SENT])
+        return self._visits(row for row in waiting if row.next_attempt_at is not None)
+
+    def due(self) -> tuple[Put, ...]:
+        """Visits for whatever is due now, or due so late that the clock was set back since.
+
+        The job that waits for that late time keeps its number; these take the next one.
+        """
+        now = self.clock()
+        delivery, confirmation = self.config.delivery, self.config.confirmation
+        longest_s = max(delivery.max_wait_s, confirmation.ask_again_s)
+        late = self.ledger.due_after(now + timedelta(seconds=longest_s) + CLOCKS_DIFFER)
+        for group in dict.fromkeys(row.group for row in late):
+            rows = self._rows(group)
+            forward = [row for row in rows if row in late]
+            number = _last_visit(rows) + 1
+            self.ledger.advance(
+                *(replace(row, visit=number, next_attempt_at=now) for row in forward)
+            )
+            log.warning("delivery.brought_forward", destination=group[2], count=len(forward))
+        return self._visits(self.ledger.due(now))
+
+    def take_reports(self) -> None:
+        """Enter every report of storage commitment that came into the ledger."""
+        folder = reports_folder(self.config)
+        for report in read_reports(folder):
+            asked = self.ledger.commitment(report.transaction_uid)
+            if asked is None:
+                log.warning("commitment.unknown", key=report.transaction_uid)
+            else:
+                self._take_report(asked, report)
+            forget_report(folder, report)
+
+    def _take_report(self, asked: CommitmentRow, report: Report) -> None:
+        """Change the deliveries that one report speaks of."""
+        rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
+        question = question_of(self.config, _last_visit(rows) + 1, self.clock())
+        after = after_words(rows, words_of_report(rows, report), question)
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _send(self, group: Group, rows: Sequence[DeliveryRow], number: int) -> None:
+        """Send what waits, and note what became of it."""
+        uid, revision, name = group
+        destination = self.config.destination(name)
+        results = self.ledger.results(uid, revision)
+        parcels = parcels_of(rows, results)
+        became = self._attempt(parcels, destination)
+        confirm = destination is not None and destination.confirm != "no"
+        attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
+        after = after_attempt(parcels, became, attempt, results)
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _attempt(
+        self, parcels: Sequence[Parcel], destination: Destination | None
+    ) -> Mapping[str, Failure | int]:
+        """Send what is on its way to one destination."""
+        if destination is None:
+            gone = Failure(GONE, Remedy.PERSON)
+            return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
+        return attempt_delivery(way_to(self.config, destination), parcels)
+
+    def _ask(
+        self,
+        group: Group,
+        rows: Sequence[DeliveryRow],
+        due: Sequence[DeliveryRow],
+        number: int,
+    ) -> None:
+        """Ask a destination whether it has what it took, the way it wants to be asked."""
+        destination = self.config.destination(group[2])
+        if destination is None or destination.confirm == "no":
+            # Nobody is to be asked any more: sent is what it stays.
+            self.ledger.advance(
+                *(replace(row, visit=number, reason="", next_attempt_at=None) for row in due)
+            )
+            return
+        asking = Asking(self.config, self.ledger, self.clock)
+        after = asking.ask(destination, rows, due, number)
+        self.ledger.advance(*after)
+        log_rows(after)
+
+    def _next(self, group: Group) -> tuple[Put, ...]:
+        """The next visit to a group, at the time at which something is due."""
+        rows, now = self._rows(group), self.clock()
+        due = [row.next_attempt_at for row in rows if row.next_attempt_at is not None]
+        if not due:
+            return ()
+        wait = max(min(due) - now, timedelta(0))
+        return (put_visit(group, _last_visit(rows) + 1, wait.total_seconds()),)
+
+    def _visits(self, rows: Iterable[DeliveryRow]) -> tuple[Put, ...]:
+        """A visit at once to each group of these deliveries."""
+        groups = dict.fromkeys(row.group for row in rows)
+        return tuple(put_visit(group, _last_visit(self._rows(group)) + 1) for group in groups)
+
+    def _rows(self, group: Group) -> tuple[DeliveryRow, ...]:
+        uid, revision, destination = group
+        return self.ledger.deliveries(
+            series_instance_uid=uid, revision=revision, destination=destination
+        )
+
+
+def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
+    """The job of one visit."""
+    uid, revision, destination = group
+    payload = {
+        "series_instance_uid": uid,
+        "revision": revision,
+        "destination": destination,
+        "attempt": number,
+    }
+    return Put("deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s)
+
+
+def _last_visit(rows: Iterable[DeliveryRow]) -> int:
+    return max((row.visit for row in rows), default=0)
+
+
+def _is_due(row: DeliveryRow, now: datetime) -> bool:
+    return row.next_attempt_at is not None and row.next_attempt_at <= now
+
+
+EVENTS: Final = {
+    DeliveryState.WAITING: ("warning", "delivery.failed"),
+    DeliveryState.SENT: ("info", "delivery.sent"),
+    DeliveryState.CONFIRMED: ("info", "delivery.confirmed"),
+    DeliveryState.HELD: ("error", "delivery.held"),
+    DeliveryState.REPLACED: ("info", "delivery.replaced"),
+}
+
+
+def log_rows(rows: Sequence[DeliveryRow]) -> None:
+    """One event for each state that deliveries of one group came to, with how many did."""
+    for state, (level, event) in EVENTS.items():
+        # What waits without a reason has not been tried: it stands in for what was replaced.
+        of_state = [
+            row
+            for row in rows
+            if row.state is state and (row.reason or state is not DeliveryState.WAITING)
+        ]
+        if of_state:
+            first = of_state[0]
+            getattr(log, level)(
+                "delivery.unanswered" if first.is_unconfirmed and first.attempts else event,
+                series_instance_uid=first.series_instance_uid,
+                revision=first.revision,
+                destination=first.destination,
+                count=len(of_state),
+                attempt=first.attempts,
+                status=first.status,
+                reason=first.reason,
+            )

@@ -1,0 +1,1 @@
+"""Below the DICOM services, in both directions: sockets, TLS, limits."""

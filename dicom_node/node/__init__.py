@@ -1,0 +1,1 @@
+"""The running node: its processes, and what happens to a series."""

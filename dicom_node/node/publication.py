@@ -1,0 +1,245 @@
+"""What answers a series: from the outcome of its analysis to objects, and who gets which.
+
+A case is answered with what its destinations want, each by its profile. A series that was
+refused, or whose analysis failed, is answered with a picture and a key object that give
+the reason, and every destination gets both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dicom_node.analysis.case_store import load_case
+from dicom_node.analysis.request import Outcome
+from dicom_node.errors import ResultError
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import (
+    DeliveryRow,
+    DeliveryState,
+    ResultRow,
+    SeriesRow,
+    SeriesState,
+)
+from dicom_node.results.builders import Refusal, publish_case, publish_refusal
+from dicom_node.results.case_facts import PublishContext
+from dicom_node.results.kinds import REPORTS, Rendering, renderings_for, with_fallbacks
+from dicom_node.results.result_files import ResultObject
+from dicom_node.series.reading import read_series, readable_headers
+from dicom_node.settings.destinations import Destination
+from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.profile import Profile
+from dicom_node.spool.arrivals import SeriesArrival
+from dicom_node.uids import device_observer_uid
+from inference.anatomy.coverage import chest_words, lower_legs_words
+from inference.results import CaseResult, Region, Verdict
+from inference.volume import Volume
+from sr_templates.context import InstanceInSeries
+from sr_templates.words import metal_words
+
+log = structlog.get_logger()
+
+SOFTWARE_VERSION: Final = version("msk-node")
+NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What answers a series.
+
+    state, code, reason: what becomes of the series, and why; of one with a report, what is
+        remarkable about it.
+    objects: what others refer to comes first; more than is shared out where an object may
+        have to stand in for another.
+    shares: which of them each destination gets, by its name.
+    """
+
+    state: SeriesState
+    objects: tuple[ResultObject, ...]
+    shares: Mapping[str, Collection[Rendering]]
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the revisions before this one left, back to the latest that has a report.
+
+    What came before that one has been replaced by it.
+    """
+
+    results: tuple[ResultRow, ...] = ()
+    deliveries: tuple[DeliveryRow, ...] = ()
+
+    @property
+    def reports(self) -> Mapping[Rendering, InstanceInSeries]:
+        """The reports by kind; those with all figures before that of the key slices."""
+        kinds = {Rendering(result.kind): result for result in self.results}
+        return {
+            kind: _instance(kinds[kind]) for kind in Rendering if kind in REPORTS & set(kinds)
+        }
+
+    def meant_for(self, destinations: Collection[str]) -> tuple[InstanceInSeries, ...]:
+        """The objects that any of these got or is to get, less rejections.
+
+        One key object is built for the series, not one for each destination; so it lists
+        what any of those that want one was meant to get.
+        """
+        uids = {
+            row.sop_instance_uid
+            for row in self.deliveries
+            if row.destination in destinations and row.state is not DeliveryState.REPLACED
+        }
+        return tuple(
+            _instance(result)
+            for result in self.results
+            if result.sop_instance_uid in uids and result.kind != Rendering.KO_REJECTED
+        )
+
+
+def past_of(arrival: SeriesArrival, ledger: Ledger) -> Past:
+    """What the ledger knows of earlier revisions of a series."""
+    uid = arrival.series_instance_uid
+    results: list[ResultRow] = []
+    deliveries: list[DeliveryRow] = []
+    for row in reversed(ledger.revisions(uid)):
+        of_revision = ledger.results(uid, row.revision)
+        if row.revision >= arrival.revision or not _of_one_study(row, of_revision, arrival):
+            continue
+        results += of_revision
+        deliveries += ledger.deliveries(series_instance_uid=uid, revision=row.revision)
+        if REPORTS.intersection(result.kind for result in of_revision):
+            break
+    return Past(tuple(results), tuple(deliveries))
+
+
+def _of_one_study(row: SeriesRow, results: Sequence[ResultRow], arrival: SeriesArrival) -> bool:
+    """Whether all results of a revision belong to the study that is answered now.
+
+    A series that mixed patients was answered in each study, so with two objects of a kind;
+    nothing of one patient may be named in another's.
+    """
+    alone = len({result.kind for result in results}) == len(results)
+    return alone and row.study_instance_uid == arrival.study_instance_uid
+
+
+def answer_series(
+    arrival: SeriesArrival,
+    outcome: Outcome,
+    case_folder: Path,
+    config: NodeConfig,
+    past: Past,
+) -> Answer:
+    """Build the answer to a series.
+
+    Args:
+        arrival: the series.
+        outcome: of its analysis.
+        case_folder: where the case is stored, if there is one.
+        config: of the node.
+        past: what earlier revisions left.
+
+    Raises:
+        ResultError: an object could not be built.
+    """
+    destinations = config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
+    context = _context(arrival, outcome, config, _rejected(destinations, past), past)
+    if outcome.kind != "analysed":
+        state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
+        refusal = Refusal(outcome.code, outcome.words, readable_headers(arrival.paths))
+        return _refuse(refusal, state, context, destinations)
+    series, case = read_series(arrival.paths), load_case(case_folder)
+    if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
+        refusal = _partial(case, series.volume, arrival.paths)
+        return _refuse(refusal, SeriesState.REFUSED, context, destinations)
+    shares = _shares(case, destinations, past)
+    if shares:
+        wanted = with_fallbacks(one for share in shares.values() for one in share)
+    else:
+        wanted = frozenset(_share(config.profile, case, replaces=False))
+    objects = publish_case(series, case, context, wanted)
+    return Answer(SeriesState.REPORTED, objects, shares, reason=remark(case))
+
+
+def remark(case: CaseResult) -> str:
+    """What the node's status says of a series with a report: what was cut off, and metal."""
+    shown = case.coverage
+    words = (lower_legs_words(shown.lower_legs), chest_words(shown.chest), metal_words(case))
+    return " ".join(filter(None, words))
+
+
+def _shares(
+    case: CaseResult, destinations: Sequence[Destination], past: Past
+) -> dict[str, Collection[Rendering]]:
+    """What each destination gets of a case, by its name."""
+    return {
+        each.name: _share(each.profile, case, replaces=bool(past.meant_for([each.name])))
+        for each in destinations
+    }
+
+
+def _share(profile: Profile, case: CaseResult, *, replaces: bool) -> tuple[Rendering, ...]:
+    accepted = case.verdict is Verdict.ACCEPTED
+    return renderings_for(profile, accepted=accepted, replaces=replaces)
+
+
+def _rejected(destinations: Sequence[Destination], past: Past) -> tuple[InstanceInSeries, ...]:
+    """The earlier objects that a key object rejects."""
+    return past.meant_for([each.name for each in destinations if each.profile.reject_replaced])
+
+
+def _context(
+    arrival: SeriesArrival,
+    outcome: Outcome,
+    config: NodeConfig,
+    rejected: tuple[InstanceInSeries, ...],
+    past: Past,
+) -> PublishContext:
+    """What the objects say of their making; the same at every try."""
+    installation = f"{config.node.ae_title}@{config.node.results}"
+    return PublishContext(
+        settings_hash=outcome.settings_hash,
+        created=outcome.finished_at,
+        device_observer_uid=device_observer_uid(installation, SOFTWARE_VERSION),
+        software_version=SOFTWARE_VERSION,
+        revision=arrival.revision,
+        station_name=config.objects.station_name,
+        institution_name=config.objects.institution_name,
+        predecessors=past.reports,
+        replaced=rejected,
+        closed_by=arrival.reason,
+    )
+
+
+def _refuse(
+    refusal: Refusal,
+    state: SeriesState,
+    context: PublishContext,
+    destinations: Sequence[Destination],
+) -> Answer:
+    """The answer that gives a reason; no objects where no image says which study it is of."""
+    try:
+        objects = publish_refusal(refusal, context)
+    except ResultError:
+        log.exception("refusal.unanswerable", code=refusal.code)
+        objects = ()
+    shares = {each.name: tuple(Rendering) for each in destinations}
+    return Answer(state, objects, shares, refusal.code, refusal.words)
+
+
+def _partial(case: CaseResult, volume: Volume, paths: Sequence[Path]) -> Refusal:
+    """Why a scan that shows only part is refused."""
+    words = case.coverage.words or case.coverage.region.value
+    reason = f"the scan does not show hip to knee: {words}"
+    return Refusal(NOT_HIP_TO_KNEE, reason, readable_headers(paths), volume)
+
+
+def _instance(result: ResultRow) -> InstanceInSeries:
+    return InstanceInSeries(
+        result.sop_class_uid, result.sop_instance_uid, result.own_series_instance_uid
+    )

@@ -1,0 +1,271 @@
+"""The processes of a node: `python -m dicom_node.node.roles receive|work`.
+
+    receive   Storage SCP to spool; nothing it does can be slowed by an analysis
+    work      the spool's watcher and the durable engine with its jobs
+
+A role reads its orders (`Orders`) as one line of JSON from standard input, which then stays
+open: when it closes, the supervisor is gone and the role ends. SIGTERM ends it in order;
+being killed loses nothing. A role that cannot start for a reason that another try would
+not change says the reason on standard output and ends with exit code 3.
+"""
+
+# ruff: noqa: PLC0415 - a role loads what it needs: the receiver must not wait for torch
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from pydantic import TypeAdapter
+
+from dicom_node.analysis.subprocesses import end_with_standard_input
+from dicom_node.errors import (
+    ConfigurationError,
+    EngineBusyError,
+    LeaseLostError,
+    StrandedError,
+)
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.settings.destinations import DicomDestination
+from dicom_node.settings.node import NodeConfig
+from inference.errors import InferenceError
+
+if TYPE_CHECKING:
+    from dicom_node.node.workflow import Workflow
+    from dicom_node.peers.association import Peer
+    from dicom_node.persistence.job_queue import Engine, Put
+    from dicom_node.persistence.leases import Leases
+    from dicom_node.receiving.admission import AllowedSender
+    from dicom_node.spool.watcher import Watcher
+
+log = structlog.get_logger()
+
+EXIT_UNUSABLE: Final = 3
+LOOK_EVERY_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a role is started with.
+
+    analysis_command: what analyses a request file.
+    """
+
+    config: NodeConfig
+    analysis_command: tuple[str, ...]
+
+
+ORDERS: Final = TypeAdapter(Orders)
+
+
+def receive(orders: Orders, stop: threading.Event) -> None:
+    """Receive until told to stop."""
+    from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+
+    node, limits = orders.config.node, orders.config.receive
+    settings = ReceiverSettings(
+        ae_title=node.ae_title,
+        spool=node.spool,
+        host=node.host,
+        port=node.port,
+        calling_ae_titles=node.calling_ae_titles,
+        senders=allowed_senders(orders.config),
+        called_ae_titles=node.called_ae_titles,
+        max_associations=limits.max_associations,
+        idle_timeout_s=limits.idle_timeout_s,
+        free_reserve_bytes=limits.free_reserve_mb << 20,
+        max_object_bytes=limits.max_object_mb << 20,
+        max_spool_bytes=limits.max_spool_mb and limits.max_spool_mb << 20,
+        tls=limits.tls,
+    )
+    with Receiver(settings):
+        stop.wait()
+
+
+def allowed_senders(config: NodeConfig) -> tuple[AllowedSender, ...]:
+    """Who may call from where, besides the titles that may from anywhere; none: anyone.
+
+    A destination that reports on storage commitments calls too.
+    """
+    from dicom_node.receiving.admission import AllowedSender
+
+    if not (config.senders or config.node.calling_ae_titles):
+        return ()
+    named = (
+        AllowedSender(each.ae_title, each.hosts, each.fingerprints) for each in config.senders
+    )
+    reporting = (
+        AllowedSender(each.ae_title, (each.host,))
+        for each in config.destinations
+        if isinstance(each, DicomDestination) and each.confirm == "commitment"
+    )
+    return (*named, *reporting)
+
+
+def counting_peer(config: NodeConfig, calling_ae_title: str) -> Peer | None:
+    """Whom to ask how many images a series of this sender has, if anyone knows."""
+    from dicom_node.peers.transports import peer_of
+
+    destination = config.count_at(calling_ae_title)
+    if destination is None:
+        return None
+    timeout_s = config.completion.count_timeout_s
+    peer = peer_of(config, destination)
+    return replace(peer, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
+
+
+def work(orders: Orders, stop: threading.Event) -> None:
+    """Watch the spool and do the engine's jobs until told to stop."""
+    from dicom_node.node.maintenance import Chores
+    from dicom_node.node.workflow import QUEUES
+    from dicom_node.persistence.database import wait_out
+    from dicom_node.persistence.job_queue import Engine
+
+    leases = _leases(orders.config)
+    workflow = wait_out(lambda: _workflow(orders, leases), stop)
+    node = orders.config.node
+    engine = Engine(
+        node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
+    )
+    engine.start()
+    for job in workflow.owed():
+        engine.put(job)
+    watching = threading.Thread(
+        target=_watcher(workflow, engine.put).run, args=(stop,), name="inbox", daemon=True
+    )
+    watching.start()
+    is_first = leases.is_first if leases is not None else lambda: True
+    chores = Chores(workflow.visits, engine.put, is_first).run(stop)
+    _mind(engine, stop)
+    for thread in (watching, *chores):
+        thread.join(timeout=5.0)
+    engine.stop()
+
+
+def _mind(engine: Engine, stop: threading.Event) -> None:
+    """Wait to be told to stop; end at once where only a new process can go on."""
+    look_at_s = time.monotonic() + LOOK_EVERY_S
+    while not stop.wait(0.2):
+        if engine.lost.is_set():
+            # Our work is another's: what still runs here must stop at once, and does so
+            # with this process. The supervisor starts a new one.
+            raise LeaseLostError(f"another worker has taken over from {engine.executor_id}")
+        if time.monotonic() >= look_at_s:
+            if _is_stranded(engine):
+                raise StrandedError("the queue's record could not be written")
+            look_at_s = time.monotonic() + LOOK_EVERY_S
+
+
+def _is_stranded(engine: Engine) -> bool:
+    """Whether the engine must be started anew; a database that is away cannot tell."""
+    try:
+        return engine.is_stranded()
+    except Exception:
+        log.exception("engine.unreadable")
+        return False
+
+
+def _leases(config: NodeConfig) -> Leases | None:
+    """The leases of the workers that share a server; an SQLite file has one worker."""
+    from dicom_node.persistence.database import open_database
+    from dicom_node.persistence.leases import Leases
+
+    node = config.node
+    if node.database_path is not None:
+        return None
+    return Leases(open_database(node.database_url), node.executor_id, node.lease_s)
+
+
+def _workflow(orders: Orders, leases: Leases | None) -> Workflow:
+    """The jobs, on a ledger that only the holder of our lease may write to."""
+    from dicom_node.analysis.devices import device_key
+    from dicom_node.node.workflow import Workflow
+    from dicom_node.persistence.ledger import Ledger, no_fence
+    from inference.models.bundle_files import bundle_sha256
+
+    config = orders.config
+    fence = leases.fence if leases is not None else no_fence
+    return Workflow(
+        config=config,
+        ledger=Ledger(config.node.database_url, fence=fence, patient=True),
+        bundle_sha256=bundle_sha256(config.analysis.bundle),
+        bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
+        command=orders.analysis_command,
+        device=device_key(config.analysis.device),
+    )
+
+
+def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
+    """What hands complete series from the spool to the engine."""
+    from dicom_node.archive.expected_counts import SenderCounts
+    from dicom_node.spool.arrivals import SeriesArrival
+    from dicom_node.spool.completeness import CompletionSettings
+    from dicom_node.spool.spool import Spool
+    from dicom_node.spool.watcher import Watcher
+
+    def hand_over(arrival: SeriesArrival) -> None:
+        for job in workflow.admit(arrival):
+            put(job)
+
+    config, times = workflow.config, workflow.config.completion
+    return Watcher(
+        Spool(config.node.spool),
+        CompletionSettings(times.quiet_s, times.give_up_s, resend_s=times.resend_s),
+        hand_over,
+        ask=SenderCounts(partial(counting_peer, config)),
+        since_s=time.time(),
+        steady_clock=time.monotonic,
+    )
+
+
+ROLES: Final[Mapping[str, Callable[[Orders, threading.Event], None]]] = {
+    "receive": receive,
+    "work": work,
+}
+
+
+def main(role: str) -> int:
+    """Play a role to its end; returns the exit code."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # A Ctrl-C reaches the whole terminal; the supervisor turns it into a SIGTERM for us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = ORDERS.validate_json(_first_line())
+    configure_logging(orders.config.logging)
+    structlog.contextvars.bind_contextvars(role=role)
+    end_with_standard_input()
+    try:
+        ROLES[role](orders, stop)
+    except (ConfigurationError, EngineBusyError, InferenceError) as error:
+        print(error, flush=True)  # noqa: T201 - for the supervisor
+        return EXIT_UNUSABLE
+    except Exception:
+        log.exception("role.died")
+        return 1
+    log.info("role.ended")
+    return 0
+
+
+def _first_line() -> bytes:
+    """The first line of standard input, and not a byte more: the rest is watched."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(sys.stdin.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    return bytes(line)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1])
+    # Threads of a job that still runs must not hold the process: it will be run again.
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,259 @@
+"""What the node is doing, as values, and as tables for the command line."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from dicom_node.delivery.confirmation import is_overdue
+from dicom_node.node.retention import summed, survey
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import (
+    DeliveryRow,
+    DeliveryState,
+    ResultRow,
+    SeriesRow,
+    SeriesState,
+)
+from dicom_node.receiving.rejections import Count, read_turned_away
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.pending import WaitingSeries, read_waiting
+
+REMARKS: Final = 10
+"""Reports with metal are nothing rare: no more than this many of the latest are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckDelivery:
+    """The results of one series on their way to one destination, and why they are not there.
+
+    objects: their kinds.
+    next_attempt_at: None when the delivery is held.
+    """
+
+    series_instance_uid: str
+    revision: int
+    destination: str
+    objects: tuple[str, ...]
+    attempts: int
+    reason: str
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The objects of one kind to one destination: how many are in each state."""
+
+    destination: str
+    kind: str
+    objects: Mapping[DeliveryState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Objects that a destination did not take as they are, or not without a warning."""
+
+    destination: str
+    kind: str
+    objects: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unanalysed:
+    """A series that was answered with a reason instead of a report."""
+
+    series_instance_uid: str
+    revision: int
+    state: SeriesState
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is remarkable about a series with a report: what was cut off, and metal."""
+
+    series_instance_uid: str
+    revision: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A moment in the life of a node.
+
+    series: how many are in each state.
+    deliveries: how many objects are in each state.
+    free_mb: free space on the disk of each folder.
+    turned_away: who was not let in, how often and why, since when.
+    unconfirmed: what was sent, and asked for in vain so far.
+    overdue: what has been sent but unconfirmed for so long that it is an alarm.
+    warned: what was taken with a warning, by the status of its C-STORE or STOW-RS.
+    incoming: series that are not handed over yet, and what they wait for.
+    kept: what files, why, of how many series, and how many megabytes.
+    remarks: about the latest reports, the newest first; `REMARKS` at most.
+    """
+
+    series: Mapping[SeriesState, int]
+    deliveries: Mapping[DeliveryState, int]
+    traffic: tuple[Traffic, ...]
+    replaced: tuple[Replacement, ...]
+    waiting: tuple[StuckDelivery, ...]
+    held: tuple[StuckDelivery, ...]
+    unanalysed: tuple[Unanalysed, ...]
+    free_mb: Mapping[str, int]
+    turned_away: tuple[Count, ...] = ()
+    turned_away_since: str = ""
+    unconfirmed: tuple[StuckDelivery, ...] = ()
+    overdue: tuple[StuckDelivery, ...] = ()
+    kept: tuple[tuple[str, str, int, float], ...] = ()
+    warned: tuple[Replacement, ...] = ()
+    incoming: tuple[WaitingSeries, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+
+def node_status(config: NodeConfig) -> NodeStatus:
+    """Read the ledger and the disks; works beside a running node, and without one."""
+    series: tuple[SeriesRow, ...] = ()
+    results: tuple[ResultRow, ...] = ()
+    deliveries: tuple[DeliveryRow, ...] = ()
+    kept: tuple[tuple[str, str, int, float], ...] = ()
+    now = datetime.now(UTC)
+    path = config.node.database_path
+    if path is None or path.exists():
+        ledger = Ledger(config.node.database_url)
+        try:
+            series, deliveries = ledger.all_series(), ledger.deliveries()
+            results = ledger.all_results()
+            kept = summed(survey(config, ledger, now))
+        finally:
+            ledger.close()
+    status = summary(series, results, deliveries, _free_mb(config))
+    since, turned_away = read_turned_away(config.node.spool)
+    overdue = [row for row in deliveries if is_overdue(row, now, config.confirmation)]
+    unconfirmed = [
+        row for row in deliveries if row.is_unconfirmed and row.reason and row not in overdue
+    ]
+    kinds = {row.sop_instance_uid: row.kind for row in results}
+    return replace(
+        status,
+        turned_away=turned_away,
+        turned_away_since=since,
+        unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, kinds),
+        overdue=_stuck(overdue, DeliveryState.SENT, kinds),
+        kept=kept,
+        incoming=read_waiting(config.node.spool),
+    )
+
+
+def summary(
+    series: Sequence[SeriesRow],
+    results: Sequence[ResultRow],
+    deliveries: Sequence[DeliveryRow],
+    free_mb: Mapping[str, int],
+) -> NodeStatus:
+    """The status that these rows stand for."""
+    kinds = {row.sop_instance_uid: row.kind for row in results}
+    in_series_state = Counter(row.state for row in series)
+    in_delivery_state = Counter(row.state for row in deliveries)
+    return NodeStatus(
+        series={state: in_series_state[state] for state in SeriesState},
+        deliveries={state: in_delivery_state[state] for state in DeliveryState},
+        traffic=_traffic(deliveries, kinds),
+        replaced=_replaced(deliveries, kinds),
+        warned=_warned(deliveries, kinds),
+        waiting=_stuck(deliveries, DeliveryState.WAITING, kinds),
+        held=_stuck(deliveries, DeliveryState.HELD, kinds),
+        unanalysed=tuple(
+            Unanalysed(row.series_instance_uid, row.revision, row.state, row.code, row.reason)
+            for row in series
+            if row.state in (SeriesState.REFUSED, SeriesState.FAILED)
+        ),
+        free_mb=free_mb,
+        remarks=_remarks(series),
+    )
+
+
+def _remarks(series: Sequence[SeriesRow]) -> tuple[Remark, ...]:
+    told = [row for row in series if row.state is SeriesState.REPORTED and row.reason]
+    told.sort(key=lambda row: row.changed_at, reverse=True)
+    return tuple(
+        Remark(row.series_instance_uid, row.revision, row.reason) for row in told[:REMARKS]
+    )
+
+
+def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Traffic, ...]:
+    """How many objects of each kind are in which state, by destination."""
+    counts = Counter((row.destination, kinds[row.sop_instance_uid], row.state) for row in rows)
+    pairs = sorted({(destination, kind) for destination, kind, _ in counts})
+    return tuple(
+        Traffic(*pair, objects={state: counts[*pair, state] for state in DeliveryState})
+        for pair in pairs
+    )
+
+
+def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
+    """What was replaced, told once for each destination and reason."""
+    counts = Counter(
+        (row.destination, kinds[row.sop_instance_uid], row.reason)
+        for row in rows
+        if row.state is DeliveryState.REPLACED
+    )
+    return tuple(
+        Replacement(destination, kind, count, reason)
+        for (destination, kind, reason), count in sorted(counts.items())
+    )
+
+
+def _warned(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
+    """What was stored with a warning (PS3.4 B.2-1, PS3.18 I.2-1), for each kind and status."""
+    counts = Counter(
+        (row.destination, kinds[row.sop_instance_uid], row.status)
+        for row in rows
+        if row.status and row.state in (DeliveryState.SENT, DeliveryState.CONFIRMED)
+    )
+    return tuple(
+        Replacement(destination, kind, count, f"status 0x{status:04X}")
+        for (destination, kind, status), count in sorted(counts.items())
+    )
+
+
+def _stuck(
+    rows: Iterable[DeliveryRow], state: DeliveryState, kinds: Mapping[str, str]
+) -> tuple[StuckDelivery, ...]:
+    """Rows of one series to one destination, told as one."""
+    groups: dict[tuple[str, int, str], list[DeliveryRow]] = {}
+    for row in rows:
+        if row.state is state:
+            key = (row.series_instance_uid, row.revision, row.destination)
+            groups.setdefault(key, []).append(row)
+    return tuple(
+        StuckDelivery(
+            *key,
+            objects=tuple(sorted(kinds[row.sop_instance_uid] for row in group)),
+            attempts=max(row.attempts for row in group),
+            reason="; ".join(sorted({row.reason for row in group if row.reason})),
+            next_attempt_at=group[0].next_attempt_at,
+        )
+        for key, group in groups.items()
+    )
+
+
+def _free_mb(config: NodeConfig) -> dict[str, int]:
+    """Free space on the disk of each of the node's folders."""
+    folders = {name: getattr(config.node, name) for name in ("spool", "work", "results")}
+    return {
+        name: shutil.disk_usage(_existing(folder)).free // 2**20
+        for name, folder in folders.items()
+    }
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())

@@ -1,0 +1,205 @@
+"""The node as a whole: one supervisor, and a process for each role.
+
+The supervisor holds the node's locks, starts the roles (`roles.py`), starts one again that
+ended by itself, and ends them in order on SIGTERM or SIGINT. It holds one end of a pipe to
+each: when it is killed, they end too, and a restarted node finds port, locks and work free.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.monitoring.logs import configure_logging
+from dicom_node.node import tls_checks
+from dicom_node.node.roles import EXIT_UNUSABLE, ORDERS, Orders
+from dicom_node.persistence.locks import hold_lock
+from dicom_node.settings.node import NodeConfig
+
+log = structlog.get_logger()
+
+ANALYSIS_COMMAND: Final = (sys.executable, "-m", "dicom_node.analysis.child")
+ROLE_NAMES: Final = ("receive", "work")
+"""Together they are a node; each may also be served by itself, on machines of its own."""
+FIRST_WAIT_S: Final = 1.0
+MAX_WAIT_S: Final = 30.0
+STEADY_S: Final = 60.0
+"""A role that ran this long is started again at once when it ends."""
+PATIENCE_S: Final = 15.0
+"""How long roles may take to end before they are killed."""
+PORT_PATIENCE_S: Final = 5.0
+"""How long the port may still be held by a receiver whose supervisor was killed."""
+
+
+def serve(
+    config: NodeConfig,
+    analysis_command: Sequence[str] = ANALYSIS_COMMAND,
+    played: Sequence[str] = ROLE_NAMES,
+) -> None:
+    """Run a node, or the one role of it that is played here, until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: a folder, the port or the bundle cannot be used.
+        EngineBusyError: another node works on the same database or spool.
+    """
+    configure_logging(config.logging)
+    structlog.contextvars.bind_contextvars(role="supervise")
+    with _locks(config, played), _stop_signals() as stop:
+        if "receive" in played:
+            _wait_for_ports(config)
+        for concern in tls_checks.concerns(config, datetime.now(UTC)):
+            log.warning("tls.concern", reason=concern)
+        orders = ORDERS.dump_json(Orders(config, tuple(analysis_command))) + b"\n"
+        roles = [_Role(name, orders) for name in played]
+        log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
+        try:
+            while not stop.wait(0.2):
+                for role in roles:
+                    role.tend(time.monotonic())
+        finally:
+            _end(roles)
+            log.info("node.stopped")
+
+
+@dataclass(slots=True)
+class _Role:
+    """One process, started again with growing patience when it ends."""
+
+    name: str
+    orders: bytes
+    process: subprocess.Popen[bytes] | None = None
+    due_s: float = 0.0
+    started_s: float = 0.0
+    wait_s: float = field(default=FIRST_WAIT_S)
+
+    def tend(self, now_s: float) -> None:
+        """Start the process if it is due; look after one that ended."""
+        if self.process is None:
+            if now_s >= self.due_s:
+                self._start(now_s)
+        elif self.process.poll() is not None:
+            self._look_after(self.process, now_s)
+
+    def _start(self, now_s: float) -> None:
+        """Start the process and give it its orders; the pipe stays open as its lifeline."""
+        self.process = subprocess.Popen(  # noqa: S603 - our own command line
+            [sys.executable, "-m", "dicom_node.node.roles", self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.started_s = now_s
+        if self.process.stdin is not None:
+            self.process.stdin.write(self.orders)
+            self.process.stdin.flush()
+        log.info("role.started", key=self.name, pid=self.process.pid)
+
+    def _look_after(self, process: subprocess.Popen[bytes], now_s: float) -> None:
+        """Plan the next start of a process that ended by itself, or give up."""
+        words, _ = process.communicate()
+        if process.returncode == EXIT_UNUSABLE:
+            raise ConfigurationError(words.decode(errors="replace").strip())
+        if now_s - self.started_s > STEADY_S:
+            self.wait_s = FIRST_WAIT_S
+        log.error("role.lost", key=self.name, exit_code=process.returncode, wait_s=self.wait_s)
+        self.process = None
+        self.due_s = now_s + self.wait_s
+        self.wait_s = min(2 * self.wait_s, MAX_WAIT_S)
+
+
+def _end(roles: Sequence[_Role]) -> None:
+    """Ask every process to end, and kill those that do not."""
+    processes = [role.process for role in roles if role.process is not None]
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE_S
+    for process in processes:
+        try:
+            # Not `communicate`: it closes the pipe, which ends the process out of order.
+            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+
+
+@contextmanager
+def _locks(config: NodeConfig, played: Sequence[str]) -> Iterator[None]:
+    """The folders, made and claimed for the roles played here.
+
+    With SQLite a spool has one receiver and one worker; on a server's nodes, one of each
+    name, and the leases see to the rest.
+    """
+    node = config.node
+    whose = "" if node.database_path is not None else f".{node.executor_id}"
+    claims = [
+        (node.spool / f".lock.{role}{whose}", f"the spool {node.spool}") for role in played
+    ]
+    if node.database_path is not None and "work" in played:
+        lock = node.database_path.with_name(f"{node.database_path.name}.lock")
+        claims.insert(0, (lock, f"the database {node.database_path}"))
+    held = []
+    try:
+        for folder in (node.spool, node.work, node.results):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path, what in claims:
+            held.append(hold_lock(path, what))
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that is set by SIGTERM and SIGINT; the former handlers come back after it."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    former = {
+        number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _wait_for_ports(config: NodeConfig) -> None:
+    """See that the ports can be bound; a receiver that is just ending gets a little time."""
+    _wait_for_port("node.port", config.node.host, config.node.port)
+    listening = config.receive.tls
+    if listening is not None and listening.plain_port is not None:
+        _wait_for_port("receive.tls.plain_port", config.node.host, listening.plain_port)
+
+
+def _wait_for_port(key: str, host: str, port: int) -> None:
+    """See that one port can be bound."""
+    deadline = time.monotonic() + PORT_PATIENCE_S
+    while True:
+        try:
+            with socket.create_server((host, port)):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"{key}: cannot listen on {host}:{port}: {error.strerror}"
+                ) from None
+        time.sleep(0.1)

@@ -1,0 +1,398 @@
+"""What happens to a series: received -> analysed -> published -> delivered.
+
+    admit    enter it into the ledger, unless the very same one has been answered before
+    segment  analyse it in a child process; the answer is a case, a refusal, or a failure
+    publish  build the result objects once, keep them as files, name their destinations
+    deliver  one visit to one destination (`delivery/jobs.py`); what it did not take is tried
+             again later, and what it took is asked for, if it is to confirm it
+
+All but the first are jobs of the engine. Each may run twice, so its effects are derived
+from what it is about (UIDs, seeds), or written whole under their final names, or not
+written again. Each analysis has a folder of its own, and the queue's record says which one
+counts: of nodes that share their work, one that was taken to be dead may still write. A
+device does one analysis at a time, whichever process began it. What follows a job is a value
+it returns. A series is always answered: one
+that is refused, or whose analysis fails at every try, with a picture and a key object that
+give the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Self
+
+import structlog
+
+from dicom_node.analysis.request import (
+    CASE_FOLDER,
+    Outcome,
+    Request,
+    read_outcome,
+    write_outcome,
+    write_request,
+)
+from dicom_node.analysis.subprocesses import Ended, run_child
+from dicom_node.delivery.attempts import first_rows
+from dicom_node.delivery.jobs import Visits, put_visit
+from dicom_node.errors import ResultError
+from dicom_node.node.publication import answer_series, past_of
+from dicom_node.persistence.job_queue import JobKind, Payload, Put
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.locks import try_lock
+from dicom_node.persistence.rows import ANSWERED, ResultRow, SeriesRow, SeriesState
+from dicom_node.results.result_files import ResultObject, write_results
+from dicom_node.settings.destinations import Destination
+from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.arrivals import SeriesArrival
+from dicom_node.uids import sources_digest
+
+log = structlog.get_logger()
+
+QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
+"""How many jobs of each queue one worker does at a time."""
+
+SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
+MAX_WAIT_FOR_DEVICE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """The jobs, with all they need.
+
+    bundle_sha256: of the bundle that the analysis will use.
+    bundles_sha256: of those that pipelines use instead, by their names.
+    command: what analyses a request file.
+    clock: tells the time, with its zone.
+    device: the name under which the analysing device is locked; see `devices.py`.
+    """
+
+    config: NodeConfig
+    ledger: Ledger
+    bundle_sha256: str
+    command: Sequence[str]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    bundles_sha256: Mapping[str, str] = field(default_factory=dict)
+    device: str = "device"
+
+    def kinds(self) -> Mapping[str, JobKind]:
+        """Every kind of job, for the engine."""
+        return {
+            "segment": JobKind(
+                partial(self._in_pipeline, Workflow.segment),
+                "gpu",
+                last_resort=partial(self._in_pipeline, Workflow.fail),
+            ),
+            "publish": JobKind(
+                partial(self._in_pipeline, Workflow.publish),
+                "publish",
+                last_resort=partial(self._in_pipeline, Workflow.fail),
+            ),
+            "deliver": JobKind(self.deliver, "deliver"),
+        }
+
+    def pipeline(self, called_ae_title: str) -> Self:
+        """The same workflow with the analysis settings that a called AE title selects."""
+        config = self.config.for_called(called_ae_title)
+        sha256 = self.bundles_sha256.get(config.analysis.bundle, self.bundle_sha256)
+        return replace(self, config=config, bundle_sha256=sha256)
+
+    def _in_pipeline(
+        self, job: Callable[[Workflow, Payload], tuple[Put, ...]], payload: Payload
+    ) -> tuple[Put, ...]:
+        """Do a job about a series as the title that it was sent to wants it."""
+        return job(self.pipeline(payload["called_ae_title"]), payload)
+
+    def admit(self, arrival: SeriesArrival) -> tuple[Put, ...]:
+        """Enter a complete series into the ledger; what to do about it.
+
+        The same images under the same settings are one revision, however often they are
+        handed over. One whose analysis failed does not count: sending it again is how a
+        person asks for another try.
+        """
+        known = self.ledger.revisions(arrival.series_instance_uid)
+        fingerprint = self._fingerprint(arrival)
+        for row in known:
+            if row.fingerprint == fingerprint and row.state is not SeriesState.FAILED:
+                return self._admit_again(arrival, row)
+        row = self._new_row(arrival, known, fingerprint)
+        self.ledger.add(row)
+        log.info("series.accepted", instances=row.instances, **_about(row))
+        return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+
+    def segment(self, payload: Payload) -> tuple[Put, ...]:
+        """Analyse a series in a child process; an analysis that dies is tried again."""
+        arrival, attempt = _arrival(payload), payload["attempt"]
+        folder = self._finished(arrival)
+        if folder is None:
+            lock = try_lock(self.config.node.work / f".{self.device}.lock")
+            if lock is None:
+                return (self._wait_for_device(payload),)
+            folder = self._work_folder(arrival) / uuid.uuid4().hex
+            ended = self._analyse(arrival, folder, lock)
+            if self._outcome(folder) is None:
+                log.warning(
+                    "analysis.lost",
+                    series_instance_uid=arrival.series_instance_uid,
+                    attempt=attempt,
+                    reason=ended.words,
+                )
+                shutil.rmtree(folder, ignore_errors=True)
+                if attempt < self.config.analysis.attempts:
+                    return (_segment(payload, attempt=attempt + 1),)
+                self._give_up(folder, ended, attempt)
+        self._reach(arrival, SeriesState.SEGMENTED)
+        return (_publish(payload, folder),)
+
+    def publish(self, payload: Payload) -> tuple[Put, ...]:
+        """Build, keep and enter the result objects; then put their deliveries."""
+        arrival = _arrival(payload)
+        if self._known_row(arrival).state not in ANSWERED:
+            self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
+        shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
+        with contextlib.suppress(OSError):  # another revision is still at work
+            self._work_folder(arrival).parent.rmdir()
+        return tuple(
+            put_visit((arrival.series_instance_uid, arrival.revision, each.name), 1)
+            for each in self._destinations(arrival)
+        )
+
+    def fail(self, payload: Payload) -> tuple[Put, ...]:
+        """Answer a series whose jobs raised at every try with a reason instead."""
+        arrival = _arrival(payload)
+        if payload.get("analysis") == NODE_FAILED:
+            raise ResultError("not even the failure could be published")
+        words = "the node could not analyse the series or build its results; its log says why"
+        failed = Outcome("failed", self.settings_hash, self.clock(), NODE_FAILED, words)
+        folder = self._work_folder(arrival) / NODE_FAILED
+        write_outcome(folder, failed)
+        return (_publish(payload, folder, ":failed"),)
+
+    def deliver(self, payload: Payload) -> tuple[Put, ...]:
+        """Make one visit to one destination."""
+        group = (payload["series_instance_uid"], payload["revision"], payload["destination"])
+        return self.visits.visit(group, payload["attempt"])
+
+    def owed(self) -> tuple[Put, ...]:
+        """The visits that are not finished, for a node that starts."""
+        return self.visits.owed()
+
+    @property
+    def visits(self) -> Visits:
+        """Deliveries, from the first attempt to the confirmation."""
+        return Visits(self.config, self.ledger, self.clock)
+
+    @property
+    def settings_hash(self) -> str:
+        """A digest of all that changes results beside the images."""
+        analysis = self.config.analysis
+        facts = {
+            "bundle": self.bundle_sha256,
+            "samples": analysis.samples,
+            "partial": analysis.partial,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _fingerprint(self, arrival: SeriesArrival) -> str:
+        """A digest of the images (a file's name tells its content apart) and settings."""
+        digest = sources_digest(path.name for path in arrival.paths)
+        settings = self.pipeline(arrival.called_ae_title).settings_hash
+        return hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()
+
+    def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[Put, ...]:
+        """What to do about a series that is in the ledger: only what may have been lost."""
+        if row.state is SeriesState.RECEIVED:
+            return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+        log.info("series.repeated", **_about(row))
+        return ()
+
+    def _new_row(
+        self, arrival: SeriesArrival, known: Sequence[SeriesRow], fingerprint: str
+    ) -> SeriesRow:
+        """The row of a series that has just come in, under a revision of its own."""
+        now = self.clock()
+        return SeriesRow(
+            series_instance_uid=arrival.series_instance_uid,
+            revision=max([arrival.revision, *(row.revision + 1 for row in known)]),
+            study_instance_uid=arrival.study_instance_uid,
+            calling_ae_title=arrival.calling_ae_title,
+            called_ae_title=arrival.called_ae_title,
+            instances=len(arrival.paths),
+            fingerprint=fingerprint,
+            received_at=now,
+            changed_at=now,
+        )
+
+    def _wait_for_device(self, payload: Payload) -> Put:
+        """The same attempt a little later: somebody else's analysis has the device."""
+        waits = payload.get("waits", 0) + 1
+        log.info(
+            "analysis.waits",
+            series_instance_uid=payload["series_instance_uid"],
+            attempt=payload["attempt"],
+            count=waits,
+        )
+        again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
+        return replace(
+            again,
+            key=f"{again.key}:{waits}",
+            delay_s=min(2.0 ** (waits - 1), MAX_WAIT_FOR_DEVICE_S),
+        )
+
+    def _analyse(self, arrival: SeriesArrival, folder: Path, lock: int) -> Ended:
+        """Run the child on a series; it holds the device's lock for as long as it lives."""
+        analysis = self.config.analysis
+        request = Request(
+            series_instance_uid=arrival.series_instance_uid,
+            paths=arrival.paths,
+            out=folder,
+            bundle=analysis.bundle,
+            device=analysis.device,
+            samples=analysis.samples,
+            settings_hash=self.settings_hash,
+            logging=self.config.logging,
+        )
+        started = time.monotonic()
+        ended = run_child(
+            [*self.command, str(write_request(request))],
+            analysis.timeout_s,
+            lambda done, total: log.debug("analysis.progress", done=done, total=total),
+            lock,
+        )
+        log.info(
+            "analysis.ended",
+            series_instance_uid=arrival.series_instance_uid,
+            exit_code=ended.exit_code,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        return ended
+
+    def _finished(self, arrival: SeriesArrival) -> Path | None:
+        """The folder of an analysis that came to its end, whoever made it and was then lost."""
+        own = self._work_folder(arrival)
+        folders = [*sorted(path for path in own.glob("*") if path.is_dir()), own]
+        return next((each for each in folders if self._outcome(each) is not None), None)
+
+    def _outcome(self, folder: Path) -> Outcome | None:
+        """The outcome of an analysis with the present settings."""
+        outcome = read_outcome(folder)
+        if outcome is None or outcome.settings_hash != self.settings_hash:
+            return None
+        return outcome
+
+    def _give_up(self, folder: Path, ended: Ended, attempts: int) -> None:
+        """Conclude an analysis that never came to its end."""
+        words = f"the analysis failed in {attempts} attempt(s); in the last one {ended.words}"
+        outcome = Outcome("failed", self.settings_hash, self.clock(), ANALYSIS_FAILED, words)
+        write_outcome(folder, outcome)
+
+    def _publish(self, arrival: SeriesArrival, folder: Path) -> None:
+        """Build the result objects, keep them, and enter all that follows in one go."""
+        outcome = read_outcome(folder)
+        if outcome is None:
+            raise ResultError("there is no outcome to publish")
+        past = past_of(arrival, self.ledger)
+        answer = answer_series(arrival, outcome, folder / CASE_FOLDER, self.config, past)
+        kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
+        results = _result_rows(arrival, answer.objects, kept, outcome.finished_at)
+        now = self.clock()
+        deliveries = [
+            row
+            for name, wanted in answer.shares.items()
+            for row in first_rows(results, wanted, name, now)
+        ]
+        row = self._known_row(arrival)
+        self.ledger.add(*results, *deliveries)
+        self.ledger.save(row.become(answer.state, now, code=answer.code, reason=answer.reason))
+        log.info("series.answered", state=answer.state.value, code=answer.code, **_about(row))
+
+    def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
+        return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
+
+    def _reach(self, arrival: SeriesArrival, state: SeriesState) -> None:
+        """Note in the ledger how far a series has come."""
+        self.ledger.save(self._known_row(arrival).become(state, self.clock()))
+
+    def _known_row(self, arrival: SeriesArrival) -> SeriesRow:
+        row = self.ledger.series(arrival.series_instance_uid, arrival.revision)
+        if row is None:
+            raise ResultError(f"series {arrival.series_instance_uid} is not in the ledger")
+        return row
+
+    def _work_folder(self, arrival: SeriesArrival) -> Path:
+        """Where the analysis of one revision of a series keeps its files."""
+        return self.config.node.work / arrival.series_instance_uid / str(arrival.revision)
+
+
+ANALYSIS_FAILED: Final = "analysis-failed"
+NODE_FAILED: Final = "node-failed"
+
+
+def _payload(arrival: SeriesArrival) -> dict[str, Any]:
+    """A series as JSON."""
+    return {**asdict(arrival), "paths": [str(path) for path in arrival.paths]}
+
+
+def _arrival(payload: Payload) -> SeriesArrival:
+    """The series in a job's payload."""
+    values = {each.name: payload[each.name] for each in fields(SeriesArrival)}
+    values["paths"] = tuple(map(Path, values["paths"]))
+    values["sop_instance_uids"] = tuple(values["sop_instance_uids"])
+    return SeriesArrival(**values)
+
+
+def _segment(payload: Payload, *, attempt: int) -> Put:
+    """An attempt to analyse a series; the first at once, the next a little later."""
+    key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
+    delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
+    return Put("segment", key, {**payload, "attempt": attempt}, delay_s)
+
+
+def _publish(payload: Payload, folder: Path, variant: str = "") -> Put:
+    """The publication of the analysis in a folder."""
+    key = f"publish:{payload['series_instance_uid']}:{payload['revision']}{variant}"
+    # An older node left its one analysis in the revision's own folder.
+    name = "" if folder.name == str(payload["revision"]) else folder.name
+    return Put("publish", key, {**payload, "analysis": name})
+
+
+def _about(row: SeriesRow) -> dict[str, Any]:
+    """Which series an event is about."""
+    return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
+
+
+def _result_rows(
+    arrival: SeriesArrival,
+    objects: Sequence[ResultObject],
+    folder: Path,
+    made_at: datetime,
+) -> list[ResultRow]:
+    """Keep result objects as files; their rows in the ledger."""
+    return [
+        ResultRow(
+            sop_instance_uid=each.sop_instance_uid,
+            sop_class_uid=each.sop_class_uid,
+            kind=each.rendering.value,
+            own_series_instance_uid=each.series_instance_uid,
+            series_instance_uid=arrival.series_instance_uid,
+            revision=arrival.revision,
+            path=str(path),
+            sha256=_sha256(path),
+            made_at=made_at,
+        )
+        for each, path in zip(objects, write_results(objects, folder), strict=True)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

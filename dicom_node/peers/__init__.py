@@ -1,0 +1,1 @@
+"""Calls to other application entities and DICOMweb services."""

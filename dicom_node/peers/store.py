@@ -1,0 +1,299 @@
+"""TODO docstring of dicom_node.peers.store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
+
+from dicom_node.errors import (
+    PeerUnreachableError,
+)
+from dicom_node.peers.association import Peer, associate
+from dicom_node.peers.outcome import UNREADABLE, SendOutcome
+
+log = structlog.get_logger()
+
+MAX_CONTEXTS: Final = 128
+"""Presentation context identifiers are the odd numbers 1 to 255 (PS3.8 9.3.2.2)."""
+
+MAX_MESSAGE_ID: Final = 65535
+"""Message identifiers are unsigned 16-bit numbers (PS3.7 E.1); no two alike are open."""
+
+CONTEXT_RESULTS: Final = {
+    1: "refused by the user",
+    2: "refused, no reason given",
+    3: "SOP class not supported",
+    4: "transfer syntax not supported",
+}
+"""Result of a presentation context (PS3.8 Table 9-18), in words."""
+
+NEVER_ACCEPTED: Final = frozenset({3, 4})
+"""Results that say what a peer is able to do, not how it is today (PS3.8 Table 9-18)."""
+
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+"""Status of a C-STORE (PS3.7 C.5.6)."""
+
+FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
+    ExplicitVRLittleEndian: (ImplicitVRLittleEndian,),
+    RLELossless: (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+}
+"""Transfer syntaxes a file may be converted to without loss, by its own; the best first."""
+
+LATER_NAMES: Final = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+"""SOP classes (PS3.4 Table B.5-1) whose names the library's dictionary does not have."""
+
+
+def send(
+    peer: Peer,
+    paths: Sequence[Path],
+    progress: Callable[[int, int], None] | None = None,
+    requires: Mapping[Path, Collection[Path]] | None = None,
+) -> tuple[SendOutcome, ...]:
+    """Send files to a peer, in one association; answers one outcome a path, in order.
+
+    They go out strictly one after the other, in the order given. More SOP classes and
+    transfer syntaxes than one association can negotiate go in several, one after the other.
+    An RLE Lossless file is offered uncompressed too; a peer that accepts only that gets the
+    same SOP instance decompressed, for which it is held in memory.
+
+    Args:
+        peer: Where to send them.
+        paths: DICOM files with file meta information.
+        progress: Called after each file with the number done and the number of all.
+        requires: By path, the paths before it without which the peer is not to get it. Only
+            what is stored by this very call counts. What is held back has neither status nor
+            `refused`, and its reason names what it waits for.
+
+    Raises:
+        PeerUnreachableError: no connection, or the association was rejected, before
+            anything was sent.
+    """
+    parcels = [_parcel(path) for path in paths]
+    outcomes = {
+        number: parcel
+        for number, parcel in enumerate(parcels)
+        if isinstance(parcel, SendOutcome)
+    }
+    order = _Order(requires or {}, {p.path: p for p in parcels if isinstance(p, _Parcel)})
+    for batch in _batches(parcels):
+        try:
+            for number, outcome in _send_batch(peer, batch, order):
+                outcomes[number] = outcome
+                if progress is not None:
+                    progress(len(outcomes), len(paths))
+        except PeerUnreachableError as error:
+            if not any(outcome.stored for outcome in outcomes.values()):
+                raise
+            for number, unsent in batch.items():
+                outcomes.setdefault(number, unsent.outcome(None, str(error)))
+    return tuple(outcomes[number] for number in range(len(paths)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A file to send, and the presentation context it needs."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+    @property
+    def contexts(self) -> tuple[tuple[str, str], ...]:
+        """Abstract and transfer syntax that would do, the best first."""
+        others = FALLBACKS.get(self.transfer_syntax_uid, ())
+        syntaxes = (self.transfer_syntax_uid, *others)
+        return tuple((self.sop_class_uid, syntax) for syntax in syntaxes)
+
+    def outcome(
+        self,
+        status: int | None,
+        reason: str = "",
+        comment: str = "",
+        *,
+        refused: bool = False,
+    ) -> SendOutcome:
+        """What became of this file."""
+        return SendOutcome(self.path, self.sop_instance_uid, status, reason, comment, refused)
+
+
+@dataclass(slots=True)
+class _Order:
+    """What must have been stored before what, and what has been.
+
+    requires: paths by the path that needs them.
+    parcels: what is sent, by path.
+    """
+
+    requires: Mapping[Path, Collection[Path]]
+    parcels: Mapping[Path, _Parcel]
+    stored: set[Path] = field(default_factory=set)
+
+    def waits_for(self, path: Path) -> str:
+        """Why a path is held back, in words; empty when it may go."""
+        missing = next((p for p in self.requires.get(path, ()) if p not in self.stored), None)
+        if missing is None:
+            return ""
+        parcel = self.parcels.get(missing)
+        name = _name(parcel.sop_class_uid) if parcel else "an object"
+        return f"waits for {name} that was not taken"
+
+
+def _parcel(path: Path) -> _Parcel | SendOutcome:
+    """What a file's meta information says, or why it cannot be sent."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta = read_file_meta_info(path)
+        return _Parcel(
+            path,
+            str(meta.MediaStorageSOPClassUID),
+            str(meta.MediaStorageSOPInstanceUID),
+            str(meta.TransferSyntaxUID),
+        )
+    except (InvalidDicomError, AttributeError, EOFError):
+        return SendOutcome(path, "", None, "not a DICOM file with file meta information")
+    except OSError as error:
+        return SendOutcome(path, "", None, f"cannot be read: {error.strerror}")
+
+
+def _batches(parcels: Sequence[_Parcel | SendOutcome]) -> Iterator[dict[int, _Parcel]]:
+    """Parcels by their place in the whole, as many as one association can negotiate."""
+    batch: dict[int, _Parcel] = {}
+    contexts: set[tuple[str, str]] = set()
+    for number, parcel in enumerate(parcels):
+        if isinstance(parcel, SendOutcome):
+            continue
+        if len(contexts.union(parcel.contexts)) > MAX_CONTEXTS:
+            yield batch
+            batch, contexts = {}, set()
+        contexts.update(parcel.contexts)
+        batch[number] = parcel
+    if batch:
+        yield batch
+
+
+def _send_batch(
+    peer: Peer, batch: dict[int, _Parcel], order: _Order
+) -> Iterator[tuple[int, SendOutcome]]:
+    """Send one association's worth; whatever happens, every parcel gets its outcome."""
+    pairs = dict.fromkeys(pair for parcel in batch.values() for pair in parcel.contexts)
+    contexts = [build_context(UID(abstract), UID(syntax)) for abstract, syntax in pairs]
+    with associate(peer, contexts) as association:
+        for number, parcel in batch.items():
+            if held_back := order.waits_for(parcel.path):
+                log.warning("send.held_back", peer=peer.name, reason=held_back)
+                yield number, parcel.outcome(None, held_back)
+                continue
+            outcome = _send_one(peer, association, parcel, number % MAX_MESSAGE_ID + 1)
+            if outcome.stored:
+                order.stored.add(parcel.path)
+            else:
+                log.warning(
+                    "send.refused",
+                    peer=peer.name,
+                    sop_instance_uid=outcome.sop_instance_uid,
+                    status=outcome.status,
+                    reason=outcome.reason,
+                )
+            yield number, outcome
+
+
+def _send_one(peer: Peer, association: Any, parcel: _Parcel, message_id: int) -> SendOutcome:
+    """Send one file on an association, if that has a context for it."""
+    accepted = {
+        (str(context.abstract_syntax), str(context.transfer_syntax[0]))
+        for context in association.accepted_contexts
+    }
+    usable = next((pair for pair in parcel.contexts if pair in accepted), None)
+    if usable is None:
+        proposed = association.requestor.requested_contexts
+        reason, refused = _refusal(proposed, association.rejected_contexts, parcel)
+        return parcel.outcome(None, reason, refused=refused)
+    if not association.is_established:
+        return parcel.outcome(None, f"{peer} ended the association before this object")
+    try:
+        exact = usable[1] == parcel.transfer_syntax_uid
+        source = parcel.path if exact else _uncompressed(parcel.path)
+        answer = association.send_c_store(source, message_id)
+    except (RuntimeError, ValueError, AttributeError, OSError) as error:
+        return parcel.outcome(None, f"could not be sent: {error}")
+    if "Status" not in answer:
+        # The library takes a moment to see that a connection is gone. An object sent in that
+        # moment would be waited for in vain, as long as for an answer.
+        association.kill()
+        waited = f"{peer.answer_timeout_s:g} s"
+        return parcel.outcome(None, f"{peer} broke off or did not answer within {waited}")
+    status, comment = int(answer.Status), str(answer.get("ErrorComment") or "")
+    refused = status == SOP_CLASS_NOT_SUPPORTED
+    return parcel.outcome(status, _status_words(status), comment, refused=refused)
+
+
+def _uncompressed(path: Path) -> Dataset:
+    """The same instance, to be encoded in whichever uncompressed syntax was accepted.
+
+    No bit of a pixel changes, so it keeps its SOP Instance UID.
+
+    Raises:
+        ValueError: the file is damaged. What exactly pydicom minded may quote the patient,
+            and goes into no reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = dcmread(path)
+            if dataset.file_meta.TransferSyntaxUID.is_compressed:
+                dataset.decompress(as_rgb=False, generate_instance_uid=False)
+    except UNREADABLE as error:
+        msg = f"its pixels cannot be decompressed ({type(error).__name__})"
+        raise ValueError(msg) from None
+    return dataset
+
+
+def _status_words(status: int) -> str:
+    """A status with its meaning in the standard (PS3.4 Table B.2-1); nothing for success."""
+    if status == 0:
+        return ""
+    category, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Unknown", ""))
+    return ", ".join(part for part in (f"0x{status:04X}", category.lower(), meaning) if part)
+
+
+def _refusal(
+    proposed: Sequence[PresentationContext],
+    rejected: Sequence[PresentationContext],
+    parcel: _Parcel,
+) -> tuple[str, bool]:
+    """Why there is no presentation context for a file, and whether there never will be.
+
+    A rejection is known by its number alone: the transfer syntax that comes with it means
+    nothing (PS3.8 Table 9-18), and DCMTK's is always Implicit VR Little Endian.
+    """
+    numbers = {
+        (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
+        for context in proposed
+    }
+    by_number = {context.context_id: context.result for context in rejected}
+    results = [by_number.get(numbers.get(pair)) for pair in parcel.contexts]
+    why = CONTEXT_RESULTS.get(results[0] or 0, "refused")
+    reason = (
+        f"presentation context {why}: {_name(parcel.sop_class_uid)}"
+        f" in {_name(parcel.transfer_syntax_uid)}"
+    )
+    return reason, all(result in NEVER_ACCEPTED for result in results)
+
+
+def _name(uid: str) -> str:
+    """A SOP class or transfer syntax in words."""
+    return LATER_NAMES.get(uid) or UID(uid).name

@@ -1,0 +1,1 @@
+"""What survives: database, ledger, leases, and the durable job queue."""

@@ -1,0 +1,251 @@
+"""What the node knows of its series, results and deliveries: four tables, frozen rows.
+
+A row is a value; what it becomes is decided by a pure function (`SeriesRow.refused`,
+`DeliveryRow.after`), and the ledger only writes it. Every write can be repeated: it says
+what a row is, never what to add to it. The same code serves SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dicom_node.persistence.database import define, open_database, wait_out
+from dicom_node.persistence.rows import (
+    CommitmentRow,
+    DeliveryRow,
+    DeliveryState,
+    ResultRow,
+    SeriesRow,
+    SeriesState,
+)
+from dicom_node.persistence.tables import COMMITMENTS, DELIVERIES, METADATA, RESULTS, SERIES
+
+AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow
+Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow)
+TABLES: Final[Mapping[type, sa.Table]] = {
+    SeriesRow: SERIES,
+    ResultRow: RESULTS,
+    DeliveryRow: DELIVERIES,
+    CommitmentRow: COMMITMENTS,
+}
+
+Fence: TypeAlias = Callable[[sa.Connection], None]
+Answer = TypeVar("Answer")
+
+
+def no_fence(_connection: sa.Connection) -> None:
+    """Anyone may write."""
+
+
+class Ledger:
+    """The four tables in a database; safe to use from many threads.
+
+    fence: asked in every transaction that writes; raises when this process must not.
+    patient: wait while the database is away instead of raising, as a worker does.
+    """
+
+    def __init__(
+        self, database_url: str, *, fence: Fence = no_fence, patient: bool = False
+    ) -> None:
+        self._fence = fence
+        self._patient = patient
+        self._engine = open_database(database_url)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+        define(self._engine, METADATA)
+        _add_missing_columns(self._engine)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    def save(self, *rows: AnyRow) -> None:
+        """Write rows, new or changed, in one transaction."""
+        self._write(self._upsert(row) for row in rows)
+
+    def add(self, *rows: AnyRow) -> None:
+        """Write rows that are not there yet; those that are stay as they are."""
+        self._write(self._upsert(row, keep=True) for row in rows)
+
+    def advance(self, *rows: DeliveryRow) -> None:
+        """Write deliveries in one transaction, save where something newer stands.
+
+        That is what a later visit wrote, and a confirmation: a report may come while a visit
+        is still asking, with the same number.
+        """
+        self._write(self._upsert(row, unless_later=True) for row in rows)
+
+    def series(self, series_instance_uid: str, revision: int) -> SeriesRow | None:
+        """One revision of a series."""
+        key = SERIES.c.series_instance_uid == series_instance_uid
+        found = self._read(SeriesRow, key, SERIES.c.revision == revision)
+        return found[0] if found else None
+
+    def revisions(self, series_instance_uid: str) -> tuple[SeriesRow, ...]:
+        """Every revision of a series, oldest first."""
+        return self._read(SeriesRow, SERIES.c.series_instance_uid == series_instance_uid)
+
+    def all_series(self) -> tuple[SeriesRow, ...]:
+        """Every revision of every series."""
+        return self._read(SeriesRow)
+
+    def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
+        """The result objects of one revision of a series."""
+        return self._read(
+            ResultRow,
+            RESULTS.c.series_instance_uid == series_instance_uid,
+            RESULTS.c.revision == revision,
+        )
+
+    def all_results(self) -> tuple[ResultRow, ...]:
+        """The result objects of every series."""
+        return self._read(ResultRow)
+
+    def deliveries(
+        self,
+        *,
+        series_instance_uid: str | None = None,
+        revision: int | None = None,
+        destination: str | None = None,
+        states: Iterable[DeliveryState] = tuple(DeliveryState),
+    ) -> tuple[DeliveryRow, ...]:
+        """Deliveries, narrowed by what is given."""
+        wanted = {
+            DELIVERIES.c.series_instance_uid: series_instance_uid,
+            DELIVERIES.c.revision: revision,
+            DELIVERIES.c.destination: destination,
+        }
+        narrowed = [column == value for column, value in wanted.items() if value is not None]
+        return self._read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
+
+    def due(self, now: datetime) -> tuple[DeliveryRow, ...]:
+        """Deliveries whose next attempt is due."""
+        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
+
+    def due_after(self, moment: datetime) -> tuple[DeliveryRow, ...]:
+        """Deliveries whose next attempt is due later than this."""
+        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
+
+    def unconfirmed(self) -> tuple[DeliveryRow, ...]:
+        """Deliveries that were sent, and that the destination is to be asked for."""
+        return self._read(
+            DeliveryRow,
+            DELIVERIES.c.state == DeliveryState.SENT,
+            DELIVERIES.c.next_attempt_at.is_not(None),
+        )
+
+    def commitment(self, transaction_uid: str) -> CommitmentRow | None:
+        """The request that a report answers."""
+        found = self._read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
+        return found[0] if found else None
+
+    def _read(
+        self, row_type: type[Row], *conditions: sa.ColumnElement[bool]
+    ) -> tuple[Row, ...]:
+        """Rows as values, in the order of their keys."""
+        table = TABLES[row_type]
+        query = sa.select(table).where(*conditions).order_by(*table.primary_key.columns)
+        found = self._do(lambda connection: connection.execute(query).mappings().all())
+        return tuple(row_type(**_typed(row_type, each)) for each in found)
+
+    def _write(self, statements: Iterable[sa.Insert]) -> None:
+        """Execute statements in one transaction, if this process may write at all."""
+        to_do = tuple(statements)
+
+        def write(connection: sa.Connection) -> None:
+            self._fence(connection)
+            for statement in to_do:
+                connection.execute(statement)
+
+        self._do(write)
+
+    def _do(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+        """Work in one transaction, once or as soon as the database is there."""
+
+        def attempt() -> Answer:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        return wait_out(attempt) if self._patient else attempt()
+
+    def _upsert(
+        self, row: AnyRow, *, keep: bool = False, unless_later: bool = False
+    ) -> sa.Insert:
+        """The statement that makes the table say what the row says.
+
+        Args:
+            row: what to write.
+            keep: leave a row of that key as it is.
+            unless_later: leave one that is confirmed, or that a later visit has written.
+        """
+        table, values = TABLES[type(row)], asdict(row)
+        insert = (
+            sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        )(table).values(values)
+        key = [column.name for column in table.primary_key.columns]
+        if keep:
+            return insert.on_conflict_do_nothing(index_elements=key)
+        rest = {name: value for name, value in values.items() if name not in key}
+        where = (
+            sa.and_(
+                DELIVERIES.c.visit <= values["visit"],
+                DELIVERIES.c.state != DeliveryState.CONFIRMED,
+            )
+            if unless_later
+            else None
+        )
+        return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
+
+
+def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
+    """Database values with their enumerations put back."""
+    states = {SeriesRow: SeriesState, DeliveryRow: DeliveryState}
+    typed = {each.name: values[each.name] for each in fields(row_type)}
+    if row_type in states:
+        typed["state"] = states[row_type](typed["state"])
+    return typed
+
+
+def _add_missing_columns(engine: sa.Engine) -> None:
+    """Bring tables of an older version up to this one; columns are only ever added."""
+    inspector = sa.inspect(engine)
+    for table in METADATA.sorted_tables:
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                # Another process may just have done the same.
+                with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
+                    definition = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(
+                        sa.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+                    )
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Change the mode of a new file; SQLite's own patience does not cover that."""
+    deadline = time.monotonic() + 30.0
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Patience with other writers, readers beside a writer, and durable commits."""
+    connection.execute("PRAGMA busy_timeout=30000")
+    _use_write_ahead_log(connection)
+    connection.execute("PRAGMA synchronous=FULL")

@@ -1,0 +1,143 @@
+"""Rows of the ledger: frozen values, and the states that series and deliveries go through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Self
+
+
+class SeriesState(StrEnum):
+    """How far a series has come."""
+
+    RECEIVED = "received"
+    SEGMENTED = "segmented"
+    REPORTED = "reported"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
+"""States in which result objects exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """One revision of one series.
+
+    fingerprint: digest of its instances and of everything that shapes its results; equal
+        fingerprints give equal results.
+    code, reason: why it was refused or failed; of one with a report, what is remarkable.
+    """
+
+    series_instance_uid: str
+    revision: int
+    study_instance_uid: str
+    calling_ae_title: str
+    called_ae_title: str
+    instances: int
+    fingerprint: str
+    received_at: datetime
+    changed_at: datetime
+    state: SeriesState = SeriesState.RECEIVED
+    code: str = ""
+    reason: str = ""
+
+    def become(
+        self, state: SeriesState, now: datetime, *, code: str = "", reason: str = ""
+    ) -> Self:
+        """The row after it reached a state; an answer is never taken back."""
+        if self.state in ANSWERED and state not in ANSWERED:
+            return self
+        return replace(self, state=state, changed_at=now, code=code, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One result object, encoded once and kept as a file.
+
+    kind: the value of its `Rendering`: "SEG", "SR-LABELMAP", ...
+    own_series_instance_uid: the series it is in; `series_instance_uid` is what it is about.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    kind: str
+    own_series_instance_uid: str
+    series_instance_uid: str
+    revision: int
+    path: str
+    sha256: str
+    made_at: datetime
+
+
+class DeliveryState(StrEnum):
+    """How far a result object has come on its way to one destination.
+
+    SENT: the destination answered its C-STORE with success or a warning.
+    CONFIRMED: the destination says that it has it for good, or lists it when asked.
+    REPLACED: the destination does not take it; another form of the same went instead.
+    """
+
+    WAITING = "waiting"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    HELD = "held"
+    REPLACED = "replaced"
+
+
+FINISHED: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.REPLACED)
+"""States in which nothing is left to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One result object on its way to one destination.
+
+    attempts: how many were made in this state: to send it, or to have it confirmed.
+    reason: why the last one failed, why it was replaced, or what the C-STORE warned of;
+        empty otherwise.
+    next_attempt_at: when the next one is due; None when there is none.
+    visit: the number of the job that last dealt with it; see `delivery/jobs.py`.
+    status: what its C-STORE was answered with; success is 0.
+    sent_at: when that was.
+    losses: how often the destination, asked to confirm it, said that it has not got it.
+    resumes: whether it goes on, if it is held, when the destination answers again.
+    """
+
+    sop_instance_uid: str
+    destination: str
+    series_instance_uid: str
+    revision: int
+    changed_at: datetime
+    state: DeliveryState = DeliveryState.WAITING
+    attempts: int = 0
+    reason: str = ""
+    next_attempt_at: datetime | None = None
+    visit: int = 0
+    status: int | None = None
+    sent_at: datetime | None = None
+    losses: int = 0
+    resumes: bool = False
+
+    @property
+    def group(self) -> tuple[str, int, str]:
+        """What goes to one destination of one revision of one series, together."""
+        return (self.series_instance_uid, self.revision, self.destination)
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it was sent, and the destination is still to be asked for it."""
+        return self.state is DeliveryState.SENT and self.next_attempt_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRow:
+    """One request to commit to objects (PS3.4 J.3.2), by which its report is known."""
+
+    transaction_uid: str
+    destination: str
+    series_instance_uid: str
+    revision: int
+    asked_at: datetime

@@ -1,0 +1,99 @@
+"""The four tables of the ledger, as SQLAlchemy creates them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+UID: Final = sa.String(64)
+NAME: Final = sa.String(64)
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps no time zone, so it is put back when reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime | None, dialect: sa.Dialect
+    ) -> datetime | None:
+        """Refuse a moment without a zone."""
+        del dialect
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment in the ledger needs a time zone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(
+        self, value: datetime | None, dialect: sa.Dialect
+    ) -> datetime | None:
+        """Put the zone back."""
+        del dialect
+        return value if value is None else value.replace(tzinfo=UTC)
+
+
+METADATA: Final = sa.MetaData()
+
+SERIES: Final = sa.Table(
+    "series",
+    METADATA,
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("calling_ae_title", NAME, nullable=False),
+    sa.Column("called_ae_title", NAME, nullable=False),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("fingerprint", NAME, nullable=False, index=True),
+    sa.Column("state", NAME, nullable=False),
+    sa.Column("code", NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+
+RESULTS: Final = sa.Table(
+    "results",
+    METADATA,
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("sop_class_uid", UID, nullable=False),
+    sa.Column("kind", NAME, nullable=False),
+    sa.Column("own_series_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", NAME, nullable=False),
+    sa.Column("made_at", UtcDateTime, nullable=False),
+    sa.Index("results_of_series", "series_instance_uid", "revision"),
+)
+
+DELIVERIES: Final = sa.Table(
+    "deliveries",
+    METADATA,
+    sa.Column("sop_instance_uid", UID, primary_key=True),
+    sa.Column("destination", NAME, primary_key=True),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("state", NAME, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("next_attempt_at", UtcDateTime, nullable=True),
+    sa.Column("visit", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("status", sa.Integer, nullable=True),
+    sa.Column("sent_at", UtcDateTime, nullable=True),
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("resumes", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("deliveries_of_series", "series_instance_uid", "revision", "destination"),
+)
+
+COMMITMENTS: Final = sa.Table(
+    "commitments",
+    METADATA,
+    sa.Column("transaction_uid", UID, primary_key=True),
+    sa.Column("destination", NAME, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""Receiving: from the socket to the spool."""

@@ -1,0 +1,107 @@
+"""Who may send, and how much: decided when an association is requested.
+
+    judge        one request against the rules: nobody, or the reason to turn it away
+    Room         what the spool and its disk may still take
+    TurnedAway   how often who was turned away and why, kept in a small file
+
+The file is what `msk-node status` shows; it lies in the spool, for the receiver writes
+nowhere else, and holds no word about patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import structlog
+
+from dicom_node.receiving.host_names import Address, is_from
+from dicom_node.receiving.rejections import Caller, Reason, TurnedAway
+from dicom_node.spool.capacity import Room
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedSender:
+    """Who may call: all of it must fit.
+
+    ae_title: the calling AE title; None fits any.
+    hosts: addresses, networks (`10.1.0.0/16`) and host names; none fits any address.
+    fingerprints: SHA-256 of certificates, in hexadecimal; none fits any, and plain callers.
+    """
+
+    ae_title: str | None = None
+    hosts: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who may call, by what name; without any sender anyone may, without a name by any."""
+
+    senders: tuple[AllowedSender, ...] = ()
+    called_ae_titles: tuple[str, ...] = ()
+
+
+def judge(
+    caller: Caller,
+    rules: Rules,
+    look_up: Callable[[str], Collection[Address]],
+    shown: str = "",
+) -> Reason | None:
+    """Why a caller is turned away, or None where it may come in.
+
+    Args:
+        caller: Who calls.
+        rules: Who may.
+        look_up: The addresses of a host name; none where it is not known.
+        shown: Fingerprint of the certificate that the caller has shown; empty: none.
+    """
+    if rules.called_ae_titles and caller.called_ae_title not in rules.called_ae_titles:
+        return Reason.CALLED_TITLE
+    by_title = [
+        each for each in rules.senders if each.ae_title in (None, caller.calling_ae_title)
+    ]
+    by_host = [each for each in by_title if is_from(caller.host, each.hosts, look_up)]
+    if not rules.senders or any(
+        not each.fingerprints or shown in each.fingerprints for each in by_host
+    ):
+        return None
+    if by_host:
+        return Reason.CERTIFICATE
+    return Reason.HOST if by_title else Reason.CALLING_TITLE
+
+
+class Gate:
+    """Lets associations in or not, and counts those it does not."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        room: Room,
+        turned_away: TurnedAway,
+        look_up: Callable[[str], Collection[Address]],
+    ) -> None:
+        self._rules = rules
+        self._room = room
+        self._turned_away = turned_away
+        self._look_up = look_up
+
+    def refuses(self, caller: Caller, shown: str = "") -> Reason | None:
+        """Why this caller is not let in now, counted; None where it is.
+
+        Args:
+            caller: Who calls.
+            shown: Fingerprint of its certificate; empty where it has shown none.
+        """
+        reason = judge(caller, self._rules, self._look_up, shown)
+        if reason is None and self._room.lacks():
+            reason = Reason.NO_ROOM
+        if reason is not None:
+            self._turned_away.note(reason, caller)
+        return reason
+
+    def is_full(self, caller: Caller) -> None:
+        """Count a caller for whom there was no association left."""
+        self._turned_away.note(Reason.TOO_MANY, caller)

@@ -1,0 +1,233 @@
+"""One instance on its way from an association into the spool.
+
+Its dataset is written to a temporary file as it comes, without being decoded. Only when all
+of it is there are its UIDs looked up, in the first few hundred bytes; then it gets its name
+(`spool.py`), and its C-STORE a status. What is refused is read to its end and thrown away, so
+that the association goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from dicom_node.durable_files import Incoming
+from dicom_node.receiving.file_meta import file_meta_bytes
+from dicom_node.spool.capacity import Room
+from dicom_node.spool.open_associations import Transmissions
+from dicom_node.spool.spool import Spool
+from dicom_node.uids import is_uid
+
+log = structlog.get_logger()
+
+SUCCESS: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700
+"""PS3.4 Table B.2-1."""
+DOES_NOT_MATCH: Final = 0xA900
+"""PS3.4 Table B.2-1: the dataset is not what the command says."""
+CANNOT_UNDERSTAND: Final = 0xC000
+"""PS3.4 Table B.2-1."""
+
+HEAD_BYTES: Final = 1 << 16
+FAR_HEAD_BYTES: Final = 1 << 24
+"""How far into a dataset its UIDs are looked for, first and at most."""
+
+LOOK_EVERY_BYTES: Final = 1 << 24
+"""How much of an instance may come before the room for it is looked at again."""
+
+SERIES_INSTANCE_UID: Final = 0x0020000E
+LOOKED_UP: Final = (0x00080016, 0x00080018, 0x0020000D, SERIES_INSTANCE_UID)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What is known of an instance before its dataset comes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    calling_ae_title: str
+    called_ae_title: str
+
+
+class _RefusedError(Exception):
+    """An instance that is not kept: the status of its C-STORE, and the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Arriving:
+    """An instance that is arriving: `write` its dataset as it comes, then `finish`.
+
+    size_bytes: of the dataset, as far as it came.
+    """
+
+    def __init__(
+        self, spool: Spool, room: Room, sent: Transmissions, announced: Announced
+    ) -> None:
+        self._spool, self._room, self._sent = spool, room, sent
+        self._announced = announced
+        self._incoming: Incoming | None = None
+        self._head = bytearray()
+        self._look_at = LOOK_EVERY_BYTES
+        self._counted_bytes = 0
+        self.size_bytes = 0
+        # What is kept under no name needs no file either.
+        if is_uid(announced.sop_instance_uid) and self._has_room(for_bytes=1):
+            self._open()
+
+    def write(self, part: memoryview) -> None:
+        """Take the next part of the dataset; where it cannot be kept, only count it."""
+        self._head += part[: max(HEAD_BYTES - len(self._head), 0)]
+        self.size_bytes += len(part)
+        if self._incoming is None:
+            return
+        self._room.arrives(len(part))
+        self._counted_bytes += len(part)
+        try:
+            self._incoming.write(part)
+        except OSError:
+            log.exception("store.failed", sop_instance_uid=self._announced.sop_instance_uid)
+            self.give_up()
+            return
+        if self.size_bytes >= self._look_at:
+            self._look_at += LOOK_EVERY_BYTES
+            if not self._has_room():
+                self.give_up()
+
+    def finish(self) -> int:
+        """Keep what has arrived; answers the status of its C-STORE."""
+        try:
+            return self._finish()
+        except _RefusedError as refused:
+            uid = self._announced.sop_instance_uid
+            # Said without it where it is none: that may be anything, a name too.
+            named = {"sop_instance_uid": uid} if is_uid(uid) else {}
+            log.warning("store.refused", reason=str(refused), **named)
+            return refused.status
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Leave nothing behind of what is not kept."""
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            self._room.arrives(-self._counted_bytes)
+            incoming.close()
+
+    def _finish(self) -> int:
+        uid = self._announced.sop_instance_uid
+        if not is_uid(uid):
+            raise _RefusedError(CANNOT_UNDERSTAND, "the SOP Instance UID is none")
+        series_uid = self._series()
+        kept = self._is_taken(series_uid)
+        self._sent.came(series_uid, kept=kept)
+        if not kept:
+            return OUT_OF_RESOURCES
+        log.info(
+            "store.kept",
+            sop_instance_uid=uid,
+            calling_ae=self._announced.calling_ae_title,
+            bytes=self.size_bytes,
+        )
+        return SUCCESS
+
+    def _open(self) -> None:
+        """Begin the file, with its file meta information."""
+        announced = self._announced
+        try:
+            self._incoming = self._spool.begin()
+            self._incoming.write(
+                file_meta_bytes(
+                    announced.sop_class_uid,
+                    announced.sop_instance_uid,
+                    announced.transfer_syntax_uid,
+                    announced.calling_ae_title,
+                    announced.called_ae_title,
+                )
+            )
+            self._incoming.dataset_begins()
+        except OSError:
+            log.exception("store.failed", sop_instance_uid=announced.sop_instance_uid)
+            self.give_up()
+
+    def _has_room(self, for_bytes: int = 0) -> bool:
+        """Whether there is room for what came so far, and for so much more."""
+        if lack := self._room.lacks(for_bytes):
+            uid = self._announced.sop_instance_uid
+            log.error("store.refused", sop_instance_uid=uid, reason=lack)
+        return not lack
+
+    def _is_taken(self, series_uid: str) -> bool:
+        """Keep the file, where there is one, room for it, and a disk that does not fail."""
+        uid = self._announced.sop_instance_uid
+        if self._incoming is None or not self._has_room():
+            return False
+        try:
+            self._spool.take(series_uid, uid, self._incoming)
+        except OSError:
+            log.exception("store.failed", sop_instance_uid=uid)
+            return False
+        self._room.add(self.size_bytes)
+        return True
+
+    def _series(self) -> str:
+        """The Series Instance UID, once the dataset is what the command says.
+
+        Raises:
+            _RefusedError: it cannot be read, names no series, or is another instance.
+        """
+        try:
+            found = self._uids()
+        except Exception as error:
+            # pydicom lets out a dozen kinds, from struct.error to RecursionError.
+            raise _RefusedError(CANNOT_UNDERSTAND, "not a readable dataset") from error
+        series_uid = found.get(SERIES_INSTANCE_UID, "")
+        if not is_uid(series_uid):
+            raise _RefusedError(CANNOT_UNDERSTAND, "the Series Instance UID is missing or none")
+        said = (found.get(0x00080016), found.get(0x00080018))
+        if said != (self._announced.sop_class_uid, self._announced.sop_instance_uid):
+            raise _RefusedError(DOES_NOT_MATCH, "not what the command says")
+        return series_uid
+
+    def _uids(self) -> dict[int, str]:
+        """The UIDs at the start of the dataset, or far into it where they are not there."""
+        syntax = self._announced.transfer_syntax_uid
+        found = look_up(self._head, syntax)
+        if SERIES_INSTANCE_UID not in found and self._incoming is not None:
+            head = self._incoming.dataset_head(FAR_HEAD_BYTES)
+            found = look_up(head, syntax, FAR_HEAD_BYTES)
+        return found
+
+
+def look_up(
+    head: bytes | bytearray | memoryview, transfer_syntax_uid: str, most_bytes: int = HEAD_BYTES
+) -> dict[int, str]:
+    """SOP Class, SOP Instance, Study and Series Instance UID at the start of a dataset.
+
+    most_bytes: how much of a deflated one is inflated.
+    """
+    syntax = UID(transfer_syntax_uid)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most_bytes)
+    found = read_dataset(
+        io.BytesIO(head),
+        is_implicit_VR=syntax.is_implicit_VR,
+        is_little_endian=syntax.is_little_endian,
+        stop_when=_is_past_series,
+        specific_tags=list(LOOKED_UP),
+    )
+    return {int(element.tag): str(element.value) for element in found}
+
+
+def _is_past_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > SERIES_INSTANCE_UID

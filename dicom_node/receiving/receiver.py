@@ -1,0 +1,302 @@
+"""Wire in: a Storage and Verification SCP that keeps what it is sent, and nothing else.
+
+An instance goes from the association to a durable file without being decoded: only its
+series is looked up, in the first few hundred bytes. Success is answered once the bytes and
+their name are on disk; a full or failing disk answers 0xA700 and leaves nothing behind.
+
+    listener.py    the port: a connection becomes an association
+    association.py     associations, one thread each: pynetdicom negotiates
+    messages.py     C-STORE is taken part by part, everything else when it is whole
+    instance.py     one instance on its way into the spool, and the status of its C-STORE
+    spool.py        temporary file (`durable_files.py`), fsync, name, fsync
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import evt
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_version
+from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
+from dicom_node.network.tls_contexts import Listener, server_context
+from dicom_node.network.tls_sockets import TlsSocket, socket_of
+from dicom_node.receiving.admission import AllowedSender, Gate, Rules
+from dicom_node.receiving.host_names import HostNames
+from dicom_node.receiving.instance import SUCCESS, Announced, Arriving
+from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
+from dicom_node.receiving.rejections import Caller, TurnedAway
+from dicom_node.series.selection import CT_SOP_CLASSES
+from dicom_node.settings.tls import ReceiveTls
+from dicom_node.spool.capacity import Room
+from dicom_node.spool.commitment_reports import REPORTS, handle_report
+from dicom_node.spool.open_associations import Transmissions
+from dicom_node.spool.spool import Spool
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID
+
+log = structlog.get_logger()
+
+TRANSFER_SYNTAXES: Final = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    HTJ2K,
+)
+"""What image instances may be encoded in: all are kept as they come."""
+
+STOP_WITHIN_S: Final = 10.0
+"""How long a stop waits for associations that are just writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """Who the receiver is and what it protects itself from.
+
+    port: 0 takes any free port; `Receiver.port` says which.
+    calling_ae_titles: who may call from anywhere; any, without senders too.
+    senders: who else may call, and from where.
+    called_ae_titles: by what names; empty: any.
+    idle_timeout_s: how long an association may be silent, also inside an object.
+    free_reserve_bytes: free space below which associations are rejected, and instances
+        answered 0xA700.
+    max_spool_bytes: the size of the spool from which on the same happens.
+    tls: makes the port a TLS one; may open a plain one beside it.
+    max_object_bytes: a larger object ends its association.
+    """
+
+    ae_title: str
+    spool: Path
+    host: str = "127.0.0.1"
+    port: int = 11112
+    calling_ae_titles: tuple[str, ...] = ()
+    senders: tuple[AllowedSender, ...] = ()
+    called_ae_titles: tuple[str, ...] = ()
+    max_associations: int = 64
+    idle_timeout_s: float = 60.0
+    acse_timeout_s: float = 30.0
+    free_reserve_bytes: int = 1 << 30
+    max_spool_bytes: int | None = None
+    tls: ReceiveTls | None = None
+    max_object_bytes: int = DEFAULT_OBJECT_BYTES
+
+
+class Receiver:
+    """The SCP: started and stopped by its owner, or used as a context manager."""
+
+    def __init__(self, settings: ReceiverSettings) -> None:
+        self.settings = settings
+        self.spool = Spool(settings.spool)
+        self.room = Room(self.spool, settings.free_reserve_bytes, settings.max_spool_bytes)
+        self._ae: ReceivingEntity | None = None
+        self._server: Any = None
+
+    @property
+    def port(self) -> int:
+        """The port in use, once started."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Sweep what a crash left, bind and listen.
+
+        Raises:
+            OSError: the address cannot be bound.
+            ConfigurationError: a certificate or a key cannot be used.
+        """
+        swept = self.spool.sweep()
+        self.room.start()
+        settings = self.settings
+        turned_away = TurnedAway(settings.spool)
+        gate = Gate(_rules(settings), self.room, turned_away, HostNames())
+        self._ae = _application_entity(settings)
+        handlers = [
+            (evt.EVT_REQUESTED, _handle_requested, [gate]),
+            (evt.EVT_REJECTED, _handle_rejected, [gate]),
+            (evt.EVT_C_ECHO, _handle_echo),
+            (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
+        ]
+        self._server = self._listen(settings.port, handlers, settings.tls)
+        if settings.tls is not None and settings.tls.plain_port is not None:
+            self._listen(settings.tls.plain_port, handlers, None)
+        log.info("receiver.started", host=settings.host, port=self.port, count=swept)
+
+    def _listen(self, port: int, handlers: Sequence[Any], tls: ReceiveTls | None) -> Any:
+        """Listen on one port."""
+        if self._ae is None:
+            raise RuntimeError("only a receiver that is starting listens")
+        server = self._ae.make_server(
+            (self.settings.host, port),
+            contexts=[build_context(Verification)],
+            ssl_context=Listener(server_context(tls)) if tls is not None else None,
+            evt_handlers=handlers,
+            server_class=ReceivingServer,
+            begin=partial(_Reception, self.settings, self.spool, self.room),
+        )
+        self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
+        threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        return server
+
+    def stop(self) -> None:
+        """Stop listening and end open associations; what was answered is on disk."""
+        self.room.stop()
+        if self._ae is not None:
+            associations = self._ae.active_associations
+            self._ae.shutdown()
+            for association in associations:
+                association.join(STOP_WITHIN_S)
+            self._ae = None
+            log.info("receiver.stopped")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class _Reception:
+    """Takes what comes on one association into the spool."""
+
+    def __init__(self, settings: ReceiverSettings, spool: Spool, room: Room) -> None:
+        self.max_object_bytes = settings.max_object_bytes
+        self._spool, self._room = spool, room
+        self._sent = Transmissions(settings.spool)
+
+    def begin(self, announced: Announced) -> Arriving:
+        """Take an instance that is announced."""
+        return Arriving(self._spool, self._room, self._sent, announced)
+
+    def released(self) -> None:
+        """Note that the peer has sent all it wanted to."""
+        self._sent.released()
+
+    def broke_off(self) -> None:
+        """Note that nothing more comes, unless it was released before."""
+        self._sent.broke_off()
+
+
+def _rules(settings: ReceiverSettings) -> Rules:
+    """Who may call: titles from anywhere, and senders from where they belong."""
+    from_anywhere = tuple(AllowedSender(title) for title in settings.calling_ae_titles)
+    return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
+
+
+def _application_entity(settings: ReceiverSettings) -> ReceivingEntity:
+    entity = ReceivingEntity(ae_title=settings.ae_title)
+    entity.maximum_pdu_size = MAX_PDU_BYTES
+    entity.maximum_associations = settings.max_associations
+    entity.network_timeout = settings.idle_timeout_s
+    entity.acse_timeout = settings.acse_timeout_s
+    entity.dimse_timeout = settings.idle_timeout_s
+    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = implementation_version()
+    return entity
+
+
+def _handle_requested(event: evt.Event, gate: Gate) -> None:
+    """Let an association in or not; support what it proposes, as far as we support it."""
+    association = event.assoc
+    request = association.requestor.primitive
+    connection = socket_of(association)
+    shown = connection.shown if isinstance(connection, TlsSocket) else ""
+    reason = gate.refuses(_caller(association), shown)
+    if reason is not None:
+        # The library can check calling titles alone, and a single called one.
+        association.acse.send_reject(*reason.rejection)
+        association.kill()
+        return
+    association.acceptor.supported_contexts = supported(
+        request.presentation_context_definition_list
+    )
+
+
+def supported(proposed: Sequence[PresentationContext]) -> list[PresentationContext]:
+    """Our side of the negotiation: one context for each known abstract syntax proposed.
+
+    Transfer syntaxes stand in the order in which they were proposed, since the first one
+    that both know is taken: the sender knows best what it need not convert.
+    """
+    wanted: dict[str, list[str]] = {}
+    for context in proposed:
+        abstract_syntax = str(context.abstract_syntax)
+        known = _known_syntaxes(abstract_syntax)
+        chosen = wanted.setdefault(abstract_syntax, [])
+        chosen += [s for s in context.transfer_syntax if s in known and s not in chosen]
+    contexts = [
+        build_context(UID(uid), syntaxes) for uid, syntaxes in wanted.items() if syntaxes
+    ]
+    for context in contexts:
+        if context.abstract_syntax == StorageCommitmentPushModel:
+            # Whoever reports is the SCP of this class, on an association that it requests.
+            context.scu_role = context.scp_role = True
+    return contexts
+
+
+def _known_syntaxes(abstract_syntax: str) -> Sequence[str]:
+    if abstract_syntax in (Verification, StorageCommitmentPushModel):
+        return TRANSFER_SYNTAXES[:3]
+    return TRANSFER_SYNTAXES if abstract_syntax in CT_SOP_CLASSES else ()
+
+
+def _caller(association: Any) -> Caller:
+    """Who requested an association, and from which address."""
+    request = association.requestor.primitive
+    return Caller(
+        calling_ae_title=request.calling_ae_title.strip(),
+        called_ae_title=request.called_ae_title.strip(),
+        host=str(association.requestor.address),
+    )
+
+
+def _handle_rejected(event: evt.Event, gate: Gate) -> None:
+    """Count what the library itself rejects: more associations than allowed."""
+    gate.is_full(_caller(event.assoc))
+
+
+def _handle_echo(_event: evt.Event) -> int:
+    return SUCCESS

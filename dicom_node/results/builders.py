@@ -1,0 +1,267 @@
+"""From a case, or a refusal, to the objects that answer it.
+
+`publish_case` builds what the destinations of a case want, each object once. `publish_refusal`
+answers a series that could not be analysed: the archive always gets a reason. The same
+facts always give the same UIDs; `result_files` keeps the objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import ResultError
+from dicom_node.results.case_facts import (
+    CaseFacts,
+    PublishContext,
+    case_facts,
+    identity_of,
+    maker_of,
+    provenance_of,
+)
+from dicom_node.results.density_series import build_density_series
+from dicom_node.results.headers import Letterhead, complete
+from dicom_node.results.key_object import build_key_object, build_rejection
+from dicom_node.results.kinds import GROUP_OF, Rendering
+from dicom_node.results.parametric_map import build_parametric_map
+from dicom_node.results.pdf.encapsulated_pdf import build_encapsulated_pdf
+from dicom_node.results.result_files import ResultObject
+from dicom_node.results.secondary_capture import build_secondary_capture
+from dicom_node.results.seg.segmentation import Encoding, SegmentationUids, build_segmentation
+from dicom_node.results.sr.key_slices import key_slices
+from dicom_node.results.sr.report_context import report_context
+from dicom_node.series.ct_series import CtSeries, InstanceReference
+from dicom_node.series.study_header import readable_header, source_words
+from inference.pictures.density import density_picture
+from inference.pictures.quality_page import qc_picture, refusal_picture
+from inference.results import CaseResult
+from inference.volume import Volume
+from sr_templates.key_slice_report import build_key_slice_report
+from sr_templates.measurement_report import build_report
+from sr_templates.words import case_words
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refusal:
+    """A series that could not be analysed.
+
+    code: the reason for scripts (`SeriesError.code`).
+    words: the reason for people, without patient data.
+    headers: of the source instances, without pixels; at least one.
+    volume: what could be read, for a thumbnail; None where nothing could.
+    """
+
+    code: str
+    words: str
+    headers: tuple[Dataset, ...]
+    volume: Volume | None = None
+
+
+def publish_case(
+    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[Rendering]
+) -> tuple[ResultObject, ...]:
+    """The objects that answer a case, each once; what others refer to comes first.
+
+    Args:
+        series: the source images.
+        case: what was found in them.
+        context: what objects say beside it.
+        wanted: which objects. A segmentation without a segment is none, and its report
+            says so; without replaced results there is nothing to reject.
+
+    Raises:
+        ResultError: an object could not be built.
+    """
+    facts = case_facts(series, case, context, wanted)
+    built = (
+        (rendering, BUILDERS[rendering](facts, rendering))
+        for rendering in Rendering  # in this order, segmentations before reports
+        if rendering in wanted
+    )
+    return tuple(
+        _result(rendering, dataset) for rendering, dataset in built if dataset is not None
+    )
+
+
+def publish_refusal(refusal: Refusal, context: PublishContext) -> tuple[ResultObject, ...]:
+    """The answer to a series that could not be analysed: a picture and a key object.
+
+    Where the images belong to several studies, each study is answered about its own.
+
+    Raises:
+        ResultError: not one image says which study it belongs to.
+    """
+    by_study: dict[str, list[Dataset]] = {}
+    for source in refusal.headers:
+        if source.get("StudyInstanceUID"):
+            by_study.setdefault(str(source.StudyInstanceUID), []).append(source)
+    if not by_study:
+        raise ResultError("no image of the refused series names its study")
+    picture = refusal_picture(refusal.words, refusal.volume if len(by_study) == 1 else None)
+    return tuple(
+        result
+        for headers in by_study.values()
+        for result in _refuse_study(headers, refusal, picture, context)
+    )
+
+
+def _segmentation(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+    if not facts.numbers[rendering]:
+        return None
+    is_label_map = rendering is Rendering.SEG_LABELMAP
+    return build_segmentation(
+        facts.case,
+        facts.grid,
+        SegmentationUids(
+            tracking=facts.tracking_uids,
+            dimension_organization=facts.provenance.dimension_organization_uid(rendering.value),
+        ),
+        facts.letterhead(rendering),
+        encoding=Encoding.LABELMAP if is_label_map else Encoding.BINARY,
+        group=GROUP_OF.get(rendering),
+    )
+
+
+def _report(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    dataset = build_report(facts.case, report_context(facts, rendering))
+    complete(dataset, facts.letterhead(rendering))
+    return dataset
+
+
+def _key_slice_report(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    dataset = build_key_slice_report(
+        facts.case, report_context(facts, rendering), key_slices(facts)
+    )
+    complete(dataset, facts.letterhead(rendering))
+    return dataset
+
+
+def _quality_image(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    return build_secondary_capture(
+        qc_picture(facts.series.volume, facts.case, title=_title(facts, rendering)),
+        case_words(facts.case),
+        facts.sources,
+        facts.letterhead(rendering),
+    )
+
+
+def _title(facts: CaseFacts, rendering: Rendering) -> str:
+    """What an object is and of which series, without a word about the patient."""
+    revision = facts.context.revision
+    revised = f", revision {revision}" if revision > 1 else ""
+    return f"{rendering.traits.title}{source_words(facts.header)}{revised}"
+
+
+def _density_picture(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    return build_secondary_capture(
+        density_picture(facts.series.volume, facts.case),
+        f"Muscle density. {case_words(facts.case)}",
+        facts.sources,
+        facts.letterhead(rendering),
+    )
+
+
+def _density_slices(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+    if not facts.case.segments.any():
+        return None
+    return build_density_series(
+        facts.series.volume, facts.case, facts.grid, facts.letterhead(rendering)
+    )
+
+
+def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    return build_parametric_map(facts.case, facts.grid, facts.letterhead(rendering))
+
+
+def _summary(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    # Here, for few nodes send a PDF: the others need not wait for what writes it.
+    from dicom_node.results.pdf.summary import summary_pdf  # noqa: PLC0415
+
+    return build_encapsulated_pdf(
+        summary_pdf(facts.series.volume, facts.case, title=_title(facts, rendering)),
+        case_words(facts.case),
+        facts.sources,
+        facts.letterhead(rendering),
+    )
+
+
+def _key_object(facts: CaseFacts, rendering: Rendering) -> Dataset:
+    return build_key_object(case_words(facts.case), facts.sources, facts.letterhead(rendering))
+
+
+def _rejection(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+    replaced = facts.context.replaced
+    if not replaced:
+        return None
+    words = f"Replaced by revision {facts.context.revision} of the results"
+    return build_rejection(replaced, facts.letterhead(rendering), words)
+
+
+BUILDERS: Final[Mapping[Rendering, Callable[[CaseFacts, Rendering], Dataset | None]]] = (
+    MappingProxyType(
+        {
+            Rendering.SEG: _segmentation,
+            Rendering.SEG_LABELMAP: _segmentation,
+            Rendering.SEG_BONES: _segmentation,
+            Rendering.SEG_HIP: _segmentation,
+            Rendering.SEG_THIGH: _segmentation,
+            Rendering.SR: _report,
+            Rendering.SR_LABELMAP: _report,
+            Rendering.SR_GROUPS: _report,
+            Rendering.SR_KEY_SLICE: _key_slice_report,
+            Rendering.SC: _quality_image,
+            Rendering.SC_DENSITY: _density_picture,
+            Rendering.SC_DENSITY_SLICES: _density_slices,
+            Rendering.PM: _uncertainty_map,
+            Rendering.PDF: _summary,
+            Rendering.KO: _key_object,
+            Rendering.KO_REJECTED: _rejection,
+        }
+    )
+)
+"""What builds each kind of object; None where there is nothing to put into it."""
+
+
+def _refuse_study(
+    headers: Sequence[Dataset],
+    refusal: Refusal,
+    picture: NDArray[np.uint8],
+    context: PublishContext,
+) -> tuple[ResultObject, ResultObject]:
+    """The picture and the key object about the images of one study."""
+    header = readable_header(headers[0])
+    sources = tuple(
+        dict.fromkeys(
+            InstanceReference(str(one.SOPClassUID), str(one.SOPInstanceUID))
+            for one in headers
+            if one.get("SeriesInstanceUID") == header.SeriesInstanceUID
+        )
+    )
+    # A refusal is a result of its own: it must not share UIDs with a later analysis.
+    provenance = provenance_of(sources, f"refused: {refusal.code}", context)
+    words = f"Not analysed ({refusal.code}): {refusal.words}"
+    maker = maker_of(context)
+    heads = {
+        each: Letterhead(header, identity_of(each, provenance), maker)
+        for each in (Rendering.SC, Rendering.KO)
+    }
+    image = build_secondary_capture(picture, words, sources, heads[Rendering.SC])
+    flag = build_key_object(words, sources, heads[Rendering.KO])
+    return _result(Rendering.SC, image), _result(Rendering.KO, flag)
+
+
+def _result(rendering: Rendering, dataset: Dataset) -> ResultObject:
+    return ResultObject(
+        rendering=rendering,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        study_instance_uid=str(dataset.StudyInstanceUID),
+        dataset=dataset,
+    )

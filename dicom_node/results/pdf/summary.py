@@ -1,0 +1,288 @@
+"""The case as a document of two pages, for people who read documents.
+
+First page: verdict, reasons and the QC picture; second page: every structure with its
+numbers. It names no patient: whose it is stands in the header of the object that carries
+it. The same case gives the same bytes: nothing in it tells when it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, partial
+from io import BytesIO
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from PIL import Image
+from reportlab.lib.colors import Color
+from reportlab.lib.enums import TA_LEFT, TA_RIGHT
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.platypus import (
+    BaseDocTemplate,
+    Frame,
+    PageBreak,
+    PageTemplate,
+    Paragraph,
+    Spacer,
+    Table,
+    TableStyle,
+)
+from reportlab.platypus import Image as PlacedImage
+
+from dicom_node.results.headers import MODEL_NAME
+from inference.pictures.canvas import Picture
+from inference.pictures.captions import case_uncertainty, in_figures
+from inference.pictures.quality_page import qc_picture
+from inference.results import CaseResult, Composition, Spread, StructureResult, Verdict
+from inference.structures import Group
+from inference.volume import Volume
+from sr_templates.terms import FINDING_TERMS, VERDICT_TERMS
+from sr_templates.words import case_words, weak_flag_words
+
+MARGIN: Final = 12 * mm
+WIDTH: Final = A4[0] - 2 * MARGIN
+DASH: Final = "\u2013"
+HEADLINE: Final = "Bones and muscles from hip to knee"
+USE: Final = "Research use only. Not for diagnosis or treatment."
+
+BLACK: Final = Color(0.08, 0.09, 0.11)
+GREY: Final = Color(0.36, 0.38, 0.42)
+RULE: Final = Color(0.8, 0.81, 0.84)
+SHADE: Final = Color(0.95, 0.955, 0.965)
+
+VERDICT_COLOURS: Final = {
+    Verdict.ACCEPTED: Color(0.06, 0.42, 0.2),
+    Verdict.INACCURATE: Color(0.6, 0.33, 0.0),
+    Verdict.FAILED: Color(0.7, 0.08, 0.08),
+    Verdict.TRUNCATED: Color(0.1, 0.3, 0.65),
+    Verdict.SPOILED: Color(0.48, 0.15, 0.58),
+    Verdict.ABSENT: GREY,
+}
+"""Dark enough for white paper; the word always stands beside its colour."""
+
+GROUP_WORDS: Final = {
+    Group.BONE: "Bones",
+    Group.HIP_MUSCLE: "Hip muscles",
+    Group.THIGH_MUSCLE: "Thigh muscles",
+}
+
+COLUMNS: Final = (
+    # words, width, alignment
+    ("Structure", 38 * mm, TA_LEFT),
+    ("Volume, cm\u00b3 (range)", 30 * mm, TA_RIGHT),
+    ("cm\u00b3/m\u00b2", 12 * mm, TA_RIGHT),
+    ("Mean HU (range)", 28 * mm, TA_RIGHT),
+    ("Lean / mixed / fat, %", 20 * mm, TA_RIGHT),
+    ("Uncertainty", 19 * mm, TA_RIGHT),
+    ("Verdict and reason", 39 * mm, TA_LEFT),
+)
+
+EXPLANATION: Final = (
+    "The views from front and side are digitally reconstructed radiographs (DRR) of the CT. "
+    "Range: lowest and highest value over the Monte Carlo samples. cm\u00b3/m\u00b2: volume "
+    "over height squared, where the height is known. Lean: above 30 HU; mixed: -30 to 30 HU; "
+    "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, or "
+    "the entropy of a single answer where the bundle says so, mean over "
+    "the structure. Truncated structures are cut by the border of the scan; they, and those "
+    "that metal spoils, have no volume. Absent: not found in the scan."
+)
+
+
+def summary_pdf(volume: Volume, case: CaseResult, *, title: str = "") -> bytes:
+    """The summary of a case as a PDF of two A4 pages; the same bytes for the same input.
+
+    Args:
+        volume: the CT that was analysed.
+        case: its result.
+        title: small words at the upper right; must not name the patient.
+    """
+    document = BytesIO()
+    template = BaseDocTemplate(
+        document,
+        pagesize=A4,
+        pageTemplates=[PageTemplate(frames=[_frame()], onPage=partial(_foot, case=case))],
+        title=f"{HEADLINE}: {case.verdict.value}",
+        author=MODEL_NAME,
+        creator=MODEL_NAME,
+        initialFontName=_fonts()[0],
+        invariant=1,
+    )
+    template.build([*_first_page(volume, case, title), PageBreak(), *_second_page(case)])
+    return document.getvalue()
+
+
+@cache
+def _fonts() -> tuple[str, str]:
+    """Regular and bold, embedded: they come with the library, so no machine lacks them."""
+    for name in ("Vera", "VeraBd"):
+        pdfmetrics.registerFont(TTFont(name, f"{name}.ttf"))
+    pdfmetrics.registerFontFamily("Vera", normal="Vera", bold="VeraBd")
+    return "Vera", "VeraBd"
+
+
+def _frame() -> Frame:
+    """Where the text of a page stands: above the foot line, without padding of its own."""
+    bottom = MARGIN + 4 * mm
+    return Frame(MARGIN, bottom, WIDTH, A4[1] - MARGIN - bottom, 0, 0, 0, 0)
+
+
+def _style(
+    size: float, colour: Color = BLACK, *, bold: bool = False, alignment: int = TA_LEFT
+) -> ParagraphStyle:
+    regular, heavy = _fonts()
+    return ParagraphStyle(
+        "",
+        fontName=heavy if bold else regular,
+        fontSize=size,
+        leading=size * 1.3,
+        textColor=colour,
+        alignment=alignment,
+    )
+
+
+def _text(words: str, style: ParagraphStyle) -> Paragraph:
+    return Paragraph(escape(words), style)
+
+
+def _foot(canvas: Any, template: Any, case: CaseResult) -> None:
+    """Maker, use and page number at the bottom of each page."""
+    made_by = f"{MODEL_NAME}, model {case.model.name} {case.model.version}. {USE}"
+    canvas.setFont(_fonts()[0], 7)
+    canvas.setFillColor(GREY)
+    canvas.drawString(MARGIN, 9 * mm, made_by)
+    canvas.drawRightString(A4[0] - MARGIN, 9 * mm, f"page {template.page}")
+
+
+def _first_page(volume: Volume, case: CaseResult, title: str) -> list[Any]:
+    """What it is, the verdict, the reasons, the picture, and what made it."""
+    body = _style(9)
+    verdict = _style(15, VERDICT_COLOURS[case.verdict], bold=True)
+    return [
+        _text(title, _style(8, GREY, alignment=TA_RIGHT)),
+        _text(HEADLINE, _style(18, bold=True)),
+        Spacer(0, 2 * mm),
+        _text(f"Case: {VERDICT_TERMS[case.verdict].words}", verdict),
+        Spacer(0, 2 * mm),
+        _text(case_words(case), body),
+        Spacer(0, 4 * mm),
+        _placed(qc_picture(volume, case)),
+        Spacer(0, 4 * mm),
+        _algorithm(case),
+    ]
+
+
+def _placed(picture: Picture) -> PlacedImage:
+    png = BytesIO()
+    Image.fromarray(picture).save(png, format="PNG")
+    png.seek(0)
+    rows, columns = picture.shape[:2]
+    return PlacedImage(png, width=WIDTH, height=WIDTH * rows / columns)
+
+
+def _algorithm(case: CaseResult) -> Table:
+    """What made the numbers; enough to repeat it."""
+    model = case.model
+    facts = (
+        ("Model", f"{model.name} {model.version}"),
+        ("Weights, SHA-256", model.weights_sha256),
+        ("Samples, seed", f"{model.samples}, {model.seed}"),
+        ("Case", case_uncertainty(case)),
+        ("Use", USE),
+    )
+    name, value = _style(8, GREY), _style(8)
+    rows = [[_text(left, name), _text(right, value)] for left, right in facts]
+    table = Table(rows, colWidths=(42 * mm, WIDTH - 42 * mm))
+    table.setStyle(TableStyle([*_TIGHT, ("LINEABOVE", (0, 0), (-1, 0), 0.5, RULE)]))
+    return table
+
+
+_TIGHT: Final = (
+    ("FONT", (0, 0), (-1, -1), "Vera"),  # also of empty cells: else a font is not embedded
+    ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
+    ("TOPPADDING", (0, 0), (-1, -1), 1),
+    ("BOTTOMPADDING", (0, 0), (-1, -1), 1.2),
+    ("LEFTPADDING", (0, 0), (-1, -1), 2),
+    ("RIGHTPADDING", (0, 0), (-1, -1), 2),
+)
+
+
+def _second_page(case: CaseResult) -> Iterable[Any]:
+    """All structures with their numbers, and what the columns mean."""
+    note = _style(7, GREY)
+    yield _structures(case.structures)
+    yield Spacer(0, 2 * mm)
+    yield _text(f"{EXPLANATION} {weak_flag_words()}", note)
+
+
+def _structures(results: Iterable[StructureResult]) -> Table:
+    """The table, a shaded row before each group."""
+    head = _style(6.8, bold=True)
+    rows: list[list[Any]] = [_heading()]
+    marks: list[tuple[Any, ...]] = [("LINEBELOW", (0, 0), (-1, 0), 0.8, BLACK)]
+    group = None
+    for result in results:
+        if result.segment.structure.group is not group:
+            group = result.segment.structure.group
+            marks.append(("BACKGROUND", (0, len(rows)), (-1, len(rows)), SHADE))
+            rows.append([_text(GROUP_WORDS[group], head), *[""] * (len(COLUMNS) - 1)])
+        marks.append(("LINEBELOW", (0, len(rows)), (-1, len(rows)), 0.25, RULE))
+        rows.append(_row(result))
+    table = Table(rows, colWidths=[width for _, width, _ in COLUMNS], repeatRows=1)
+    table.setStyle(TableStyle([*_TIGHT, *marks]))
+    return table
+
+
+def _heading() -> list[Any]:
+    return [
+        _text(words, _style(6.8, bold=True, alignment=alignment))
+        for words, _, alignment in COLUMNS
+    ]
+
+
+def _row(result: StructureResult) -> list[Any]:
+    cells = (
+        result.segment.title,
+        _with_range(result.volume_cm3, result.volume_spread_cm3),
+        _number(result.normalised_volume_cm3_per_m2),
+        _with_range(result.mean_hu, result.mean_hu_spread),
+        _shares(result.composition),
+        DASH if result.uncertainty is None else f"{result.uncertainty:.1e}",
+        _verdict(result),
+    )
+    colours = (*[BLACK] * (len(cells) - 1), VERDICT_COLOURS[result.verdict])
+    return [
+        _text(words, _style(6.8, colour, alignment=alignment))
+        for words, colour, (_, _, alignment) in zip(cells, colours, COLUMNS, strict=True)
+    ]
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f}"
+
+
+def _with_range(value: float | None, spread: Spread | None) -> str:
+    if value is None or spread is None:
+        return _number(value)
+    return f"{value:.1f} ({spread.low:.1f} to {spread.high:.1f})"
+
+
+def _shares(composition: Composition | None) -> str:
+    if composition is None:
+        return DASH
+    shares = (composition.lean, composition.mixed, composition.fat)
+    return " / ".join(f"{100 * share:.0f}" for share in shares)
+
+
+def _verdict(result: StructureResult) -> str:
+    """The verdict; and for numbers that are doubted why, in figures where there are any."""
+    words = VERDICT_TERMS[result.verdict].code.meaning.lower()
+    if result.verdict not in (Verdict.INACCURATE, Verdict.FAILED):
+        return words
+    reasons = in_figures(result) or "; ".join(
+        FINDING_TERMS[finding].words for finding in result.findings
+    )
+    return f"{words}: {reasons}" if reasons else words

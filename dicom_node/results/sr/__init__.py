@@ -1,0 +1,1 @@
+"""What the structured reports need of a series."""

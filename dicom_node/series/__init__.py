@@ -1,0 +1,1 @@
+"""Files from outside to a checked volume; nobody else parses them."""

@@ -1,0 +1,99 @@
+"""A CT series that was read: the volume, and where each of its slices came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node.series.selection import LeftOut
+from inference.geometry import Orientation
+from inference.volume import Patient, Volume
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReference:
+    """One SOP Instance, as references name it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+    def item(self) -> Dataset:
+        """An item of a Referenced SOP Sequence or one of its relatives (PS3.3 10.8)."""
+        item = Dataset()
+        item.ReferencedSOPClassUID = self.sop_class_uid
+        item.ReferencedSOPInstanceUID = self.sop_instance_uid
+        return item
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlane:
+    """The plane of one source slice in the words of its own header.
+
+    The numbers keep the decimal strings they were read from, so that a result lies
+    exactly where its source lies.
+
+    position, orientation, pixel_spacing, thickness: Image Position and Orientation
+        (Patient), Pixel Spacing and Slice Thickness (PS3.3 C.7.6.2); thickness may be None.
+    frame_number: within a multi-frame instance, from 1; None for single-frame images.
+    """
+
+    reference: InstanceReference
+    frame_number: int | None
+    position: tuple[Any, ...]
+    orientation: tuple[Any, ...]
+    pixel_spacing: tuple[Any, ...]
+    thickness: Any | None
+
+
+def instances_of(slices: Iterable[SourceSlice]) -> tuple[InstanceReference, ...]:
+    """The instances that hold the slices, each once, in the order of the slices."""
+    return tuple(
+        dict.fromkeys(InstanceReference(s.sop_class_uid, s.sop_instance_uid) for s in slices)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceGrid:
+    """The grid of the source pixels, to which results are turned back.
+
+    planes: of each slice, in volume order.
+    orientation: how source pixels were turned into the patient frame.
+    """
+
+    planes: tuple[SourcePlane, ...]
+    orientation: Orientation
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSlice:
+    """Where one slice of the volume came from; frame_number is 1-based, or None."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CtSeries:
+    """A CT series that can be analysed.
+
+    slices: the source of each slice, in the volume's order (feet to head).
+    orientation: how source pixels were turned into the patient frame; turns labels back.
+    header: of the instance that says most of the patient, without pixels; of several the
+        lowest slice's.
+    left_out: images that did not count, each with its reason.
+    notes: what was noticed and tolerated, in words, without patient data.
+    """
+
+    volume: Volume
+    slices: tuple[SourceSlice, ...]
+    orientation: Orientation
+    header: Dataset
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    patient: Patient = field(default_factory=Patient)

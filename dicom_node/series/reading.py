@@ -1,0 +1,435 @@
+"""Files of one CT series to an ordered, checked and oriented volume, or a named refusal.
+
+`read_series` reads top-down: headers, selection, checks that the slices belong together,
+order along the normal, duplicates, gaps, and only then pixels, slice by slice into one
+array. Each check refuses with its own error, so that a report can name the reason.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pydicom
+import structlog
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from dicom_node.errors import (
+    DuplicateSliceError,
+    GantryTiltError,
+    IncompleteSeriesError,
+    MixedSeriesError,
+    NoImagesError,
+    NotAxialError,
+    PixelDataError,
+    TooFewSlicesError,
+    TooLargeError,
+)
+from dicom_node.series.bounded_files import read_until_pixels
+from dicom_node.series.ct_series import CtSeries, SourceSlice
+from dicom_node.series.patient_height import believed_patient, stated_height_m
+from dicom_node.series.patient_identity import (
+    ImageIdentity,
+    check_one_patient,
+    identity_of,
+    unreadable_notes,
+)
+from dicom_node.series.pixels import fingerprint, hounsfield, stored_values
+from dicom_node.series.selection import LeftOut, leave_out
+from dicom_node.series.slice_header import SliceHeader
+from dicom_node.series.slice_headers import (
+    MAX_SLICES,
+    kinds,
+    read_header,
+    slice_header,
+)
+from dicom_node.series.slice_spacing import (
+    SAME_POSITION_MM,
+    SHEAR_DEGREES,
+    crooked_mm,
+    find_gaps,
+    runs_mm,
+    shear_degrees,
+)
+from dicom_node.uids import is_uid
+from inference.geometry import Geometry, Orientation, slice_extents_mm
+from inference.volume import Volume
+
+log = structlog.get_logger()
+
+MIN_SLICES: Final = 3
+"""Fewer slices are no volume: no step can be compared with another."""
+
+MAX_VOXELS: Final = 1 << 31
+"""A volume of more (4 GB of 16 bits) is no scan of a body, and would not fit an analysis."""
+
+OBLIQUE_DEGREES: Final = 15.0
+"""A stack may be turned this far against the patient's axes and still be axial."""
+
+SAME_DIRECTION: Final = 1e-3
+"""Direction cosines of one stack differ by less (0.06 degrees): rounding in headers."""
+
+CROOKED_MM: Final = 0.5
+"""In-plane jumps between slices below this are rounding; above, no common grid exists."""
+
+UIDS: Final = frozenset({"series", "frames of reference"})
+"""Traits of a slice that are UIDs."""
+
+
+def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSeries:
+    """Read the files of one series into a volume in the patient frame.
+
+    Files may come in any order, with localisers, derived images, exact duplicates and
+    files that are not DICOM among them: those are left out, with the reason kept.
+
+    Raises:
+        SeriesError: a subclass that names why the series cannot be analysed.
+    """
+    found, left_out, stated = _read_headers(paths)
+    identity_notes = check_one_patient(tuple(stated.identities.values()))
+    _check_alike(found)
+    _check_tilt(found)
+    orientation = _orientation(found)
+    ordered = _ordered(found)
+    distinct, dropped = _without_duplicates(ordered)
+    if len(distinct) < min_slices:
+        raise TooFewSlicesError(f"{len(distinct)} slice(s), at least {min_slices} are needed")
+    _check_whole(distinct)
+    geometry = _geometry(distinct, orientation)
+    if math.prod(geometry.shape) > MAX_VOXELS:
+        listed = " x ".join(map(str, geometry.shape))
+        raise TooLargeError(f"a volume of {listed} voxels, more than {MAX_VOXELS}")
+    patient, height_notes = believed_patient(stated.heights_m)
+    # Results take patient and study from the image that says most of them.
+    fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
+    header = read_until_pixels(fullest.path)
+    hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
+    return CtSeries(
+        volume=Volume(hu, geometry),
+        slices=tuple(_source(header) for header in distinct),
+        orientation=orientation,
+        header=header,
+        left_out=(*left_out, *dropped),
+        notes=(
+            *identity_notes,
+            *unreadable_notes(header),
+            *_stack_notes(distinct),
+            *padding_notes,
+            *height_notes,
+        ),
+        patient=patient,
+    )
+
+
+def group_by_series(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
+    """Sort files by Series Instance UID; what is not DICOM is passed over."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        if (header := read_header(path)) is not None:
+            groups[str(header.get("SeriesInstanceUID", ""))].append(path)
+    return {uid: tuple(members) for uid, members in groups.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What every image of the series says of its patient, also those that do not count."""
+
+    identities: Mapping[Path, ImageIdentity]
+    heights_m: Sequence[float | None]
+
+
+def _read_headers(
+    paths: Iterable[Path],
+) -> tuple[list[SliceHeader], list[LeftOut], _Stated]:
+    """Headers of the slices that count, what was left out, and what all images state."""
+    found: list[SliceHeader] = []
+    left_out: list[LeftOut] = []
+    identities: dict[Path, ImageIdentity] = {}
+    heights: list[float | None] = []
+    for path in sorted(paths):
+        header = read_header(path)
+        if header is None:
+            left_out.append(LeftOut("", "a file that is not DICOM"))
+            continue
+        identities[path] = identity_of(header)
+        heights.append(stated_height_m(header))
+        for kind in kinds(header):
+            if (out := leave_out(kind)) is not None:
+                left_out.append(out)
+            else:
+                found.append(slice_header(path, header, kind.frame_number))
+        if len(found) > MAX_SLICES:
+            raise TooLargeError(f"more than {MAX_SLICES} slices in one series")
+    if not found:
+        raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
+    return found, left_out, _Stated(identities, heights)
+
+
+def _tally(left_out: Sequence[LeftOut]) -> str:
+    """How many images were left out for which reason, commonest first."""
+    counts = Counter(out.reason.split(": ", 1)[-1] for out in left_out)
+    return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5)) or "none"
+
+
+def _check_alike(found: Sequence[SliceHeader]) -> None:
+    """One series, frame of reference, grid, orientation and kernel."""
+    traits: tuple[tuple[str, Callable[[SliceHeader], str]], ...] = (
+        ("series", lambda one: one.series_instance_uid),
+        ("frames of reference", lambda one: one.frame_of_reference_uid),
+        ("matrix sizes", lambda one: f"{one.rows} x {one.columns}"),
+        ("pixel spacings", lambda one: "{:.4g} x {:.4g} mm".format(*one.spacing_mm)),
+        ("kernels", lambda one: one.kernel),
+    )
+    for name, trait in traits:
+        values = {trait(header) for header in found}
+        if len(values) > 1:
+            # What stands where a UID must may be anything, a name too.
+            said = {v if is_uid(v) or not v or name not in UIDS else "(no UID)" for v in values}
+            raise MixedSeriesError(f"{len(values)} {name} in one series: {_listed(said)}")
+    first = found[0]
+    for header in found:
+        turned = np.abs(header.row_axis - first.row_axis).max()
+        turned = max(turned, np.abs(header.column_axis - first.column_axis).max())
+        if turned > SAME_DIRECTION:
+            raise MixedSeriesError(
+                "the slices are not parallel: orientations of instances "
+                f"{first.sop_instance_uid} and {header.sop_instance_uid} differ"
+            )
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(value or "(none)" for value in sorted(values)[:6])
+
+
+def _check_tilt(found: Sequence[SliceHeader]) -> None:
+    """Refuse stacks that lean against their normal, or jump sideways."""
+    ordered = _ordered(found)
+    positions = np.array([header.position_mm for header in ordered])
+    normal = ordered[0].normal
+    lean = shear_degrees(positions, normal)
+    if lean > SHEAR_DEGREES:
+        stated = max((header.tilt_degrees for header in found), key=abs)
+        raise GantryTiltError(
+            f"the slices are sheared by {lean:.1f} degrees against each other"
+            f" (Gantry/Detector Tilt says {stated:g} degrees)"
+        )
+    jump = crooked_mm(positions, normal)
+    if jump > CROOKED_MM:
+        raise MixedSeriesError(
+            f"the slices do not lie on one grid: shifted sideways by up to {jump:.1f} mm"
+        )
+
+
+def _orientation(found: Sequence[SliceHeader]) -> Orientation:
+    """How source pixels turn into rows front to back and columns right to left.
+
+    The order of slices needs no flip: positions are the patient's own, whatever way the
+    patient lay on the table.
+    """
+    column_axis, row_axis = found[0].column_axis, found[0].row_axis
+    transposed = bool(abs(column_axis[1]) > abs(column_axis[0]))
+    if transposed:
+        column_axis, row_axis = row_axis, column_axis
+    flips = Orientation(
+        transposed=transposed,
+        rows_flipped=bool(row_axis[1] < 0),
+        columns_flipped=bool(column_axis[0] < 0),
+    )
+    along = (abs(column_axis[0]), abs(row_axis[1]), abs(found[0].normal[2]))
+    off_degrees = float(np.degrees(np.arccos(np.clip(min(along), 0, 1))))
+    if off_degrees > OBLIQUE_DEGREES + 0.01:
+        raise NotAxialError(
+            f"the slices are not axial: turned by {off_degrees:.0f} degrees against the"
+            f" patient's axes ({OBLIQUE_DEGREES:.0f} are accepted)"
+        )
+    return flips
+
+
+def _ordered(found: Sequence[SliceHeader]) -> list[SliceHeader]:
+    """From feet to head, by position along the normal; ties by UID, so that order is stable."""
+    normal = _headward(found[0].normal)
+    return sorted(
+        found,
+        key=lambda one: (
+            float(one.position_mm @ normal),
+            one.sop_instance_uid,
+            one.frame_number or 0,
+        ),
+    )
+
+
+def _headward(normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The normal, turned to point along its largest patient axis."""
+    return normal if normal[np.abs(normal).argmax()] > 0 else -normal
+
+
+def _without_duplicates(
+    ordered: Sequence[SliceHeader],
+) -> tuple[list[SliceHeader], list[LeftOut]]:
+    """Drop exact duplicates; refuse different images at one position or with one UID."""
+    normal = _headward(ordered[0].normal)
+    _check_one_image_per_uid(ordered)
+    distinct: list[SliceHeader] = []
+    dropped: list[LeftOut] = []
+    for header in ordered:
+        below = distinct[-1] if distinct else None
+        if below is None or _apart_mm(below, header, normal) > SAME_POSITION_MM:
+            distinct.append(header)
+        elif fingerprint(below) == fingerprint(header):
+            dropped.append(LeftOut(header.sop_instance_uid, "exact duplicate of another slice"))
+        else:
+            _refuse_duplicate(below, header, ordered, normal)
+    return distinct, dropped
+
+
+def _check_one_image_per_uid(ordered: Sequence[SliceHeader]) -> None:
+    """One SOP Instance UID may come twice, but must name one image."""
+    by_image: dict[tuple[str, int | None], list[SliceHeader]] = defaultdict(list)
+    for header in ordered:
+        by_image[header.sop_instance_uid, header.frame_number].append(header)
+    for (uid, _), copies in by_image.items():
+        if len(copies) > 1 and len({fingerprint(copy) for copy in copies}) > 1:
+            raise DuplicateSliceError(f"two different images carry one UID: instance {uid}")
+
+
+def _apart_mm(one: SliceHeader, other: SliceHeader, normal: NDArray[np.float64]) -> float:
+    return float(abs((one.position_mm - other.position_mm) @ normal))
+
+
+def _refuse_duplicate(
+    one: SliceHeader,
+    other: SliceHeader,
+    ordered: Sequence[SliceHeader],
+    normal: NDArray[np.float64],
+) -> None:
+    """Say whether whole acquisitions lie over each other, or single slices do."""
+    position = float(other.position_mm @ normal)
+    acquisitions: Mapping[tuple[str, ...], int] = Counter(
+        header.acquisition for header in ordered
+    )
+    apart = one.acquisition != other.acquisition
+    if apart and min(acquisitions[one.acquisition], acquisitions[other.acquisition]) > 1:
+        raise MixedSeriesError(
+            f"two acquisitions overlap in one series: different images at {position:.1f} mm"
+        )
+    raise DuplicateSliceError(
+        f"two different images at {position:.1f} mm: instances {one.sop_instance_uid}"
+        f" and {other.sop_instance_uid}"
+    )
+
+
+def _check_whole(distinct: Sequence[SliceHeader]) -> None:
+    gaps = find_gaps(_offsets_mm(distinct), _thickness_mm(distinct))
+    if gaps:
+        named = "; ".join(str(gap) for gap in gaps[:5])
+        more = f"; and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+        raise IncompleteSeriesError(f"slices are missing {named}{more}")
+
+
+def _offsets_mm(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
+    normal = _headward(ordered[0].normal)
+    return np.array([float(header.position_mm @ normal) for header in ordered])
+
+
+def _thickness_mm(ordered: Sequence[SliceHeader]) -> NDArray[np.float64] | None:
+    """(slices,) nominal thickness, or None unless every slice states one."""
+    stated = [header.thickness_mm for header in ordered if header.thickness_mm is not None]
+    return np.array(stated) if len(stated) == len(ordered) else None
+
+
+def _geometry(distinct: Sequence[SliceHeader], orientation: Orientation) -> Geometry:
+    """The grid in the patient frame, with the true direction cosines."""
+    first = distinct[0]
+    row_axis, column_axis = first.row_axis, first.column_axis
+    row_mm, column_mm = first.spacing_mm
+    rows, columns = first.rows, first.columns
+    if orientation.transposed:
+        row_axis, column_axis = column_axis, row_axis
+        row_mm, column_mm = column_mm, row_mm
+        rows, columns = columns, rows
+    to_first = np.zeros(3)
+    if orientation.rows_flipped:
+        to_first += row_axis * row_mm * (rows - 1)
+        row_axis = -row_axis
+    if orientation.columns_flipped:
+        to_first += column_axis * column_mm * (columns - 1)
+        column_axis = -column_axis
+    return Geometry(
+        positions_mm=np.array([header.position_mm for header in distinct]) + to_first,
+        extents_mm=slice_extents_mm(_offsets_mm(distinct), _thickness_mm(distinct)),
+        row_axis=row_axis.copy(),
+        column_axis=column_axis.copy(),
+        spacing_mm=(row_mm, column_mm),
+        rows=rows,
+        columns=columns,
+    )
+
+
+def _pixels(
+    distinct: Sequence[SliceHeader], orientation: Orientation, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.int16] | NDArray[np.float32], list[str]]:
+    """Decode file by file straight into one array; float32 only once int16 is not exact."""
+    hu: NDArray[np.int16] | NDArray[np.float32] | None = None
+    place = {(one.path, one.frame_number): index for index, one in enumerate(distinct)}
+    by_file: dict[Path, list[SliceHeader]] = defaultdict(list)
+    for header in distinct:
+        by_file[header.path].append(header)
+    ignored = 0
+    for path, headers in by_file.items():
+        for header, stored in stored_values(path, headers):
+            slice_hu, padding_ignored = hounsfield(stored, header)
+            if hu is None:
+                # Only now, when there are pixels: a header alone may claim any size.
+                hu = np.empty(shape, dtype=np.int16)
+            if slice_hu.dtype == np.float32 and hu.dtype == np.int16:
+                hu = hu.astype(np.float32)
+            hu[place[path, header.frame_number]] = orientation.to_patient(slice_hu)
+            ignored += padding_ignored
+    notes = [f"pixel padding lies among tissue values in {ignored} slice(s): ignored"]
+    if hu is None:
+        raise PixelDataError("the series has no pixels")
+    return hu, notes if ignored else []
+
+
+def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
+    notes = []
+    steps = runs_mm(_offsets_mm(distinct))
+    if len(steps) > 1 and steps[-1] - steps[0] > 0.2:
+        listed = ", ".join(f"{step:g}" for step in steps[:6])
+        notes.append(f"unevenly spaced slices: steps of {listed} mm")
+    tilt = max((header.tilt_degrees for header in distinct), key=abs)
+    if abs(tilt) > SHEAR_DEGREES:
+        notes.append(f"Gantry/Detector Tilt says {tilt:g} degrees, the slices are not sheared")
+    if not distinct[0].frame_of_reference_uid:
+        notes.append("no Frame of Reference UID")
+    return notes
+
+
+def _source(header: SliceHeader) -> SourceSlice:
+    return SourceSlice(
+        header.path, header.sop_class_uid, header.sop_instance_uid, header.frame_number
+    )
+
+
+def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+    """The headers of every file that can be read, without pixels, in the order of names."""
+    headers = []
+    with warnings.catch_warnings():
+        # A warning of the library quotes the value it is about.
+        warnings.simplefilter("ignore")
+        for path in sorted(paths):
+            try:
+                header = pydicom.dcmread(path, stop_before_pixels=True)
+            except (InvalidDicomError, EOFError, ValueError, KeyError):
+                log.warning("instance.unreadable", path=path.name)
+                continue
+            headers.append(header)
+    return tuple(headers)

@@ -1,0 +1,1 @@
+"""The settings of `node.toml`, as a frozen tree."""

@@ -1,0 +1,153 @@
+"""Settings as sentences: what a node with them would do (`msk-node check`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from dicom_node.settings.destinations import (
+    Credentials,
+    Destination,
+    DicomDestination,
+    WebDestination,
+)
+from dicom_node.settings.node import NodeConfig, Pipeline, parse_database_url
+from dicom_node.settings.profile import Profile
+from dicom_node.settings.tls import DestinationTls, ReceiveTls
+
+if TYPE_CHECKING:
+    pass
+
+
+def describe(config: NodeConfig) -> tuple[str, ...]:
+    """What a node with these settings would do, a sentence a line."""
+    node, analysis = config.node, config.analysis
+    senders = _senders(config)
+    samples = f"{analysis.samples} samples" if analysis.samples else "the bundle's samples"
+    lines = [
+        f"listens as {node.ae_title} on {node.host}:{node.port}, to {senders}",
+        *_listens_with(config.receive.tls),
+        f"keeps what it receives in {node.spool}, results in {node.results}",
+        f"keeps queue and ledger in {parse_database_url(node.database_url)}",
+        f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
+        f"a scan that does not show hip to knee: {analysis.partial}",
+    ]
+    lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
+    for each in config.destinations:
+        lines += describe_destination(each)
+    lines += [
+        f"from {each.calling_ae_title or 'anyone'} to {each.called_ae_title or 'any title'}:"
+        f" results go to {', '.join(each.destinations)}"
+        for each in config.routes
+    ]
+    if not config.destinations:
+        lines.append("no destinations: results stay in the results folder")
+        lines.append(f"the results folder gets {describe_profile(config.profile)}")
+    elif not config.routes:
+        lines.append("no routes: results go to every destination")
+    return tuple(lines)
+
+
+def _differs(pipeline: Pipeline) -> str:
+    """What a pipeline does otherwise, in words."""
+    given = pipeline.model_dump(exclude={"called_ae_title"}, exclude_none=True)
+    return ", ".join(f"{name} {value}" for name, value in given.items()) or "as any other"
+
+
+def _senders(config: NodeConfig) -> str:
+    """Who may send, in words."""
+    words = list(config.node.calling_ae_titles)
+    for each in config.senders:
+        hosts = f" from {' or '.join(each.hosts)}" if each.hosts else ""
+        words.append(f"{each.ae_title or 'any title'}{hosts}")
+    return ", ".join(words) or "any sender"
+
+
+def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
+    """How senders are let in, in words."""
+    if tls is None:
+        return
+    must = "must" if tls.require_client_certificate else "may"
+    yield f"that port speaks TLS only; senders {must} show a certificate"
+    if tls.plain_port is not None:
+        yield f"listens on port {tls.plain_port} without TLS, to anyone who may send"
+
+
+SEGMENTATION_WORDS: Final = {
+    "binary": "SEG",
+    "labelmap": "SEG as label map (SEG where that is not taken)",
+    "groups": "SEG of bones, of hip and of thigh muscles",
+}
+REPORT_WORDS: Final = {
+    "record": "SR",
+    "key_slice": "SR on key slices",
+    "both": "SR, SR on key slices",
+}
+QC_WORDS: Final = {
+    "on_failure": "QC image when not accepted",
+    "always": "QC image",
+    "never": "no QC image",
+}
+
+
+def describe_destination(each: Destination) -> Iterator[str]:
+    """What is sent to a destination, how, and how it proves who it is, a sentence a line."""
+    if isinstance(each, WebDestination):
+        yield f"destination {each.name}: {each.url} (STOW-RS)"
+        host, query = urlsplit(each.url).hostname or "", "QIDO-RS"
+        if each.credentials is not None:
+            yield f"destination {each.name} is shown {_shown(each.credentials)}"
+    elif isinstance(each, DicomDestination):
+        yield f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}"
+        host, query = each.host, "C-FIND"
+    yield f"destination {each.name} gets {describe_profile(each.profile)}"
+    yield f"destination {each.name}: {CONFIRM_WORDS[each.confirm].format(query=query)}"
+    if each.tls is not None:
+        yield f"destination {each.name} {_proves(each.tls, host)}"
+
+
+def _shown(credentials: Credentials) -> str:
+    """Which secret is shown, and where it is, never what it is."""
+    file = credentials.bearer_token_file or credentials.password_file
+    variable = credentials.bearer_token_variable or credentials.password_variable
+    place = f"of {file}" if file else f"in the variable {variable}"
+    if credentials.user is None:
+        return f"the bearer token {place}"
+    return f"the password {place}, as {credentials.user}"
+
+
+def _proves(tls: DestinationTls, host: str) -> str:
+    """How a destination shows that it is the one, in words."""
+    proofs = [f"a certificate for {tls.server_name or host}"]
+    if tls.fingerprints:
+        proofs = [f"the certificate {' or '.join(each[:16] for each in tls.fingerprints)}..."]
+    if tls.ca is not None:
+        proofs.append(f"vouched for by {tls.ca}")
+    shown = "our certificate" if tls.certificate else "no certificate"
+    return f"is reached by TLS: it shows {', '.join(proofs)}; we show {shown}"
+
+
+CONFIRM_WORDS: Final = {
+    "commitment": "what was sent is confirmed by storage commitment",
+    "query": "what was sent is confirmed by {query}",
+    "no": "what was sent is not asked for again",
+}
+
+
+def describe_profile(profile: Profile) -> str:
+    """A profile in words."""
+    optional = {
+        "density picture": profile.density_picture,
+        "density slices": profile.density_slices,
+        "uncertainty map": profile.uncertainty_map,
+        "PDF summary": profile.pdf_summary,
+        "rejection of what is replaced": profile.reject_replaced,
+    }
+    words = [
+        SEGMENTATION_WORDS[profile.segmentation],
+        REPORT_WORDS[profile.report],
+        QC_WORDS[profile.qc_image],
+        *(name for name, wished in optional.items() if wished),
+    ]
+    return ", ".join(words)

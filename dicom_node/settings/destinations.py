@@ -1,0 +1,179 @@
+"""The tables of destinations: who gets results, which, in what way, and how it is asked.
+
+A destination is reached by DICOM (C-STORE) or, where it has a `url`, by DICOMweb (STOW-RS).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from dicom_node.settings.profile import Profile
+from dicom_node.settings.tls import DestinationTls
+from dicom_node.settings.values import AeTitle, Hours, Port, Seconds, Section
+
+
+def _service_url(text: str) -> str:
+    """The base address of a DICOMweb service, without a slash at its end."""
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if parts.scheme not in {"http", "https"} or not named:
+        raise ValueError("must be http://... or https://... with a host")
+    if "@" in parts.netloc:
+        raise ValueError("a name or password belongs into credentials, not into the URL")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its path, without ? or #")
+    return text.rstrip("/")
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: what goes there is on no network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Destination(Section):
+    """A node or service that receives results; how it is reached is said by its kind."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    """How routes and the ledger call it."""
+    confirm: Literal["commitment", "query", "no"] = "no"
+    """How it is asked whether it has got an object: storage commitment, a query, or not."""
+    profile: Profile = Profile()
+    """What it gets; once the file is read, complete with what `[profile]` says."""
+    tls: DestinationTls | None = None
+    """How TLS to it is spoken."""
+
+
+class DicomDestination(Destination):
+    """A DICOM node: results go there by C-STORE. Without `tls`, over a plain connection."""
+
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str = Field(min_length=1)
+    """Its address."""
+    port: Port
+    """Its TCP port."""
+    calling_ae_title: AeTitle | None = None
+    """The AE title to call it with; without it, the node's own."""
+
+
+class Credentials(Section):
+    """How we prove to a DICOMweb service who we are; the secrets are never in this file."""
+
+    bearer_token_file: Path | None = None
+    """The file whose first line is a bearer token (RFC 6750)."""
+    bearer_token_variable: str | None = Field(default=None, min_length=1)
+    """The environment variable that holds a bearer token."""
+    user: str | None = Field(default=None, pattern=r"^[^:\x00-\x1f]+$")
+    """The user name of HTTP Basic authentication (RFC 7617)."""
+    password_file: Path | None = None
+    """The file whose first line is the user's password."""
+    password_variable: str | None = Field(default=None, min_length=1)
+    """The environment variable that holds the user's password."""
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        """One secret, from one place."""
+        tokens = [self.bearer_token_file, self.bearer_token_variable]
+        passwords = [self.password_file, self.password_variable]
+        if sum(each is not None for each in (*tokens, *passwords)) != 1:
+            raise ValueError("give a bearer token or a password, in a file or in a variable")
+        if (self.user is None) != (passwords == [None, None]):
+            raise ValueError("user and a password belong together")
+        return self
+
+
+class WebDestination(Destination):
+    """A DICOMweb service (PS3.18): results go there by STOW-RS.
+
+    An `https` service without `tls` is verified by whom this machine's system trusts.
+    """
+
+    url: Annotated[str, AfterValidator(_service_url)]
+    """Its base address, to which `/studies` is added."""
+    confirm: Literal["query", "no"] = "no"
+    """Whether it is asked by QIDO-RS for what it took."""
+    credentials: Credentials | None = None
+    """How we prove who we are; without them, by a certificate of `tls` or not at all."""
+    max_batch_mb: int = Field(default=32, ge=1, le=1024)
+    """How much goes in one request; a larger object goes alone."""
+
+    @model_validator(mode="after")
+    def _keeps_secrets(self) -> Self:
+        """A secret in the clear is none; and names are verified here, not fingerprints."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and self.tls is not None:
+            raise ValueError("tls is for an https url")
+        if self.tls is not None and self.tls.fingerprints:
+            raise ValueError("tls.fingerprints are for DICOM destinations; give tls.ca")
+        if parts.scheme == "http" and self.credentials and not _is_here(parts.hostname or ""):
+            raise ValueError("credentials would go in the clear; they need an https url")
+        return self
+
+
+def _kind(table: Any) -> str:
+    """Which kind of destination a table of the file, or a value, is."""
+    has_url = "url" in table if isinstance(table, dict) else hasattr(table, "url")
+    return "dicomweb" if has_url else "dicom"
+
+
+AnyDestination = Annotated[
+    Annotated[DicomDestination, Tag("dicom")] | Annotated[WebDestination, Tag("dicomweb")],
+    Discriminator(_kind),
+]
+"""What stands in `[[destinations]]`."""
+KINDS: Final = ("dicom", "dicomweb")
+
+
+class Route(Section):
+    """Which destinations a series' results go to. The first route that fits decides."""
+
+    calling_ae_title: AeTitle | None = None
+    """The sender's AE title; without it, any."""
+    called_ae_title: AeTitle | None = None
+    """The AE title the sender used for this node; without it, any."""
+    destinations: tuple[str, ...] = Field(min_length=1)
+    """Names of destinations."""
+
+    def fits(self, calling_ae_title: str, called_ae_title: str) -> bool:
+        """Whether this route is meant for such an association."""
+        return self.calling_ae_title in (None, calling_ae_title) and self.called_ae_title in (
+            None,
+            called_ae_title,
+        )
+
+
+class Delivery(Section):
+    """How often a delivery is tried."""
+
+    first_wait_s: Seconds = 30.0
+    """The wait after the first failed attempt; doubled after each further one."""
+    max_wait_s: Seconds = 600.0
+    """The longest wait between two attempts."""
+    hold_after: int = Field(default=150, ge=1)
+    """After how many failed attempts a delivery is held (150 last about a day)."""
+    timeout_s: Seconds = 60.0
+    """How long to wait for a destination's answer."""
+    echo_every_s: Seconds = 60.0
+    """How often a destination that could not be reached is asked whether it is back."""
+
+
+class Confirmation(Section):
+    """How destinations are asked whether they have got what was sent."""
+
+    ask_again_s: Seconds = 3600.0
+    """How long a report of storage commitment may take before it is asked for again."""
+    resend: int = Field(default=3, ge=0)
+    """How often an object that a destination has lost is sent again before it is held."""
+    alarm_after_h: Hours = 24.0
+    """How long an object may be unconfirmed before that is an alarm."""

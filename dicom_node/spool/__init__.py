@@ -1,0 +1,1 @@
+"""Received instances on disk, until their series is complete."""

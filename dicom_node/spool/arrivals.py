@@ -1,0 +1,175 @@
+"""The files of a series as completeness rules and the job queue see them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+
+from dicom_node.errors import SeriesError
+from dicom_node.series.pixels import fingerprint
+from dicom_node.series.selection import leave_out
+from dicom_node.series.slice_header import SliceHeader
+from dicom_node.series.slice_headers import (
+    kinds,
+    number_of,
+    read_header,
+    slice_header,
+    value_of,
+)
+from dicom_node.spool.completeness import (
+    Arrivals,
+    Expectation,
+    commonest,
+)
+from dicom_node.spool.revisions import Revision
+from dicom_node.spool.spool import SpoolEntry, entry_of
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesArrival:
+    """A series, or what there is of it, handed to the engine.
+
+    revision: 1, then one more for every time that late images changed the series.
+    paths, sop_instance_uids: the files it consists of, in the order of their names.
+    reason: why it was handed over now, in words.
+    """
+
+    series_instance_uid: str
+    study_instance_uid: str
+    revision: int
+    paths: tuple[Path, ...]
+    sop_instance_uids: tuple[str, ...]
+    calling_ae_title: str
+    called_ae_title: str
+    reason: str
+
+
+def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
+    """The series that one revision of a folder stands for."""
+    paths = tuple(folder / name for name in revision.files)
+    calling, called = association_titles(paths[0])
+    return SeriesArrival(
+        series_instance_uid=folder.name,
+        study_instance_uid=study_of(paths),
+        revision=revision.revision,
+        paths=paths,
+        sop_instance_uids=tuple(sorted({entry_of(path).sop_instance_uid for path in paths})),
+        calling_ae_title=calling,
+        called_ae_title=called,
+        reason=revision.reason,
+    )
+
+
+def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
+    """Read the headers of a series' files; what cannot be read becomes its defect."""
+    slices: list[SliceHeader] = []
+    spacings_mm: list[float] = []
+    counts: list[int] = []
+    defect = ""
+    for entry in entries:
+        try:
+            header = read_header(entry.path)
+            if header is None:
+                continue
+            slices += _slices_in(entry.path, header)
+        except SeriesError as error:
+            defect = defect or str(error)
+            continue
+        spacings_mm += _stated_spacing_mm(header)
+        counts += _counted_by(header)
+    return Arrivals(
+        last_received_s=max(entry.received_s for entry in entries),
+        slices=tuple(slices),
+        defect=defect,
+        instances=count_instances(entries),
+        expected=Expectation(max(counts), "their header") if counts else None,
+        stated_spacing_mm=commonest(spacings_mm),
+    )
+
+
+def count_instances(entries: Sequence[SpoolEntry]) -> int:
+    """How many SOP instances there are; other bytes under one UID are one instance."""
+    return len({entry.sop_instance_uid for entry in entries})
+
+
+def stated_instances(path: Path) -> int | None:
+    """Number of Series Related Instances in a file, or None."""
+    with contextlib.suppress(SeriesError):
+        header = read_header(path)
+        if header is not None:
+            return next(_counted_by(header), None)
+    return None
+
+
+def _counted_by(header: Dataset) -> Iterator[int]:
+    """Number of Series Related Instances (0020,1209), where some archives put it."""
+    count = number_of(header, "NumberOfSeriesRelatedInstances")
+    if count is not None and count >= 1:
+        yield int(count)
+
+
+def _stated_spacing_mm(header: Dataset) -> Iterator[float]:
+    """Spacing Between Slices (0018,0088), whichever way it is counted."""
+    value = value_of(header, "SpacingBetweenSlices")
+    with contextlib.suppress(TypeError, ValueError):
+        spacing_mm = abs(float(value))
+        if 0 < spacing_mm < math.inf:
+            yield spacing_mm
+
+
+def _slices_of(path: Path) -> Iterator[SliceHeader]:
+    header = read_header(path)
+    if header is not None:
+        yield from _slices_in(path, header)
+
+
+def _slices_in(path: Path, header: Dataset) -> Iterator[SliceHeader]:
+    for kind in kinds(header):
+        if leave_out(kind) is None:
+            yield slice_header(path, header, kind.frame_number)
+
+
+def any_changes_volume(late: Iterable[SpoolEntry]) -> bool:
+    """Whether a file among these changes the volume.
+
+    A late localiser does not, nor does an image that is there already and only came again
+    in another encoding or with other words in its header.
+    """
+    return any(_changes_volume(entry) for entry in late)
+
+
+def _changes_volume(entry: SpoolEntry) -> bool:
+    first = entry.path.with_name(f"{entry.sop_instance_uid}.dcm")
+    try:
+        prints = [fingerprint(one) for one in _slices_of(entry.path)]
+        known = first != entry.path and prints == [
+            fingerprint(one) for one in _slices_of(first)
+        ]
+    except (SeriesError, OSError):
+        return True
+    return bool(prints) and not known
+
+
+def association_titles(path: Path) -> tuple[str, str]:
+    """Calling and called AE title of the association that a file came on."""
+    meta = read_file_meta_info(path)
+    return (
+        str(meta.get("SendingApplicationEntityTitle", "")).strip(),
+        str(meta.get("ReceivingApplicationEntityTitle", "")).strip(),
+    )
+
+
+def study_of(paths: Sequence[Path]) -> str:
+    """The Study Instance UID that the first readable header states."""
+    for path in paths:
+        with contextlib.suppress(SeriesError):
+            header = read_header(path)
+            if header is not None and header.get("StudyInstanceUID"):
+                return str(header.StudyInstanceUID)
+    return ""

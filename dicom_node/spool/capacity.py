@@ -1,0 +1,81 @@
+"""Capacity of the spool: what it and its disk may still take."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import structlog
+
+from dicom_node.spool.spool import Spool
+
+log = structlog.get_logger()
+
+MEASURE_SPOOL_EVERY_S: Final = 60.0
+
+
+class Room:
+    """What may still be received: a reserve of free space, and the spool's own limit.
+
+    The spool is measured in the background, for it may hold a million files; in between,
+    what is kept is added to it, and what is purged is noticed at the next measurement. What
+    is still arriving counts too, on whatever association: it is on the disk already.
+    """
+
+    def __init__(
+        self, spool: Spool, free_reserve_bytes: int, max_spool_bytes: int | None = None
+    ) -> None:
+        self._spool = spool
+        self._free_reserve_bytes = free_reserve_bytes
+        self._max_spool_bytes = max_spool_bytes
+        self._measured_bytes = 0
+        self._added_bytes = 0
+        self._arriving_bytes = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Measure the spool, and go on doing so, if it has a limit."""
+        if self._max_spool_bytes is not None:
+            self.measure()
+            threading.Thread(target=self._measure_often, name="spool-size", daemon=True).start()
+
+    def stop(self) -> None:
+        """Measure no more."""
+        self._stop.set()
+
+    def add(self, size_bytes: int) -> None:
+        """Note that so much has been kept."""
+        with self._lock:
+            self._added_bytes += size_bytes
+
+    def arrives(self, size_bytes: int) -> None:
+        """Note that so much more is arriving; negative, once it is kept or given up."""
+        with self._lock:
+            self._arriving_bytes += size_bytes
+
+    def lacks(self, size_bytes: int = 0) -> str:
+        """Why there is no room for so much more, in words; empty where there is."""
+        if self._spool.free_bytes() - size_bytes < self._free_reserve_bytes:
+            return "the disk is nearly full"
+        limit = self._max_spool_bytes
+        held = self._measured_bytes + self._added_bytes + self._arriving_bytes
+        if limit is not None and held + size_bytes > limit:
+            return "the spool is as large as it may be"
+        return ""
+
+    def measure(self) -> None:
+        """Measure the spool; what is kept meanwhile counts twice rather than not at all."""
+        with self._lock:
+            before = self._added_bytes
+        size = self._spool.size_bytes()
+        with self._lock:
+            self._measured_bytes = size
+            self._added_bytes -= before
+
+    def _measure_often(self) -> None:
+        while not self._stop.wait(MEASURE_SPOOL_EVERY_S):
+            try:
+                self.measure()
+            except OSError:
+                log.exception("spool.not_measured")

@@ -1,0 +1,201 @@
+"""When a series is complete: a pure decision on headers, counts and arrival times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.series.slice_header import SliceHeader
+from dicom_node.series.slice_spacing import SAME_POSITION_MM, find_gaps
+
+SKIPPING: Final = 1.5
+"""Slices this much farther apart than their headers say skip others (every second: 2)."""
+
+
+class Rule(StrEnum):
+    """What closed a series."""
+
+    COUNT = "count"
+    GAP_FREE = "gap-free"
+    TIMER = "timer"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionSettings:
+    """When a series counts as complete.
+
+    quiet_s: how long nothing must have arrived for a series whose slices leave no gap.
+    resend_s: the same for one whose sender broke off, and may come again.
+    give_up_s: the same for a series that still has gaps, or is no stack at all.
+    min_slices: fewer slices are no stack yet.
+    """
+
+    quiet_s: float = 10.0
+    give_up_s: float = 300.0
+    min_slices: int = 3
+    resend_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Whether a series is to be handed over now, and why, or why not yet.
+
+    rule: what closed it; None where it is still open.
+    reason: in words.
+    """
+
+    rule: Rule | None
+    reason: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether the series is to be handed over now."""
+        return self.rule is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """How many instances a series has where it comes from, and who says so."""
+
+    instances: int
+    said_by: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrivals:
+    """What has come of a series, as its headers tell.
+
+    last_received_s: when the latest file came, in seconds since the epoch.
+    slices: the slices that count.
+    defect: what is wrong with a header, if something is.
+    instances: how many SOP instances there are, localisers and all.
+    expected: how many there should be, where anyone says.
+    stated_spacing_mm: Spacing Between Slices that most headers state.
+    interrupted: whether an association that sent it broke off, and none came after it.
+    watched_since_s: since when somebody could have seen it come.
+    """
+
+    last_received_s: float
+    slices: tuple[SliceHeader, ...]
+    defect: str = ""
+    instances: int = 0
+    expected: Expectation | None = None
+    stated_spacing_mm: float | None = None
+    interrupted: bool = False
+    watched_since_s: float = 0.0
+
+
+def is_quiet(last_received_s: float, now_s: float, quiet_s: float) -> bool:
+    """Whether nothing has come for long enough; a clock set back counts as quiet."""
+    return now_s - last_received_s >= quiet_s or now_s < last_received_s - quiet_s
+
+
+def is_complete(arrivals: Arrivals, now_s: float, settings: CompletionSettings) -> Completeness:
+    """Decide whether a series is complete, from headers, counts and arrival times alone.
+
+    A series with as many instances as its sender counts is complete at once. One that its
+    sender does not count is complete when it is a gap-free stack and nothing came for a
+    short time; where its sender broke off, for a longer one. Anything else waits for
+    `give_up_s` without a new image, and goes then with what is wrong named. More instances
+    than counted refute the count.
+    """
+    expected = arrivals.expected
+    missing = arrivals.defect or _what_is_missing(arrivals, settings.min_slices)
+    if expected is not None and arrivals.instances == expected.instances:
+        words = f"all {expected.instances} instances are here that {expected.said_by} counts"
+        return Completeness(Rule.COUNT, f"{words}; {missing}" if missing else words)
+    # What came while nobody watched may go on coming just as well.
+    seen_s = max(arrivals.last_received_s, arrivals.watched_since_s)
+    if not is_quiet(seen_s, now_s, settings.quiet_s):
+        return Completeness(None, "images are still arriving")
+    if expected is not None and arrivals.instances < expected.instances:
+        counted = f"{arrivals.instances} of {expected.instances} instances"
+        missing = f"{counted} that {expected.said_by} counts; {missing}".rstrip("; ")
+    if not missing:
+        return _gap_free(arrivals, seen_s, now_s, settings)
+    idle_since_s = seen_s if arrivals.interrupted else arrivals.last_received_s
+    if is_quiet(idle_since_s, now_s, settings.give_up_s):
+        return Completeness(Rule.TIMER, f"no image for {settings.give_up_s:g} s: {missing}")
+    return Completeness(None, missing)
+
+
+def _gap_free(
+    arrivals: Arrivals, seen_s: float, now_s: float, settings: CompletionSettings
+) -> Completeness:
+    """Whether a stack without gaps is complete, which says nothing of its ends."""
+    words = "quiet, and the slices leave no gap" + _sparse(arrivals.slices)
+    if not arrivals.interrupted:
+        return Completeness(Rule.GAP_FREE, words)
+    resend_s = min(settings.resend_s, settings.give_up_s)
+    if is_quiet(seen_s, now_s, resend_s):
+        return Completeness(
+            Rule.GAP_FREE, f"{words}; the sender broke off and did not come again"
+        )
+    return Completeness(None, "the sender broke off, and may come again")
+
+
+def _what_is_missing(arrivals: Arrivals, min_slices: int) -> str:
+    """Why the slices are no gap-free stack, or nothing."""
+    slices = arrivals.slices
+    if len(slices) < min_slices:
+        return f"{len(slices)} of at least {min_slices} slices"
+    normal = slices[0].normal
+    if any(np.abs(one.normal - normal).max() > 0.01 for one in slices):
+        return "slices of different orientation"
+    offsets_mm, thickness_mm = _stack(slices)
+    gaps = find_gaps(offsets_mm, thickness_mm)
+    if gaps:
+        return "slices are missing " + "; ".join(str(gap) for gap in gaps[:3])
+    return _skipped(offsets_mm, arrivals.stated_spacing_mm)
+
+
+def _stack(
+    slices: Sequence[SliceHeader],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """(positions,) offsets along the normal, ascending, and thicknesses where all state one."""
+    normal = slices[0].normal
+    offsets, first = np.unique(
+        np.round([float(one.position_mm @ normal) / SAME_POSITION_MM for one in slices]),
+        return_index=True,
+    )
+    stated = [slices[index].thickness_mm for index in first]
+    thickness = None if None in stated else np.array(stated, dtype=np.float64)
+    return offsets * SAME_POSITION_MM, thickness
+
+
+def _skipped(offsets_mm: NDArray[np.float64], stated_mm: float | None) -> str:
+    """Whether an even stack lacks every second slice throughout, by its own headers.
+
+    Only Spacing Between Slices tells: a thickness below the step is how sparse series are
+    scanned.
+    """
+    steps = np.diff(offsets_mm)
+    if stated_mm is None or not steps.size or float(steps.min()) < SKIPPING * stated_mm:
+        return ""
+    apart_mm = float(np.median(steps))
+    return f"slices are {apart_mm:.1f} mm apart throughout, and say {stated_mm:.1f} mm"
+
+
+def _sparse(slices: Sequence[SliceHeader]) -> str:
+    """A note that the slices do not touch, which is how some series are scanned."""
+    offsets_mm, thickness_mm = _stack(slices)
+    steps = np.diff(offsets_mm)
+    if thickness_mm is None or not steps.size:
+        return ""
+    thickest, step = float(thickness_mm.max()), float(steps.min())
+    if step < SKIPPING * thickest:
+        return ""
+    return f"; note: {thickest:.1f} mm thick, at least {step:.1f} mm apart"
+
+
+def commonest(values: Sequence[float]) -> float | None:
+    """The value that most state, the smallest of several; None of nothing."""
+    counts = Counter(round(value, 2) for value in values)
+    most = max(counts.values(), default=0)
+    return min((value for value, count in counts.items() if count == most), default=None)

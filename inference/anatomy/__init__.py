@@ -1,0 +1,1 @@
+"""What a scan shows of a body: sides, knees, lungs, metal."""

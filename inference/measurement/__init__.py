@@ -1,0 +1,1 @@
+"""Numbers of structures, and their range over the samples."""

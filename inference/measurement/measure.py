@@ -1,0 +1,136 @@
+"""Volumes, attenuation, composition and uncertainty of the 43 segments.
+
+All figures come from one pass over the labelled voxels, slice by slice, so unevenly spaced
+slices count with their own extent. Definitions follow the study (Soufi et al. 2025, Methods
+and Table 7): volume = voxels times voxel size; normalised volume = volume over height
+squared; density = mean HU inside the label; composition by voxel HU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.measurement.sample_range import SegmentSpread
+from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Spread
+from inference.structures import SEGMENTS, Segment
+from inference.volume import Patient, Volume
+
+SEGMENT_NUMBERS: Final = len(SEGMENTS) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of one segment; None (and no voxels) where it is not there."""
+
+    segment: Segment
+    voxel_count: int
+    volume_cm3: float | None = None
+    normalised_volume_cm3_per_m2: float | None = None
+    mean_hu: float | None = None
+    composition: Composition | None = None
+    uncertainty: float | None = None
+    volume_spread_cm3: Spread | None = None
+    mean_hu_spread: Spread | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """Sums over the voxels of every segment in every slice: (slices, 44), column 0 unused."""
+
+    voxels: NDArray[np.int64]
+    hu: NDArray[np.float64]
+    fat: NDArray[np.int64]
+    lean: NDArray[np.int64]
+    uncertainty: NDArray[np.float64]
+
+
+def measure(
+    volume: Volume,
+    segments: NDArray[np.uint8],
+    uncertainty: NDArray[np.float32],
+    patient: Patient,
+    scatter: Mapping[Segment, SegmentSpread] | None = None,
+) -> tuple[Measurement, ...]:
+    """Measure all 43 segments, in the order of `SEGMENTS`.
+
+    Args:
+        volume: the CT.
+        segments: `[slice, row, column]` 0 to 43 on the CT's grid.
+        uncertainty: voxel-wise uncertainty on the same grid.
+        patient: for the height, if known.
+        scatter: spreads over the Monte Carlo samples, if there are several.
+    """
+    counts = tally(volume, segments, uncertainty)
+    return tuple(
+        _with_spread(_measurement(segment, counts, volume, patient), scatter or {})
+        for segment in SEGMENTS
+    )
+
+
+def tally(
+    volume: Volume, segments: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+) -> Tally:
+    """Count and sum in one pass over the labelled voxels."""
+    shape = (len(segments), SEGMENT_NUMBERS)
+    counts = Tally(
+        voxels=np.zeros(shape, dtype=np.int64),
+        hu=np.zeros(shape),
+        fat=np.zeros(shape, dtype=np.int64),
+        lean=np.zeros(shape, dtype=np.int64),
+        uncertainty=np.zeros(shape),
+    )
+    for number, labels in enumerate(segments):
+        where = np.flatnonzero(labels)
+        if not where.size:
+            continue
+        which = labels.ravel()[where]
+        hu = volume.hu[number].ravel()[where]
+        counts.voxels[number] = np.bincount(which, minlength=SEGMENT_NUMBERS)
+        counts.hu[number] = np.bincount(which, hu, minlength=SEGMENT_NUMBERS)
+        counts.fat[number] = np.bincount(which[hu < FAT_BELOW_HU], minlength=SEGMENT_NUMBERS)
+        counts.lean[number] = np.bincount(which[hu > LEAN_ABOVE_HU], minlength=SEGMENT_NUMBERS)
+        counts.uncertainty[number] = np.bincount(
+            which, uncertainty[number].ravel()[where], minlength=SEGMENT_NUMBERS
+        )
+    return counts
+
+
+def _measurement(
+    segment: Segment, counts: Tally, volume: Volume, patient: Patient
+) -> Measurement:
+    """One segment's figures; in means and shares a voxel weighs by its volume."""
+    voxel_mm3 = volume.geometry.voxel_volumes_mm3
+    column = segment.number
+    voxel_count = int(counts.voxels[:, column].sum())
+    if not voxel_count:
+        return Measurement(segment, 0)
+    volume_mm3, hu_mm3, fat_mm3, lean_mm3, uncertain_mm3 = (
+        float(voxel_mm3 @ sums[:, column])
+        for sums in (counts.voxels, counts.hu, counts.fat, counts.lean, counts.uncertainty)
+    )
+    volume_cm3 = volume_mm3 / 1000
+    height_m = patient.height_m
+    fat, lean = fat_mm3 / volume_mm3, lean_mm3 / volume_mm3
+    return Measurement(
+        segment=segment,
+        voxel_count=voxel_count,
+        volume_cm3=volume_cm3,
+        normalised_volume_cm3_per_m2=volume_cm3 / height_m**2 if height_m else None,
+        mean_hu=hu_mm3 / volume_mm3,
+        composition=Composition(lean=lean, mixed=max(0.0, 1 - fat - lean), fat=fat),
+        uncertainty=uncertain_mm3 / volume_mm3,
+    )
+
+
+def _with_spread(
+    measured: Measurement, scatter: Mapping[Segment, SegmentSpread]
+) -> Measurement:
+    spread = scatter.get(measured.segment)
+    if spread is None or not measured.voxel_count:
+        return measured
+    return replace(measured, volume_spread_cm3=spread.volume_cm3, mean_hu_spread=spread.mean_hu)

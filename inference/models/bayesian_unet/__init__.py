@@ -1,0 +1,1 @@
+"""The Bayesian U-Net with Monte Carlo dropout."""

@@ -1,0 +1,390 @@
+"""Monte Carlo dropout: the network's opinion of a volume, and how far it wavers.
+
+Every slice is passed T times through the network with other features dropped. Its label is
+the argmax of the mean softmax; its voxel-wise uncertainty the mean over the classes of the
+variance over the samples (Soufi et al. 2025, Methods; Hiasa et al. 2020, eq. 4 to 6). The
+variance is that of the population, divided by T, as in the group's public implementation.
+
+Only this module and `sampler` know about stochastic passes. Mean and variance are streamed:
+what is kept of a slice is two maps per class, never T of them. Each (slice, sample) has a
+random state of its own, so the answer does not depend on how slices and samples are batched
+or ordered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.errors import DeviceMemoryError
+from inference.models.bayesian_unet.batches import Batch, in_batches
+from inference.models.bayesian_unet.preprocessing import Frame, PixelGrid, Window, frame_of
+from inference.models.bayesian_unet.sampler import Sampler
+from inference.models.bayesian_unet.weights import load_network
+from inference.models.devices import find_device
+from inference.prediction import Prediction, SampleProfiles
+from inference.results import Uncertainty
+from inference.volume import Volume
+
+if TYPE_CHECKING:
+    from inference.models.bundle import Bundle
+
+Progress = Callable[[int, int], None]
+"""Told how many slices of how many are done."""
+
+PROFILE_BIN_COLUMNS: Final = 8
+"""Network columns in one bin of the sample profiles."""
+
+CPU_PIXELS: Final = 160_000
+"""Pixels (samples x rows x columns) that one core takes at once, or else one sample: more
+leave the caches, fewer spend their time on preparing kernels."""
+
+CUDA_PIXELS: Final = 2**24
+"""Pixels (slices x samples x rows x columns) of a first CUDA batch: about 5 GB with the
+published networks. It halves when memory runs out."""
+
+
+def predict(  # noqa: PLR0913 - a prediction depends on this much
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    samples: int,
+    seed: int,
+    device: str = "auto",
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Segment a volume slice by slice with `samples` Monte Carlo samples.
+
+    The same volume, bundle, samples, seed and device give the same answer.
+
+    Args:
+        volume: in the patient frame.
+        bundle: the network and what it is fed.
+        samples: at least 1; with 1 the uncertainty is 0.
+        seed: any whole number from 0.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU, or the CPU without one.
+        uncertainty: with the entropy, labels and uncertainty are those of one pass without
+            dropout, and `samples` must be 1.
+        progress: called from this thread after every slice or batch.
+
+    Raises:
+        DeviceError: the device is not there. One without memory for a single slice hands
+            the rest over to the CPU, as the prediction's `device` then says.
+    """
+    (found,) = predict_growing(
+        volume,
+        bundle,
+        counts=(samples,),
+        seed=seed,
+        device=device,
+        uncertainty=uncertainty,
+        progress=progress,
+    )
+    return found
+
+
+def predict_growing(  # noqa: PLR0913 - see `predict`
+    volume: Volume,
+    bundle: Bundle,
+    *,
+    counts: Sequence[int],
+    seed: int,
+    device: str = "auto",
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    progress: Progress | None = None,
+) -> tuple[Prediction, ...]:
+    """`predict` with several numbers of samples, for the time of the largest.
+
+    Samples are independent: the first five of twenty are those that five by themselves
+    would be. `counts` grow; there is a prediction for each.
+    """
+    network = load_network(bundle.weights_path, bundle.architecture)
+    spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
+    before = ""
+    try:
+        sampler = Sampler.of(network, find_device(device), bundle.precision)
+    except torch.OutOfMemoryError:
+        sampler, before = spare(), f"{device}: no memory for the weights, "
+    found = predict_with(
+        sampler,
+        volume,
+        bundle.window,
+        bundle.grid,
+        spare=spare,
+        counts=counts,
+        seed=seed,
+        uncertainty=uncertainty,
+        progress=progress,
+    )
+    return tuple(replace(one, device=before + one.device) for one in found)
+
+
+def predict_with(  # noqa: PLR0913 - see `predict`
+    sampler: Sampler,
+    volume: Volume,
+    window: Window,
+    grid: PixelGrid,
+    *,
+    spare: Callable[[], Sampler],
+    counts: Sequence[int],
+    seed: int,
+    uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    progress: Progress | None = None,
+) -> tuple[Prediction, ...]:
+    """`predict_growing` with a network that is ready on its device.
+
+    Where that device's memory ends, the sampler that `spare` makes goes on.
+    """
+    if not counts or counts[0] < 1 or any(b <= a for a, b in pairwise(counts)):
+        raise ValueError(f"numbers of samples must grow from at least 1: {list(counts)}")
+    if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
+        raise ValueError(f"the entropy is that of one pass, not of {counts[-1]} samples")
+    frame = frame_of(volume, grid, sampler.network.architecture)
+    task = _Task(volume, window, frame, sampler, spare, tuple(counts), seed, uncertainty)
+    with torch.inference_mode():
+        return task.run(progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Running mean and variance of the samples' softmax, `[slice, class, row, column]`.
+
+    Sums are taken of the differences to the first sample: exact where all samples agree,
+    and free of the cancellation that plain sums of squares suffer.
+    """
+
+    first: Tensor
+    sums: Tensor
+    squares: Tensor
+
+    @classmethod
+    def starting_with(cls, first: Tensor) -> Moments:
+        """The moments of one sample."""
+        return cls(first, torch.zeros_like(first), torch.zeros_like(first))
+
+    def add(self, sample: Tensor) -> None:
+        """Count one more sample."""
+        difference = sample - self.first
+        self.sums.add_(difference)
+        self.squares.addcmul_(difference, difference)
+
+    def mean(self, samples: int) -> Tensor:
+        """Mean softmax `[slice, class, row, column]`."""
+        return self.first + self.sums / samples
+
+    def uncertainty(self, samples: int) -> Tensor:
+        """Mean over the classes of the population variance, `[slice, row, column]`."""
+        variance = self.squares / samples - (self.sums / samples) ** 2
+        return variance.clamp_(min=0).mean(dim=1)
+
+
+def entropy(softmax: Tensor) -> Tensor:
+    """Shannon entropy over the classes in nats: `[slice, class, ...]` to `[slice, ...]`."""
+    summands: Tensor = torch.special.entr(softmax)
+    return summands.sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slices:
+    """The answers for some neighbouring slices, on the source's grid inside the frame.
+
+    labels, uncertainty: `[count, slice, row, column]`, one for each number of samples.
+    voxels, hu_sums: `[sample, slice, label, bin]`.
+    """
+
+    places: range
+    labels: NDArray[np.uint8]
+    uncertainty: NDArray[np.float32]
+    voxels: NDArray[np.int32]
+    hu_sums: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One volume, one frame, one sampler; `counts` are numbers of samples, growing."""
+
+    volume: Volume
+    window: Window
+    frame: Frame
+    sampler: Sampler
+    spare: Callable[[], Sampler]
+    counts: tuple[int, ...]
+    seed: int
+    uncertainty: Uncertainty
+
+    @property
+    def samples(self) -> int:
+        """As many as are drawn."""
+        return self.counts[-1]
+
+    def run(self, progress: Progress | None) -> tuple[Prediction, ...]:
+        """Go through all slices and put the answers together, one for each count."""
+        slices, bins = len(self.volume.hu), self._bins
+        labels = np.zeros((len(self.counts), *self.volume.hu.shape), dtype=np.uint8)
+        uncertainty = np.zeros(labels.shape, dtype=np.float32)
+        classes = self.sampler.network.architecture.classes
+        voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
+        hu_sums = np.zeros(voxels.shape, dtype=np.float32)
+        rows, columns = self.frame.source_box
+        computed_by = [self.sampler.description]
+        done = 0
+        for part in self._parts(computed_by):
+            at = slice(part.places.start, part.places.stop)
+            labels[:, at, rows, columns] = part.labels
+            uncertainty[:, at, rows, columns] = part.uncertainty
+            voxels[:, at], hu_sums[:, at] = part.voxels, part.hu_sums
+            done += len(part.places)
+            if progress is not None:
+                progress(done, slices)
+        edges = self.frame.column_edges(np.arange(0.0, bins + 1) * PROFILE_BIN_COLUMNS)
+        device = "; ".join(computed_by)
+        return tuple(
+            Prediction(
+                labels[place],
+                uncertainty[place],
+                SampleProfiles(
+                    voxels[:count], hu_sums[:count], edges, self.frame.source_pixels
+                ),
+                device,
+            )
+            for place, count in enumerate(self.counts)
+        )
+
+    def analyse(self, places: range, samples_at_once: int) -> _Slices:
+        """Sample some neighbouring slices, streaming the moments."""
+        hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
+        images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
+        profiles, labels, wavering = [], [], []
+        moments = None
+        softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
+        for count, softmax in enumerate(softmaxes, start=1):
+            if moments is None:
+                moments = Moments.starting_with(softmax)
+            else:
+                moments.add(softmax)
+            profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
+            if count in self.counts:
+                mean = moments.mean(count)
+                labels.append(self._labels(mean))
+                wavering.append(self._uncertainty(moments, mean, count))
+        # Transfers wait for the device: they come last, and once for all samples.
+        return _Slices(
+            places=places,
+            labels=torch.stack(labels).cpu().numpy(),
+            uncertainty=torch.stack(wavering).cpu().numpy(),
+            voxels=torch.stack([voxels for voxels, _ in profiles]).cpu().numpy(),
+            hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
+        )
+
+    def _uncertainty(self, moments: Moments, mean: Tensor, count: int) -> Tensor:
+        """Variance or entropy on the source's grid, `[slice, row, column]`."""
+        by_variance = self.uncertainty is Uncertainty.VARIANCE
+        found = moments.uncertainty(count) if by_variance else entropy(mean)
+        return self.frame.to_source(found[:, None])[:, 0]
+
+    def _softmaxes(self, images: Tensor, places: range, at_once: int) -> Iterator[Tensor]:
+        if self.uncertainty is Uncertainty.VARIANCE:
+            return self.sampler.softmaxes(images, places, self.samples, self.seed, at_once)
+        return iter([self.sampler.softmax_without_dropout(images)])
+
+    def _labels(self, mean: Tensor) -> Tensor:
+        """Argmax on the source's grid of the mean softmax, uint8 `[slice, row, column]`.
+
+        The winner of a voxel has at least 1 / classes there, so also in some network pixel
+        of its slice: classes that never reach that much need no interpolation.
+        """
+        labels = []
+        for one in mean:
+            rivals = torch.nonzero(one.amax(dim=(1, 2)) >= 1 / len(one) - 1e-6).flatten()
+            maps = self.frame.to_source(one[rivals].contiguous()[None])[0]
+            best, winner = maps[0].clone(), torch.zeros_like(maps[0], dtype=torch.uint8)
+            for rank in range(1, len(rivals)):
+                winner.masked_fill_(maps[rank] > best, rank)
+                torch.maximum(best, maps[rank], out=best)
+            labels.append(rivals.to(torch.uint8)[winner.int()])
+        return torch.stack(labels)
+
+    def _profile(self, labels: Tensor, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Voxels and HU sums `[slice, label, bin]` of one sample's `[slice, row, column]`."""
+        slices, _, columns = labels.shape
+        classes, bins = self.sampler.network.architecture.classes, self._bins
+        bin_of = torch.arange(columns, device=labels.device) // PROFILE_BIN_COLUMNS
+        slice_of = torch.arange(slices, device=labels.device)[:, None, None]
+        index = ((slice_of * classes + labels) * bins + bin_of).flatten()
+        shape, length = (slices, classes, bins), slices * classes * bins
+        voxels = torch.bincount(index, minlength=length)
+        hu_sums = torch.bincount(index, hu.flatten(), minlength=length)
+        return voxels.view(shape).to(torch.int32), hu_sums.view(shape).float()
+
+    @property
+    def _bins(self) -> int:
+        return -(-self.frame.size[1] // PROFILE_BIN_COLUMNS)
+
+    def _parts(self, computed_by: list[str]) -> Iterator[_Slices]:
+        """All slices; where a GPU's memory ends, the CPU goes on, and `computed_by` says so.
+
+        The CPU drops the same features, so only rounding tells the slices apart.
+        """
+        if self.sampler.is_on_cpu:
+            yield from self._on_cpu(range(len(self.volume.hu)))
+            return
+        try:
+            yield from self._on_gpu()
+        except DeviceMemoryError as error:
+            rest = range(error.place, len(self.volume.hu))
+        else:
+            return
+        torch.cuda.empty_cache()
+        on_cpu = replace(self, sampler=self.spare())
+        computed_by.append(
+            f"out of memory, {on_cpu.sampler.description} from slice {rest.start + 1}"
+        )
+        yield from on_cpu._on_cpu(rest)  # noqa: SLF001 - of this class
+
+    def _on_cpu(self, places: range) -> Iterator[_Slices]:
+        """One slice per core at a time; that keeps more of a core busy than sharing one."""
+        workers = torch.get_num_threads()
+        with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+            pending = deque(pool.submit(self._alone, place) for place in places)
+            try:
+                while pending:  # a future that is kept keeps its slice
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _alone(self, place: int) -> _Slices:
+        torch.set_num_threads(1)  # holds for the calling thread
+        with torch.inference_mode():  # likewise
+            return self.analyse(range(place, place + 1), self._samples_on_cpu)
+
+    @property
+    def _samples_on_cpu(self) -> int:
+        rows, columns = self.frame.size
+        return Batch.within(CPU_PIXELS, rows * columns, self.samples).samples
+
+    def _on_gpu(self) -> Iterator[_Slices]:
+        rows, columns = self.frame.size
+        batch = Batch.within(CUDA_PIXELS, rows * columns, self.samples)
+        return in_batches(len(self.volume.hu), batch, self.analyse)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers of one thread each; the number of threads is put back afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,109 @@
+"""A network made ready on its device; its softmax, one Monte Carlo sample after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from inference.models.bayesian_unet.cpu_network import CpuUNet
+from inference.models.bayesian_unet.dropout import SeededDropout
+from inference.models.bayesian_unet.network import (
+    Architecture,
+    BayesianUNet,
+    Drop,
+    fold_batch_normalisation,
+)
+from inference.models.bayesian_unet.precision import Precision
+from inference.models.devices import is_fast_in_bfloat16
+
+
+class SplitNetwork(Protocol):
+    """A network cut in two where the first random number enters.
+
+    On a GPU that is the network itself, on a CPU its `CpuUNet`.
+    """
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it is built from."""
+
+    def deterministic(self, image: Tensor) -> list[Tensor]:
+        """What all samples of images `[b, 1, h, w]` share, `[b, ...]` each."""
+
+    def stochastic(self, features: list[Tensor], drop: Drop) -> Tensor:
+        """From there to logits `[b, class, h, w]`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampler:
+    """A folded network, ready on its device in the numbers it computes in."""
+
+    network: SplitNetwork
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, network: BayesianUNet, device: torch.device, precision: Precision) -> Sampler:
+        """Fold the normalisation and move the network; bfloat16 where it is fast."""
+        allowed = precision.cuda if device.type == "cuda" else precision.cpu
+        half = allowed == "bfloat16" and is_fast_in_bfloat16(device)
+        dtype = torch.bfloat16 if half else torch.float32
+        folded = fold_batch_normalisation(network)
+        for parameter in folded.parameters():
+            parameter.requires_grad = False
+            if parameter.ndim == 4:
+                parameter.data = parameter.contiguous(memory_format=torch.channels_last)
+        folded = folded.to(device=device, dtype=dtype)
+        return cls(CpuUNet(folded) if device.type == "cpu" else folded, device, dtype)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether it computes on the CPU."""
+        return self.device.type == "cpu"
+
+    @property
+    def description(self) -> str:
+        """Device and numbers in words."""
+        name = str(self.device)
+        return f"{name} {str(self.dtype).removeprefix('torch.')}"
+
+    def softmaxes(
+        self, images: Tensor, slices: range, samples: int, seed: int, at_once: int
+    ) -> Iterator[Tensor]:
+        """Softmax of every sample in turn, float32 `[slice, class, row, column]`.
+
+        What comes before the first dropout is computed once for all samples.
+
+        Args:
+            images: windowed slices `[slice, 1, row, column]`.
+            slices: their places in the volume; they choose the random states.
+            samples: how many to draw.
+            seed: as in `predict`.
+            at_once: samples in one pass; a matter of speed and memory, not of the answer.
+        """
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        features = self.network.deterministic(images)
+        for start in range(0, samples, at_once):
+            drawn = range(start, min(start + at_once, samples))
+            states = [(seed, place, sample) for sample in drawn for place in slices]
+            drop = SeededDropout(states, self.network.architecture.dropout, self.device)
+            repeated = [torch.cat([layer] * len(drawn)) for layer in features]
+            logits = self.network.stochastic(repeated, drop)  # (sample x slice, c, h, w)
+            softmaxes = _softmax(logits)
+            yield from softmaxes.view(len(drawn), len(slices), *softmaxes.shape[1:])
+
+    def softmax_without_dropout(self, images: Tensor) -> Tensor:
+        """Softmax of one pass in which nothing is dropped, as in `softmaxes`."""
+        images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        features = self.network.deterministic(images)
+        return _softmax(self.network.stochastic(features, lambda kept: kept))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    # Channels lie last in memory: along them softmax needs no copies.
+    channels_last = logits.permute(0, 2, 3, 1)
+    return channels_last.softmax(dim=-1, dtype=torch.float32).permute(0, 3, 1, 2)

@@ -1,0 +1,1 @@
+"""The quality gate and its calibration."""

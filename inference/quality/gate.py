@@ -1,0 +1,224 @@
+"""The quality gate: what may be done with each structure's numbers, and with the case.
+
+Per structure, worst reason first:
+
+1. *absent*: not found. Nothing to judge.
+2. *spoiled by metal*, then *truncated*: the numbers would mislead, whatever the uncertainty.
+3. *failed* or *inaccurate*: the mean uncertainty inside the label exceeds the bundle's limit
+   for k = -3 or k = -2 (study, Methods, "failure detection"). A volume or mean HU outside
+   its plausible range makes it inaccurate, both together failed.
+4. *accepted*.
+
+A bundle without calibration has no limits: then only the plausibility ranges decide, and
+the case says so through `uncertainty_limits` that are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from inference.measurement.measure import Measurement
+from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
+from inference.results import (
+    Coverage,
+    Finding,
+    Metal,
+    Region,
+    StructureResult,
+    Verdict,
+)
+from inference.structures import Side
+
+FLAGGED_SHARE: Final = 0.25
+"""A case fails when more than this share of its judged structures failed, and is inaccurate
+when more than this share is flagged at all."""
+
+FLAGGED_AT_LEAST: Final = 3
+"""... and no fewer than these: a partial scan may leave only a few to judge."""
+
+_JUDGED: Final = (Verdict.ACCEPTED, Verdict.INACCURATE, Verdict.FAILED)
+
+
+def judge_structure(
+    measured: Measurement,
+    calibration: Calibration | None,
+    coverage: Coverage,
+    metal: Metal,
+) -> StructureResult:
+    """One structure's verdict, with the numbers that would mislead taken out."""
+    segment = measured.segment
+    abbreviation = segment.structure.abbreviation
+    limits = calibration.structures.get(abbreviation) if calibration else None
+    plausible = calibration.plausible.get(abbreviation) if calibration else None
+    if not measured.voxel_count:
+        return StructureResult(segment, 0, Verdict.ABSENT, (Finding.NOT_FOUND,))
+    spoiled, cut = segment in metal.spoiled, segment in coverage.cut
+    verdict, findings = _gate(measured, limits, plausible, whole=not (spoiled or cut))
+    if cut:
+        verdict, findings = Verdict.TRUNCATED, (Finding.CUT_BY_SCAN, *findings)
+    if spoiled:
+        verdict, findings = Verdict.SPOILED, (Finding.METAL_INSIDE, *findings)
+    return StructureResult(
+        segment=segment,
+        voxel_count=measured.voxel_count,
+        verdict=verdict,
+        findings=findings,
+        volume_cm3=None if spoiled or cut else measured.volume_cm3,
+        volume_spread_cm3=None if spoiled or cut else measured.volume_spread_cm3,
+        normalised_volume_cm3_per_m2=(
+            None if spoiled or cut else measured.normalised_volume_cm3_per_m2
+        ),
+        mean_hu=None if spoiled else measured.mean_hu,
+        mean_hu_spread=None if spoiled else measured.mean_hu_spread,
+        composition=None if spoiled else measured.composition,
+        uncertainty=measured.uncertainty,
+        uncertainty_limits=limits.uncertainty_limits if limits else None,
+    )
+
+
+def judge_case(
+    structures: Sequence[StructureResult],
+    calibration: Calibration | None,
+    coverage: Coverage,
+    metal: Metal,
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    """The verdict on a case: the worst reason that applies; and all reasons as findings.
+
+    Failed: nothing of the method's anatomy is found, the average uncertainty is above its
+    limit for k = -3, or more than `FLAGGED_SHARE` of the structures failed. Spoiled: metal
+    reaches a structure. Truncated: only part of hip to knee is shown. Inaccurate: average
+    uncertainty above its limit for k = -2, or more than `FLAGGED_SHARE` flagged.
+    """
+    if coverage.region is Region.ELSEWHERE:
+        return Verdict.FAILED, (Finding.WRONG_REGION,)
+    gate, findings = _gate_case(structures, average_limits(calibration), coverage)
+    reasons = [gate]
+    if metal.volume_cm3 > 0:
+        findings.append(Finding.METAL_PRESENT)
+        reasons.append(Verdict.SPOILED if metal.spoiled else Verdict.ACCEPTED)
+    if coverage.region is Region.PARTIAL:
+        findings.append(Finding.NOT_HIP_TO_KNEE)
+        reasons.append(Verdict.TRUNCATED)
+    if coverage.cut:
+        findings.append(Finding.CUT_BY_SCAN)
+    if coverage.lower_legs is not None:
+        findings.append(Finding.BELOW_KNEE_LEFT_OUT)
+    if coverage.chest is not None:
+        findings.append(Finding.CHEST_LEFT_OUT)
+    return max(reasons, key=_SEVERITY.index), tuple(findings)
+
+
+def mean_uncertainty(structures: Sequence[StructureResult]) -> float | None:
+    """Average of the uncertainty of all structures found (the study's average)."""
+    found = [s.uncertainty for s in structures if s.uncertainty is not None]
+    return sum(found) / len(found) if found else None
+
+
+def average_limits(calibration: Calibration | None) -> tuple[float, float] | None:
+    """Limits (inaccurate, failed) of the average uncertainty, where calibrated."""
+    if calibration is None or calibration.average is None:
+        return None
+    return calibration.average.uncertainty_limits
+
+
+_SEVERITY: Final = (
+    Verdict.ACCEPTED,
+    Verdict.INACCURATE,
+    Verdict.TRUNCATED,
+    Verdict.SPOILED,
+    Verdict.FAILED,
+)
+
+
+def _gate(
+    measured: Measurement,
+    limits: StructureCalibration | None,
+    plausible: PlausibleRange | None,
+    *,
+    whole: bool,
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    """What uncertainty and plausibility say of one structure.
+
+    `whole`: the structure is neither cut nor spoiled, so its volume and mean HU can be
+    compared with those of others.
+    """
+    findings = []
+    verdict = Verdict.ACCEPTED
+    if limits is not None and measured.uncertainty is not None:
+        verdict = _above(measured.uncertainty, limits.uncertainty_limits)
+        if verdict is not Verdict.ACCEPTED:
+            findings.append(Finding.UNCERTAIN)
+            if limits.weak:
+                findings.append(Finding.WEAK_FLAG)
+    if plausible is not None and whole:
+        odd = []
+        if _outside(measured.volume_cm3, plausible.volume_cm3):
+            odd.append(Finding.VOLUME_IMPLAUSIBLE)
+        if _outside(measured.mean_hu, plausible.mean_hu):
+            odd.append(Finding.HU_IMPLAUSIBLE)
+        by_oddity = (Verdict.ACCEPTED, Verdict.INACCURATE, Verdict.FAILED)[len(odd)]
+        verdict = max(verdict, by_oddity, key=_SEVERITY.index)
+        findings += odd
+    return verdict, tuple(findings)
+
+
+def _above(uncertainty: float, limits: tuple[float, float]) -> Verdict:
+    inaccurate, failed = limits
+    if uncertainty > failed:
+        return Verdict.FAILED
+    return Verdict.INACCURATE if uncertainty > inaccurate else Verdict.ACCEPTED
+
+
+def _outside(value: float | None, limits: tuple[float, float] | None) -> bool:
+    return value is not None and limits is not None and not limits[0] <= value <= limits[1]
+
+
+def _gate_case(
+    structures: Sequence[StructureResult],
+    limits: tuple[float, float] | None,
+    coverage: Coverage,
+) -> tuple[Verdict, list[Finding]]:
+    """What the structures together say of the segmentation, apart from what is shown."""
+    verdict, findings = Verdict.ACCEPTED, []
+    average = mean_uncertainty(structures)
+    if limits is not None and average is not None:
+        verdict = _above(average, limits)
+        if verdict is not Verdict.ACCEPTED:
+            findings.append(Finding.UNCERTAIN)
+    missing = _missing(structures) if coverage.region is Region.HIP_TO_KNEE else 0
+    if missing:
+        findings.append(Finding.NOT_FOUND)
+    judged = [s for s in structures if s.verdict in _JUDGED and not _only_weak(s)]
+    failed = missing + sum(s.verdict is Verdict.FAILED for s in judged)
+    flagged = missing + sum(s.verdict is not Verdict.ACCEPTED for s in judged)
+    allowed = FLAGGED_SHARE * (len(judged) + missing)
+    if flagged > allowed and flagged >= FLAGGED_AT_LEAST:
+        by_share = Verdict.FAILED if failed > allowed else Verdict.INACCURATE
+        verdict = max(verdict, by_share, key=_SEVERITY.index)
+        findings += _common_reasons(judged, findings)
+    return verdict, findings
+
+
+def _missing(structures: Sequence[StructureResult]) -> int:
+    """Structures not found on a side that is otherwise there."""
+    missing = 0
+    for side in (*Side, None):
+        own = [s.verdict is Verdict.ABSENT for s in structures if s.segment.side is side]
+        if sum(own) * 2 < len(own):
+            missing += sum(own)
+    return missing
+
+
+def _only_weak(structure: StructureResult) -> bool:
+    """Flagged by nothing but an uncertainty that is known to tell little."""
+    return structure.findings == (Finding.UNCERTAIN, Finding.WEAK_FLAG)
+
+
+def _common_reasons(
+    judged: Sequence[StructureResult], known: Sequence[Finding]
+) -> list[Finding]:
+    """Reasons of the flagged structures, in the order of `Finding`, that are not known."""
+    reasons = {finding for structure in judged for finding in structure.findings}
+    reasons -= {Finding.WEAK_FLAG, *known}
+    return [finding for finding in Finding if finding in reasons]

@@ -1,0 +1,1 @@
+"""Import of weights that Keras wrote."""

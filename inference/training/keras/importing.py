@@ -1,0 +1,327 @@
+"""Take over weights of the published Keras family (`msk-node import-keras`).
+
+The family is that of yuta-hi/keras_bayesian_unet (MIT): the network of Hiasa et al., IEEE TMI
+39 (2020) 1030-1040, with and without batch normalisation, as Soufi et al., Sci Rep 15 (2025),
+used it. Layers are recognised by their order alone, for Keras numbers them anew in every
+session: a file's weights must fit `published_steps` in kind, number and shape, and its
+description, where it has one, in every setting and connection that changes the result.
+
+A kernel's axes are (row, column, in, out) in Keras, (row, column, out, in) if transposed; the
+same permutation leads to torch's (out, in, row, column) and (in, out, row, column). Neither
+is turned around: both programs correlate, and transpose the correlation.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from inference.errors import BundleError, KerasFileError
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bundle import LABELS, Bundle
+from inference.models.bundle_files import DECLARATION_FILE
+from inference.models.bundle_writing import write_bundle
+from inference.training.keras.family import Kind, Step, described_dropout, published_steps
+from inference.training.keras.weights_file import KerasFile, KerasLayer, read_keras_file
+from inference.training.model_card.card import FIGURES
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A network with what is known of where it comes from."""
+
+    network: BayesianUNet
+    source: KerasFile
+    layers: tuple[str, ...]
+
+
+_CALLED: Final = {
+    Kind.CONVOLUTION: "conv2d",
+    Kind.TRANSPOSED: "conv2d_transpose",
+    Kind.NORMALISATION: "batch_normalization",
+}
+"""How Keras names such layers, with a number, unless a person does."""
+
+_ROLES: Final = {
+    Kind.CONVOLUTION: {"kernel": "weight", "bias": "bias"},
+    Kind.TRANSPOSED: {"kernel": "weight", "bias": "bias"},
+    Kind.NORMALISATION: {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    },
+}
+"""Keras' names of weights, and torch's."""
+
+
+def import_network(path: Path, layers: int, labels: Sequence[str] = LABELS) -> Imported:
+    """Read a Keras file into the published network of that many encoder levels.
+
+    Filters, batch normalisation and the share dropped follow from the file; without a
+    description the share is the published one half.
+
+    Args:
+        path: the HDF5 file.
+        layers: encoder levels, 5 or 6 as published.
+        labels: what the file's output channels stand for, in order.
+
+    Raises:
+        KerasFileError: the first thing that does not fit.
+    """
+    if sorted(labels) != sorted(LABELS):
+        odd = sorted(set(labels) ^ set(LABELS)) or ["one given twice"]
+        raise KerasFileError(
+            f"the labels of the output channels are not background and the {len(LABELS) - 1} "
+            f"structures, each once; look at {', '.join(odd)}"
+        )
+    source = read_keras_file(path)
+    architecture = _architecture(source, layers)
+    steps = [step for step in published_steps(architecture) if step.module]
+    _check_count(source, architecture, len(steps))
+    if source.description is not None:
+        share = described_dropout(path, source.description, architecture)
+        architecture = replace(architecture, dropout=share)
+    with torch.device("meta"):  # shapes alone: a wrong file may ask for any amount of memory
+        network = BayesianUNet(architecture)
+    state: dict[str, Tensor] = {}
+    table = []
+    for step, layer in zip(steps, _in_order(source, steps), strict=True):
+        state |= dict(_taken_over(path, step, layer, network.get_submodule(step.module)))
+        table.append(f"{layer.name} ({step.kind}) is {step.module}")
+    channels = [list(labels).index(label) for label in LABELS]
+    state |= {name: state[name][channels] for name in ("head.weight", "head.bias")}
+    network.load_state_dict(state, assign=True)
+    return Imported(network.eval(), source, tuple(table))
+
+
+def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
+    path: Path,
+    folder: Path,
+    *,
+    layers: int,
+    name: str,
+    version: str,
+    window: Window,
+    grid: PixelGrid,
+    samples: int,
+    labels: Sequence[str] | None = None,
+) -> Bundle:
+    """Write a bundle of a Keras file, not calibrated, with a card that says what it is.
+
+    Args:
+        path: the HDF5 file.
+        folder: where the bundle shall stand; an older bundle there is replaced.
+        layers: see `import_network`.
+        name: see `Bundle`.
+        version: see `Bundle`.
+        window: see `Bundle`; that of the training, as everything below.
+        grid: see `Bundle`.
+        samples: see `Bundle`.
+        labels: what the output channels stand for; None presumes the order used here.
+
+    Raises:
+        KerasFileError: the file does not fit.
+        BundleError: `folder` holds something that is no bundle.
+    """
+    if folder.exists() and not (folder / DECLARATION_FILE).is_file():
+        raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
+    imported = import_network(path, layers, labels or LABELS)
+    training = _provenance(imported, labels_told=labels is not None)
+    return write_bundle(
+        folder,
+        name=name,
+        version=version,
+        network=imported.network,
+        window=window,
+        grid=grid,
+        samples=samples,
+        training=training,
+        model_card=_card(name, imported, training),
+    )
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Labels of the output channels, one a line, the first channel's first."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KerasFileError(f"{path}: cannot be read: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _architecture(source: KerasFile, layers: int) -> Architecture:
+    first = next((one for one in source.layers if "kernel" in one.weights), None)
+    if first is None:
+        raise KerasFileError(f"{source.path}: has no convolution")
+    kernel = first.weights["kernel"]
+    if kernel.ndim != 4 or kernel.shape[3] < 1:
+        raise KerasFileError(
+            f"{source.path}: {first.name}: kernel is {_size(kernel.shape)}, not that of a "
+            "2-D convolution (3, 3, 1, filters)"
+        )
+    return Architecture(
+        layers=layers,
+        filters=kernel.shape[3],
+        batch_normalisation=any("gamma" in one.weights for one in source.layers),
+        classes=len(LABELS),
+    )
+
+
+def _check_count(source: KerasFile, architecture: Architecture, expected: int) -> None:
+    found = len(source.layers)
+    if found == expected:
+        return
+    words = "with" if architecture.batch_normalisation else "without"
+    fitting = [
+        other
+        for other in range(2, 10)
+        if len([s for s in published_steps(replace(architecture, layers=other)) if s.module])
+        == found
+    ]
+    hint = f"; {found} is what --layers {fitting[0]} has" if fitting else ""
+    raise KerasFileError(
+        f"{source.path}: has {found} layers with weights, {architecture.layers} levels "
+        f"{words} batch normalisation have {expected}{hint}"
+    )
+
+
+def _in_order(source: KerasFile, steps: Sequence[Step]) -> Iterator[KerasLayer]:
+    """The file's layers, in forward order or dealt to the steps kind by kind."""
+    if source.ordered:
+        yield from source.layers
+        return
+    waiting = {
+        kind: [one for one in source.layers if one.kind == name]
+        for kind, name in _CALLED.items()
+    }
+    for step in steps:
+        if not waiting[step.kind]:
+            raise KerasFileError(f"{source.path}: too few layers: none left for {step.module}")
+        yield waiting[step.kind].pop(0)
+
+
+def _taken_over(
+    path: Path, step: Step, layer: KerasLayer, module: nn.Module
+) -> Iterator[tuple[str, Tensor]]:
+    """A layer's weights as the state of the step's module, in torch's axes."""
+    roles = _ROLES[step.kind]
+    if set(layer.weights) != set(roles):
+        raise KerasFileError(
+            f"{path}: {layer.name} has {', '.join(layer.weights)}; the {step.kind} in its "
+            f"place ({step.module}) has {', '.join(roles)}"
+        )
+    if layer.kind not in {None, _CALLED[step.kind]}:
+        raise KerasFileError(
+            f"{path}: {layer.name} stands where the published network has a {step.kind} "
+            f"({step.module})"
+        )
+    expected = module.state_dict()
+    for role, torch_name in roles.items():
+        values = layer.weights[role]
+        shape = _as_keras(tuple(expected[torch_name].shape))
+        if values.shape != shape:
+            raise KerasFileError(
+                f"{path}: {layer.name}: {role} is {_size(values.shape)}, not {_size(shape)} "
+                f"({step.module})"
+            )
+        turned = _as_torch(values)
+        if not np.isfinite(turned).all():
+            raise KerasFileError(f"{path}: {layer.name}: {role} has values that are not finite")
+        if role == "moving_variance" and turned.min() < 0:
+            raise KerasFileError(f"{path}: {layer.name}: a variance is below zero")
+        yield f"{step.module}.{torch_name}", torch.from_numpy(turned)
+    if step.kind is Kind.NORMALISATION:
+        yield f"{step.module}.num_batches_tracked", torch.tensor(0)
+
+
+def _as_torch(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Last two axes first: (row, column, a, b) to (b, a, row, column); vectors stay."""
+    turned = values.transpose(3, 2, 0, 1) if values.ndim == 4 else values
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: refused
+        return np.ascontiguousarray(turned, dtype=np.float32)
+
+
+def _as_keras(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in Keras' order of axes."""
+    return (*shape[2:], shape[1], shape[0]) if len(shape) == 4 else shape
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _provenance(imported: Imported, *, labels_told: bool) -> dict[str, Any]:
+    source = imported.source
+    described = source.description is not None
+    with source.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "origin": "imported from Keras weights; trained elsewhere",
+        "source_file": source.path.name,
+        "source_sha256": sha256,
+        "keras_version": source.keras_version,
+        "settings": "checked against the file's model_config" if described else "presumed",
+        "label_order": "told at import" if labels_told else "presumed",
+        "layers": list(imported.layers),
+        "torch": torch.__version__,
+        "imported_on": dt.datetime.now(dt.UTC).date(),
+        "validated_on_patients": False,
+    }
+
+
+def _card(name: str, imported: Imported, training: Mapping[str, Any]) -> str:
+    architecture = imported.network.architecture
+    described = imported.source.description is not None
+    settings = (
+        "checked against the description in the file"
+        if described
+        else "not in the file; those of the published network are presumed"
+    )
+    labels = (
+        "as told at the import"
+        if training["label_order"].startswith("told")
+        else "**presumed** to be the order used here; a file of weights does not say it. "
+        "Look at a segmentation before anything else"
+    )
+    rows = "\n".join(f"- {row}" for row in imported.layers)
+    return f"""# {name}
+
+**Imported, and not validated here.** The weights were trained elsewhere and taken over from
+a Keras file. This program has not tried them on any case, and they are **not calibrated**: the
+quality gate has no limits for their uncertainty, so a bad segmentation is not held back by it.
+For research only.
+
+- File: `{training["source_file"]}`, sha256 `{training["source_sha256"]}`
+- Keras version of the file: {training["keras_version"]}; imported on {training["imported_on"]}
+- Network: {architecture.layers} levels, {architecture.filters} filters,
+  {"with" if architecture.batch_normalisation else "without"} batch normalisation,
+  dropout {architecture.dropout:g}
+- Padding, dropout and other settings: {settings}
+- Order of the labels: {labels}
+- Window, pixel size and samples: as given at the import (see `bundle.toml`)
+
+Whoever has labelled cases can evaluate and calibrate this bundle: see docs/keras.md.
+
+## Figures
+
+{FIGURES[0]}
+
+None.
+
+{FIGURES[1]}
+
+## Layers
+
+{rows}
+"""

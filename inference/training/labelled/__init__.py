@@ -1,0 +1,1 @@
+"""Labelled cases as training data."""

@@ -1,0 +1,199 @@
+"""`msk-node segment`: what lies in the folder afterwards, for every kind of input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from PIL import Image
+from support.bundles import untrained_bundle
+from support.ct import ct_stack, save
+from support.volumes import body
+
+from dicom_node.case_files.report_json import report_schema
+from dicom_node.case_files.result_folder import FolderResult, segment_to_folder
+from dicom_node.errors import NoImagesError
+from inference.models.bundle import Bundle
+from inference.structures import SEGMENTS
+
+SCHEMA = Path(__file__).parents[3] / "dicom_node" / "report.schema.json"
+FILES = {
+    "labels.nii.gz",
+    "labels.json",
+    "uncertainty.nii.gz",
+    "report.json",
+    "qc.png",
+    "density.png",
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle that labels by chance."""
+    return untrained_bundle(tmp_path_factory.mktemp("bundles") / "untrained")
+
+
+def segment(
+    source: Path, out: Path, bundle: Bundle, **options: Any
+) -> tuple[FolderResult, ...]:
+    return segment_to_folder(source, out, bundle=bundle, device="cpu", **options)
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    """The report, checked against the published schema."""
+    report = json.loads((folder / "report.json").read_text())
+    jsonschema.validate(report, json.loads(SCHEMA.read_text()))
+    return report
+
+
+def scan_file(path: Path) -> Path:
+    volume = body(spacing_mm=(60.0, 8.0, 8.0)).volume
+    image = SimpleITK.GetImageFromArray(np.array(volume.hu)[:, ::-1, ::-1])
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((8.0, 8.0, 60.0))
+    SimpleITK.WriteImage(image, str(path))
+    return path
+
+
+def test_the_published_schema_is_the_one_that_reports_are_made_by():
+    """`python -m dicom_node.case_files.report_json` prints it; written into the file anew."""
+    published = json.loads(SCHEMA.read_text())
+
+    assert published == report_schema()
+    jsonschema.Draft202012Validator.check_schema(published)
+
+
+def test_a_nifti_file_leaves_labels_and_uncertainty_on_its_own_grid(
+    tmp_path: Path, bundle: Bundle
+):
+    source = scan_file(tmp_path / "scan.nii.gz")
+    (result,) = segment(source, tmp_path / "out", bundle, height_m=1.6)
+    expected = SimpleITK.ReadImage(str(source))
+    labels = SimpleITK.ReadImage(str(tmp_path / "out" / "labels.nii.gz"))
+    unsure = SimpleITK.ReadImage(str(tmp_path / "out" / "uncertainty.nii.gz"))
+
+    assert {path.name for path in result.folder.iterdir()} == FILES
+    assert (labels.GetPixelID(), unsure.GetPixelID()) == (
+        SimpleITK.sitkUInt8,
+        SimpleITK.sitkFloat32,
+    )
+    for image in (labels, unsure):
+        assert image.GetSize() == expected.GetSize()
+        assert image.GetOrigin() == pytest.approx(expected.GetOrigin())
+        assert image.GetDirection() == pytest.approx(expected.GetDirection())
+    assert not result.refused
+
+
+def test_a_report_holds_all_43_structures_and_the_model(tmp_path: Path, bundle: Bundle):
+    segment(scan_file(tmp_path / "scan.mha"), tmp_path / "out", bundle, height_m=1.6)
+    report = report_in(tmp_path / "out")
+
+    assert report["refused"] is None
+    assert [one["key"] for one in report["case"]["structures"]] == [s.key for s in SEGMENTS]
+    assert report["case"]["model"]["weights_sha256"] == bundle.weights_sha256
+    assert report["case"]["calibrated_on"] is None
+    assert report["input"]["height_m"] == 1.6
+    assert report["nifti_grid"]["same_as_input"] is True
+
+
+def test_labels_json_says_what_the_numbers_mean(tmp_path: Path, bundle: Bundle):
+    segment(scan_file(tmp_path / "scan.mha"), tmp_path / "out", bundle)
+    names = json.loads((tmp_path / "out" / "labels.json").read_text())
+
+    assert len(names) == 43
+    assert names["1"] == {"structure": "PELVIS", "side": "R"}
+    assert names["2"] == {"structure": "PELVIS", "side": "L"}
+    assert names["5"] == {"structure": "SACRUM", "side": None}
+    assert names["43"] == {"structure": "VM", "side": "L"}
+
+
+@pytest.mark.parametrize("name", ["qc.png", "density.png"])
+def test_the_pictures_are_png_of_1024_by_768(tmp_path: Path, bundle: Bundle, name: str):
+    segment(scan_file(tmp_path / "scan.mha"), tmp_path / "out", bundle)
+
+    with Image.open(tmp_path / "out" / name) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1024, 768))
+
+
+def test_the_same_input_gives_the_same_labels_and_report(tmp_path: Path, bundle: Bundle):
+    source = scan_file(tmp_path / "scan.nii.gz")
+    for name in ("first", "second"):
+        segment(source, tmp_path / name, bundle)
+
+    for name in ("report.json", "labels.json"):
+        first, second = ((tmp_path / run / name).read_bytes() for run in ("first", "second"))
+        assert first == second
+
+
+def dicom_series(folder: Path, uid: str, **elements: Any) -> None:
+    """A crude body of thick slices as a CT series."""
+    patient = body(spacing_mm=(60.0, 8.0, 8.0))
+    stack = ct_stack(
+        patient.geometry.slice_offsets_mm,
+        origin_mm=(-220.0, -124.0, 0.0),
+        shape=patient.volume.hu.shape[1:],
+        spacing_mm=(8.0, 8.0),
+        SeriesInstanceUID=uid,
+        SliceThickness=60.0,
+        **elements,
+    )
+    for dataset, hu in zip(stack, patient.volume.hu, strict=True):
+        dataset.PixelData = (hu.astype(np.int32) + 1024).astype(np.uint16).tobytes()
+    save(stack, folder)
+
+
+def test_a_dicom_folder_gets_a_report_object_and_figures(tmp_path: Path, bundle: Bundle):
+    """The untrained network finds no anatomy, so there is nothing to segment: SR alone."""
+    dicom_series(tmp_path / "in", "1.2.3", PatientSize=1.5)
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle, height_m=1.9)
+    report = report_in(tmp_path / "out")
+
+    assert FILES | {"SR.dcm"} <= {path.name for path in result.folder.iterdir()}
+    assert pydicom.dcmread(tmp_path / "out" / "SR.dcm").Modality == "SR"
+    assert report["input"]["series_instance_uid"] == "1.2.3"
+    assert report["input"]["height_m"] == 1.5
+    assert not [path for path in result.folder.iterdir() if "part" in path.name]
+
+
+def test_several_ct_series_get_a_folder_each_and_a_localiser_none(
+    tmp_path: Path, bundle: Bundle
+):
+    dicom_series(tmp_path / "in" / "a", "1.2.3")
+    dicom_series(tmp_path / "in" / "b", "1.2.4")
+    dicom_series(tmp_path / "in" / "c", "1.2.5", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    results = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert [result.folder for result in results] == [
+        tmp_path / "out" / "1.2.3",
+        tmp_path / "out" / "1.2.4",
+    ]
+
+
+def test_a_refused_series_leaves_its_reason_and_nothing_of_an_earlier_run(
+    tmp_path: Path, bundle: Bundle
+):
+    stack = ct_stack((0.0, 2.0, 4.0, 10.0, 12.0))
+    save(stack, tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "SEG.dcm").touch()
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle)
+    report = report_in(tmp_path / "out")
+
+    assert (result.refused, result.verdict) == (True, "refused (incomplete-series)")
+    assert {path.name for path in result.folder.iterdir()} == {"report.json", "qc.png"}
+    assert report["case"] is None
+    assert report["refused"]["code"] == "incomplete-series"
+    assert report["refused"]["words"] == result.words[0]
+
+
+def test_a_folder_without_images_is_an_error(tmp_path: Path, bundle: Bundle):
+    (tmp_path / "note.txt").write_text("no scan here")
+
+    with pytest.raises(NoImagesError):
+        segment(tmp_path, tmp_path / "out", bundle)

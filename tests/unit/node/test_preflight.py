@@ -1,0 +1,37 @@
+"""Claims about what is checked before a node starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.small_node import small_config
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.node.preflight import check_surroundings
+from dicom_node.settings.node import NodeConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    return small_config(tmp_path, None)
+
+
+def test_folders_that_are_missing_are_made(config: NodeConfig) -> None:
+    check_surroundings(config)
+
+    assert config.node.spool.is_dir()
+    assert config.node.results.is_dir()
+
+
+def test_every_problem_is_listed_at_once(config: NodeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    node = config.node.model_copy(update={"spool": tmp_path / "file" / "spool"})
+    analysis = config.analysis.model_copy(update={"bundle": str(tmp_path / "no-bundle")})
+    config = config.model_copy(update={"node": node, "analysis": analysis})
+
+    with pytest.raises(ConfigurationError) as caught:
+        check_surroundings(config)
+
+    keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert keys == ["analysis.bundle", "node.spool"]

@@ -1,0 +1,239 @@
+"""The gate's verdicts on structures and cases."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from inference.measurement.measure import Measurement
+from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
+from inference.quality.gate import judge_case, judge_structure, mean_uncertainty
+from inference.results import (
+    Composition,
+    Coverage,
+    Finding,
+    Metal,
+    Region,
+    StructureResult,
+    Verdict,
+)
+from inference.structures import BY_KEY, SEGMENTS, Segment
+
+GMED_L = BY_KEY["GMED_L"]
+WHOLE = Coverage(Region.HIP_TO_KNEE)
+LIMITS = (4e-4, 6e-4)
+
+
+def line(*, weak: bool = False) -> StructureCalibration:
+    return StructureCalibration(
+        dice_median=0.95,
+        dice_mad=0.01,
+        dice_limits=(0.92, 0.91),
+        a=1.0,
+        b=-200.0,
+        uncertainty_limits=LIMITS,
+        weak=weak,
+    )
+
+
+def calibration(*, weak: bool = False) -> Calibration:
+    return Calibration(
+        data_set="hand-made",
+        script="none",
+        fitted_on=dt.date(2026, 1, 1),
+        expected_cases=10,
+        average=line(),
+        structures={"GMED": line(weak=weak)},
+        plausible={"GMED": PlausibleRange(volume_cm3=(100.0, 600.0), mean_hu=(-20.0, 70.0))},
+    )
+
+
+def measurement(segment: Segment = GMED_L, **changes: object) -> Measurement:
+    usual = Measurement(
+        segment=segment,
+        voxel_count=1000,
+        volume_cm3=300.0,
+        normalised_volume_cm3_per_m2=100.0,
+        mean_hu=40.0,
+        composition=Composition(lean=0.7, mixed=0.2, fat=0.1),
+        uncertainty=3e-4,
+    )
+    return replace(usual, **changes)
+
+
+def judged(
+    measured: Measurement,
+    *,
+    weak: bool = False,
+    coverage: Coverage = WHOLE,
+    metal: Metal | None = None,
+) -> StructureResult:
+    return judge_structure(measured, calibration(weak=weak), coverage, metal or Metal())
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "verdict"),
+    [
+        (4e-4, Verdict.ACCEPTED),
+        (4.1e-4, Verdict.INACCURATE),
+        (6e-4, Verdict.INACCURATE),
+        (6.1e-4, Verdict.FAILED),
+    ],
+)
+def test_uncertainty_above_a_limit_decides(uncertainty: float, verdict: Verdict):
+    result = judged(measurement(uncertainty=uncertainty))
+
+    assert result.verdict is verdict
+    assert (Finding.UNCERTAIN in result.findings) == (verdict is not Verdict.ACCEPTED)
+    assert result.uncertainty_limits == LIMITS
+
+
+def test_a_flag_on_a_weak_structure_says_that_it_is_weak():
+    result = judged(measurement(uncertainty=1e-3), weak=True)
+
+    assert result.findings == (Finding.UNCERTAIN, Finding.WEAK_FLAG)
+
+
+def test_an_implausible_volume_is_inaccurate_and_with_implausible_hu_failed():
+    large = judged(measurement(volume_cm3=900.0))
+    absurd = judged(measurement(volume_cm3=900.0, mean_hu=300.0))
+
+    assert (large.verdict, large.findings) == (
+        Verdict.INACCURATE,
+        (Finding.VOLUME_IMPLAUSIBLE,),
+    )
+    assert absurd.verdict is Verdict.FAILED
+
+
+def test_what_is_not_found_is_absent_and_has_no_numbers():
+    result = judged(Measurement(GMED_L, 0))
+
+    assert (result.verdict, result.findings) == (Verdict.ABSENT, (Finding.NOT_FOUND,))
+    assert result.volume_cm3 is result.mean_hu is result.uncertainty is None
+
+
+def test_a_cut_structure_has_no_volume_and_is_not_held_against_its_range():
+    cut = Coverage(Region.PARTIAL, cut=(GMED_L,))
+    result = judged(measurement(volume_cm3=5.0), coverage=cut)
+
+    assert (result.verdict, result.findings) == (Verdict.TRUNCATED, (Finding.CUT_BY_SCAN,))
+    assert result.volume_cm3 is result.normalised_volume_cm3_per_m2 is None
+    assert result.mean_hu == 40.0
+
+
+def test_metal_takes_volume_hu_and_composition_away():
+    result = judged(measurement(), metal=Metal(30.0, (), (GMED_L,)))
+
+    assert result.verdict is Verdict.SPOILED
+    assert result.volume_cm3 is result.mean_hu is result.composition is None
+
+
+def test_without_calibration_nothing_is_flagged_and_no_limit_is_named():
+    result = judge_structure(measurement(uncertainty=1.0), None, WHOLE, Metal())
+
+    assert result.verdict is Verdict.ACCEPTED
+    assert result.uncertainty_limits is None
+
+
+def case(
+    verdicts: dict[Verdict, int] | None = None,
+    *,
+    uncertainty: float = 3e-4,
+    coverage: Coverage = WHOLE,
+    metal: Metal | None = None,
+) -> tuple[Verdict, tuple[Finding, ...]]:
+    """Judge a case with so many structures of each verdict, the others accepted."""
+    listed = [v for verdict, count in (verdicts or {}).items() for v in [verdict] * count]
+    listed += [Verdict.ACCEPTED] * (len(SEGMENTS) - len(listed))
+    structures = [
+        StructureResult(
+            segment,
+            0 if verdict is Verdict.ABSENT else 10,
+            verdict,
+            (Finding.UNCERTAIN,) if verdict is not Verdict.ACCEPTED else (),
+            uncertainty=None if verdict is Verdict.ABSENT else uncertainty,
+        )
+        for segment, verdict in zip(SEGMENTS, listed, strict=True)
+    ]
+    return judge_case(structures, calibration(), coverage, metal or Metal())
+
+
+def test_a_case_with_nothing_to_say_is_accepted():
+    assert case() == (Verdict.ACCEPTED, ())
+
+
+def test_a_few_flagged_structures_do_not_condemn_the_case():
+    """10 of 43 are below a quarter."""
+    assert case({Verdict.FAILED: 10})[0] is Verdict.ACCEPTED
+
+
+def test_more_than_a_quarter_flagged_makes_it_inaccurate_more_than_a_quarter_failed_fails():
+    """11 of 43 are above a quarter."""
+    assert case({Verdict.INACCURATE: 11}) == (Verdict.INACCURATE, (Finding.UNCERTAIN,))
+    assert case({Verdict.FAILED: 11}) == (Verdict.FAILED, (Finding.UNCERTAIN,))
+
+
+def test_the_average_uncertainty_alone_can_fail_a_case():
+    assert case(uncertainty=5e-4) == (Verdict.INACCURATE, (Finding.UNCERTAIN,))
+    assert case(uncertainty=7e-4) == (Verdict.FAILED, (Finding.UNCERTAIN,))
+
+
+def test_structures_missing_from_a_whole_scan_count_as_failed():
+    """The first 12 segments are 6 of each side: fewer than half, so the sides are there."""
+    assert case({Verdict.ABSENT: 12}) == (Verdict.FAILED, (Finding.NOT_FOUND,))
+
+
+def test_a_scan_of_one_leg_does_not_miss_the_other():
+    structures = [
+        StructureResult(s, 0, Verdict.ABSENT, (Finding.NOT_FOUND,))
+        if s.side == "R"
+        else StructureResult(s, 9, Verdict.ACCEPTED, uncertainty=3e-4)
+        for s in SEGMENTS
+    ]
+
+    assert judge_case(structures, calibration(), WHOLE, Metal()) == (Verdict.ACCEPTED, ())
+
+
+def test_a_partial_scan_is_truncated_and_says_why():
+    partial = Coverage(Region.PARTIAL, cut=(GMED_L,))
+
+    assert case(coverage=partial) == (
+        Verdict.TRUNCATED,
+        (Finding.NOT_HIP_TO_KNEE, Finding.CUT_BY_SCAN),
+    )
+
+
+def test_another_body_region_fails_with_that_reason_alone():
+    elsewhere = Coverage(Region.ELSEWHERE)
+
+    assert case({Verdict.ABSENT: 43}, coverage=elsewhere) == (
+        Verdict.FAILED,
+        (Finding.WRONG_REGION,),
+    )
+
+
+def test_metal_that_reaches_a_structure_spoils_the_case_and_metal_elsewhere_is_mentioned():
+    assert case(metal=Metal(30.0, (), (GMED_L,))) == (
+        Verdict.SPOILED,
+        (Finding.METAL_PRESENT,),
+    )
+    assert case(metal=Metal(0.1)) == (Verdict.ACCEPTED, (Finding.METAL_PRESENT,))
+
+
+def test_the_worst_reason_wins():
+    partial = Coverage(Region.PARTIAL)
+    verdict, findings = case(uncertainty=7e-4, coverage=partial, metal=Metal(1, (), (GMED_L,)))
+
+    assert verdict is Verdict.FAILED
+    assert findings == (Finding.UNCERTAIN, Finding.METAL_PRESENT, Finding.NOT_HIP_TO_KNEE)
+
+
+def test_mean_uncertainty_is_over_the_structures_found():
+    found = StructureResult(GMED_L, 9, Verdict.ACCEPTED, uncertainty=2e-4)
+    other = replace(found, uncertainty=4e-4)
+    absent = StructureResult(GMED_L, 0, Verdict.ABSENT)
+
+    assert mean_uncertainty([found, other, absent]) == pytest.approx(3e-4)
+    assert mean_uncertainty([absent]) is None

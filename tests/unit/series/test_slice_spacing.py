@@ -1,0 +1,122 @@
+"""When a stack of slices is whole, and where it has gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dicom_node.series.slice_spacing import crooked_mm, find_gaps, shear_degrees
+
+
+def places(
+    offsets: list[float], thickness: list[float] | None = None
+) -> list[tuple[float, float]]:
+    """The gaps of a stack as (lower, upper) positions."""
+    gaps = find_gaps(np.array(offsets), None if thickness is None else np.array(thickness))
+    return [(gap.lower_mm, gap.upper_mm) for gap in gaps]
+
+
+def from_steps(*steps: float) -> list[float]:
+    return [0.0, *(float(offset) for offset in np.cumsum(steps))]
+
+
+@pytest.mark.parametrize(
+    ("steps", "thickness"),
+    [
+        ([5.0] * 9, 5.0),
+        ([5.0] * 9, 1.0),
+        ([2.5] * 9, 5.0),
+        ([0.62, 0.63, 0.62, 0.63, 0.62], 0.625),
+        ([3.0, 3.0], 3.0),
+        ([4.0], None),
+        ([], 5.0),
+    ],
+    ids=["touching", "sparse", "overlapping", "rounded", "three", "two", "one"],
+)
+def test_an_even_stack_is_whole(steps: list[float], thickness: float | None) -> None:
+    offsets = from_steps(*steps)
+
+    assert places(offsets, None if thickness is None else [thickness] * len(offsets)) == []
+
+
+def test_zones_of_2_6_and_1_mm_are_whole_with_their_own_thickness() -> None:
+    """Borders touch: (2 + 6) / 2 = 4 mm and (6 + 1) / 2 = 3.5 mm."""
+    offsets = from_steps(*[2.0] * 5, 4.0, *[6.0] * 5, 3.5, *[1.0] * 5)
+    thickness = [2.0] * 6 + [6.0] * 6 + [1.0] * 6
+
+    assert places(offsets, thickness) == []
+
+
+@pytest.mark.parametrize("border", [2.0, 4.0, 6.0])
+def test_zones_are_whole_also_where_no_thickness_is_known(border: float) -> None:
+    assert places(from_steps(*[2.0] * 4, border, *[6.0] * 4)) == []
+
+
+def test_a_single_thick_slice_between_thin_ones_is_whole_when_thickness_tiles() -> None:
+    """2-mm slices, two of 6 mm, 2-mm slices: borders of 4 mm."""
+    offsets = from_steps(2, 2, 2, 4, 6, 4, 2, 2, 2)
+
+    assert places(offsets, [2, 2, 2, 2, 6, 6, 2, 2, 2, 2]) == []
+
+
+@pytest.mark.parametrize("thickness", [None, 1.0, 2.5, 5.0], ids=str)
+def test_a_lost_slice_is_a_gap_whatever_the_thickness(thickness: float | None) -> None:
+    """Also with overlap: 5-mm slices 2.5 mm apart still touch when one of them is lost."""
+    offsets = [0.0, 2.5, 5.0, 10.0, 12.5, 15.0, 17.5]
+    stated = None if thickness is None else [thickness] * len(offsets)
+
+    assert places(offsets, stated) == [(5.0, 10.0)]
+
+
+def test_two_lost_slices_with_one_between_are_two_gaps() -> None:
+    assert places([0, 5, 10, 20, 30, 35, 40, 45]) == [(10, 20), (20, 30)]
+
+
+def test_a_lost_slice_inside_the_thin_zone_is_a_gap_although_thick_zones_step_as_far() -> None:
+    offsets = from_steps(*[2.0] * 4, 6.0, *[2.0] * 4, *[6.0] * 6)
+
+    assert places(offsets) == [(8.0, 14.0)]
+
+
+def test_two_separate_bodies_are_one_gap() -> None:
+    assert places(from_steps(*[5.0] * 6, 504.0, *[1.0] * 4)) == [(30.0, 534.0)]
+
+
+def test_the_gap_of_a_short_stack_is_found() -> None:
+    assert places([0.0, 5.0, 15.0]) == [(5.0, 15.0)]
+
+
+def test_a_gap_says_where_and_by_how_much() -> None:
+    (gap,) = find_gaps(np.array([0.0, 2.5, 5.0, 10.0, 12.5, 15.0]))
+
+    assert str(gap) == "between 5.0 and 10.0 mm (5.0 mm instead of 2.5 mm)"
+
+
+def test_an_irregular_shorter_step_is_no_gap() -> None:
+    assert places(from_steps(5, 3, 5, 5, 5, 5)) == []
+    assert places(from_steps(5, 5, 3, 5, 5)) == []
+
+
+def test_a_tilted_gantry_leans_by_its_angle() -> None:
+    """Images turned by 18.5 degrees about x, table moving along z."""
+    angle = np.radians(18.5)
+    normal = np.array([0.0, np.sin(angle), np.cos(angle)])
+    positions = np.outer(np.arange(5) * 4.0, [0, 0, 1])
+
+    assert shear_degrees(positions, normal) == pytest.approx(18.5)
+
+
+def test_a_stack_along_its_normal_does_not_lean() -> None:
+    normal = np.array([0.0, 0.6, 0.8])
+
+    assert shear_degrees(np.outer(np.arange(5) * 4.0, normal), normal) == 0.0
+
+
+def test_a_sideways_jump_is_told_from_a_steady_lean() -> None:
+    up = np.array([0.0, 0.0, 1.0])
+    leaning = np.outer(np.arange(5.0), [0, 0.3, 1])
+    jumping = np.outer(np.arange(5.0), up)
+    jumping[2, 0] += 7.0
+
+    assert crooked_mm(leaning, up) == pytest.approx(0.0, abs=1e-9)
+    assert crooked_mm(jumping, up) == pytest.approx(7.0)

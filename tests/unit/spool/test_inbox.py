@@ -1,0 +1,718 @@
+"""The spool on disk, and when a series counts as complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+from support.ct import SERIES_UID, STUDY_UID, ct_slice, ct_stack, save
+from support.pacs import dataset_bytes
+
+from dicom_node.durable_files import temporary_file
+from dicom_node.receiving.file_meta import file_meta_bytes
+from dicom_node.series.slice_header import SliceHeader
+from dicom_node.series.slice_headers import read_header, slice_header
+from dicom_node.spool.arrivals import SeriesArrival, read_arrivals
+from dicom_node.spool.completeness import (
+    Arrivals,
+    CompletionSettings,
+    Expectation,
+    Rule,
+    is_complete,
+)
+from dicom_node.spool.open_associations import Transmissions, sending
+from dicom_node.spool.revisions import read_marker
+from dicom_node.spool.spool import Spool, SpoolEntry
+from dicom_node.spool.watcher import Watcher
+from dicom_node.uids import is_uid
+
+SETTINGS = CompletionSettings(quiet_s=10, give_up_s=300, resend_s=120)
+
+
+def keep(spool: Spool, datasets: Sequence[Dataset], at_s: float = 1000.0) -> None:
+    """Put datasets into the spool as the receiver does, with this arrival time."""
+    scratch = spool.folder.parent / "scratch"
+    for path, dataset in zip(save(datasets, scratch), datasets, strict=True):
+        meta = file_meta_bytes(
+            dataset.SOPClassUID,
+            dataset.SOPInstanceUID,
+            dataset.file_meta.TransferSyntaxUID,
+            "SCANNER",
+            "MSKNODE",
+        )
+        entry = spool.keep(
+            dataset.SeriesInstanceUID, dataset.SOPInstanceUID, (meta, dataset_bytes(path))
+        )
+        os.utime(entry.path, (at_s, at_s))
+
+
+def headers(datasets: Sequence[Dataset], folder: Path) -> tuple[SliceHeader, ...]:
+    found = []
+    for path in save(datasets, folder):
+        header = read_header(path)
+        assert header is not None
+        found.append(slice_header(path, header, None))
+    return tuple(found)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+# --- keeping
+
+
+def test_an_instance_is_kept_byte_for_byte_and_readable(spool: Spool, tmp_path: Path) -> None:
+    dataset = ct_slice()
+
+    keep(spool, [dataset])
+
+    (entry,) = spool.entries(SERIES_UID)
+    assert entry.path == spool.folder / SERIES_UID / f"{dataset.SOPInstanceUID}.dcm"
+    assert dataset_bytes(entry.path) == dataset_bytes(tmp_path / "scratch" / "0.dcm")
+    header = read_header(entry.path)
+    assert header is not None
+    assert header.SOPInstanceUID == dataset.SOPInstanceUID
+    assert header.file_meta.SendingApplicationEntityTitle == "SCANNER"
+
+
+def test_the_same_instance_again_changes_nothing(spool: Spool) -> None:
+    dataset = ct_slice()
+
+    keep(spool, [dataset], at_s=1000)
+    keep(spool, [dataset], at_s=1000)
+
+    assert len(spool.entries(SERIES_UID)) == 1
+
+
+def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(spool: Spool) -> None:
+    first = ct_slice(SOPInstanceUID="1.2.3")
+    other = ct_slice(SOPInstanceUID="1.2.3", hu=np.full((6, 8), 7))
+
+    for dataset in (first, other, first, other):
+        keep(spool, [dataset])
+
+    entries = spool.entries(SERIES_UID)
+    assert [entry.sop_instance_uid for entry in entries] == ["1.2.3", "1.2.3"]
+    assert entries[0].path.name == "1.2.3.dcm"
+    assert entries[1].path.name.startswith("1.2.3~")
+
+
+@pytest.mark.parametrize(
+    "uid", ["", "..", "../1.2", "1..2", ".1", "1.", "1.2/3", "/etc", "1.2\n", "1" * 65, "a.1"]
+)
+def test_what_is_no_uid_never_becomes_a_path(uid: str, spool: Spool) -> None:
+    assert not is_uid(uid)
+    for series, instance in [(uid, "1.2"), ("1.2", uid)]:
+        with pytest.raises(ValueError, match="is not a UID"):
+            spool.keep(series, instance, (b"meta", b"data"))
+
+
+def test_a_disk_that_fills_leaves_nothing_half_written(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dicom_node.spool.spool.os.fsync", full)
+
+    with pytest.raises(OSError, match="No space"):
+        spool.keep("1.2", "1.2.3", (b"meta", b"data"))
+
+    assert not (spool.folder / "1.2").exists()
+    assert list((spool.folder / ".incoming").iterdir()) == []
+
+
+def test_what_a_crash_left_is_swept_at_start(spool: Spool) -> None:
+    left = spool.folder / ".incoming" / "dead.part"
+    left.write_bytes(b"half")
+
+    assert spool.sweep() == 1
+    assert not left.exists()
+
+
+def test_the_sweep_spares_what_another_receiver_is_writing(spool: Spool) -> None:
+    with temporary_file(spool.folder, (b"meta", b"data")) as writing:
+        assert Spool(spool.folder).sweep() == 0
+        assert writing.exists()
+
+
+# --- complete or not
+
+
+def test_a_gap_free_stack_is_complete_once_it_is_quiet(tmp_path: Path) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path))
+
+    assert not is_complete(arrivals, 1009.0, SETTINGS).complete
+    assert is_complete(arrivals, 1010.0, SETTINGS).complete
+
+
+def test_a_stack_with_a_gap_waits_and_goes_with_the_gap_named(tmp_path: Path) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack([0, 2, 4, 8, 10]), tmp_path))
+
+    waiting = is_complete(arrivals, 1299.0, SETTINGS)
+    given_up = is_complete(arrivals, 1300.0, SETTINGS)
+
+    assert (waiting.complete, given_up.complete) == (False, True)
+    assert "between 4.0 and 8.0 mm" in given_up.reason
+    assert "300 s" in given_up.reason
+
+
+@pytest.mark.parametrize(
+    ("offsets", "elements", "words"),
+    [
+        ([0, 2], {}, "2 of at least 3 slices"),
+        ([0, 2, 4], {"orientation": (0, 1, 0, 0, 0, -1)}, ""),
+    ],
+)
+def test_what_is_no_stack_waits_for_the_long_timer(
+    offsets: list[float], elements: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Also a sagittal stack is a stack: it is refused by name later."""
+    arrivals = Arrivals(1000.0, headers(ct_stack(offsets, **elements), tmp_path))
+
+    assert is_complete(arrivals, 1020.0, SETTINGS).complete == (not words)
+    assert words in is_complete(arrivals, 1020.0, SETTINGS).reason
+
+
+def test_headers_that_cannot_be_read_wait_for_the_long_timer(tmp_path: Path) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), defect="PixelSpacing is missing")
+
+    assert not is_complete(arrivals, 1020.0, SETTINGS).complete
+    assert "PixelSpacing" in is_complete(arrivals, 1300.0, SETTINGS).reason
+
+
+def test_two_images_at_one_position_do_not_hold_the_series_up(tmp_path: Path) -> None:
+    datasets = [*ct_stack(), ct_slice((-4, -3, 4.0), hu=np.zeros((6, 8)))]
+
+    assert is_complete(Arrivals(0.0, headers(datasets, tmp_path)), 60.0, SETTINGS).complete
+
+
+def test_a_clock_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    arrivals = Arrivals(5000.0, headers(ct_stack(), tmp_path))
+
+    assert is_complete(arrivals, 1000.0, SETTINGS).complete
+
+
+def test_as_many_images_as_the_sender_counts_are_complete_at_once(tmp_path: Path) -> None:
+    """Also with a gap: then it is there at the sender too."""
+    slices = headers(ct_stack([0, 2, 4, 8, 10]), tmp_path)
+    arrivals = Arrivals(1000.0, slices, instances=5, expected=Expectation(5, "pacs"))
+
+    verdict = is_complete(arrivals, 1000.0, SETTINGS)
+
+    assert verdict.rule is Rule.COUNT
+    assert "all 5 instances" in verdict.reason
+    assert "between 4.0 and 8.0 mm" in verdict.reason
+
+
+def test_fewer_images_than_the_sender_counts_wait_for_the_long_timer(tmp_path: Path) -> None:
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(7, "pacs")
+    )
+
+    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
+    given_up = is_complete(arrivals, 1300.0, SETTINGS)
+    assert given_up.rule is Rule.TIMER
+    assert "5 of 7 instances that pacs counts" in given_up.reason
+
+
+def test_more_images_than_counted_refute_the_count(tmp_path: Path) -> None:
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(4, "pacs")
+    )
+
+    assert is_complete(arrivals, 1009.0, SETTINGS).rule is None
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_a_sender_that_broke_off_has_time_to_send_again(tmp_path: Path) -> None:
+    """Without a gap: nothing in the headers tells that half of the series is missing."""
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), interrupted=True)
+
+    assert is_complete(arrivals, 1119.0, SETTINGS).rule is None
+    gone_on = is_complete(arrivals, 1120.0, SETTINGS)
+    assert gone_on.rule is Rule.GAP_FREE
+    assert "broke off" in gone_on.reason
+
+
+@pytest.mark.parametrize(("interrupted", "waits_s"), [(False, 10.0), (True, 120.0)])
+def test_after_a_downtime_a_sender_gets_the_time_that_it_would_have_had(
+    interrupted: bool, waits_s: float, tmp_path: Path
+) -> None:
+    arrivals = Arrivals(
+        1000.0,
+        headers(ct_stack(), tmp_path),
+        interrupted=interrupted,
+        watched_since_s=9000.0,
+    )
+
+    assert is_complete(arrivals, 9000.0 + waits_s - 1, SETTINGS).rule is None
+    assert is_complete(arrivals, 9000.0 + waits_s, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_a_series_whose_every_second_slice_is_missing_throughout_is_named(
+    tmp_path: Path,
+) -> None:
+    """Even steps of 4 mm leave no gap; the headers say that slices are 2 mm apart."""
+    arrivals = Arrivals(
+        1000.0, headers(ct_stack([0, 4, 8, 12]), tmp_path), stated_spacing_mm=2.0
+    )
+
+    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
+    assert "4.0 mm apart throughout, and say 2.0 mm" in (
+        is_complete(arrivals, 1300.0, SETTINGS).reason
+    )
+
+
+@pytest.mark.parametrize("stated_mm", [None, 2.0, 1.4])
+def test_a_stated_spacing_that_fits_roughly_holds_nothing_up(
+    stated_mm: float | None, tmp_path: Path
+) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), stated_spacing_mm=stated_mm)
+
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
+
+
+def test_slices_that_do_not_touch_are_noted_and_hold_nothing_up(tmp_path: Path) -> None:
+    """1 mm slices every 10 mm: a sparse scan, or a series of which most is missing."""
+    sparse = is_complete(
+        Arrivals(0.0, headers(ct_stack([0, 10, 20, 30]), tmp_path / "sparse")), 20.0, SETTINGS
+    )
+    whole = is_complete(
+        Arrivals(0.0, headers(ct_stack([0, 1, 2, 3]), tmp_path / "whole")), 20.0, SETTINGS
+    )
+
+    assert (sparse.rule, whole.rule) == (Rule.GAP_FREE, Rule.GAP_FREE)
+    assert "note: 1.0 mm thick, at least 10.0 mm apart" in sparse.reason
+    assert "note" not in whole.reason
+
+
+def test_localisers_are_no_part_of_the_stack(spool: Spool) -> None:
+    scout = ct_slice((0, 0, 500.0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    keep(spool, [*ct_stack(), scout])
+
+    arrivals = read_arrivals(spool.entries(SERIES_UID))
+
+    assert len(arrivals.slices) == 5
+    assert arrivals.last_received_s == 1000.0
+
+
+# --- handing over
+
+
+class Engine:
+    """Takes what is handed over; fails as often as told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.taken: list[SeriesArrival] = []
+        self.failures = failures
+
+    def __call__(self, arrival: SeriesArrival) -> None:
+        """Take a series, or fail."""
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("database away")
+        self.taken.append(arrival)
+
+
+def watcher(spool: Spool, engine: Engine, now_s: float) -> Watcher:
+    return Watcher(spool, SETTINGS, engine, clock=lambda: now_s)
+
+
+class Sender:
+    """Says how many images a series has, when asked."""
+
+    def __init__(self, *answers: int | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, str]] = []
+
+    def __call__(self, calling: str, study: str, series: str) -> Expectation | None:
+        """Give the next answer; the last one again and again."""
+        self.asked.append((calling, study, series))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return None if answer is None else Expectation(answer, "pacs")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        """The time that it was set to."""
+        return self.now_s
+
+
+def rules(spool: Spool) -> list[str]:
+    """What closed each revision, as it was recorded."""
+    return [each.rule for each in read_marker(spool.folder / SERIES_UID)]
+
+
+def test_the_rule_that_closed_a_series_is_recorded(spool: Spool) -> None:
+    keep(spool, ct_stack([0, 2, 4, 8, 10]))
+    watcher(spool, Engine(), 1300.0).poll()
+    keep(spool, ct_stack([6.0]), at_s=1400)
+    watcher(spool, Engine(), 1410.0).poll()
+
+    assert rules(spool) == ["timer", "gap-free"]
+
+
+def test_the_count_in_the_headers_closes_a_series_at_once(spool: Spool) -> None:
+    stack = ct_stack(NumberOfSeriesRelatedInstances=5)
+    engine = Engine()
+    watch = watcher(spool, engine, 1001.0)
+
+    keep(spool, stack[:4])
+    watch.poll()
+    before = len(engine.taken)
+    keep(spool, stack[4:])
+    watch.poll()
+
+    assert (before, len(engine.taken)) == (0, 1)
+    assert rules(spool) == ["count"]
+
+
+def test_a_count_in_the_headers_that_is_out_of_date_closes_nothing_amid_the_series(
+    spool: Spool,
+) -> None:
+    """The archive wrote 3 when it had 3; the fourth comes half a second after the third."""
+    stack = ct_stack(NumberOfSeriesRelatedInstances=3)
+    clock, engine = Clock(1000.5), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    keep(spool, stack[:3], at_s=1000.0)
+    watch.poll()
+    keep(spool, stack[3:], at_s=1001.0)
+    for clock.now_s in (1002.0, 1011.0):
+        watch.poll()
+
+    assert [len(one.paths) for one in engine.taken] == [5]
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_sender_that_counts_is_asked_once_for_what_is_there(spool: Spool) -> None:
+    """3 of 5 are there; asked when it is quiet, when more has come, and not every second."""
+    stack = ct_stack()
+    keep(spool, stack[:3])
+    clock, engine, sender = Clock(1005.0), Engine(), Sender(5)
+    watch = Watcher(spool, SETTINGS, engine, clock, ask=sender)
+
+    for now_s in (1005.0, 1010.0, 1011.0, 1050.0):
+        clock.now_s = now_s
+        watch.poll()
+    waiting = (len(engine.taken), len(sender.asked))
+    keep(spool, stack[3:], at_s=1060.0)
+    clock.now_s = 1070.0
+    watch.poll()
+
+    assert waiting == (0, 1)
+    assert sender.asked[0] == ("SCANNER", STUDY_UID, SERIES_UID)
+    assert (len(engine.taken), len(sender.asked)) == (1, 2)
+    assert rules(spool) == ["count"]
+
+
+def test_a_sender_that_does_not_answer_holds_nothing_up(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+
+    Watcher(spool, SETTINGS, engine, lambda: 1010.0, ask=Sender(None)).poll()
+
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_series_of_which_the_sender_keeps_some_goes_at_the_long_timer(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    clock, engine = Clock(1010.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock, ask=Sender(6))
+
+    watch.poll()
+    clock.now_s = 1300.0
+    watch.poll()
+
+    assert rules(spool) == ["timer"]
+    assert "5 of 6 instances" in engine.taken[0].reason
+
+
+def send(spool: Spool, datasets: Sequence[Dataset], at_s: float) -> Transmissions:
+    """Put datasets into the spool on an association that is still open."""
+    association = Transmissions(spool.folder)
+    for dataset in datasets:
+        keep(spool, [dataset], at_s)
+        association.came(dataset.SeriesInstanceUID, kept=True)
+        for mark in (spool.folder / SERIES_UID).glob(".sending-*"):
+            os.utime(mark, (at_s, at_s))
+    return association
+
+
+def test_a_series_interrupted_and_sent_again_ends_as_one_revision(spool: Spool) -> None:
+    """Three of five slices, no gap, and the connection is lost; all five come later."""
+    stack = ct_stack()
+    clock, engine = Clock(1000.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    send(spool, stack[:3], 1000.0).broke_off()
+    clock.now_s = 1050.0
+    watch.poll()
+    interrupted = len(engine.taken)
+    send(spool, stack, 1060.0).released()
+    clock.now_s = 1070.0
+    watch.poll()
+
+    assert interrupted == 0
+    assert [(one.revision, len(one.paths)) for one in engine.taken] == [(1, 5)]
+    assert rules(spool) == ["gap-free"]
+
+
+def test_a_series_whose_node_was_killed_amid_it_waits_for_its_sender(spool: Spool) -> None:
+    """The new watcher starts an hour later: the sender has its time from then on."""
+    stack = ct_stack()
+    killed = send(spool, stack[:3], 1000.0)
+    killed.broke_off()  # as the kernel does with the locks of a killed process
+    clock, engine = Clock(4600.0), Engine()
+    watch = Watcher(Spool(spool.folder), SETTINGS, engine, clock, since_s=4600.0)
+
+    for now_s in (4600.0, 4611.0, 4700.0):
+        clock.now_s = now_s
+        watch.poll()
+    waited = len(engine.taken)
+    clock.now_s = 4720.0
+    watch.poll()
+
+    assert (waited, len(engine.taken)) == (0, 1)
+
+
+def test_what_is_being_sent_again_is_not_taken_for_quiet(spool: Spool) -> None:
+    """The first slices of the second try are there already, so no new file appears."""
+    stack = ct_stack()
+    send(spool, stack[:3], 1000.0).broke_off()
+    again = send(spool, stack[:2], 1119.0)
+    clock, engine = Clock(1121.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    watch.poll()
+    again.broke_off()
+
+    assert engine.taken == []
+    assert sending(spool.folder / SERIES_UID).interrupted
+
+
+def test_an_association_beside_the_one_that_broke_off_does_not_make_up_for_it(
+    spool: Spool,
+) -> None:
+    """Two associations share a series; the other one ends well, and that proves nothing."""
+    stack = ct_stack()
+    lost = send(spool, stack[:2], 1000.0)
+    beside = send(spool, stack[2:4], 1000.0)
+    lost.broke_off()
+    beside.released()
+
+    assert sending(spool.folder / SERIES_UID).interrupted
+
+
+def test_a_migration_of_many_series_in_one_association_keeps_few_files_open(
+    spool: Spool,
+) -> None:
+    association = Transmissions(spool.folder)
+    uids = [f"1.2.{number}" for number in range(50)]
+    for uid in uids:
+        keep(spool, [ct_slice(SeriesInstanceUID=uid)])
+        association.came(uid, kept=True)
+    folders = [spool.folder / uid for uid in uids]
+
+    open_marks = [sending(folder).open for folder in folders]
+    association.broke_off()
+    interrupted = [sending(folder).interrupted for folder in folders]
+
+    assert open_marks == interrupted == [False] * 46 + [True] * 4
+
+
+def test_an_open_association_is_no_interrupted_one(spool: Spool) -> None:
+    """A sender that keeps its association open between series holds nothing up."""
+    association = send(spool, ct_stack(), 1000.0)
+    engine = Engine()
+
+    watcher(spool, engine, 1010.0).poll()
+
+    assert sending(spool.folder / SERIES_UID).open
+    assert len(engine.taken) == 1
+    association.released()
+
+
+def test_a_complete_series_is_handed_over_once(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+    watch = watcher(spool, engine, 1010.0)
+
+    watch.poll()
+    watch.poll()
+
+    (arrival,) = engine.taken
+    assert arrival.revision == 1
+    assert (arrival.series_instance_uid, arrival.study_instance_uid) == (SERIES_UID, STUDY_UID)
+    assert (arrival.calling_ae_title, arrival.called_ae_title) == ("SCANNER", "MSKNODE")
+    assert len(arrival.paths) == len(arrival.sop_instance_uids) == 5
+    assert "no gap" in arrival.reason
+
+
+def test_nothing_is_handed_over_while_images_arrive(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+
+    watcher(spool, engine, 1009.0).poll()
+
+    assert engine.taken == []
+    assert read_marker(spool.folder / SERIES_UID) == ()
+
+
+def test_a_restart_remembers_what_was_handed_over(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    watcher(Spool(spool.folder), engine, 2000.0).poll()
+
+    assert len(engine.taken) == 1
+
+
+def test_an_interrupted_hand_over_is_offered_again_with_the_same_files(spool: Spool) -> None:
+    """The crash falls between the decision and the engine; meanwhile a slice arrives."""
+    keep(spool, ct_stack())
+    engine = Engine(failures=1)
+    watcher(spool, engine, 1010.0).poll()
+    keep(spool, ct_stack([10.0]), at_s=1011)
+
+    watch = watcher(Spool(spool.folder), engine, 1030.0)
+    watch.poll()
+    watch.poll()
+
+    assert [(one.revision, len(one.paths)) for one in engine.taken] == [(1, 5), (2, 6)]
+
+
+def test_a_late_slice_opens_the_next_revision_with_all_files(spool: Spool) -> None:
+    keep(spool, ct_stack([0, 2, 4, 8, 10]))
+    engine = Engine()
+    watcher(spool, engine, 1300.0).poll()
+    keep(spool, ct_stack([6.0]), at_s=1400)
+    watch = watcher(spool, engine, 1410.0)
+
+    watch.poll()
+    watch.poll()
+
+    assert [(one.revision, len(one.paths)) for one in engine.taken] == [(1, 5), (2, 6)]
+    assert "between 4.0 and 8.0" in engine.taken[0].reason
+
+
+def test_the_same_series_again_opens_no_revision(spool: Spool) -> None:
+    datasets = ct_stack()
+    keep(spool, datasets)
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    keep(spool, datasets, at_s=1500)
+    watcher(spool, engine, 1600.0).poll()
+
+    assert len(engine.taken) == 1
+
+
+def test_a_late_localiser_opens_no_revision(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    keep(spool, [ct_slice(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])], at_s=1500)
+    watcher(spool, engine, 1600.0).poll()
+
+    assert len(engine.taken) == 1
+
+
+def test_the_same_images_in_another_encoding_open_no_revision(spool: Spool) -> None:
+    """An archive may send back what it got compressed, or with a corrected header."""
+    datasets = ct_stack(shape=(64, 64))
+    keep(spool, datasets)
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    datasets[0].compress(RLELossless, generate_instance_uid=False)
+    datasets[1].InstitutionName = "Archive"
+    keep(spool, datasets, at_s=1500)
+    watcher(spool, engine, 1600.0).poll()
+
+    assert len(spool.entries(SERIES_UID)) == 7
+    assert len(engine.taken) == 1
+
+
+def test_another_image_under_a_known_uid_opens_a_revision(spool: Spool) -> None:
+    datasets = ct_stack()
+    keep(spool, datasets)
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    uid = datasets[2].SOPInstanceUID
+    keep(spool, [ct_slice((-4, -3, 4), hu=np.zeros((6, 8)), SOPInstanceUID=uid)], at_s=1500)
+    watcher(spool, engine, 1600.0).poll()
+
+    assert [one.revision for one in engine.taken] == [1, 2]
+
+
+def test_only_one_watcher_looks_at_a_time(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    other = watcher(spool, Engine(), 1010.0)
+    seen: list[tuple[SeriesArrival, ...]] = []
+
+    Watcher(spool, SETTINGS, lambda _: seen.append(other.poll()), lambda: 1010.0).poll()
+
+    assert seen == [()]
+
+
+def test_a_purged_series_sent_again_opens_no_revision(spool: Spool) -> None:
+    datasets = ct_stack()
+    keep(spool, datasets)
+    engine = Engine()
+    watcher(spool, engine, 1010.0).poll()
+
+    assert spool.purge(SERIES_UID) == 5
+    keep(spool, datasets, at_s=1500)
+    watcher(spool, engine, 1600.0).poll()
+
+    assert len(engine.taken) == 1
+
+
+def test_one_series_that_fails_does_not_hold_up_the_others(spool: Spool) -> None:
+    keep(spool, ct_stack())
+    keep(spool, ct_stack(SeriesInstanceUID="1.2.3"))
+    engine = Engine(failures=1)
+    watch = watcher(spool, engine, 1010.0)
+
+    watch.poll()
+    first = len(engine.taken)
+    watch.poll()
+
+    assert (first, len(engine.taken)) == (1, 2)
+
+
+def test_waiting_for_a_gap_does_not_read_the_headers_every_second(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(spool, ct_stack([0, 2, 4, 8, 10]))
+    reads: list[int] = []
+
+    def counted(entries: Sequence[SpoolEntry]) -> Arrivals:
+        reads.append(len(entries))
+        return read_arrivals(entries)
+
+    monkeypatch.setattr("dicom_node.spool.watcher.read_arrivals", counted)
+    watch = watcher(spool, Engine(), 1100.0)
+
+    for _ in range(3):
+        watch.poll()
+
+    assert reads == [5]
