@@ -1,4 +1,9 @@
-"""A file while it is written: under a temporary name, and gone unless it gets another."""
+"""Files written whole and durably: under a temporary name, synced, then named.
+
+Incoming         a file that arrives part by part, in the spool
+whole_file       a file that is written by whoever wants to
+whole_folder     several files that belong together
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,6 +22,9 @@ CHUNK_BYTES: Final = 1 << 20
 """Files are compared and digested in pieces of this size."""
 
 INCOMING: Final = ".incoming"
+
+PART: Final = ".part-"
+"""How the names of files begin that are not whole yet."""
 
 
 class Incoming:
@@ -91,20 +100,53 @@ class Incoming:
         self.close()
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when all of it is on disk."""
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path for a file that appears under its name only when all of it is on disk.
+
+    It lies in the same folder, which is made, and its name ends as the file's does. Where the
+    block fails, nothing is left and what stood there before stays.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    part = path.with_name(f"{PART}{uuid.uuid4().hex}-{path.name}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).rename(path)
+        yield part
+        sync(part)
+        part.replace(path)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only when all of it is on disk."""
+    with whole_file(path) as part:
+        part.write_bytes(content)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that replaces `folder` when all the files put into it are on disk.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f"{PART}{folder.name}-", dir=folder.parent))
+    try:
+        yield part
+        for path in part.iterdir():
+            sync(path)
+        sync_folder(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -117,10 +159,15 @@ def temporary_file(spool: Path, parts: Sequence[bytes | memoryview]) -> Iterator
         yield incoming.path
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's bytes durable, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    sync(folder)

@@ -9,6 +9,7 @@ changes nothing in the archive. A UID is a version 5 UUID of the facts, written 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterable
@@ -69,6 +70,18 @@ def tracking_uid(source_series_instance_uid: str, segment_key: str) -> str:
 def device_observer_uid(installation: str, software_version: str) -> str:
     """The stable UID of this installation of this version, as an observer in reports."""
     return derived_uid("device observer", installation, software_version)
+
+
+def settings_digest(bundle_sha256: str, samples: int | None, partial: str) -> str:
+    """A digest of all that changes results beside the images, in hexadecimal.
+
+    Args:
+        bundle_sha256: of the model bundle.
+        samples: Monte Carlo samples that were asked for; None: as many as the bundle says.
+        partial: what is done with a scan that does not show hip to knee (`node.toml`).
+    """
+    facts = {"bundle": bundle_sha256, "samples": samples, "partial": partial}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def seed_for(

@@ -1,29 +1,40 @@
-"""A case result as files, so that segmenting and publishing may be different processes.
+"""An analysed case as files, so that segmenting and publishing may be different processes.
 
-A folder holds one case:
+A folder holds one case, and of its series all that results need to know:
 
-    case.json        everything but the arrays: structures, verdicts, coverage, metal, model
+    case.json        everything of the case but the arrays: structures, verdicts, coverage ...
     grid.npz         the geometry: positions_mm, extents_mm, row_axis, column_axis,
                      spacing_mm, rows, columns
     segments.npz     uint8 [slice, row, column], compressed
     uncertainty.npy  float32 [slice, row, column]
+    series.json      where each slice came from, how pixels were turned, what was noticed
+    study.dcm        the header that results take over
+    volume.npy       Hounsfield units, int16 or float32 [slice, row, column]
 
-The folder appears under its name only when it is whole. Numbers come back exactly as they
-were. It is a hand-over between two steps of one node of one version, not an archive.
+The files of the series are read once, by the analysis; publishing reads this folder. It
+appears under its name only when it is whole and on disk. Numbers come back exactly as they
+were. It is a hand-over between two steps of one node, not an archive: a folder that an older
+node left has no series (`load_series` answers None).
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from pydantic import TypeAdapter
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
-from inference.geometry import Geometry
+from dicom_node.durable_files import whole_folder
+from dicom_node.series.bounded_files import read_whole
+from dicom_node.series.ct_series import CtSeries, SourceSlice
+from dicom_node.series.selection import LeftOut
+from inference.geometry import Geometry, Orientation
 from inference.results import (
     CaseResult,
     Coverage,
@@ -33,6 +44,7 @@ from inference.results import (
     StructureResult,
     Verdict,
 )
+from inference.volume import Patient, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +61,70 @@ class CaseFacts:
     mean_uncertainty_limits: tuple[float, float] | None
 
 
-_FACTS: Final = TypeAdapter(CaseFacts)
+@dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """The fields of a `CtSeries` that are neither voxels nor header, under the same names."""
+
+    slices: tuple[SourceSlice, ...]
+    orientation: Orientation
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    patient: Patient
 
 
-def save_case(folder: Path, case: CaseResult) -> None:
-    """Write a case into `folder`, replacing what is there."""
-    facts = CaseFacts(**{each.name: getattr(case, each.name) for each in fields(CaseFacts)})
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
-    try:
-        (part / "case.json").write_bytes(_FACTS.dump_json(facts, indent=1))
-        grid = case.geometry
+_CASE: Final = TypeAdapter(CaseFacts)
+_SERIES: Final = TypeAdapter(SeriesFacts)
+SERIES_FILE: Final = "series.json"
+
+
+def save_case(folder: Path, series: CtSeries, case: CaseResult) -> None:
+    """Write a case and its series into `folder`, replacing what is there.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    of_case = CaseFacts(**{each.name: getattr(case, each.name) for each in fields(CaseFacts)})
+    of_series = SeriesFacts(
+        **{each.name: getattr(series, each.name) for each in fields(SeriesFacts)}
+    )
+    grid = case.geometry
+    with whole_folder(folder) as part:
+        (part / "case.json").write_bytes(_CASE.dump_json(of_case, indent=1))
+        (part / SERIES_FILE).write_bytes(_SERIES.dump_json(of_series, indent=1))
         np.savez(
             part / "grid.npz", **{each.name: getattr(grid, each.name) for each in fields(grid)}
         )
         np.savez_compressed(part / "segments.npz", segments=case.segments)
         np.save(part / "uncertainty.npy", case.uncertainty)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        np.save(part / "volume.npy", series.volume.hu)
+        _write_header(part / "study.dcm", series.header)
 
 
 def load_case(folder: Path) -> CaseResult:
     """The case that `save_case` wrote."""
-    facts = _FACTS.validate_json((folder / "case.json").read_bytes())
+    facts = _CASE.validate_json((folder / "case.json").read_bytes())
     with np.load(folder / "segments.npz") as arrays:
         segments = arrays["segments"]
     return CaseResult(
         geometry=_load_geometry(folder / "grid.npz"),
         segments=segments,
         uncertainty=np.load(folder / "uncertainty.npy"),
+        **{each.name: getattr(facts, each.name) for each in fields(facts)},
+    )
+
+
+def load_series(folder: Path) -> CtSeries | None:
+    """The series of a case, its voxels left on disk until they are looked at.
+
+    None where an older node wrote the case, without its series.
+    """
+    if not (folder / SERIES_FILE).exists():
+        return None
+    facts = _SERIES.validate_json((folder / SERIES_FILE).read_bytes())
+    hu = np.load(folder / "volume.npy", mmap_mode="r")
+    return CtSeries(
+        volume=Volume(hu, _load_geometry(folder / "grid.npz")),
+        header=_read_header(folder / "study.dcm"),
         **{each.name: getattr(facts, each.name) for each in fields(facts)},
     )
 
@@ -97,3 +142,24 @@ def _load_geometry(path: Path) -> Geometry:
             rows=int(grid["rows"]),
             columns=int(grid["columns"]),
         )
+
+
+def _write_header(path: Path, header: Dataset) -> None:
+    """A header as a DICOM file; values go over as they are, as in `readable_header`."""
+    kept = Dataset(header)
+    kept.preamble = b"\0" * 128
+    kept.file_meta = FileMetaDataset()
+    kept.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with pydicom_config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept.save_as(path, enforce_file_format=False)
+
+
+def _read_header(path: Path) -> Dataset:
+    """A header that `_write_header` wrote, with every value taken apart."""
+    # A warning of the library quotes the value it is about.
+    with pydicom_config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = Dataset(read_whole(path))
+        header.walk(lambda _dataset, _element: None)
+        return header

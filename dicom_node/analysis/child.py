@@ -2,8 +2,9 @@
 
 It is a process of its own so that it can be killed, and so that running out of memory or a
 crash of the GPU stays its own. The request is a JSON file (`Request`); the answer is a
-folder with `outcome.json` (`Outcome`), written last, and the case beside it in `case/`
-(see `case_store`). Progress goes to standard output, one JSON object a line.
+folder with `outcome.json` (`Outcome`), written last, and in `case/` beside it the case and all
+of its series that results need to know (see `case_store`), so that the files of the series are
+read once. Progress goes to standard output, one JSON object a line.
 
 Exit codes:
 
@@ -68,7 +69,7 @@ def answer(request: Request, analyse_series: Analyse) -> int:
     except InferenceError:
         log.exception("analysis.unusable", series_instance_uid=request.series_instance_uid)
         return EXIT_UNUSABLE
-    save_case(request.out / CASE_FOLDER, case)
+    save_case(request.out / CASE_FOLDER, series, case)
     _conclude(request, "analysed")
     log.info(
         "analysis.done",

@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from dicom_node.durable_files import whole_file
 from dicom_node.errors import (
     GeometryError,
     NotAxialError,
@@ -71,9 +72,8 @@ class Layout:
         image.SetOrigin(self.origin_mm)
         image.SetSpacing(self.spacing_mm)
         image.SetDirection(self.directions.T.ravel().tolist())
-        part = path.with_name(f".part-{path.name}")
-        SimpleITK.WriteImage(image, str(part))
-        part.replace(path)
+        with whole_file(path) as part:
+            SimpleITK.WriteImage(image, str(part))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,6 +44,7 @@ from dicom_node.case_files.report_json import (
     case_of,
     report_json,
 )
+from dicom_node.durable_files import PART, write_durably
 from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.results.builders import publish_case
 from dicom_node.results.case_facts import PublishContext
@@ -52,7 +53,7 @@ from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
 from dicom_node.series.selection import leave_out
 from dicom_node.series.slice_headers import kinds, read_header
-from dicom_node.uids import device_observer_uid, seed_for
+from dicom_node.uids import device_observer_uid, seed_for, settings_digest
 from inference.models.bundle import Bundle
 from inference.pictures.canvas import Picture
 from inference.pictures.density import density_picture
@@ -128,7 +129,7 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
         NoImagesError: there is nothing like a CT at `source`.
         InferenceError: the device cannot be used.
     """
-    run = _Run(bundle, device, samples or bundle.samples, height_m, progress)
+    run = _Run(bundle, device, samples, height_m, progress)
     if is_image_file(source):
         return (run.image_file(source, out),)
     groups = _series_of(source)
@@ -187,7 +188,7 @@ class _Run:
 
     bundle: Bundle
     device: str
-    samples: int
+    samples: int | None
     height_m: float | None
     progress: Progress | None
 
@@ -236,8 +237,8 @@ class _Run:
 
     @property
     def _settings_hash(self) -> str:
-        facts = {"bundle": self.bundle.sha256, "samples": self.samples}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        """As a node with these settings that reports what a scan shows of hip to knee."""
+        return settings_digest(self.bundle.sha256, self.samples, "report")
 
     def _write_objects(self, series: CtSeries, case: CaseResult, out: Path) -> None:
         """SEG.dcm and SR.dcm."""
@@ -250,16 +251,16 @@ class _Run:
         for result in publish_case(series, case, context, OBJECT_FILES):
             encoded = io.BytesIO()
             result.dataset.save_as(encoded, enforce_file_format=True)
-            _put(out / OBJECT_FILES[result.rendering], encoded.getvalue())
+            write_durably(out / OBJECT_FILES[result.rendering], encoded.getvalue())
 
     def _finish(self, scan: _Scan, case: CaseResult, out: Path) -> FolderResult:
         """Everything that does not depend on the kind of input; the report comes last."""
         out.mkdir(parents=True, exist_ok=True)
         scan.layout.write(out / LABELS_FILE, case.segments)
         scan.layout.write(out / UNCERTAINTY_FILE, case.uncertainty)
-        _put(out / LABEL_NAMES_FILE, _json(label_names()))
-        _put(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
-        _put(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))
+        write_durably(out / LABEL_NAMES_FILE, _json(label_names()))
+        write_durably(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
+        write_durably(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))
         words = case_words(case)
         report = Report(
             report_version=REPORT_VERSION,
@@ -270,22 +271,15 @@ class _Run:
             refused=None,
             case=case_of(case, self.bundle.calibration, words),
         )
-        _put(out / REPORT_FILE, report_json(report))
+        write_durably(out / REPORT_FILE, report_json(report))
         return FolderResult(out, case.verdict.value, refused=False, words=(words,))
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _clear(out: Path) -> None:
     """Remove the results of an earlier run, so that none of them can be taken for new."""
     for name in ALL_FILES:
-        (out / name).unlink(missing_ok=True)
+        for path in (out / name, *out.glob(f"{PART}*-{name}")):
+            path.unlink(missing_ok=True)
 
 
 def label_names() -> dict[str, dict[str, str | None]]:
@@ -302,7 +296,7 @@ def label_names() -> dict[str, dict[str, str | None]]:
 def _refuse(out: Path, error: SeriesError) -> FolderResult:
     """A report and a picture that say why nothing was analysed."""
     words = str(error)
-    _put(out / PICTURE_FILE, _png(refusal_picture(words)))
+    write_durably(out / PICTURE_FILE, _png(refusal_picture(words)))
     report = Report(
         report_version=REPORT_VERSION,
         tool=TOOL,
@@ -312,7 +306,7 @@ def _refuse(out: Path, error: SeriesError) -> FolderResult:
         refused=Refused(error.code, words),
         case=None,
     )
-    _put(out / REPORT_FILE, report_json(report))
+    write_durably(out / REPORT_FILE, report_json(report))
     return FolderResult(out, f"refused ({error.code})", refused=True, words=(words,))
 
 

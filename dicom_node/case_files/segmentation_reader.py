@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.errors import GeometryError, PixelDataError
+from dicom_node.series.bounded_files import NotDicomError, read_until_pixels
 from inference.evaluation.labels import LabelTable, Meaning
 from inference.geometry import Geometry, Orientation
 from inference.structures import BY_ABBREVIATION, segment_of
@@ -51,7 +50,7 @@ def read_segmentation(path: Path, geometry: Geometry) -> SegmentationFile:
         GeometryError: a frame does not lie on a slice of the CT.
     """
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = read_until_pixels(path)
         kind = str(header.get("SegmentationType", ""))
         if kind not in {"BINARY", "LABELMAP"}:
             raise PixelDataError(
@@ -64,7 +63,7 @@ def read_segmentation(path: Path, geometry: Geometry) -> SegmentationFile:
             found = turned > 0
             values = turned if place.segment is None else place.segment
             labels[place.slice_index][found] = np.broadcast_to(values, found.shape)[found]
-    except (InvalidDicomError, AttributeError, KeyError, IndexError) as error:
+    except (NotDicomError, AttributeError, KeyError, IndexError) as error:
         words = f"not a readable segmentation: {type(error).__name__}: {error}"
         raise PixelDataError(words) from error
     return SegmentationFile(labels, _table(header))

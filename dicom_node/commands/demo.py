@@ -24,7 +24,6 @@ from statistics import median
 from typing import Final
 
 import numpy as np
-import pydicom
 from PIL import Image
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -46,6 +45,7 @@ from dicom_node.network.pynetdicom_patches import install
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
+from dicom_node.series.bounded_files import read_whole
 from inference.phantom.render import known_answers
 from inference.phantom.spec import DEFAULT_PHANTOM, PhantomSpec
 from inference.phantom.truth import KnownStructure
@@ -101,7 +101,7 @@ def run_demo(
         console.print(f"[bold red]no result[/]: {complaint}", highlight=False)
         console.print(f"the node's log: {node.log}", highlight=False)
         return 1
-    report = pydicom.dcmread(pacs.path("SR"))
+    report = read_whole(pacs.path("SR"))
     console.print(table(known_answers(spec), reported_structures(report)))
     picture = _picture(pacs.path("SC"), out / "qc.png")
     _name_files(
@@ -389,7 +389,7 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 def _picture(secondary_capture: Path, target: Path) -> Path:
     """The (first frame of the) QC image as a PNG file."""
-    pixels = pydicom.dcmread(secondary_capture).pixel_array
+    pixels = read_whole(secondary_capture).pixel_array
     frame = pixels if pixels.ndim == 3 else pixels[0]
     Image.fromarray(np.ascontiguousarray(frame)).save(target)
     return target

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from dicom_node.analysis.case_store import load_case
+from dicom_node.analysis.case_store import load_case, load_series
 from dicom_node.analysis.request import Outcome
 from dicom_node.errors import ResultError
 from dicom_node.persistence.ledger import Ledger
@@ -30,7 +30,9 @@ from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import REPORTS, Rendering, renderings_for, with_fallbacks
 from dicom_node.results.result_files import ResultObject
-from dicom_node.series.reading import read_series, readable_headers
+from dicom_node.series.ct_series import CtSeries, instances_of
+from dicom_node.series.reading import read_series
+from dicom_node.series.study_header import SourceStudy, read_studies
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.profile import Profile
@@ -38,7 +40,6 @@ from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.uids import device_observer_uid
 from inference.anatomy.coverage import chest_words, lower_legs_words
 from inference.results import CaseResult, Region, Verdict
-from inference.volume import Volume
 from sr_templates.context import InstanceInSeries
 from sr_templates.words import metal_words
 
@@ -151,11 +152,13 @@ def answer_series(
     context = _context(arrival, outcome, config, _rejected(destinations, past), past)
     if outcome.kind != "analysed":
         state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
-        refusal = Refusal(outcome.code, outcome.words, readable_headers(arrival.paths))
+        refusal = Refusal(outcome.code, outcome.words, read_studies(arrival.paths))
         return _refuse(refusal, state, context, destinations)
-    series, case = read_series(arrival.paths), load_case(case_folder)
+    case = load_case(case_folder)
+    # An older node kept the case alone: the series is read once more.
+    series = load_series(case_folder) or read_series(arrival.paths)
     if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
-        refusal = _partial(case, series.volume, arrival.paths)
+        refusal = _partial(case, series)
         return _refuse(refusal, SeriesState.REFUSED, context, destinations)
     shares = _shares(case, destinations, past)
     if shares:
@@ -232,11 +235,12 @@ def _refuse(
     return Answer(state, objects, shares, refusal.code, refusal.words)
 
 
-def _partial(case: CaseResult, volume: Volume, paths: Sequence[Path]) -> Refusal:
+def _partial(case: CaseResult, series: CtSeries) -> Refusal:
     """Why a scan that shows only part is refused."""
     words = case.coverage.words or case.coverage.region.value
     reason = f"the scan does not show hip to knee: {words}"
-    return Refusal(NOT_HIP_TO_KNEE, reason, readable_headers(paths), volume)
+    study = SourceStudy(series.header, instances_of(series.slices))
+    return Refusal(NOT_HIP_TO_KNEE, reason, (study,), series.volume)
 
 
 def _instance(result: ResultRow) -> InstanceInSeries:

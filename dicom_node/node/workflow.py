@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
 import time
 import uuid
@@ -54,7 +53,7 @@ from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
-from dicom_node.uids import sources_digest
+from dicom_node.uids import settings_digest, sources_digest
 
 log = structlog.get_logger()
 
@@ -195,12 +194,7 @@ class Workflow:
     def settings_hash(self) -> str:
         """A digest of all that changes results beside the images."""
         analysis = self.config.analysis
-        facts = {
-            "bundle": self.bundle_sha256,
-            "samples": analysis.samples,
-            "partial": analysis.partial,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return settings_digest(self.bundle_sha256, analysis.samples, analysis.partial)
 
     def _fingerprint(self, arrival: SeriesArrival) -> str:
         """A digest of the images (a file's name tells its content apart) and settings."""

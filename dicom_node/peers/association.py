@@ -1,11 +1,4 @@
-"""Wire out: asking a peer whether it is there, and sending it files as they are.
-
-A file's bytes go out unread: its file meta information tells which presentation context it
-needs. Only a peer that refuses the file's own syntax gets the same elements and pixels in
-another one: Implicit VR Little Endian, which every node must take (PS3.5 10.1), for an
-uncompressed file; either uncompressed little endian syntax for an RLE Lossless one, such as
-a label map. What is compressed in any other way is never converted.
-"""
+"""Associations that we request: with whom, how long to wait, and why one did not come about."""
 
 from __future__ import annotations
 

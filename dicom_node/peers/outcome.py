@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydicom.errors import InvalidDicomError
+from dicom_node.errors import SeriesError
 
 UNREADABLE: Final = (
     ArithmeticError,
     AttributeError,
     EOFError,
-    InvalidDicomError,
     LookupError,
     OSError,
     RuntimeError,
+    SeriesError,
     TypeError,
     ValueError,
     struct.error,

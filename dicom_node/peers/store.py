@@ -1,4 +1,11 @@
-"""TODO docstring of dicom_node.peers.store."""
+"""Storage SCU: files are sent as they are.
+
+A file's bytes go out unread: its file meta information tells which presentation context it
+needs. Only a peer that refuses the file's own syntax gets the same elements and pixels in
+another one: Implicit VR Little Endian, which every node must take (PS3.5 10.1), for an
+uncompressed file; either uncompressed little endian syntax for an RLE Lossless one, such as
+a label map. What is compressed in any other way is never converted.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
-from dicom_node.errors import (
-    PeerUnreachableError,
-)
+from dicom_node.errors import PeerUnreachableError, SeriesError
 from dicom_node.peers.association import Peer, associate
 from dicom_node.peers.outcome import UNREADABLE, SendOutcome
+from dicom_node.series.bounded_files import NotDicomError, read_meta, read_whole
 
 log = structlog.get_logger()
 
@@ -154,16 +157,14 @@ class _Order:
 def _parcel(path: Path) -> _Parcel | SendOutcome:
     """What a file's meta information says, or why it cannot be sent."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            meta = read_file_meta_info(path)
+        meta = read_meta(path)
         return _Parcel(
             path,
             str(meta.MediaStorageSOPClassUID),
             str(meta.MediaStorageSOPInstanceUID),
             str(meta.TransferSyntaxUID),
         )
-    except (InvalidDicomError, AttributeError, EOFError):
+    except (NotDicomError, SeriesError, AttributeError):
         return SendOutcome(path, "", None, "not a DICOM file with file meta information")
     except OSError as error:
         return SendOutcome(path, "", None, f"cannot be read: {error.strerror}")
@@ -253,7 +254,7 @@ def _uncompressed(path: Path) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = dcmread(path)
+            dataset = read_whole(path)
             if dataset.file_meta.TransferSyntaxUID.is_compressed:
                 dataset.decompress(as_rgb=False, generate_instance_uid=False)
     except UNREADABLE as error:

@@ -15,7 +15,6 @@ from typing import Final
 
 import requests
 import structlog
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError, PeerRefusedError
@@ -29,6 +28,7 @@ from dicom_node.peers.stow_response import (
     failure_words,
     read_response,
 )
+from dicom_node.series.bounded_files import read_whole
 from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
@@ -186,7 +186,7 @@ def _read(path: Path) -> Dataset:
     with warnings.catch_warnings():
         # A warning of the library quotes the value it is about.
         warnings.simplefilter("ignore")
-        dataset = dcmread(path)
+        dataset = read_whole(path)
         _ = dataset.SOPInstanceUID
         return dataset
 

@@ -8,18 +8,14 @@ that the association goes on.
 
 from __future__ import annotations
 
-import io
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicom_node.durable_files import Incoming
 from dicom_node.receiving.file_meta import file_meta_bytes
+from dicom_node.series.bounded_files import SERIES_INSTANCE_UID, uids_at_start
 from dicom_node.spool.capacity import Room
 from dicom_node.spool.open_associations import Transmissions
 from dicom_node.spool.spool import Spool
@@ -41,9 +37,6 @@ FAR_HEAD_BYTES: Final = 1 << 24
 
 LOOK_EVERY_BYTES: Final = 1 << 24
 """How much of an instance may come before the room for it is looked at again."""
-
-SERIES_INSTANCE_UID: Final = 0x0020000E
-LOOKED_UP: Final = (0x00080016, 0x00080018, 0x0020000D, SERIES_INSTANCE_UID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,32 +195,8 @@ class Arriving:
     def _uids(self) -> dict[int, str]:
         """The UIDs at the start of the dataset, or far into it where they are not there."""
         syntax = self._announced.transfer_syntax_uid
-        found = look_up(self._head, syntax)
+        found = uids_at_start(self._head, syntax, HEAD_BYTES)
         if SERIES_INSTANCE_UID not in found and self._incoming is not None:
             head = self._incoming.dataset_head(FAR_HEAD_BYTES)
-            found = look_up(head, syntax, FAR_HEAD_BYTES)
+            found = uids_at_start(head, syntax, FAR_HEAD_BYTES)
         return found
-
-
-def look_up(
-    head: bytes | bytearray | memoryview, transfer_syntax_uid: str, most_bytes: int = HEAD_BYTES
-) -> dict[int, str]:
-    """SOP Class, SOP Instance, Study and Series Instance UID at the start of a dataset.
-
-    most_bytes: how much of a deflated one is inflated.
-    """
-    syntax = UID(transfer_syntax_uid)
-    if syntax == DeflatedExplicitVRLittleEndian:
-        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most_bytes)
-    found = read_dataset(
-        io.BytesIO(head),
-        is_implicit_VR=syntax.is_implicit_VR,
-        is_little_endian=syntax.is_little_endian,
-        stop_when=_is_past_series,
-        specific_tags=list(LOOKED_UP),
-    )
-    return {int(element.tag): str(element.value) for element in found}
-
-
-def _is_past_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return int(tag) > SERIES_INSTANCE_UID

@@ -7,7 +7,7 @@ facts always give the same UIDs; `result_files` keeps the objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -36,8 +36,8 @@ from dicom_node.results.secondary_capture import build_secondary_capture
 from dicom_node.results.seg.segmentation import Encoding, SegmentationUids, build_segmentation
 from dicom_node.results.sr.key_slices import key_slices
 from dicom_node.results.sr.report_context import report_context
-from dicom_node.series.ct_series import CtSeries, InstanceReference
-from dicom_node.series.study_header import readable_header, source_words
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.study_header import SourceStudy, source_words
 from inference.pictures.density import density_picture
 from inference.pictures.quality_page import qc_picture, refusal_picture
 from inference.results import CaseResult
@@ -53,13 +53,14 @@ class Refusal:
 
     code: the reason for scripts (`SeriesError.code`).
     words: the reason for people, without patient data.
-    headers: of the source instances, without pixels; at least one.
+    studies: that the images belong to: one, unless patients were mixed; none where not one
+        image says it.
     volume: what could be read, for a thumbnail; None where nothing could.
     """
 
     code: str
     words: str
-    headers: tuple[Dataset, ...]
+    studies: tuple[SourceStudy, ...]
     volume: Volume | None = None
 
 
@@ -97,17 +98,14 @@ def publish_refusal(refusal: Refusal, context: PublishContext) -> tuple[ResultOb
     Raises:
         ResultError: not one image says which study it belongs to.
     """
-    by_study: dict[str, list[Dataset]] = {}
-    for source in refusal.headers:
-        if source.get("StudyInstanceUID"):
-            by_study.setdefault(str(source.StudyInstanceUID), []).append(source)
-    if not by_study:
+    if not refusal.studies:
         raise ResultError("no image of the refused series names its study")
-    picture = refusal_picture(refusal.words, refusal.volume if len(by_study) == 1 else None)
+    alone = len(refusal.studies) == 1
+    picture = refusal_picture(refusal.words, refusal.volume if alone else None)
     return tuple(
         result
-        for headers in by_study.values()
-        for result in _refuse_study(headers, refusal, picture, context)
+        for study in refusal.studies
+        for result in _refuse_study(study, refusal, picture, context)
     )
 
 
@@ -229,30 +227,22 @@ BUILDERS: Final[Mapping[Rendering, Callable[[CaseFacts, Rendering], Dataset | No
 
 
 def _refuse_study(
-    headers: Sequence[Dataset],
+    study: SourceStudy,
     refusal: Refusal,
     picture: NDArray[np.uint8],
     context: PublishContext,
 ) -> tuple[ResultObject, ResultObject]:
     """The picture and the key object about the images of one study."""
-    header = readable_header(headers[0])
-    sources = tuple(
-        dict.fromkeys(
-            InstanceReference(str(one.SOPClassUID), str(one.SOPInstanceUID))
-            for one in headers
-            if one.get("SeriesInstanceUID") == header.SeriesInstanceUID
-        )
-    )
     # A refusal is a result of its own: it must not share UIDs with a later analysis.
-    provenance = provenance_of(sources, f"refused: {refusal.code}", context)
+    provenance = provenance_of(study.sources, f"refused: {refusal.code}", context)
     words = f"Not analysed ({refusal.code}): {refusal.words}"
     maker = maker_of(context)
     heads = {
-        each: Letterhead(header, identity_of(each, provenance), maker)
+        each: Letterhead(study.header, identity_of(each, provenance), maker)
         for each in (Rendering.SC, Rendering.KO)
     }
-    image = build_secondary_capture(picture, words, sources, heads[Rendering.SC])
-    flag = build_key_object(words, sources, heads[Rendering.KO])
+    image = build_secondary_capture(picture, words, study.sources, heads[Rendering.SC])
+    flag = build_key_object(words, study.sources, heads[Rendering.KO])
     return _result(Rendering.SC, image), _result(Rendering.KO, flag)
 
 

@@ -17,8 +17,6 @@ from dicom_node.results.headers import Identity, Letterhead, Maker
 from dicom_node.results.kinds import FORMS, GROUP_OF, Rendering
 from dicom_node.results.seg.segmentation import segment_numbers
 from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceGrid, instances_of
-from dicom_node.series.source_grid import read_grid
-from dicom_node.series.study_header import readable_header
 from dicom_node.uids import Provenance, tracking_uid
 from inference.results import CaseResult
 from inference.structures import SEGMENTS
@@ -60,7 +58,7 @@ class PublishContext:
 class CaseFacts:
     """What the objects of one case have in common.
 
-    header: from `readable_header`.
+    header: that of the series, with the part of the body where the source names none.
     sources: the instances that hold the slices.
     numbers: of the segments in each segmentation, by `Segment.number`; nothing in one that
         has none.
@@ -95,12 +93,8 @@ class CaseFacts:
 def case_facts(
     series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[Rendering]
 ) -> CaseFacts:
-    """The facts that the wanted objects of a case need.
-
-    Raises:
-        ResultError: a source image cannot be read again.
-    """
-    header = readable_header(series.header)
+    """The facts that the wanted objects of a case need."""
+    header = Dataset(series.header)
     if not header.get("BodyPartExamined"):
         header.BodyPartExamined = BODY_PART_EXAMINED
     sources = instances_of(series.slices)
@@ -110,7 +104,7 @@ def case_facts(
         case=case,
         context=context,
         header=header,
-        grid=read_grid(series),
+        grid=series.grid,
         sources=sources,
         provenance=provenance_of(sources, model.weights_sha256, context),
         maker=maker_of(context, f"{model.name} {model.version}"),

@@ -27,7 +27,7 @@ from dicom_node.series.study_header import (
     local_time,
     source_words,
 )
-from dicom_node.uids import derived_uid
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID
 from sr_templates.terms import SCHEME
 
 log = structlog.get_logger()
@@ -35,7 +35,6 @@ log = structlog.get_logger()
 MANUFACTURER: Final = "msk-node project"
 MODEL_NAME: Final = "msk-node"
 
-IMPLEMENTATION_CLASS_UID: Final = derived_uid("implementation class", "msk-node")
 
 PER_FRAME_GROUPS: Final = 0x52009230
 

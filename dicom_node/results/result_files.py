@@ -12,7 +12,7 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicom_node.durable_files import sync_folder
+from dicom_node.durable_files import sync, sync_folder
 from dicom_node.results.kinds import Rendering
 
 
@@ -44,10 +44,8 @@ def _write_once(result: ResultObject, folder: Path) -> Path:
     if path.exists():
         return path
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    with temporary.open("wb") as file:
-        result.dataset.save_as(file, enforce_file_format=True)
-        file.flush()
-        os.fsync(file.fileno())
+    result.dataset.save_as(temporary, enforce_file_format=True)
+    sync(temporary)
     _name_once(temporary, path)
     # Ours, and what a crash left: of this version, or of one that had no numbers.
     for part in (*folder.glob(f"{path.stem}.*.part"), path.with_suffix(".part")):

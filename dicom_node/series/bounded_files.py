@@ -1,8 +1,16 @@
-"""Files of strangers, read so that nothing they state makes us hold more than they are.
+"""Untrusted files, read so that nothing they state makes us hold more than they are.
 
 A length in a header costs its writer four bytes. Here every length must lie inside the file,
-a deflated file is inflated only as far as it is needed, and whatever a parser of hostile
-bytes raises becomes one error with a name.
+no header is longer than `HEADER_BYTES`, a deflated file is inflated only as far as it is
+needed, and whatever a parser of hostile bytes raises becomes one error with a name. Nobody
+else calls pydicom's readers: `tests/unit/series/test_bounded_files.py` holds that.
+
+    read_meta           the file meta information
+    read_until_pixels   the header, or an error where it is damaged
+    read_intact         the header as far as it is intact
+    read_whole          a file with its pixels, of our own or sent by hand
+    uids_at_start       the UIDs of a dataset of which only the first bytes are here
+    opened              a file as a stream, for decoding its pixels
 """
 
 from __future__ import annotations
@@ -10,16 +18,16 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_node.errors import PixelDataError, SeriesError
 
@@ -29,6 +37,13 @@ PREAMBLE_BYTES: Final = 132
 HEADER_BYTES: Final = 1 << 26
 """What comes before the pixels is shorter: ten thousand frames say less."""
 
+CHUNK_BYTES: Final = 1 << 20
+
+PIXEL_GROUP: Final = 0x7FE0
+
+SERIES_INSTANCE_UID: Final = 0x0020000E
+UIDS_AT_START: Final = (0x00080016, 0x00080018, 0x0020000D, SERIES_INSTANCE_UID)
+
 INFLATED_BYTES: Final = 1 << 31
 """A deflated file is held in memory whole; one that is larger inflated is damaged."""
 
@@ -37,16 +52,23 @@ class BrokenOffError(ValueError):
     """An element that reaches beyond the end of its file."""
 
 
+class HeaderTooLongError(ValueError):
+    """A header that goes on for longer than any does."""
+
+
 class _Within(io.BufferedReader):
     """A binary file in which reading and skipping beyond the end is an error.
 
     Asked for four gigabytes, a plain file first makes room for them and then looks.
+
+    allowance_bytes: how much may still be read; what is skipped does not count.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw, 1 << 16)
         self._end = super().seek(0, io.SEEK_END)
         super().seek(0)
+        self.allowance_bytes: int | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read, or raise where the file is shorter; its very end reads as nothing."""
@@ -55,6 +77,10 @@ class _Within(io.BufferedReader):
             if size > left > 0:
                 raise BrokenOffError("an element reaches beyond the end of the file")
             size = min(size, left)
+            if self.allowance_bytes is not None:
+                self.allowance_bytes -= size
+                if self.allowance_bytes < 0:
+                    raise HeaderTooLongError(f"a header of more than {HEADER_BYTES} bytes")
         return super().read(size)
 
     def seek(self, target: int, whence: int = io.SEEK_SET, /) -> int:
@@ -78,14 +104,12 @@ def opened(path: Path, *, pixel_bytes: int = 0) -> Iterator[tuple[BinaryIO, File
     """
     with warnings.catch_warnings(), _Within(io.FileIO(path)) as stream:
         warnings.simplefilter("ignore")
-        if not _is_dicom(stream):
-            raise NotDicomError
+        meta = _checked_meta(stream)
         with named_damage("a file breaks off or is damaged in its header"):
-            meta = _meta(stream)
             syntax = str(meta.get("TransferSyntaxUID", ""))
             if syntax == DeflatedExplicitVRLittleEndian:
                 limit = min(HEADER_BYTES + pixel_bytes, INFLATED_BYTES)
-                inflated = _Within(cast(io.RawIOBase, _inflated(stream.read(), limit)))
+                inflated = _Within(cast(io.RawIOBase, _inflated(stream, limit)))
                 yield cast(BinaryIO, inflated), meta
             else:
                 stream.seek(0)
@@ -119,15 +143,124 @@ def read_until_pixels(path: Path, keywords: Sequence[str] | None = None) -> Data
         PixelDataError: it breaks off or is damaged.
     """
     with opened(path) as (stream, meta):
+        _allow_a_header(stream)
         specific: Any = list(keywords) if keywords is not None else None
         header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=specific)
         header.file_meta = meta
         return header
 
 
+def read_intact(path: Path, keywords: Sequence[str]) -> Dataset:
+    """These elements of a header, up to where it is damaged; all where it is not.
+
+    For answers that give a reason: of a damaged image they say whose it is, if that can be
+    read.
+
+    Raises:
+        NotDicomError: it has no DICOM prefix.
+        PixelDataError: it is damaged in its file meta information.
+        OSError: it cannot be opened.
+    """
+    tags: Any = [Tag(keyword) for keyword in keywords]
+    reached: list[BaseTag] = []
+
+    def ends_at(stop: int) -> Callable[[BaseTag, str | None, int], bool]:
+        def is_past(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+            reached.append(tag)
+            return int(tag) >= stop
+
+        return is_past
+
+    with opened(path) as (stream, _):
+        _allow_a_header(stream)
+        try:
+            return read_partial(stream, ends_at(PIXEL_GROUP << 16), specific_tags=tags)
+        except Exception:  # noqa: BLE001 - a dozen kinds; what came before is what is wanted
+            if not reached:
+                return Dataset()
+        stream.seek(0)
+        _allow_a_header(stream)
+        return read_partial(stream, ends_at(reached[-1]), specific_tags=tags)
+
+
+def read_meta(path: Path) -> FileMetaDataset:
+    """The file meta information of a file (PS3.10 7.1).
+
+    Raises:
+        NotDicomError: it has no DICOM prefix.
+        PixelDataError: it breaks off or is damaged there.
+        OSError: it cannot be opened.
+    """
+    with warnings.catch_warnings(), _Within(io.FileIO(path)) as stream:
+        warnings.simplefilter("ignore")
+        return _checked_meta(stream)
+
+
+def read_whole(path: Path) -> Dataset:
+    """A file with its pixels, as large as it is: one of our own, or one that is sent by hand.
+
+    Raises:
+        NotDicomError: it has no DICOM prefix.
+        PixelDataError: it breaks off or is damaged.
+        OSError: it cannot be opened.
+    """
+    with opened(path, pixel_bytes=INFLATED_BYTES) as (stream, meta):
+        with named_damage("a file breaks off or is damaged"):
+            dataset = pydicom.dcmread(stream)
+        if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+            dataset.file_meta = meta
+        return dataset
+
+
+def uids_at_start(
+    head: bytes | bytearray | memoryview, transfer_syntax_uid: str, most_bytes: int
+) -> dict[int, str]:
+    """SOP Class, SOP Instance, Study and Series Instance UID at the start of a dataset.
+
+    Args:
+        head: its first bytes.
+        transfer_syntax_uid: how it is encoded.
+        most_bytes: how much of a deflated one is inflated.
+
+    Raises:
+        Exception: whatever the library raises over bytes that are no dataset.
+    """
+    syntax = UID(transfer_syntax_uid)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most_bytes)
+    found = read_dataset(
+        io.BytesIO(head),
+        is_implicit_VR=syntax.is_implicit_VR,
+        is_little_endian=syntax.is_little_endian,
+        stop_when=_is_past_series,
+        specific_tags=list(UIDS_AT_START),
+    )
+    return {int(element.tag): str(element.value) for element in found}
+
+
+def _is_past_series(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > SERIES_INSTANCE_UID
+
+
+def _allow_a_header(stream: BinaryIO) -> None:
+    """No more than a header is read of a stream from here on."""
+    cast(_Within, stream).allowance_bytes = HEADER_BYTES
+
+
 def _is_dicom(stream: _Within) -> bool:
     head = io.BufferedReader.read(stream, PREAMBLE_BYTES)
     return len(head) == PREAMBLE_BYTES and head.endswith(b"DICM")
+
+
+def _checked_meta(stream: _Within) -> FileMetaDataset:
+    """Group 2 of a file at its start, which must be a DICOM one."""
+    if not _is_dicom(stream):
+        raise NotDicomError
+    with named_damage("a file breaks off or is damaged in its header"):
+        stream.allowance_bytes = HEADER_BYTES
+        meta = _meta(stream)
+        stream.allowance_bytes = None
+        return meta
 
 
 def _meta(stream: _Within) -> FileMetaDataset:
@@ -151,10 +284,18 @@ class _Inflated(io.BytesIO):
     name = ""
 
 
-def _inflated(deflated: bytes, limit_bytes: int) -> _Inflated:
+def _inflated(deflated: _Within, limit_bytes: int) -> _Inflated:
     """A deflated dataset as a file in Explicit VR Little Endian, at most so long."""
     syntax = ExplicitVRLittleEndian.encode().ljust(20, b"\0")
     element = b"\x02\x00\x10\x00UI" + len(syntax).to_bytes(2, "little") + syntax
     length = b"\x02\x00\x00\x00UL\x04\x00" + len(element).to_bytes(4, "little")
-    dataset = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, limit_bytes)
-    return _Inflated(b"\0" * 128 + b"DICM" + length + element + dataset)
+    inflated = _Inflated()
+    inflated.write(b"\0" * 128 + b"DICM" + length + element)
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    while limit_bytes > 0:
+        part = inflating.unconsumed_tail or io.BufferedReader.read(deflated, CHUNK_BYTES)
+        if not part:
+            break
+        limit_bytes -= inflated.write(inflating.decompress(part, min(limit_bytes, CHUNK_BYTES)))
+    inflated.seek(0)
+    return inflated

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -33,9 +32,8 @@ class InstanceReference:
 class SourcePlane:
     """The plane of one source slice in the words of its own header.
 
-    The numbers keep the decimal strings they were read from, so that a result lies
-    exactly where its source lies.
-
+    Numbers are the decimal strings they were read from, so that a result lies exactly where
+        its source lies.
     position, orientation, pixel_spacing, thickness: Image Position and Orientation
         (Patient), Pixel Spacing and Slice Thickness (PS3.3 C.7.6.2); thickness may be None.
     frame_number: within a multi-frame instance, from 1; None for single-frame images.
@@ -43,17 +41,33 @@ class SourcePlane:
 
     reference: InstanceReference
     frame_number: int | None
-    position: tuple[Any, ...]
-    orientation: tuple[Any, ...]
-    pixel_spacing: tuple[Any, ...]
-    thickness: Any | None
+    position: tuple[str, ...]
+    orientation: tuple[str, ...]
+    pixel_spacing: tuple[str, ...]
+    thickness: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSlice:
+    """Where one slice of the volume came from: its file, and its plane."""
+
+    path: Path
+    plane: SourcePlane
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Of the instance that holds it."""
+        return self.plane.reference.sop_instance_uid
+
+    @property
+    def frame_number(self) -> int | None:
+        """Within a multi-frame instance, from 1."""
+        return self.plane.frame_number
 
 
 def instances_of(slices: Iterable[SourceSlice]) -> tuple[InstanceReference, ...]:
     """The instances that hold the slices, each once, in the order of the slices."""
-    return tuple(
-        dict.fromkeys(InstanceReference(s.sop_class_uid, s.sop_instance_uid) for s in slices)
-    )
+    return tuple(dict.fromkeys(each.plane.reference for each in slices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +82,14 @@ class SourceGrid:
     orientation: Orientation
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSlice:
-    """Where one slice of the volume came from; frame_number is 1-based, or None."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    frame_number: int | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CtSeries:
-    """A CT series that can be analysed.
+    """A CT series that can be analysed, and all that results need to know of it.
 
     slices: the source of each slice, in the volume's order (feet to head).
     orientation: how source pixels were turned into the patient frame; turns labels back.
-    header: of the instance that says most of the patient, without pixels; of several the
-        lowest slice's.
+    header: what results take over (`study_header.readable_header`), of the instance that
+        says most of the patient; of several the lowest slice's.
     left_out: images that did not count, each with its reason.
     notes: what was noticed and tolerated, in words, without patient data.
     """
@@ -97,3 +101,8 @@ class CtSeries:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     patient: Patient = field(default_factory=Patient)
+
+    @property
+    def grid(self) -> SourceGrid:
+        """The grid of the source pixels."""
+        return SourceGrid(tuple(each.plane for each in self.slices), self.orientation)

@@ -8,7 +8,6 @@ array. Each check refuses with its own error, so that a report can name the reas
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pydicom
-import structlog
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import (
     DuplicateSliceError,
@@ -59,11 +54,10 @@ from dicom_node.series.slice_spacing import (
     runs_mm,
     shear_degrees,
 )
+from dicom_node.series.study_header import TAKEN_OVER, readable_header
 from dicom_node.uids import is_uid
 from inference.geometry import Geometry, Orientation, slice_extents_mm
 from inference.volume import Volume
-
-log = structlog.get_logger()
 
 MIN_SLICES: Final = 3
 """Fewer slices are no volume: no step can be compared with another."""
@@ -110,13 +104,13 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     patient, height_notes = believed_patient(stated.heights_m)
     # Results take patient and study from the image that says most of them.
     fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
-    header = read_until_pixels(fullest.path)
+    header = read_until_pixels(fullest.path, TAKEN_OVER)
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
     return CtSeries(
         volume=Volume(hu, geometry),
-        slices=tuple(_source(header) for header in distinct),
+        slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
         orientation=orientation,
-        header=header,
+        header=readable_header(header),
         left_out=(*left_out, *dropped),
         notes=(
             *identity_notes,
@@ -411,25 +405,3 @@ def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     if not distinct[0].frame_of_reference_uid:
         notes.append("no Frame of Reference UID")
     return notes
-
-
-def _source(header: SliceHeader) -> SourceSlice:
-    return SourceSlice(
-        header.path, header.sop_class_uid, header.sop_instance_uid, header.frame_number
-    )
-
-
-def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
-    """The headers of every file that can be read, without pixels, in the order of names."""
-    headers = []
-    with warnings.catch_warnings():
-        # A warning of the library quotes the value it is about.
-        warnings.simplefilter("ignore")
-        for path in sorted(paths):
-            try:
-                header = pydicom.dcmread(path, stop_before_pixels=True)
-            except (InvalidDicomError, EOFError, ValueError, KeyError):
-                log.warning("instance.unreadable", path=path.name)
-                continue
-            headers.append(header)
-    return tuple(headers)

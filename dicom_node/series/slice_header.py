@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.series.ct_series import SourcePlane
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceHeader:
@@ -22,6 +24,7 @@ class SliceHeader:
     tilt_degrees: Gantry/Detector Tilt, 0 where it is not given.
     acquisition: what tells acquisitions at one position apart (number, time).
     padding: lowest and highest stored value that means "no pixel here", or None.
+    plane: where it lies, in the header's own words.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class SliceHeader:
     bits_stored: int
     signed: bool
     padding: tuple[int, int] | None
+    plane: SourcePlane
 
     @property
     def normal(self) -> NDArray[np.float64]:

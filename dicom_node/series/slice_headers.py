@@ -26,6 +26,7 @@ from dicom_node.errors import (
     UnidentifiedError,
 )
 from dicom_node.series.bounded_files import NotDicomError, named_damage, read_until_pixels
+from dicom_node.series.ct_series import InstanceReference, SourcePlane
 from dicom_node.series.patient_identity import IDENTITY_KEYWORDS
 from dicom_node.series.selection import CT_SOP_CLASSES, ImageKind
 from dicom_node.series.slice_header import SliceHeader
@@ -190,7 +191,26 @@ def _slice_header(path: Path, frame: _Frame) -> SliceHeader:
         bits_stored=stored.bits_stored,
         signed=stored.signed,
         padding=_padding(frame.header, stored),
+        plane=_plane(frame),
     )
+
+
+def _plane(frame: _Frame) -> SourcePlane:
+    """Where a slice lies, in the words of its header; the numbers have been checked."""
+    thickness = frame.get("SliceThickness")
+    return SourcePlane(
+        reference=InstanceReference(frame.text("SOPClassUID"), frame.text("SOPInstanceUID")),
+        frame_number=frame.number,
+        position=_words(frame.get("ImagePositionPatient")),
+        orientation=_words(frame.get("ImageOrientationPatient")),
+        pixel_spacing=_words(frame.get("PixelSpacing")),
+        thickness=None if thickness is None else str(thickness),
+    )
+
+
+def _words(numbers: Sequence[Any]) -> tuple[str, ...]:
+    """Decimal strings as they were read (PS3.5 6.2, DS)."""
+    return tuple(map(str, numbers))
 
 
 class _Frame:

@@ -7,13 +7,19 @@ go over, never a private one, and text as Unicode.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Final
 
 import structlog
 from pydicom.dataset import Dataset
 
+from dicom_node.errors import SeriesError
+from dicom_node.series.bounded_files import NotDicomError, read_intact
 from dicom_node.series.character_sets import readable
+from dicom_node.series.ct_series import InstanceReference
 
 log = structlog.get_logger()
 
@@ -125,6 +131,58 @@ SOURCE_ONLY: Final = (
 )
 """Read from the source and used by some objects, each in its own way."""
 
+TAKEN_OVER: Final = (*PATIENT_AND_STUDY, *SOURCE_ONLY)
+"""All that results read of a source image beside its pixels and its place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceStudy:
+    """What a refusal says of the images of one study.
+
+    header: what results take over, from the first of them.
+    sources: those of its series, in the order of their files.
+    """
+
+    header: Dataset
+    sources: tuple[InstanceReference, ...]
+
+
+def read_studies(paths: Iterable[Path]) -> tuple[SourceStudy, ...]:
+    """The studies that the readable ones of these files belong to; none where none says.
+
+    Of a damaged file counts what stands before the damage.
+    """
+    return studies_of(_intact_headers(paths))
+
+
+def studies_of(headers: Iterable[Dataset]) -> tuple[SourceStudy, ...]:
+    """The studies that the images with these headers belong to, in their order."""
+    by_study: dict[str, list[Dataset]] = {}
+    for header in map(readable_header, headers):
+        if header.get("StudyInstanceUID"):
+            by_study.setdefault(str(header.StudyInstanceUID), []).append(header)
+    return tuple(_study(of_study) for of_study in by_study.values())
+
+
+def _intact_headers(paths: Iterable[Path]) -> Iterator[Dataset]:
+    for path in sorted(paths):
+        try:
+            yield read_intact(path, TAKEN_OVER)
+        except (NotDicomError, SeriesError, OSError) as error:
+            log.warning("instance.unreadable", path=path.name, error=type(error).__name__)
+
+
+def _study(headers: Sequence[Dataset]) -> SourceStudy:
+    """The images of one study, as far as they are of the first one's series."""
+    first = headers[0]
+    named = (
+        InstanceReference(str(one.get("SOPClassUID", "")), str(one.get("SOPInstanceUID", "")))
+        for one in headers
+        if one.get("SeriesInstanceUID") == first.get("SeriesInstanceUID")
+    )
+    whole = (one for one in named if one.sop_class_uid and one.sop_instance_uid)
+    return SourceStudy(first, tuple(dict.fromkeys(whole)))
+
 
 def readable_header(source: Dataset) -> Dataset:
     """The attributes of a source image that results need, ready to be written as Unicode.
@@ -134,7 +192,7 @@ def readable_header(source: Dataset) -> Dataset:
     in the character set that the image declares, is left out and logged by its name only:
     an empty name is seen and mended, a garbled one is believed.
     """
-    read = readable(source, (*PATIENT_AND_STUDY, *SOURCE_ONLY))
+    read = readable(source, TAKEN_OVER)
     for keyword in read.lost:
         log.warning("header.unreadable", attribute=keyword)
     header = read.dataset

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
 
 from dicom_node.errors import SeriesError
+from dicom_node.series.bounded_files import read_meta
 from dicom_node.series.pixels import fingerprint
 from dicom_node.series.selection import leave_out
 from dicom_node.series.slice_header import SliceHeader
@@ -158,7 +158,7 @@ def _changes_volume(entry: SpoolEntry) -> bool:
 
 def association_titles(path: Path) -> tuple[str, str]:
     """Calling and called AE title of the association that a file came on."""
-    meta = read_file_meta_info(path)
+    meta = read_meta(path)
     return (
         str(meta.get("SendingApplicationEntityTitle", "")).strip(),
         str(meta.get("ReceivingApplicationEntityTitle", "")).strip(),

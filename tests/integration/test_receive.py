@@ -40,8 +40,8 @@ from dicom_node.peers.echo import echo
 from dicom_node.peers.outcome import SendOutcome
 from dicom_node.peers.store import send
 from dicom_node.receiving.file_meta import file_meta_bytes
-from dicom_node.receiving.instance import look_up
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.series.bounded_files import uids_at_start
 from dicom_node.series.reading import read_series
 from dicom_node.series.slice_headers import read_header
 from dicom_node.spool.open_associations import Sending, sending
@@ -379,7 +379,7 @@ def test_the_uids_are_found_without_reading_the_pixels(tmp_path: Path) -> None:
     (path,) = save([ct_slice(shape=(512, 512))], tmp_path)
     data = memoryview(dataset_bytes(path))
 
-    found = look_up(data[:4096], ExplicitVRLittleEndian)
+    found = uids_at_start(data[:4096], ExplicitVRLittleEndian, 1 << 16)
 
     assert found[0x0020000E] == SERIES_UID
 

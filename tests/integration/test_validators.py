@@ -28,6 +28,7 @@ from dicom_node.results.kinds import Rendering
 from dicom_node.results.result_files import write_results
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
+from dicom_node.series.study_header import studies_of
 from inference.structures import SEGMENTS
 from sr_templates.context import InstanceInSeries
 
@@ -100,7 +101,7 @@ def test_dciodvfy_finds_no_error_where_no_structure_was_found(tmp_path: Path):
 
 
 def test_dciodvfy_finds_no_error_in_the_answer_to_a_refused_series(tmp_path: Path):
-    refusal = Refusal("gantry-tilt", "sheared by 12.0 degrees", tuple(source_datasets()))
+    refusal = Refusal("gantry-tilt", "sheared by 12.0 degrees", studies_of(source_datasets()))
 
     for path in write_results(publish_refusal(refusal, CONTEXT), tmp_path):
         assert dciodvfy_errors(path) == []

@@ -30,6 +30,8 @@ from support.small_node import (
 )
 from support.web_archive import WebArchive
 
+from dicom_node.case_files.report_reader import reported_structures
+from dicom_node.case_files.result_folder import segment_to_folder
 from dicom_node.errors import ResultError
 from dicom_node.node.workflow import Workflow
 from dicom_node.persistence.job_queue import Put
@@ -347,6 +349,52 @@ def test_the_real_analysis_answers_too(make: Make, arrival: SeriesArrival) -> No
 
     assert state_of(workflow) is SeriesState.REPORTED
     assert "SR" in kinds_of(workflow)
+
+
+def test_the_command_gives_a_scan_the_uids_and_numbers_that_the_node_gives_it(
+    make: Make, arrival: SeriesArrival, tmp_path: Path
+) -> None:
+    """`msk-node segment` and a node with the same bundle and settings."""
+    workflow = make(command=(sys.executable, "-m", "dicom_node.analysis.child"))
+    finish(workflow, workflow.admit(arrival))
+    bundle = load_bundle(workflow.config.analysis.bundle)
+    segment_to_folder(arrival.paths[0].parent, tmp_path / "out", bundle=bundle, device="cpu")
+
+    by_node, by_command = result(workflow, "SR"), pydicom.dcmread(tmp_path / "out" / "SR.dcm")
+    assert by_command.SOPInstanceUID == by_node.SOPInstanceUID
+    assert by_command.SeriesInstanceUID == by_node.SeriesInstanceUID
+    assert reported_structures(by_command) == reported_structures(by_node)
+    assert by_command.PatientID == by_node.PatientID
+
+
+def test_a_series_is_read_once_and_published_without_its_files(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    workflow = make()
+    (segment,) = workflow.admit(arrival)
+    (publish,) = workflow.kinds()["segment"].run(segment.payload)
+    for path in arrival.paths:
+        path.unlink()
+    finish(workflow, [publish])
+
+    assert state_of(workflow) is SeriesState.REPORTED
+    assert kinds_of(workflow) == ["SEG", "SR"]
+
+
+def test_a_case_that_an_older_node_analysed_is_published_from_its_files(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """It kept the case, and not the series: no series.json, study.dcm and volume.npy."""
+    workflow = make()
+    (segment,) = workflow.admit(arrival)
+    (publish,) = workflow.kinds()["segment"].run(segment.payload)
+    for name in ("series.json", "study.dcm", "volume.npy"):
+        (found,) = workflow.config.node.work.rglob(name)
+        found.unlink()
+    finish(workflow, [publish])
+
+    assert state_of(workflow) is SeriesState.REPORTED
+    assert kinds_of(workflow) == ["SEG", "SR"]
 
 
 def test_a_destination_that_is_down_gets_another_attempt_later(

@@ -2,7 +2,8 @@
 
 Each series is read in a process of its own, forked from one that has everything imported,
 with its address space and its time limited by the system. The answer says how it ended
-(`read`, the code of a refusal, or `died`), in what words, and what it took.
+(`read`, the code of a refusal, or `died`), in what words, how many studies a refusal names,
+and what it took.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import structlog
 
 from dicom_node.errors import SeriesError
 from dicom_node.series.reading import read_series
+from dicom_node.series.study_header import read_studies
 
 MEGABYTE = 1 << 20
 MOST_WORDS = 5000  # so that an answer fits into a pipe
@@ -39,6 +41,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         series = read_series(paths)
     except SeriesError as error:
         found: dict[str, Any] = {"ends": error.code, "words": str(error)}
+        # What the refusal says of the images is read of the same files once more.
+        found["studies"] = len(read_studies(paths))
     except BaseException as error:  # noqa: BLE001 - what is no refusal is what is looked for
         found = {"ends": "died", "words": f"{type(error).__name__}: {error}"}
     else:

@@ -1,4 +1,4 @@
-"""Claims about a case on its way between two processes."""
+"""Claims about a case and its series on their way between two processes."""
 
 from __future__ import annotations
 
@@ -7,59 +7,127 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.cases import SHAPE, small_case
+from support.cases import small_case, small_series, source_datasets
+from support.ct import save
 
-from dicom_node.analysis.case_store import CaseFacts, load_case, save_case
-from dicom_node.durable_files import write_durably
+from dicom_node.analysis.case_store import (
+    CaseFacts,
+    SeriesFacts,
+    load_case,
+    load_series,
+    save_case,
+)
+from dicom_node.series.ct_series import CtSeries
+from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
 from inference.results import CaseResult
 
-GRID = Geometry.regular(SHAPE, (5.0, 4.0, 4.0), (-128.0, -128.0, 0.1))
+
+@pytest.fixture
+def series(tmp_path: Path) -> CtSeries:
+    return small_series(tmp_path / "series")
 
 
-def test_a_case_comes_back_exactly(tmp_path: Path) -> None:
-    case = small_case(GRID)
-    save_case(tmp_path / "case", case)
+def assert_same_grid(one: Geometry, other: Geometry) -> None:
+    for each in fields(Geometry):
+        np.testing.assert_array_equal(getattr(one, each.name), getattr(other, each.name))
+
+
+def test_a_case_comes_back_exactly(tmp_path: Path, series: CtSeries) -> None:
+    case = small_case(series.volume.geometry)
+    save_case(tmp_path / "case", series, case)
     back = load_case(tmp_path / "case")
 
     for each in fields(CaseFacts):
         assert getattr(back, each.name) == getattr(case, each.name), each.name
     np.testing.assert_array_equal(back.segments, case.segments)
     np.testing.assert_array_equal(back.uncertainty, case.uncertainty)
-    for each in fields(Geometry):
-        np.testing.assert_array_equal(
-            getattr(back.geometry, each.name), getattr(case.geometry, each.name)
-        )
+    assert_same_grid(back.geometry, case.geometry)
 
 
-def test_every_field_of_a_case_is_kept() -> None:
-    arrays = {"geometry", "segments", "uncertainty"}
-
-    assert {each.name for each in fields(CaseFacts)} | arrays == {
-        each.name for each in fields(CaseResult)
-    }
-
-
-def test_saving_again_replaces_the_case_and_leaves_nothing_else(tmp_path: Path) -> None:
-    save_case(tmp_path / "case", small_case(GRID))
-    save_case(tmp_path / "case", small_case(GRID, mean_uncertainty=0.5))
-
-    assert load_case(tmp_path / "case").mean_uncertainty == 0.5
-    assert [path.name for path in tmp_path.iterdir()] == ["case"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_its_series_comes_back_exactly_without_its_files(
+    tmp_path: Path, series: CtSeries
 ) -> None:
-    path = tmp_path / "outcome.json"
-    write_durably(path, b"old")
+    save_case(tmp_path / "case", series, small_case(series.volume.geometry))
+    for each in series.slices:
+        each.path.unlink()
+    back = load_series(tmp_path / "case")
 
+    assert back is not None
+    for each in fields(SeriesFacts):
+        assert getattr(back, each.name) == getattr(series, each.name), each.name
+    np.testing.assert_array_equal(back.volume.hu, series.volume.hu)
+    assert back.volume.hu.dtype == series.volume.hu.dtype
+    assert_same_grid(back.volume.geometry, series.volume.geometry)
+    assert back.header == series.header
+    assert back.grid == series.grid
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [("ISO_IR 192", "Müller^Ann=山田^花子"), (["", "ISO 2022 IR 87"], "Yamada=山田^太郎")],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_header_that_breaks_rules_comes_back_as_it_was(
+    tmp_path: Path, character_set: str | list[str], name: str
+) -> None:
+    """Archives match on values as they are: too long an ID, a date that is none."""
+    datasets = source_datasets()
+    for each in datasets:
+        each.SpecificCharacterSet = character_set
+        each.PatientName = name
+        each.PatientID = "X" * 80
+        each.PatientBirthDate = "19510299"
+    series = read_series(save(datasets, tmp_path / "series"))
+    save_case(tmp_path / "case", series, small_case(series.volume.geometry))
+    back = load_series(tmp_path / "case")
+
+    assert back is not None
+    assert back.header == series.header
+    assert str(back.header.PatientName) == name
+    assert back.header.PatientID == "X" * 80
+
+
+def test_a_case_that_an_older_node_left_has_no_series(tmp_path: Path, series: CtSeries) -> None:
+    save_case(tmp_path / "case", series, small_case(series.volume.geometry))
+    for name in ("series.json", "study.dcm", "volume.npy"):
+        (tmp_path / "case" / name).unlink()
+
+    assert load_series(tmp_path / "case") is None
+    assert load_case(tmp_path / "case").structures
+
+
+def test_every_field_of_a_case_and_a_series_is_kept() -> None:
+    of_case = {each.name for each in fields(CaseFacts)} | {
+        "geometry",
+        "segments",
+        "uncertainty",
+    }
+    of_series = {each.name for each in fields(SeriesFacts)} | {"volume", "header"}
+
+    assert of_case == {each.name for each in fields(CaseResult)}
+    assert of_series == {each.name for each in fields(CtSeries)}
+
+
+def test_saving_again_replaces_the_case_and_leaves_nothing_else(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    grid = series.volume.geometry
+    save_case(tmp_path / "kept" / "case", series, small_case(grid))
+    save_case(tmp_path / "kept" / "case", series, small_case(grid, mean_uncertainty=0.5))
+
+    assert load_case(tmp_path / "kept" / "case").mean_uncertainty == 0.5
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["case"]
+
+
+def test_a_case_that_cannot_be_made_durable_leaves_nothing(
+    tmp_path: Path, series: CtSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_durably(path, b"new")
+        save_case(tmp_path / "kept" / "case", series, small_case(series.volume.geometry))
 
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["outcome.json"]
+    assert list((tmp_path / "kept").iterdir()) == []

@@ -32,6 +32,7 @@ from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import SEGMENTATIONS, Form, Rendering
 from dicom_node.results.result_files import ResultObject, write_results
+from dicom_node.series.study_header import studies_of
 from inference.structures import BY_KEY
 from sr_templates.context import InstanceInSeries
 
@@ -53,7 +54,7 @@ def answer(
 
 
 def refusal() -> Refusal:
-    return Refusal("gantry-tilt", TILTED, tuple(source_datasets()))
+    return Refusal("gantry-tilt", TILTED, studies_of(source_datasets()))
 
 
 def kinds(objects: Iterable[ResultObject]) -> list[str]:
@@ -276,7 +277,9 @@ def test_images_of_several_studies_are_each_answered_in_their_own():
     mine = source_datasets(offsets_mm=(0.0, 5.0))
     other = source_datasets(offsets_mm=(10.0,), StudyInstanceUID="1.2.99", PatientID="MSK0002")
 
-    objects = publish_refusal(Refusal("mixed-patient", "two", (*mine, *other)), CONTEXT)
+    objects = publish_refusal(
+        Refusal("mixed-patient", "two", studies_of((*mine, *other))), CONTEXT
+    )
 
     assert [one.rendering for one in objects] == ["SC", "KO", "SC", "KO"]
     assert [one.dataset.PatientID for one in objects] == ["MSK0001"] * 2 + ["MSK0002"] * 2

@@ -16,8 +16,6 @@ from dicom_node.results.density_series import build_density_series
 from dicom_node.results.headers import Identity, Letterhead, Maker
 from dicom_node.results.kinds import Rendering
 from dicom_node.series.ct_series import CtSeries
-from dicom_node.series.source_grid import read_grid
-from dicom_node.series.study_header import readable_header
 from inference.geometry import Geometry
 from inference.pictures.density import BONE_RGB
 from inference.pictures.density_slices import density_slice, segmented_slices
@@ -46,10 +44,8 @@ def density_series(series: CtSeries, segments: np.ndarray) -> Dataset:
     """The object, written and read again."""
     case = small_case(series.volume.geometry, segments=segments)
     identity = Identity(Rendering.SC_DENSITY_SLICES, "2.25.1", "2.25.2", revision=1)
-    letterhead = Letterhead(
-        readable_header(series.header), identity, Maker(CREATED, "2.25.3", ("0.1.0",))
-    )
-    built = build_density_series(series.volume, case, read_grid(series), letterhead)
+    letterhead = Letterhead(series.header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
+    built = build_density_series(series.volume, case, series.grid, letterhead)
     buffer = io.BytesIO()
     built.save_as(buffer, enforce_file_format=True)
     buffer.seek(0)

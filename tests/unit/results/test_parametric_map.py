@@ -21,8 +21,6 @@ from dicom_node.results.kinds import Rendering
 from dicom_node.results.parametric_map import build_parametric_map
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
-from dicom_node.series.source_grid import read_grid
-from dicom_node.series.study_header import readable_header
 from sr_templates.terms import SCHEME
 
 FEET_FIRST_PRONE = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
@@ -43,9 +41,9 @@ def parametric_map(
     case = small_case(series.volume.geometry, uncertainty=uncertainty, **changes)
     identity = Identity(Rendering.PM, "2.25.1", "2.25.2", revision=1)
     maker = Maker(CREATED, "2.25.3", ("0.1.0",))
-    letterhead = Letterhead(readable_header(series.header), identity, maker)
+    letterhead = Letterhead(series.header, identity, maker)
     buffer = io.BytesIO()
-    build_parametric_map(case, read_grid(series), letterhead).save_as(
+    build_parametric_map(case, series.grid, letterhead).save_as(
         buffer, enforce_file_format=True
     )
     buffer.seek(0)

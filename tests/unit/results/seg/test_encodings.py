@@ -46,8 +46,6 @@ from dicom_node.results.seg.segmentation import (
 )
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
-from dicom_node.series.source_grid import read_grid
-from dicom_node.series.study_header import readable_header
 from dicom_node.uids import derived_uid, tracking_uid
 from inference.results import CaseResult
 from inference.structures import BY_KEY, SEGMENTS, Group
@@ -87,9 +85,9 @@ def written(
     maker = Maker(CREATED, "2.25.1001", ("0.1.0", f"{MODEL.name} {MODEL.version}"))
     dataset = build_segmentation(
         case or small_case(series.volume.geometry),
-        read_grid(series),
+        series.grid,
         uids,
-        Letterhead(readable_header(series.header), identity, maker),
+        Letterhead(series.header, identity, maker),
         encoding=encoding,
         group=group,
     )
