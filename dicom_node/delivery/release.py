@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import load_config
 
@@ -26,15 +26,15 @@ def release_held(
     """Let held deliveries of a node go on, beside it or without it; answers how many.
 
     Raises:
-        ConfigurationError: the file cannot be used, or has no such destination.
+        ConfigurationError: the file cannot be used, or has no such destination; or the ledger
+            is of another version.
     """
     settings = load_config(config)
     if destination is not None and settings.destination(destination) is None:
         raise ConfigurationError(f"there is no destination {destination!r}")
-    path = settings.node.database_path
-    if path is not None and not path.exists():
+    ledger = existing_ledger(settings.node.database_url)
+    if ledger is None:
         return 0
-    ledger = Ledger(settings.node.database_url)
     try:
         return release(
             ledger,

@@ -12,7 +12,7 @@ from typing import Final
 
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.node.retention import summed, survey
-from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import (
     DeliveryRow,
     DeliveryState,
@@ -119,15 +119,18 @@ class NodeStatus:
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
-    """Read the ledger and the disks; works beside a running node, and without one."""
+    """Read the ledger and the disks; works beside a running node, and without one.
+
+    Raises:
+        ConfigurationError: the ledger is of another version, and cannot be read.
+    """
     series: tuple[SeriesRow, ...] = ()
     results: tuple[ResultRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()
     kept: tuple[tuple[str, str, int, float], ...] = ()
     now = datetime.now(UTC)
-    path = config.node.database_path
-    if path is None or path.exists():
-        ledger = Ledger(config.node.database_url)
+    ledger = existing_ledger(config.node.database_url)
+    if ledger is not None:
         try:
             series, deliveries = ledger.all_series(), ledger.deliveries()
             results = ledger.all_results()

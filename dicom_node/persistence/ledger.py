@@ -7,7 +7,6 @@ what a row is, never what to add to it. The same code serves SQLite and PostgreS
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.persistence.database import define, open_database, wait_out
+from dicom_node.persistence.database import open_database, sqlite_path, wait_out
 from dicom_node.persistence.rows import (
     CommitmentRow,
     DeliveryRow,
@@ -27,7 +26,8 @@ from dicom_node.persistence.rows import (
     SeriesRow,
     SeriesState,
 )
-from dicom_node.persistence.tables import COMMITMENTS, DELIVERIES, METADATA, RESULTS, SERIES
+from dicom_node.persistence.schema import bring_up, is_there
+from dicom_node.persistence.tables import COMMITMENTS, DELIVERIES, RESULTS, SERIES
 
 AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow
 Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow)
@@ -54,15 +54,33 @@ class Ledger:
     """
 
     def __init__(
-        self, database_url: str, *, fence: Fence = no_fence, patient: bool = False
+        self,
+        database_url: str,
+        *,
+        fence: Fence = no_fence,
+        patient: bool = False,
+        upgrade: bool = True,
     ) -> None:
+        """Open the ledger.
+
+        Args:
+            database_url: of its database.
+            fence: see above.
+            patient: see above.
+            upgrade: make its tables, or bring them up to this version.
+
+        Raises:
+            ConfigurationError: the tables are a newer node's, or nobody's that we know.
+        """
         self._fence = fence
         self._patient = patient
-        self._engine = open_database(database_url)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _prepare_sqlite)
-        define(self._engine, METADATA)
-        _add_missing_columns(self._engine)
+        self._engine = _open(database_url)
+        if upgrade:
+            try:
+                bring_up(self._engine)
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Give back the connections."""
@@ -206,6 +224,33 @@ class Ledger:
         return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
 
 
+def existing_ledger(database_url: str) -> Ledger | None:
+    """The ledger of a node, for a command beside it; None while there is none.
+
+    Its tables stay as they are: the process that works brings them up when it starts.
+
+    Raises:
+        ConfigurationError: this version cannot use them before that, or at all.
+    """
+    path = sqlite_path(database_url)
+    if path is not None and not path.exists():
+        return None
+    database = _open(database_url)
+    try:
+        there = is_there(database)
+    finally:
+        database.dispose()
+    return Ledger(database_url, upgrade=False) if there else None
+
+
+def _open(database_url: str) -> sa.Engine:
+    """The database, prepared where it is a file."""
+    database = open_database(database_url)
+    if database.dialect.name == "sqlite":
+        sa.event.listen(database, "connect", _prepare_sqlite)
+    return database
+
+
 def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     """Database values with their enumerations put back."""
     states = {SeriesRow: SeriesState, DeliveryRow: DeliveryState}
@@ -213,21 +258,6 @@ def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     if row_type in states:
         typed["state"] = states[row_type](typed["state"])
     return typed
-
-
-def _add_missing_columns(engine: sa.Engine) -> None:
-    """Bring tables of an older version up to this one; columns are only ever added."""
-    inspector = sa.inspect(engine)
-    for table in METADATA.sorted_tables:
-        known = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                # Another process may just have done the same.
-                with contextlib.suppress(sa.exc.DBAPIError), engine.begin() as connection:
-                    definition = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
-                    connection.execute(
-                        sa.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
-                    )
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -182,7 +182,7 @@ def test_processes_that_open_a_new_ledger_at_once_all_succeed(
 ) -> None:
     """Then one more opens it while a transaction writes: it locks nothing."""
     with database.begin() as connection:
-        for table in ("series", "results", "deliveries", "commitments"):
+        for table in ("series", "results", "deliveries", "commitments", "ledger_version"):
             connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
     with ThreadPoolExecutor(8) as threads:
         ledgers = list(threads.map(lambda _number: Ledger(server.url), range(8)))

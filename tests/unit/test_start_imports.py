@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from dicom_node.persistence.ledger import Ledger
 
 WORKER = """
 import dicom_node.archive.expected_counts, dicom_node.persistence.job_queue
 import dicom_node.node.maintenance, dicom_node.node.workflow
 from dicom_node.analysis.devices import device_key
 from inference.models.bundle_files import bundle_sha256
+from dicom_node.persistence.ledger import Ledger
 device_key("cpu")
 bundle_sha256("compact")
+Ledger("sqlite:///node.sqlite").close()
 """
 RECEIVER = """
 import dicom_node.receiving.receiver, dicom_node.node.roles
@@ -26,18 +31,24 @@ parse_config({}, source="", folder=Path()).node.database_path
 @pytest.mark.parametrize(
     ("process", "needless"),
     [
-        (WORKER, "dicomweb_client reportlab scipy.stats skimage.measure torch"),
-        (RECEIVER, "dbos highdicom scipy sqlalchemy torch"),
+        (WORKER, "alembic dicomweb_client reportlab scipy.stats skimage.measure torch"),
+        (RECEIVER, "alembic dbos highdicom scipy sqlalchemy torch"),
     ],
     ids=["worker", "receiver"],
 )
-def test_a_process_loads_only_what_every_series_needs(process: str, needless: str) -> None:
-    """The network is the child's; PDFs, outlines and DICOMweb wait for their first use."""
+def test_a_process_loads_only_what_every_series_needs(
+    process: str, needless: str, tmp_path: Path
+) -> None:
+    """The network is the child's; PDFs, outlines and DICOMweb wait for their first use.
+
+    So does Alembic, where the ledger is of this version.
+    """
+    Ledger(f"sqlite:///{tmp_path}/node.sqlite").close()
     script = (
         f"{process}\nimport sys\nprint(*sorted(set({needless.split()}) & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path
     )
 
     assert done.stdout.split() == []
