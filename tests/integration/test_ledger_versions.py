@@ -35,6 +35,7 @@ INSERT INTO series VALUES ('1.2.3', 1, '1.2', 'CT1', 'MSKNODE', 120, '{f}', 'rec
 INSERT INTO deliveries (sop_instance_uid, destination, series_instance_uid, revision, state,
     attempts, reason, changed_at) VALUES ('2.25.3', 'pacs', '1.2.3', 1, 'sent', 2, '', '{now}')
 """
+ADDED_LATER = ("visit", "status", "sent_at", "losses", "resumes")
 OTHER_COMMITMENTS = """
 DROP TABLE commitments;
 CREATE TABLE commitments (transaction_uid VARCHAR(64), destination VARCHAR(64) PRIMARY KEY,
@@ -151,14 +152,12 @@ def test_the_ledger_of_the_last_node_without_versions_is_taken_over(url: str) ->
 
 
 def test_what_an_even_older_node_did_not_know_is_added(url: str) -> None:
-    """No commitments, no visits, no index of states, and a column that has a default."""
+    """The tables of the first node of all, and an index less."""
     make_ledger_before_versions(
         url,
         "DROP TABLE commitments",
         "DROP INDEX ix_deliveries_state",
-        "ALTER TABLE deliveries DROP COLUMN visit",
-        "ALTER TABLE deliveries DROP COLUMN resumes",
-        "ALTER TABLE deliveries DROP COLUMN sent_at",
+        *(f"ALTER TABLE deliveries DROP COLUMN {name}" for name in ADDED_LATER),
     )
 
     assert_is_current_with_its_rows(url)
