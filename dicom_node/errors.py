@@ -20,7 +20,6 @@ NodeError
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
 ├── StrandedError            begun work can go on only in a new process
-├── AnalysisError             the child that segments died or ran out of memory (retryable)
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
     ├── PeerUnreachableError  no connection, or the association was rejected (retryable)
@@ -141,12 +140,6 @@ class JobFailedError(NodeError):
 
 class StrandedError(NodeError):
     """The queue could not record what became of begun work: the worker starts anew."""
-
-
-class AnalysisError(NodeError):
-    """The process that segments died or ran out of memory."""
-
-    retryable = True
 
 
 class ResultError(NodeError):

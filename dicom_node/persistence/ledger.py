@@ -1,7 +1,7 @@
 """What the node knows of its series, results and deliveries: four tables, frozen rows.
 
-A row is a value; what it becomes is decided by a pure function (`SeriesRow.refused`,
-`DeliveryRow.after`), and the ledger only writes it. Every write can be repeated: it says
+A row is a value; what it becomes is decided by pure functions elsewhere (`delivery.attempts`,
+`delivery.confirmation`), and the ledger only writes it. Every write can be repeated: it says
 what a row is, never what to add to it. The same code serves SQLite and PostgreSQL.
 """
 

@@ -51,8 +51,8 @@ BELOW_LUNGS_MM: Final = 60.0
 """A scan that ends nearer below the lungs shows no pelvis: the iliac crest is level with the
 fourth lumbar vertebra, and the lungs, breathed in, end at the first or second."""
 
-BONE_HU: Final = (100.0, 2000.0)
-MUSCLE_HU: Final = (-60.0, 130.0)
+BONE_MEAN_HU: Final = (100.0, 2000.0)
+MUSCLE_MEAN_HU: Final = (-60.0, 130.0)
 """Mean HU outside these is not bone, or not muscle (not even fatty or enhanced): what the
 network labelled so is no evidence."""
 
@@ -163,7 +163,9 @@ def _like_tissue(segments: NDArray[np.uint8], volume: Volume) -> frozenset[Segme
     return frozenset(
         segment
         for segment in SEGMENTS
-        for low, high in [BONE_HU if segment.structure.group is Group.BONE else MUSCLE_HU]
+        for low, high in [
+            BONE_MEAN_HU if segment.structure.group is Group.BONE else MUSCLE_MEAN_HU
+        ]
         if low <= mean_hu[segment.number] <= high
     )
 

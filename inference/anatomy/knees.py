@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from inference.hounsfield import BODY_ABOVE_HU
 from inference.volume import Volume
 
 PIXEL_MM: Final = 2.0
@@ -28,7 +29,6 @@ SLICE_MM: Final = 4.0
 """Bones are sought on every n-th pixel and slice, up to about these distances."""
 
 BONE_ABOVE_HU: Final = 200.0
-BODY_ABOVE_HU: Final = -300.0
 
 CORTEX_HU: Final = 500.0
 """The densest voxel of a fibula lies above; a vessel with contrast agent mostly below."""

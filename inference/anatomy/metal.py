@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.anatomy.midline import find_midline
+from inference.hounsfield import BODY_ABOVE_HU
 from inference.results import Metal
 from inference.structures import SEGMENTS, Group, Segment, Side
 from inference.volume import Volume
@@ -40,7 +41,6 @@ less than this share of all the metal does not hold any."""
 
 PIXEL_MM: Final = 2.0
 BLUR_MM: Final = 4.0
-BODY_ABOVE_HU: Final = -300.0
 """The body is sought on pixels of about this size, blurred by a Gaussian of this standard
 deviation: so streaks are evened out, and cloth and the shell of a table are no body."""
 

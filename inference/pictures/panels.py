@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inference.hounsfield import BODY_ABOVE_HU
 from inference.pictures.canvas import Picture
 from inference.pictures.projections import Plane, View, coloured, radiograph, upright
 from inference.structures import SEGMENTS
@@ -18,7 +19,6 @@ SOFT_TISSUE_HU: Final = (-160.0, 240.0)
 OVERLAY_OPACITY: Final = 0.35
 COLOUR_SHARE: Final = 0.85
 FAINT_BODY: Final = 70.0
-BODY_ABOVE_HU: Final = -300.0
 AROUND_MM: Final = 25.0
 """How much is shown around the segments in axial slices."""
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from inference.hounsfield import BODY_ABOVE_HU
+
 Mask = NDArray[np.bool_]
 Hounsfield = NDArray[np.int16] | NDArray[np.float32]
 
 BONE_ABOVE_HU: Final = 150.0
-MUSCLE_HU: Final = (-30.0, 150.0)
+MUSCLE_DENSITY_HU: Final = (-30.0, 150.0)
 """After smoothing: fat lies below, bone above."""
-
-BODY_ABOVE_HU: Final = -300.0
 
 SMOOTH_MM: Final = 1.0
 CLOSED_MM: Final = 3.0
@@ -72,7 +72,7 @@ def _enclosed(mask: Mask, pixel_mm: float) -> Mask:
 def muscle_of(hu: Hounsfield, pixel_mm: float) -> Mask:
     """What is as dense as muscle, be it muscle or not."""
     soft = smoothed(hu, pixel_mm)
-    return (soft > MUSCLE_HU[0]) & (soft < MUSCLE_HU[1])
+    return (soft > MUSCLE_DENSITY_HU[0]) & (soft < MUSCLE_DENSITY_HU[1])
 
 
 def midline_mm(hu: Hounsfield, pixel_mm: float) -> float:

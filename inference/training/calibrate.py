@@ -284,8 +284,9 @@ SHORT_M, TALL_M = 1.35, 2.0
 WASTED_SHARE, STRONG_SHARE = 0.25, 2.2
 """How far below and above the mean a patient's structure may believably lie."""
 
-MUSCLE_HU: Final = (-40.0, 90.0)
-BONE_HU: Final = (40.0, 900.0)
+PLAUSIBLE_MUSCLE_HU: Final = (-40.0, 90.0)
+PLAUSIBLE_BONE_HU: Final = (40.0, 900.0)
+"""Mean HU of a patient's structure, fatty or enhanced, lies within these."""
 
 
 def plausible_ranges() -> dict[str, PlausibleRange]:
@@ -294,7 +295,7 @@ def plausible_ranges() -> dict[str, PlausibleRange]:
     for structure in STRUCTURES:
         mean = REFERENCE_VOLUME_CM3_PER_M2[structure.abbreviation]
         volume = (mean * SHORT_M**2 * WASTED_SHARE, mean * TALL_M**2 * STRONG_SHARE)
-        hu = BONE_HU if structure.group is Group.BONE else MUSCLE_HU
+        hu = PLAUSIBLE_BONE_HU if structure.group is Group.BONE else PLAUSIBLE_MUSCLE_HU
         ranges[structure.abbreviation] = PlausibleRange(volume_cm3=volume, mean_hu=hu)
     return ranges
 

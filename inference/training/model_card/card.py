@@ -29,6 +29,7 @@ from PIL import Image
 
 from inference.anatomy.sides import split_sides
 from inference.geometry import Geometry
+from inference.hounsfield import BODY_ABOVE_HU
 from inference.models.bayesian_unet.prediction import predict
 from inference.models.bundle import Bundle, load_bundle
 from inference.models.bundle_files import MODEL_CARD_FILE
@@ -90,8 +91,6 @@ PICTURE_SLICES: Final = 6
 PICTURE_COLUMNS: Final = 3
 PICTURE_WIDTH: Final = 300
 """Slices in a picture, slices beside each other, and the width of each in pixels."""
-
-BODY_ABOVE_HU: Final = -300
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,13 +74,6 @@ def smooth_noise(
     return noise
 
 
-def enlarge(coarse: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A coarse field on a finer grid over the same extent of voxel centres."""
-    return functional.interpolate(
-        coarse[None, None], size=shape, mode="trilinear", align_corners=True
-    )[0, 0]
-
-
 def blur(field: Tensor, sigma: tuple[float, ...]) -> Tensor:
     """Gaussian blur, sigma in voxels per axis; the border is repeated."""
     for axis, width in enumerate(sigma):

@@ -52,7 +52,7 @@ TISSUE_HU: Final = {
     Tag.CLOTH: (-850.0, 120.0, 60.0),
     Tag.NERVE: (28.0, 12.0, 6.0),
 }
-BONE_HU: Final = {
+SPONGY_BONE_HU: Final = {
     PELVIS: (190.0, 60.0, 60.0),
     FEMUR: (210.0, 60.0, 60.0),
     SACRUM: (110.0, 45.0, 50.0),
@@ -98,7 +98,7 @@ def _tables(draw: Draw, *, randomised: bool) -> tuple[Tensor, Tensor]:
     muscle = draw.normal(46, 9)
     for tag in range(GMAX, 23):
         mean[tag], texture[tag] = muscle, draw.uniform(3, 12)
-    for tag, (hu, between, inside) in (TISSUE_HU | BONE_HU).items():
+    for tag, (hu, between, inside) in (TISSUE_HU | SPONGY_BONE_HU).items():
         mean[tag] = draw.normal(hu, between)
         texture[tag] = inside * draw.uniform(0.4, 1.5)
     if draw.chance(0.6):  # muscles of one body resemble each other
