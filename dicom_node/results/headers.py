@@ -123,21 +123,25 @@ def _put_series(dataset: Dataset, header: Dataset, identity: Identity, maker: Ma
     created = local_time(header, maker.created)
     dataset.Modality = identity.rendering.traits.modality
     dataset.SeriesInstanceUID = identity.series_instance_uid
-    dataset.SeriesNumber = _series_number(header, identity)
+    dataset.SeriesNumber = series_number(header, identity)
     dataset.SeriesDescription = _series_description(header, identity)
     dataset.SeriesDate = dataset.ContentDate = created.strftime("%Y%m%d")
     dataset.SeriesTime = dataset.ContentTime = created.strftime("%H%M%S")
     dataset.InstanceNumber = 1
 
 
-def _series_number(header: Dataset, identity: Identity) -> int:
-    """Series 3 gives 3011 for its segmentation and 3022 for the report of revision 2."""
+def series_number(header: Dataset, identity: Identity) -> int:
+    """Series 3 gives 30101 for its segmentation and 30202 for the report of revision 2.
+
+    The source's last five digits, two for the revision, two for the kind: 999999999 at most,
+    which an IS holds (PS3.5 Table 6.2-1: less than 2**31).
+    """
     try:
         source = int(header.get("SeriesNumber") or 0)
     except (TypeError, ValueError):
         source = 0
     revision = min(identity.revision, 99)
-    return abs(source) % 1_000_000 * 1000 + revision * 10 + identity.rendering.traits.slot
+    return abs(source) % 100_000 * 10_000 + revision * 100 + identity.rendering.traits.number
 
 
 def _series_description(header: Dataset, identity: Identity) -> str:

@@ -8,13 +8,13 @@ in every form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Final
 
-from dicom_node.settings.profile import QcPolicy
+from dicom_node.settings.profile import Profile
 from inference.structures import Group
 
 SEGMENTATION_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -58,39 +58,39 @@ class Traits:
     """What an object says it is.
 
     title: its series in a reader's words.
-    slot: the last digit of its series number; the segmentations, and the reports that refer
-        to them, share one.
+    number: the last two digits of its series number, 1 to 99, which no other kind has. A
+        number that was given once stays: a new kind takes the next one.
     """
 
     modality: str
     sop_class_uid: str
     title: str
-    slot: int
+    number: int
 
 
-def _seg(title: str, sop_class_uid: str = SEGMENTATION_STORAGE) -> Traits:
-    return Traits("SEG", sop_class_uid, title, 1)
+def _seg(number: int, title: str, sop_class_uid: str = SEGMENTATION_STORAGE) -> Traits:
+    return Traits("SEG", sop_class_uid, title, number)
 
 
-def _sr(title: str, slot: int = 2) -> Traits:
-    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, slot)
+def _sr(number: int, title: str = "MSK measurements") -> Traits:
+    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, number)
 
 
 TRAITS: Final = MappingProxyType(
     {
-        Rendering.SEG: _seg("MSK segmentation"),
-        Rendering.SEG_LABELMAP: _seg("MSK segmentation", LABEL_MAP_SEGMENTATION_STORAGE),
-        Rendering.SEG_BONES: _seg("MSK bones"),
-        Rendering.SEG_HIP: _seg("MSK hip muscles"),
-        Rendering.SEG_THIGH: _seg("MSK thigh muscles"),
-        Rendering.SR: _sr("MSK measurements"),
-        Rendering.SR_LABELMAP: _sr("MSK measurements"),
-        Rendering.SR_GROUPS: _sr("MSK measurements"),
-        Rendering.SR_KEY_SLICE: _sr("MSK key slices", 5),
+        Rendering.SEG: _seg(1, "MSK segmentation"),
+        Rendering.SEG_LABELMAP: _seg(11, "MSK segmentation", LABEL_MAP_SEGMENTATION_STORAGE),
+        Rendering.SEG_BONES: _seg(13, "MSK bones"),
+        Rendering.SEG_HIP: _seg(14, "MSK hip muscles"),
+        Rendering.SEG_THIGH: _seg(15, "MSK thigh muscles"),
+        Rendering.SR: _sr(2),
+        Rendering.SR_LABELMAP: _sr(12),
+        Rendering.SR_GROUPS: _sr(16),
+        Rendering.SR_KEY_SLICE: _sr(5, "MSK key slices"),
         Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3),
         Rendering.SC_DENSITY: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6),
         Rendering.SC_DENSITY_SLICES: Traits(
-            "OT", TRUE_COLOUR_SECONDARY_CAPTURE_STORAGE, "MSK muscle density slices", 0
+            "OT", TRUE_COLOUR_SECONDARY_CAPTURE_STORAGE, "MSK muscle density slices", 10
         ),
         Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7),
         Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8),
@@ -167,67 +167,64 @@ def needed_before(rendering: Rendering) -> frozenset[Rendering]:
     return frozenset(form.segmentations)
 
 
-class Wishes(Protocol):
-    """What a destination wants of a case (`config.Profile`)."""
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What decides which objects of a case go to a destination.
 
-    @property
-    def segmentation(self) -> Literal["binary", "labelmap", "groups"]:
-        """The form of the segmentation."""
-
-    @property
-    def report(self) -> Literal["record", "key_slice", "both"]:
-        """Which reports."""
-
-    @property
-    def qc_image(self) -> QcPolicy:
-        """When the quality image goes out."""
-
-    @property
-    def density_picture(self) -> bool:
-        """Whether it wants the muscle density picture."""
-
-    @property
-    def density_slices(self) -> bool:
-        """Whether it wants the muscles' density on the source slices."""
-
-    @property
-    def uncertainty_map(self) -> bool:
-        """Whether it wants the uncertainty of every voxel."""
-
-    @property
-    def pdf_summary(self) -> bool:
-        """Whether it wants the summary as a document."""
-
-    @property
-    def reject_replaced(self) -> bool:
-        """Whether it is told that an earlier revision's objects are replaced."""
-
-
-def renderings_for(wishes: Wishes, *, accepted: bool, replaces: bool) -> tuple[Rendering, ...]:
-    """What a destination gets of a case, what others refer to first.
-
-    Args:
-        wishes: its profile.
-        accepted: whether the case's verdict is "accepted".
-        replaces: whether an earlier revision has results.
+    profile: what the destination asks for.
+    accepted: whether the case's verdict is "accepted".
+    replaces: whether an earlier revision has results.
     """
-    form = Form(wishes.segmentation)
-    wanted = list(form.segmentations)
-    if wishes.report in {"record", "both"}:
-        wanted.append(form.report)
-    if wishes.report in {"key_slice", "both"}:
-        wanted.append(Rendering.SR_KEY_SLICE)
-    if wishes.qc_image == "always" or (wishes.qc_image == "on_failure" and not accepted):
-        wanted.append(Rendering.SC)
-    optional = {
-        Rendering.SC_DENSITY: wishes.density_picture,
-        Rendering.SC_DENSITY_SLICES: wishes.density_slices,
-        Rendering.PM: wishes.uncertainty_map,
-        Rendering.PDF: wishes.pdf_summary,
-        Rendering.KO: not accepted and wishes.qc_image != "never",
-        Rendering.KO_REJECTED: replaces and wishes.reject_replaced,
+
+    profile: Profile
+    accepted: bool
+    replaces: bool
+
+
+def _segmentation(form: Form) -> Callable[[Occasion], bool]:
+    return lambda this: this.profile.segmentation == form
+
+
+def _record(form: Form) -> Callable[[Occasion], bool]:
+    return lambda this: (
+        this.profile.segmentation == form and this.profile.report in {"record", "both"}
+    )
+
+
+def _quality_image(this: Occasion) -> bool:
+    policy = this.profile.qc_image
+    return policy == "always" or (policy == "on_failure" and not this.accepted)
+
+
+GOES_OUT: Final[Mapping[Rendering, Callable[[Occasion], bool]]] = MappingProxyType(
+    {
+        Rendering.SEG: _segmentation(Form.BINARY),
+        Rendering.SEG_LABELMAP: _segmentation(Form.LABELMAP),
+        Rendering.SEG_BONES: _segmentation(Form.GROUPS),
+        Rendering.SEG_HIP: _segmentation(Form.GROUPS),
+        Rendering.SEG_THIGH: _segmentation(Form.GROUPS),
+        Rendering.SR: _record(Form.BINARY),
+        Rendering.SR_LABELMAP: _record(Form.LABELMAP),
+        Rendering.SR_GROUPS: _record(Form.GROUPS),
+        Rendering.SR_KEY_SLICE: lambda this: this.profile.report in {"key_slice", "both"},
+        Rendering.SC: _quality_image,
+        Rendering.SC_DENSITY: lambda this: this.profile.density_picture,
+        Rendering.SC_DENSITY_SLICES: lambda this: this.profile.density_slices,
+        Rendering.PM: lambda this: this.profile.uncertainty_map,
+        Rendering.PDF: lambda this: this.profile.pdf_summary,
+        Rendering.KO: lambda this: not this.accepted and this.profile.qc_image != "never",
+        Rendering.KO_REJECTED: lambda this: this.replaces and this.profile.reject_replaced,
     }
-    return (*wanted, *(rendering for rendering, wished in optional.items() if wished))
+)
+"""When an object of each kind goes to a destination."""
+
+
+def renderings_for(
+    profile: Profile, *, accepted: bool, replaces: bool
+) -> tuple[Rendering, ...]:
+    """What a destination gets of a case, what others refer to first; see `Occasion`."""
+    this = Occasion(profile, accepted=accepted, replaces=replaces)
+    return tuple(rendering for rendering in Rendering if GOES_OUT[rendering](this))
 
 
 def instead_of(rendering: Rendering) -> frozenset[Rendering]:

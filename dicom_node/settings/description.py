@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from dicom_node.settings.destinations import (
@@ -13,11 +13,8 @@ from dicom_node.settings.destinations import (
     WebDestination,
 )
 from dicom_node.settings.node import NodeConfig, Pipeline, parse_database_url
-from dicom_node.settings.profile import Profile
+from dicom_node.settings.profile import describe_profile
 from dicom_node.settings.tls import DestinationTls, ReceiveTls
-
-if TYPE_CHECKING:
-    pass
 
 
 def describe(config: NodeConfig) -> tuple[str, ...]:
@@ -74,23 +71,6 @@ def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
         yield f"listens on port {tls.plain_port} without TLS, to anyone who may send"
 
 
-SEGMENTATION_WORDS: Final = {
-    "binary": "SEG",
-    "labelmap": "SEG as label map (SEG where that is not taken)",
-    "groups": "SEG of bones, of hip and of thigh muscles",
-}
-REPORT_WORDS: Final = {
-    "record": "SR",
-    "key_slice": "SR on key slices",
-    "both": "SR, SR on key slices",
-}
-QC_WORDS: Final = {
-    "on_failure": "QC image when not accepted",
-    "always": "QC image",
-    "never": "no QC image",
-}
-
-
 def describe_destination(each: Destination) -> Iterator[str]:
     """What is sent to a destination, how, and how it proves who it is, a sentence a line."""
     if isinstance(each, WebDestination):
@@ -133,21 +113,3 @@ CONFIRM_WORDS: Final = {
     "query": "what was sent is confirmed by {query}",
     "no": "what was sent is not asked for again",
 }
-
-
-def describe_profile(profile: Profile) -> str:
-    """A profile in words."""
-    optional = {
-        "density picture": profile.density_picture,
-        "density slices": profile.density_slices,
-        "uncertainty map": profile.uncertainty_map,
-        "PDF summary": profile.pdf_summary,
-        "rejection of what is replaced": profile.reject_replaced,
-    }
-    words = [
-        SEGMENTATION_WORDS[profile.segmentation],
-        REPORT_WORDS[profile.report],
-        QC_WORDS[profile.qc_image],
-        *(name for name, wished in optional.items() if wished),
-    ]
-    return ", ".join(words)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
@@ -16,7 +18,7 @@ from support.cases import CONTEXT, CREATED, RECORD, of_kind, small_case, source_
 from support.ct import save
 
 from dicom_node.results.builders import publish_case
-from dicom_node.results.headers import Maker
+from dicom_node.results.headers import Identity, Maker, series_number
 from dicom_node.results.kinds import Rendering
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
@@ -253,13 +255,49 @@ def test_a_time_without_zone_is_refused():
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(3, 3011), (0, 11), (None, 11), (2_147_483_647, 483_647_011)],
+    [(3, 30101), (0, 101), (None, 101), (2_147_483_647, 836_470_101)],
 )
 def test_the_series_number_tells_source_kind_and_revision(
     tmp_path: Path, number: int | None, expected: int
 ):
-    """Source 3, revision 1, segmentation 1: 3 0 1 1; always within IS (2**31 - 1)."""
+    """Source 3, revision 1, segmentation 1: 3 01 01; always within IS (2**31 - 1)."""
     assert encoded(tmp_path, SeriesNumber=number).SeriesNumber == expected
+
+
+@given(
+    st.integers(0, 10**9),
+    st.tuples(st.integers(1, 99), st.sampled_from(Rendering)),
+    st.tuples(st.integers(1, 99), st.sampled_from(Rendering)),
+)
+def test_series_numbers_of_one_source_collide_for_no_kinds_and_revisions(
+    source: int, one: tuple[int, Rendering], other: tuple[int, Rendering]
+):
+    header = Dataset()
+    header.SeriesNumber = source
+    numbers = [
+        series_number(header, Identity(kind, "2.25.1", "2.25.2", revision))
+        for revision, kind in (one, other)
+    ]
+
+    assert (numbers[0] == numbers[1]) == (one == other)
+    assert all(0 < number < 2**31 for number in numbers)
+
+
+def test_a_revision_after_the_99th_keeps_its_number():
+    """Two digits are full; it is told apart by its UIDs and its description."""
+    header = Dataset()
+    header.SeriesNumber = 3
+    late = Identity(Rendering.SR, "2.25.1", "2.25.2", revision=120)
+
+    assert series_number(header, late) == 39902
+
+
+def test_the_series_uid_does_not_depend_on_the_series_number(tmp_path: Path):
+    """So a version that numbers differently names the same object by the same UID."""
+    first, other = encoded(tmp_path / "a"), encoded(tmp_path / "b", SeriesNumber=77)
+
+    assert first.SeriesNumber != other.SeriesNumber
+    assert first.SeriesInstanceUID == other.SeriesInstanceUID
 
 
 def test_a_revision_is_told_apart_by_number_description_and_uid(tmp_path: Path):
@@ -268,7 +306,7 @@ def test_a_revision_is_told_apart_by_number_description_and_uid(tmp_path: Path):
     first = of_kind(publish_case(series, case, CONTEXT, RECORD), "SEG")
     second = of_kind(publish_case(series, case, replace(CONTEXT, revision=2), RECORD), "SEG")
 
-    assert second.SeriesNumber == first.SeriesNumber + 10
+    assert second.SeriesNumber == first.SeriesNumber + 100
     assert second.SeriesDescription == first.SeriesDescription + ", revision 2"
     assert second.SeriesInstanceUID != first.SeriesInstanceUID
     assert second.SOPInstanceUID != first.SOPInstanceUID

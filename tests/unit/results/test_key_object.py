@@ -160,7 +160,7 @@ def test_a_rejection_says_why_and_which_revision_replaces_the_objects():
     ]
     assert words == "Replaced by revision 2: late images changed the series."
     assert dataset.SeriesDescription == "MSK replaced results of series 3, revision 2"
-    assert dataset.SeriesNumber == 3029
+    assert dataset.SeriesNumber == 30209
 
 
 def test_a_rejection_of_nothing_is_no_object():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dicom_node.results.kinds import (
     FORMS,
+    GOES_OUT,
     REPORTS,
     SEGMENTATIONS,
     TRAITS,
@@ -42,6 +43,17 @@ def share(*, accepted: bool = True, replaces: bool = False, **keys: Any) -> list
 
 def test_every_rendering_says_what_it_is() -> None:
     assert set(TRAITS) == set(Rendering)
+
+
+def test_no_two_kinds_share_the_digits_of_their_series_number() -> None:
+    numbers = {one: traits.number for one, traits in TRAITS.items()}
+
+    assert len(set(numbers.values())) == len(Rendering)
+    assert all(1 <= number <= 99 for number in numbers.values())
+
+
+def test_every_kind_has_a_rule_for_when_it_goes_out() -> None:
+    assert set(GOES_OUT) == set(Rendering)
 
 
 def test_objects_of_one_destination_are_told_apart_by_description() -> None:

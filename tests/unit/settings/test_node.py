@@ -15,6 +15,7 @@ from dicom_node.settings.description import describe
 from dicom_node.settings.destinations import DicomDestination, WebDestination
 from dicom_node.settings.loading import load_config, parse_config
 from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.profile import Profile, describe_profile
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "node.toml"
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
@@ -261,6 +262,16 @@ def test_the_check_says_what_each_destination_gets() -> None:
         f"destination pacs gets {label_map}, SR, QC image, uncertainty map",
         "destination viewer gets SEG, SR on key slices, QC image",
     ]
+
+
+def test_the_check_names_every_switch_that_a_profile_turns_on() -> None:
+    switches = [name for name, field in Profile.model_fields.items() if field.default is False]
+    on = describe_profile(Profile.model_validate(dict.fromkeys(switches, True)))
+
+    assert len(switches) == 5
+    assert on.startswith("SEG, SR, QC image when not accepted, density picture, ")
+    assert len(on.split(", ")) == 3 + len(switches)
+    assert "None" not in on
 
 
 def test_a_password_in_the_database_url_is_not_described() -> None:
