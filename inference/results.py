@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,23 +68,20 @@ class Composition:
 
 
 @dataclass(frozen=True, slots=True)
-class StructureResult:
-    """Everything reported of one segment.
+class Measurement:
+    """What was measured of one segment; None (and no voxels) where it is not there.
 
-    Numbers are None where they would mislead: all of them when the structure is absent,
-    the volumes when it is cut by the scan's border or spoiled by metal.
+    A field that is None by default is a quantity. `report.json` gives all of them under
+    their names, in this order; `sr_templates/quantities.toml` says which a report shows.
 
     volume_cm3: voxels times voxel size.
     volume_spread_cm3, mean_hu_spread: over the Monte Carlo samples.
     normalised_volume_cm3_per_m2: volume over height squared (study, Table 7).
     uncertainty: mean voxel-wise uncertainty inside the predicted label.
-    uncertainty_limits: the bundle's thresholds for (inaccurate, failed), if calibrated.
     """
 
     segment: Segment
     voxel_count: int
-    verdict: Verdict
-    findings: tuple[Finding, ...] = ()
     volume_cm3: float | None = None
     volume_spread_cm3: Spread | None = None
     normalised_volume_cm3_per_m2: float | None = None
@@ -91,7 +89,51 @@ class StructureResult:
     mean_hu_spread: Spread | None = None
     composition: Composition | None = None
     uncertainty: float | None = None
+
+
+QUANTITIES: Final = tuple(each.name for each in fields(Measurement) if each.default is None)
+
+TOLD_ALTHOUGH: Final = MappingProxyType(
+    {
+        Verdict.TRUNCATED: frozenset(
+            {"mean_hu", "mean_hu_spread", "composition", "uncertainty"}
+        ),
+        Verdict.SPOILED: frozenset({"uncertainty"}),
+    }
+)
+"""The quantities that do not mislead although the scan cuts a structure, or metal spoils it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StructureResult:
+    """Everything reported of one segment.
+
+    measured: its numbers; see `withhold`.
+    uncertainty_limits: the bundle's thresholds for (inaccurate, failed), if calibrated.
+    """
+
+    measured: Measurement
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
     uncertainty_limits: tuple[float, float] | None = None
+
+    @property
+    def segment(self) -> Segment:
+        """Which segment it is about."""
+        return self.measured.segment
+
+    def withhold(self) -> StructureResult:
+        """The same without the quantities that would mislead, given its verdict.
+
+        What the scan cuts has no volume; what metal spoils has its uncertainty alone. A
+        quantity that `TOLD_ALTHOUGH` does not name is withheld in both. Every other verdict
+        withholds none: an absent structure has none.
+        """
+        told = TOLD_ALTHOUGH.get(self.verdict)
+        if told is None:
+            return self
+        withheld: dict[str, Any] = dict.fromkeys(set(QUANTITIES) - told)
+        return replace(self, measured=replace(self.measured, **withheld))
 
 
 class Region(StrEnum):

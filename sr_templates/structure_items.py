@@ -99,10 +99,10 @@ def evaluation_items(result: StructureResult, grounds: Sequence[Any]) -> Iterato
 
 def uncertainty_items(result: StructureResult) -> list[Any]:
     """The uncertainty as the ground of a verdict; none where there is no number."""
-    if result.uncertainty is None:
+    if result.measured.uncertainty is None:
         return []
     term = QUANTITY_TERMS["uncertainty"]
-    return [number_item(term.name, significant(result.uncertainty), term.unit)]
+    return [number_item(term.name, significant(result.measured.uncertainty), term.unit)]
 
 
 def limit_items(limits: tuple[float, float] | None) -> list[Any]:
@@ -136,17 +136,20 @@ def significant(value: float) -> float:
 
 def _value(result: StructureResult, quantity: Quantity) -> tuple[float | None, Spread | None]:
     """A quantity as it is reported, with its spread where it has one."""
+    measured = result.measured
     if quantity == "volume":
-        return _rounded(result.volume_cm3), result.volume_spread_cm3
+        return _rounded(measured.volume_cm3), measured.volume_spread_cm3
     if quantity == "normalised_volume":
-        return _rounded(result.normalised_volume_cm3_per_m2), None
+        return _rounded(measured.normalised_volume_cm3_per_m2), None
     if quantity == "mean_hu":
-        return _rounded(result.mean_hu), result.mean_hu_spread
+        return _rounded(measured.mean_hu), measured.mean_hu_spread
     if quantity == "uncertainty":
-        return (None if result.uncertainty is None else significant(result.uncertainty)), None
-    if result.composition is None:
+        return (
+            None if measured.uncertainty is None else significant(measured.uncertainty)
+        ), None
+    if measured.composition is None:
         return None, None
-    return round(100 * float(getattr(result.composition, quantity)), 1), None
+    return round(100 * float(getattr(measured.composition, quantity)), 1), None
 
 
 def _measurement(quantity: Quantity, value: float, spread: Spread | None) -> Any:

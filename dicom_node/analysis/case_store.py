@@ -19,6 +19,7 @@ node left has no series (`load_series` answers None).
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -39,6 +40,7 @@ from inference.results import (
     CaseResult,
     Coverage,
     Finding,
+    Measurement,
     Metal,
     ModelIdentity,
     StructureResult,
@@ -102,7 +104,7 @@ def save_case(folder: Path, series: CtSeries, case: CaseResult) -> None:
 
 def load_case(folder: Path) -> CaseResult:
     """The case that `save_case` wrote."""
-    facts = _CASE.validate_json((folder / "case.json").read_bytes())
+    facts = _CASE.validate_json(_in_present_form((folder / "case.json").read_bytes()))
     with np.load(folder / "segments.npz") as arrays:
         segments = arrays["segments"]
     return CaseResult(
@@ -127,6 +129,21 @@ def load_series(folder: Path) -> CtSeries | None:
         header=_read_header(folder / "study.dcm"),
         **{each.name: getattr(facts, each.name) for each in fields(facts)},
     )
+
+
+def _in_present_form(case: bytes) -> bytes:
+    """A case as it is written now, also where the version before wrote it.
+
+    That one put the numbers of a structure beside its verdict. A node that is updated
+    between the two steps has such a case, once.
+    """
+    facts = json.loads(case)
+    names = [each.name for each in fields(Measurement)]
+    for structure in facts["structures"]:
+        if "measured" not in structure:
+            numbers = {name: structure.pop(name) for name in names if name in structure}
+            structure["measured"] = numbers
+    return json.dumps(facts).encode()
 
 
 def _load_geometry(path: Path) -> Geometry:

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, make_dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_type_hints
 
 from pydantic import TypeAdapter
 
 from inference.quality.calibration import Calibration
 from inference.results import (
+    QUANTITIES,
     CaseResult,
     Chest,
-    Composition,
     Coverage,
     Finding,
     LowerLegs,
+    Measurement,
     Metal,
     ModelIdentity,
     Region,
-    Spread,
     StructureResult,
     Verdict,
 )
@@ -103,29 +103,34 @@ class UncertaintyLimits:
     failed: float
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One of the 43 segments. `number` is its value in labels.nii.gz.
+if TYPE_CHECKING:
+    Measured: TypeAlias = Any
+else:
+    _TYPES: Final = get_type_hints(Measurement)
+    Measured = make_dataclass(
+        "Measured",
+        [
+            ("number", int),
+            ("key", str),
+            ("structure", str),
+            ("name", str),
+            ("side", Side | None),
+            ("verdict", Verdict),
+            ("findings", tuple[Finding, ...]),
+            ("voxel_count", int),
+            *((name, _TYPES[name]) for name in QUANTITIES),
+            ("uncertainty_limits", UncertaintyLimits | None),
+        ],
+        namespace={
+            "__doc__": """One of the 43 segments. `number` is its value in labels.nii.gz.
 
     Numbers are null where they would mislead. Spreads are over the Monte Carlo samples.
     """
-
-    number: int
-    key: str
-    structure: str
-    name: str
-    side: Side | None
-    verdict: Verdict
-    findings: tuple[Finding, ...]
-    voxel_count: int
-    volume_cm3: float | None
-    volume_spread_cm3: Spread | None
-    normalised_volume_cm3_per_m2: float | None
-    mean_hu: float | None
-    mean_hu_spread: Spread | None
-    composition: Composition | None
-    uncertainty: float | None
-    uncertainty_limits: UncertaintyLimits | None
+        },
+        frozen=True,
+        slots=True,
+    )
+# Every quantity of a `Measurement` under its own name: none can be forgotten here.
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +266,8 @@ def _measured(result: StructureResult) -> Measured:
         side=segment.side,
         verdict=result.verdict,
         findings=result.findings,
-        voxel_count=result.voxel_count,
-        volume_cm3=result.volume_cm3,
-        volume_spread_cm3=result.volume_spread_cm3,
-        normalised_volume_cm3_per_m2=result.normalised_volume_cm3_per_m2,
-        mean_hu=result.mean_hu,
-        mean_hu_spread=result.mean_hu_spread,
-        composition=result.composition,
-        uncertainty=result.uncertainty,
+        voxel_count=result.measured.voxel_count,
+        **{name: getattr(result.measured, name) for name in QUANTITIES},
         uncertainty_limits=_limits(result.uncertainty_limits),
     )
 

@@ -16,26 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.measurement.sample_range import SegmentSpread
-from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Spread
+from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Measurement
 from inference.structures import SEGMENTS, Segment
 from inference.volume import Patient, Volume
 
 SEGMENT_NUMBERS: Final = len(SEGMENTS) + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What was measured of one segment; None (and no voxels) where it is not there."""
-
-    segment: Segment
-    voxel_count: int
-    volume_cm3: float | None = None
-    normalised_volume_cm3_per_m2: float | None = None
-    mean_hu: float | None = None
-    composition: Composition | None = None
-    uncertainty: float | None = None
-    volume_spread_cm3: Spread | None = None
-    mean_hu_spread: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,16 +78,17 @@ def sentence(words: str) -> str:
 def in_figures(result: StructureResult) -> str:
     """Why a structure is not accepted: `6.2e-04 > 5.0e-04, 900 cm³ implausible`, or nothing."""
     reasons = []
+    measured, limits = result.measured, result.uncertainty_limits
     uncertain = Finding.UNCERTAIN in result.findings
-    if uncertain and result.uncertainty is not None and result.uncertainty_limits is not None:
-        inaccurate, failed = result.uncertainty_limits
-        limit = failed if result.uncertainty > failed else inaccurate
+    if uncertain and measured.uncertainty is not None and limits is not None:
+        inaccurate, failed = limits
+        limit = failed if measured.uncertainty > failed else inaccurate
         weak = " (weak flag)" if Finding.WEAK_FLAG in result.findings else ""
-        reasons.append(f"{result.uncertainty:.1e} > {limit:.1e}{weak}")
-    if Finding.VOLUME_IMPLAUSIBLE in result.findings and result.volume_cm3 is not None:
-        reasons.append(f"{result.volume_cm3:.0f} cm\u00b3 implausible")
-    if Finding.HU_IMPLAUSIBLE in result.findings and result.mean_hu is not None:
-        reasons.append(f"{result.mean_hu:.0f} HU implausible")
+        reasons.append(f"{measured.uncertainty:.1e} > {limit:.1e}{weak}")
+    if Finding.VOLUME_IMPLAUSIBLE in result.findings and measured.volume_cm3 is not None:
+        reasons.append(f"{measured.volume_cm3:.0f} cm\u00b3 implausible")
+    if Finding.HU_IMPLAUSIBLE in result.findings and measured.mean_hu is not None:
+        reasons.append(f"{measured.mean_hu:.0f} HU implausible")
     return ", ".join(reasons)
 
 

@@ -333,12 +333,12 @@ def _shares(canvas: Canvas, at: tuple[int, int], case: CaseResult) -> None:
 def _figures(results: Iterable[StructureResult], side: Side) -> tuple[str, ...]:
     """Shares of all muscle voxels of a side, and their mean; dashes where there are none."""
     muscles = [
-        (r.voxel_count, r.composition, r.mean_hu)
-        for r in results
-        if r.segment.side is side
-        and r.segment.structure.group is not Group.BONE
-        and r.composition is not None
-        and r.mean_hu is not None
+        (one.voxel_count, one.composition, one.mean_hu)
+        for one in (result.measured for result in results)
+        if one.segment.side is side
+        and one.segment.structure.group is not Group.BONE
+        and one.composition is not None
+        and one.mean_hu is not None
     ]
     total = sum(count for count, _, _ in muscles)
     if not total:

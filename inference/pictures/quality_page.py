@@ -291,7 +291,7 @@ def _verdicts(canvas: Canvas, box: Box, case: CaseResult) -> None:
     canvas.text((x, y), f"{accepted} of {len(case.structures)} structures accepted", Ink(20))
     y += 28
     flagged = [s for s in case.structures if s.verdict in DOUBTED]
-    flagged.sort(key=lambda s: (DOUBTED.index(s.verdict), -(s.uncertainty or 0)))
+    flagged.sort(key=lambda s: (DOUBTED.index(s.verdict), -(s.measured.uncertainty or 0)))
     lines = 2 if flagged else 4
     for verdict in WITHOUT_NUMBERS:
         found = [s for s in case.structures if s.verdict is verdict]

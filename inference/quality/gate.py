@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from inference.measurement.measure import Measurement
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.results import (
     Coverage,
     Finding,
+    Measurement,
     Metal,
     Region,
     StructureResult,
@@ -52,29 +52,17 @@ def judge_structure(
     limits = calibration.structures.get(abbreviation) if calibration else None
     plausible = calibration.plausible.get(abbreviation) if calibration else None
     if not measured.voxel_count:
-        return StructureResult(segment, 0, Verdict.ABSENT, (Finding.NOT_FOUND,))
+        return StructureResult(measured, Verdict.ABSENT, (Finding.NOT_FOUND,))
     spoiled, cut = segment in metal.spoiled, segment in coverage.cut
     verdict, findings = _gate(measured, limits, plausible, whole=not (spoiled or cut))
     if cut:
         verdict, findings = Verdict.TRUNCATED, (Finding.CUT_BY_SCAN, *findings)
     if spoiled:
         verdict, findings = Verdict.SPOILED, (Finding.METAL_INSIDE, *findings)
-    return StructureResult(
-        segment=segment,
-        voxel_count=measured.voxel_count,
-        verdict=verdict,
-        findings=findings,
-        volume_cm3=None if spoiled or cut else measured.volume_cm3,
-        volume_spread_cm3=None if spoiled or cut else measured.volume_spread_cm3,
-        normalised_volume_cm3_per_m2=(
-            None if spoiled or cut else measured.normalised_volume_cm3_per_m2
-        ),
-        mean_hu=None if spoiled else measured.mean_hu,
-        mean_hu_spread=None if spoiled else measured.mean_hu_spread,
-        composition=None if spoiled else measured.composition,
-        uncertainty=measured.uncertainty,
-        uncertainty_limits=limits.uncertainty_limits if limits else None,
+    judged = StructureResult(
+        measured, verdict, findings, limits.uncertainty_limits if limits else None
     )
+    return judged.withhold()
 
 
 def judge_case(
@@ -111,7 +99,8 @@ def judge_case(
 
 def mean_uncertainty(structures: Sequence[StructureResult]) -> float | None:
     """Average of the uncertainty of all structures found (the study's average)."""
-    found = [s.uncertainty for s in structures if s.uncertainty is not None]
+    each = [s.measured.uncertainty for s in structures]
+    found = [uncertainty for uncertainty in each if uncertainty is not None]
     return sum(found) / len(found) if found else None
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,7 @@ from inference.results import (
     CaseResult,
     Composition,
     Coverage,
+    Measurement,
     Metal,
     ModelIdentity,
     Region,
@@ -155,10 +157,9 @@ def saved(dataset: Dataset, path: Path) -> int:
 def realistic_case(labels: np.ndarray) -> CaseResult:
     """A case in which everything was found and everything has its numbers."""
     geometry = Geometry.regular(labels.shape, (SLICE_MM, SPACING_MM, SPACING_MM))
-    one = StructureResult(
+    one = Measurement(
         segment=SEGMENTS[0],
         voxel_count=1000,
-        verdict=Verdict.ACCEPTED,
         volume_cm3=100.0,
         volume_spread_cm3=Spread(98.0, 103.0),
         normalised_volume_cm3_per_m2=40.0,
@@ -166,14 +167,19 @@ def realistic_case(labels: np.ndarray) -> CaseResult:
         mean_hu_spread=Spread(44.0, 46.0),
         composition=Composition(lean=0.75, mixed=0.2, fat=0.05),
         uncertainty=3e-4,
-        uncertainty_limits=(5e-4, 8e-4),
     )
-    values = {name: getattr(one, name) for name in one.__slots__}
     return CaseResult(
         geometry=geometry,
         segments=labels,
         uncertainty=np.broadcast_to(np.float32(0), labels.shape),
-        structures=tuple(StructureResult(**{**values, "segment": s}) for s in SEGMENTS),
+        structures=tuple(
+            StructureResult(
+                replace(one, segment=segment),
+                Verdict.ACCEPTED,
+                uncertainty_limits=(5e-4, 8e-4),
+            )
+            for segment in SEGMENTS
+        ),
         verdict=Verdict.ACCEPTED,
         findings=(),
         coverage=Coverage(Region.HIP_TO_KNEE),

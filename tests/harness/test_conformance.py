@@ -160,7 +160,7 @@ def test_dcmqi_reads_the_volumes_of_the_reports(
     (path,) = published.of(row)
     known = {
         one.segment.key: round(one.volume_cm3, 2)
-        for one in published.known.case.structures
+        for one in (result.measured for result in published.known.case.structures)
         if one.volume_cm3 is not None
     }
 

@@ -26,6 +26,7 @@ from inference.results import (
     Composition,
     Coverage,
     Finding,
+    Measurement,
     Metal,
     ModelIdentity,
     Region,
@@ -169,13 +170,12 @@ def small_case(
 def _result(segment: Segment, labels: NDArray[np.uint8], geometry: Geometry) -> StructureResult:
     count = int((labels == segment.number).sum())
     if not count:
-        return StructureResult(segment, 0, Verdict.ABSENT, (Finding.NOT_FOUND,))
+        return StructureResult(Measurement(segment, 0), Verdict.ABSENT, (Finding.NOT_FOUND,))
     per_slice = (labels == segment.number).sum(axis=(1, 2))
     volume_cm3 = float(per_slice @ geometry.voxel_volumes_mm3) / 1000
-    whole = StructureResult(
+    measured = Measurement(
         segment=segment,
         voxel_count=count,
-        verdict=Verdict.ACCEPTED,
         volume_cm3=volume_cm3,
         volume_spread_cm3=Spread(volume_cm3 - 0.75, volume_cm3 + 0.5),
         normalised_volume_cm3_per_m2=volume_cm3 / 1.58**2,
@@ -183,21 +183,22 @@ def _result(segment: Segment, labels: NDArray[np.uint8], geometry: Geometry) -> 
         mean_hu_spread=Spread(39.0, 45.0),
         composition=Composition(lean=0.75, mixed=0.2, fat=0.05),
         uncertainty=3.456e-4,
-        uncertainty_limits=(5e-4, 8e-4),
     )
+    whole = StructureResult(measured, Verdict.ACCEPTED, uncertainty_limits=(5e-4, 8e-4))
     if segment.key == "OE_R":
         findings = (Finding.UNCERTAIN, Finding.WEAK_FLAG)
-        return replace(whole, verdict=Verdict.INACCURATE, findings=findings, uncertainty=6.2e-4)
-    if segment.key == "TFL_R":
-        return replace(
-            whole,
-            verdict=Verdict.TRUNCATED,
-            findings=(Finding.CUT_BY_SCAN,),
-            volume_cm3=None,
-            volume_spread_cm3=None,
-            normalised_volume_cm3_per_m2=None,
+        return with_numbers(
+            replace(whole, verdict=Verdict.INACCURATE, findings=findings), uncertainty=6.2e-4
         )
+    if segment.key == "TFL_R":
+        findings = (Finding.CUT_BY_SCAN,)
+        return replace(whole, verdict=Verdict.TRUNCATED, findings=findings).withhold()
     return whole
+
+
+def with_numbers(result: StructureResult, **numbers: Any) -> StructureResult:
+    """The same verdict on other numbers."""
+    return replace(result, measured=replace(result.measured, **numbers))
 
 
 def of_kind(objects: tuple[ResultObject, ...], kind: str) -> Dataset:

@@ -69,19 +69,19 @@ def test_labels_become_sided_segments_with_their_measurements():
 
     np.testing.assert_array_equal(case.segments, PATIENT.segments)
     assert (case.verdict, case.findings) == (Verdict.ACCEPTED, ())
-    assert vastus.voxel_count == voxels
-    assert vastus.volume_cm3 == pytest.approx(voxels * 0.16)
-    assert vastus.normalised_volume_cm3_per_m2 == pytest.approx(voxels * 0.04)
-    assert (vastus.mean_hu, vastus.uncertainty) == pytest.approx((50.0, 3e-4))
+    assert vastus.measured.voxel_count == voxels
+    assert vastus.measured.volume_cm3 == pytest.approx(voxels * 0.16)
+    assert vastus.measured.normalised_volume_cm3_per_m2 == pytest.approx(voxels * 0.04)
+    assert (vastus.measured.mean_hu, vastus.measured.uncertainty) == pytest.approx((50.0, 3e-4))
     assert case.mean_uncertainty == pytest.approx(3e-4)
 
 
 def test_samples_that_agree_spread_from_the_volume_to_the_volume():
     vastus = concluded(PATIENT.labels.copy()).of(VLVI_L)
 
-    assert vastus.volume_spread_cm3 is not None
-    assert vastus.volume_spread_cm3.low == pytest.approx(vastus.volume_cm3)
-    assert vastus.volume_spread_cm3.high == pytest.approx(vastus.volume_cm3)
+    assert vastus.measured.volume_spread_cm3 is not None
+    assert vastus.measured.volume_spread_cm3.low == pytest.approx(vastus.measured.volume_cm3)
+    assert vastus.measured.volume_spread_cm3.high == pytest.approx(vastus.measured.volume_cm3)
 
 
 def test_labels_that_are_no_anatomy_leave_no_segments():

@@ -246,11 +246,11 @@ def _heading() -> list[Any]:
 def _row(result: StructureResult) -> list[Any]:
     cells = (
         result.segment.title,
-        _with_range(result.volume_cm3, result.volume_spread_cm3),
-        _number(result.normalised_volume_cm3_per_m2),
-        _with_range(result.mean_hu, result.mean_hu_spread),
-        _shares(result.composition),
-        DASH if result.uncertainty is None else f"{result.uncertainty:.1e}",
+        _with_range(result.measured.volume_cm3, result.measured.volume_spread_cm3),
+        _number(result.measured.normalised_volume_cm3_per_m2),
+        _with_range(result.measured.mean_hu, result.measured.mean_hu_spread),
+        _shares(result.measured.composition),
+        DASH if result.measured.uncertainty is None else f"{result.measured.uncertainty:.1e}",
         _verdict(result),
     )
     colours = (*[BLACK] * (len(cells) - 1), VERDICT_COLOURS[result.verdict])

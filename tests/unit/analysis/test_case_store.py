@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def test_a_case_comes_back_exactly(tmp_path: Path, series: CtSeries) -> None:
     np.testing.assert_array_equal(back.segments, case.segments)
     np.testing.assert_array_equal(back.uncertainty, case.uncertainty)
     assert_same_grid(back.geometry, case.geometry)
+
+
+def test_a_case_that_the_version_before_stored_comes_back_the_same(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """It wrote a structure's numbers beside its verdict."""
+    case = small_case(series.volume.geometry)
+    save_case(tmp_path / "case", series, case)
+    path = tmp_path / "case" / "case.json"
+    facts = json.loads(path.read_bytes())
+    for structure in facts["structures"]:
+        structure.update(structure.pop("measured"))
+    path.write_text(json.dumps(facts))
+
+    assert load_case(tmp_path / "case").structures == case.structures
 
 
 def test_its_series_comes_back_exactly_without_its_files(

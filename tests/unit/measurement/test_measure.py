@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from inference.geometry import Geometry
-from inference.measurement.measure import Measurement, measure
+from inference.measurement.measure import measure
+from inference.results import Measurement
 from inference.structures import BY_KEY, SEGMENTS
 from inference.volume import Patient, Volume
 

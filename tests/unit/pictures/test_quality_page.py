@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cases import with_numbers
 from support.volumes import Body, body
 
 from inference.anatomy.coverage import coverage
@@ -113,12 +114,12 @@ def worst(case: CaseResult) -> CaseResult:
         case.of(BY_KEY["GMED_L"]),
         verdict=Verdict.FAILED,
         findings=findings,
-        uncertainty=9e-4,
         uncertainty_limits=(4e-4, 6e-4),
-        volume_cm3=123.0,
-        mean_hu=-70.0,
     )
-    structures = tuple(replace(failed, segment=one.segment) for one in case.structures)
+    numbers = {"uncertainty": 9e-4, "volume_cm3": 123.0, "mean_hu": -70.0}
+    structures = tuple(
+        with_numbers(failed, segment=one.segment, **numbers) for one in case.structures
+    )
     return replace(case, structures=structures)
 
 

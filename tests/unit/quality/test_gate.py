@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from inference.measurement.measure import Measurement
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.quality.gate import judge_case, judge_structure, mean_uncertainty
 from inference.results import (
+    QUANTITIES,
+    TOLD_ALTHOUGH,
     Composition,
     Coverage,
     Finding,
+    Measurement,
     Metal,
     Region,
+    Spread,
     StructureResult,
     Verdict,
 )
@@ -55,8 +58,10 @@ def measurement(segment: Segment = GMED_L, **changes: object) -> Measurement:
         segment=segment,
         voxel_count=1000,
         volume_cm3=300.0,
+        volume_spread_cm3=Spread(295.0, 310.0),
         normalised_volume_cm3_per_m2=100.0,
         mean_hu=40.0,
+        mean_hu_spread=Spread(39.0, 41.0),
         composition=Composition(lean=0.7, mixed=0.2, fat=0.1),
         uncertainty=3e-4,
     )
@@ -111,7 +116,16 @@ def test_what_is_not_found_is_absent_and_has_no_numbers():
     result = judged(Measurement(GMED_L, 0))
 
     assert (result.verdict, result.findings) == (Verdict.ABSENT, (Finding.NOT_FOUND,))
-    assert result.volume_cm3 is result.mean_hu is result.uncertainty is None
+    assert told(result) == set()
+
+
+@pytest.mark.parametrize("uncertainty", [2e-4, 5e-4, 7e-4])
+def test_every_quantity_that_was_measured_passes_the_gate(uncertainty: float):
+    """Also one that is added later: the gate names none; accepted, inaccurate, failed."""
+    measured = measurement(uncertainty=uncertainty)
+
+    assert judged(measured).measured is measured
+    assert told(judged(measured)) == set(QUANTITIES)
 
 
 def test_a_cut_structure_has_no_volume_and_is_not_held_against_its_range():
@@ -119,15 +133,26 @@ def test_a_cut_structure_has_no_volume_and_is_not_held_against_its_range():
     result = judged(measurement(volume_cm3=5.0), coverage=cut)
 
     assert (result.verdict, result.findings) == (Verdict.TRUNCATED, (Finding.CUT_BY_SCAN,))
-    assert result.volume_cm3 is result.normalised_volume_cm3_per_m2 is None
-    assert result.mean_hu == 40.0
+    assert told(result) == {"mean_hu", "mean_hu_spread", "composition", "uncertainty"}
+    assert result.measured.mean_hu == 40.0
 
 
 def test_metal_takes_volume_hu_and_composition_away():
     result = judged(measurement(), metal=Metal(30.0, (), (GMED_L,)))
 
     assert result.verdict is Verdict.SPOILED
-    assert result.volume_cm3 is result.mean_hu is result.composition is None
+    assert told(result) == {"uncertainty"}
+
+
+def test_what_is_cut_and_spoiled_tells_as_little_as_what_is_spoiled():
+    cut = Coverage(Region.PARTIAL, cut=(GMED_L,))
+    result = judged(measurement(), coverage=cut, metal=Metal(30.0, (), (GMED_L,)))
+
+    assert told(result) == {"uncertainty"}
+
+
+def test_what_is_told_although_it_is_cut_or_spoiled_is_measured():
+    assert all(names <= set(QUANTITIES) for names in TOLD_ALTHOUGH.values())
 
 
 def test_without_calibration_nothing_is_flagged_and_no_limit_is_named():
@@ -135,6 +160,11 @@ def test_without_calibration_nothing_is_flagged_and_no_limit_is_named():
 
     assert result.verdict is Verdict.ACCEPTED
     assert result.uncertainty_limits is None
+
+
+def told(result: StructureResult) -> set[str]:
+    """The quantities that a result still has."""
+    return {name for name in QUANTITIES if getattr(result.measured, name) is not None}
 
 
 def case(
@@ -149,11 +179,11 @@ def case(
     listed += [Verdict.ACCEPTED] * (len(SEGMENTS) - len(listed))
     structures = [
         StructureResult(
-            segment,
-            0 if verdict is Verdict.ABSENT else 10,
+            Measurement(segment, 0)
+            if verdict is Verdict.ABSENT
+            else Measurement(segment, 10, uncertainty=uncertainty),
             verdict,
             (Finding.UNCERTAIN,) if verdict is not Verdict.ACCEPTED else (),
-            uncertainty=None if verdict is Verdict.ABSENT else uncertainty,
         )
         for segment, verdict in zip(SEGMENTS, listed, strict=True)
     ]
@@ -187,9 +217,9 @@ def test_structures_missing_from_a_whole_scan_count_as_failed():
 
 def test_a_scan_of_one_leg_does_not_miss_the_other():
     structures = [
-        StructureResult(s, 0, Verdict.ABSENT, (Finding.NOT_FOUND,))
+        StructureResult(Measurement(s, 0), Verdict.ABSENT, (Finding.NOT_FOUND,))
         if s.side == "R"
-        else StructureResult(s, 9, Verdict.ACCEPTED, uncertainty=3e-4)
+        else StructureResult(Measurement(s, 9, uncertainty=3e-4), Verdict.ACCEPTED)
         for s in SEGMENTS
     ]
 
@@ -231,9 +261,10 @@ def test_the_worst_reason_wins():
 
 
 def test_mean_uncertainty_is_over_the_structures_found():
-    found = StructureResult(GMED_L, 9, Verdict.ACCEPTED, uncertainty=2e-4)
-    other = replace(found, uncertainty=4e-4)
-    absent = StructureResult(GMED_L, 0, Verdict.ABSENT)
+    found, other, absent = (
+        StructureResult(Measurement(GMED_L, 9, uncertainty=each), Verdict.ACCEPTED)
+        for each in (2e-4, 4e-4, None)
+    )
 
     assert mean_uncertainty([found, other, absent]) == pytest.approx(3e-4)
     assert mean_uncertainty([absent]) is None

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from support.cases import BOXES, CONTEXT, RECORD, of_kind, small_case, small_series
+from support.cases import (
+    BOXES,
+    CONTEXT,
+    RECORD,
+    of_kind,
+    small_case,
+    small_series,
+    with_numbers,
+)
 from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.case_files.report_reader import reported_structures
@@ -159,17 +167,8 @@ def test_a_structure_spoiled_by_metal_is_named_without_volume_or_attenuation(tmp
     series = small_series(tmp_path)
     case = small_case(series.volume.geometry)
     femur = case.of(BY_KEY["FEMUR_L"])
-    spoiled = replace(
-        femur,
-        verdict=Verdict.SPOILED,
-        findings=(Finding.METAL_INSIDE,),
-        volume_cm3=None,
-        volume_spread_cm3=None,
-        normalised_volume_cm3_per_m2=None,
-        mean_hu=None,
-        mean_hu_spread=None,
-        composition=None,
-    )
+    findings = (Finding.METAL_INSIDE,)
+    spoiled = replace(femur, verdict=Verdict.SPOILED, findings=findings).withhold()
     structures = tuple(spoiled if one is femur else one for one in case.structures)
     dataset = of_kind(
         publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
@@ -249,7 +248,7 @@ def test_a_value_outside_its_samples_has_no_negative_range(tmp_path: Path):
     series = small_series(tmp_path)
     case = small_case(series.volume.geometry)
     femur = case.of(BY_KEY["FEMUR_R"])
-    outside = replace(femur, volume_cm3=30.0)
+    outside = with_numbers(femur, volume_cm3=30.0)
     structures = tuple(outside if one is femur else one for one in case.structures)
     dataset = of_kind(
         publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
@@ -301,7 +300,9 @@ def test_without_calibration_there_are_no_limits(tmp_path: Path):
 def test_without_a_height_there_is_no_normalised_volume(tmp_path: Path):
     series = small_series(tmp_path, PatientSize=None)
     case = small_case(series.volume.geometry)
-    unknown = tuple(replace(one, normalised_volume_cm3_per_m2=None) for one in case.structures)
+    unknown = tuple(
+        with_numbers(one, normalised_volume_cm3_per_m2=None) for one in case.structures
+    )
     dataset = of_kind(
         publish_case(series, replace(case, structures=unknown), CONTEXT, RECORD), "SR"
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.cases import SHAPE, small_case
+from support.cases import SHAPE, small_case, with_numbers
 
 from dicom_node.results.pdf.summary import summary_pdf
 from inference.geometry import Geometry
@@ -35,10 +35,10 @@ def case_with_reasons() -> CaseResult:
     """Every structure flagged for two reasons: the longest table there is."""
     case = small_case(GEOMETRY, verdict=Verdict.FAILED)
     findings = (Finding.UNCERTAIN, Finding.VOLUME_IMPLAUSIBLE, Finding.HU_IMPLAUSIBLE)
-    worst = replace(
-        case.structures[2], verdict=Verdict.FAILED, findings=findings, uncertainty=9e-4
+    worst = replace(case.structures[2], verdict=Verdict.FAILED, findings=findings)
+    structures = tuple(
+        with_numbers(worst, segment=segment, uncertainty=9e-4) for segment in SEGMENTS
     )
-    structures = tuple(replace(worst, segment=segment) for segment in SEGMENTS)
     return replace(case, structures=structures)
 
 
