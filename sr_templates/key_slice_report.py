@@ -28,16 +28,15 @@ from inference.structures import Segment
 from sr_templates.context import InstanceInSeries, ReportContext
 from sr_templates.report_document import report_document
 from sr_templates.structure_items import (
-    Quantity,
     evaluation_items,
     limit_items,
     measurement_group,
     number_items,
     uncertainty_items,
 )
+from sr_templates.terms import KEY_SLICE_TERMS
 from sr_templates.words import KEY_SLICE_WORDS
 
-QUANTITIES: Final[tuple[Quantity, ...]] = ("volume", "mean_hu", "lean")
 FEWEST_POINTS: Final = 4
 """A triangle and its first point again."""
 
@@ -91,10 +90,10 @@ def _group(
     result: StructureResult, case: CaseResult, context: ReportContext, shown: KeySlice
 ) -> Any:
     """One structure and side with its outline, TID 1410."""
-    quantities = () if result.verdict is Verdict.FAILED else QUANTITIES
+    terms = () if result.verdict is Verdict.FAILED else KEY_SLICE_TERMS
     grounds = [*uncertainty_items(result), *limit_items(result.uncertainty_limits)]
     said = [
-        *number_items(result, quantities),
+        *number_items(result, terms),
         *evaluation_items(result, grounds),
         _region(shown),
     ]

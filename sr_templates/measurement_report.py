@@ -6,7 +6,7 @@ that was not found is named among the case's evaluations, without numbers.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -15,23 +15,12 @@ from inference.results import CaseResult, StructureResult
 from sr_templates.context import ReportContext, SegmentPlace, SegmentReferences
 from sr_templates.report_document import report_document
 from sr_templates.structure_items import (
-    Quantity,
     evaluation_items,
     limit_items,
     measurement_group,
     number_items,
 )
-
-QUANTITIES: Final[tuple[Quantity, ...]] = (
-    "volume",
-    "normalised_volume",
-    "mean_hu",
-    "lean",
-    "mixed",
-    "fat",
-    "uncertainty",
-)
-"""In the order a reader wants them."""
+from sr_templates.terms import MEASURED_TERMS
 
 
 def build_report(case: CaseResult, context: ReportContext) -> Dataset:
@@ -59,7 +48,7 @@ def _group(
         source_series=sr.SourceSeriesForSegmentation(context.sources[0].series_instance_uid),
     )
     said = [
-        *number_items(result, QUANTITIES),
+        *number_items(result, MEASURED_TERMS),
         *evaluation_items(result, limit_items(result.uncertainty_limits)),
         *referenced,
     ]

@@ -27,7 +27,6 @@ from sr_templates.structure_items import (
     infer,
     limit_items,
     number_item,
-    significant,
 )
 from sr_templates.terms import (
     ASPECT_TERMS,
@@ -205,7 +204,7 @@ def _mean_uncertainty(case: CaseResult) -> list[Any]:
     if case.mean_uncertainty is None:
         return []
     term = QUANTITY_TERMS["mean_uncertainty"]
-    return [number_item(term.name, significant(case.mean_uncertainty), term.unit)]
+    return [number_item(term, case.mean_uncertainty)]
 
 
 def _absent_structures(case: CaseResult) -> Iterator[Any]:

@@ -30,10 +30,6 @@ CONTAINS: Final = sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD: Final = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
 INFERRED_FROM: Final = sr.RelationshipTypeValues.INFERRED_FROM
 
-Quantity = Literal[
-    "volume", "normalised_volume", "mean_hu", "lean", "mixed", "fat", "uncertainty"
-]
-
 
 def measurement_group(
     template: Literal["1410", "1411"],
@@ -72,12 +68,12 @@ def measurement_group(
     return group
 
 
-def number_items(result: StructureResult, quantities: Iterable[Quantity]) -> Iterator[Any]:
+def number_items(result: StructureResult, terms: Iterable[QuantityTerm]) -> Iterator[Any]:
     """Those of the quantities that the structure has, in the order asked for."""
-    for quantity in quantities:
-        value, spread = _value(result, quantity)
+    for term in terms:
+        value = term.of(result.measured)
         if value is not None:
-            yield _measurement(quantity, value, spread)
+            yield _measurement(term, term.rounded(value), term.range_of(result.measured))
 
 
 def evaluation_items(result: StructureResult, grounds: Sequence[Any]) -> Iterator[Any]:
@@ -99,10 +95,9 @@ def evaluation_items(result: StructureResult, grounds: Sequence[Any]) -> Iterato
 
 def uncertainty_items(result: StructureResult) -> list[Any]:
     """The uncertainty as the ground of a verdict; none where there is no number."""
-    if result.measured.uncertainty is None:
-        return []
     term = QUANTITY_TERMS["uncertainty"]
-    return [number_item(term.name, significant(result.measured.uncertainty), term.unit)]
+    value = term.of(result.measured)
+    return [] if value is None else [number_item(term, value)]
 
 
 def limit_items(limits: tuple[float, float] | None) -> list[Any]:
@@ -110,15 +105,17 @@ def limit_items(limits: tuple[float, float] | None) -> list[Any]:
     if limits is None:
         return []
     terms = (QUANTITY_TERMS["limit_inaccurate"], QUANTITY_TERMS["limit_failed"])
-    return [
-        number_item(term.name, significant(limit), term.unit)
-        for term, limit in zip(terms, limits, strict=True)
-    ]
+    return [number_item(term, limit) for term, limit in zip(terms, limits, strict=True)]
 
 
-def number_item(name: Code, value: float, unit: Code) -> Any:
-    """A number that something else was inferred from."""
-    return sr.NumContentItem(name=name, value=value, unit=unit, relationship_type=INFERRED_FROM)
+def number_item(term: QuantityTerm, value: float, name: Code | None = None) -> Any:
+    """A number that something else was inferred from; under another name if one is given."""
+    return sr.NumContentItem(
+        name=name or term.name,
+        value=term.rounded(value),
+        unit=term.unit,
+        relationship_type=INFERRED_FROM,
+    )
 
 
 def infer(item: Any, grounds: Sequence[Any]) -> None:
@@ -129,32 +126,8 @@ def infer(item: Any, grounds: Sequence[Any]) -> None:
         item.ContentSequence = content
 
 
-def significant(value: float) -> float:
-    """Three significant digits, for uncertainties around 1e-4."""
-    return float(f"{float(value):.3g}")
-
-
-def _value(result: StructureResult, quantity: Quantity) -> tuple[float | None, Spread | None]:
-    """A quantity as it is reported, with its spread where it has one."""
-    measured = result.measured
-    if quantity == "volume":
-        return _rounded(measured.volume_cm3), measured.volume_spread_cm3
-    if quantity == "normalised_volume":
-        return _rounded(measured.normalised_volume_cm3_per_m2), None
-    if quantity == "mean_hu":
-        return _rounded(measured.mean_hu), measured.mean_hu_spread
-    if quantity == "uncertainty":
-        return (
-            None if measured.uncertainty is None else significant(measured.uncertainty)
-        ), None
-    if measured.composition is None:
-        return None, None
-    return round(100 * float(getattr(measured.composition, quantity)), 1), None
-
-
-def _measurement(quantity: Quantity, value: float, spread: Spread | None) -> Any:
+def _measurement(term: QuantityTerm, value: float, spread: Spread | None) -> Any:
     """TID 300 as TID 1419 has it, with the reach of the samples where there is one."""
-    term = QUANTITY_TERMS[quantity]
     (measured,) = sr.Measurement(
         name=term.name, value=value, unit=term.unit, derivation=term.derivation
     )
@@ -175,8 +148,7 @@ def _range(value: float, spread: Spread, term: QuantityTerm) -> list[Any]:
         "lower_range": max(0.0, value - spread.low),
     }
     return [
-        number_item(DOCUMENT_TERMS[name].code, round(reach, 2), term.unit)
-        for name, reach in reaches.items()
+        number_item(term, reach, DOCUMENT_TERMS[name].code) for name, reach in reaches.items()
     ]
 
 
@@ -203,8 +175,3 @@ def _algorithm(model: ModelIdentity) -> Any:
 
 def _code_item(name: Code, value: Code) -> Any:
     return sr.CodeContentItem(name=name, value=value, relationship_type=CONTAINS)
-
-
-def _rounded(value: float | None) -> float | None:
-    """Two decimals: finer than any of these is known."""
-    return None if value is None else round(float(value), 2)

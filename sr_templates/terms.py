@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pydicom.sr.coding import Code
 
-from inference.results import Finding, Region, Verdict
+from inference.results import Finding, Measurement, Region, Spread, Verdict
 from inference.structures import Side
 
 
@@ -61,14 +61,51 @@ class StructureTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """How a quantity is shown in a table for people, with the format of its number."""
+
+    heading: str
+    width_mm: float
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
 class QuantityTerm:
-    """The name and unit of a measurement, and how its value was derived."""
+    """What is measured: its codes, and which number of a `Measurement` it is.
+
+    The fields are the keys of `quantities.toml`, which says what they mean.
+    """
 
     name: Code
     unit: Code
     verified: str
     source: str
     derivation: Code | None = None
+    value: str = ""
+    range: str = ""
+    scale: float = 1
+    decimals: int | None = None
+    digits: int = 3
+    key_slice: bool = False
+    column: Column | None = None
+
+    def of(self, measured: Measurement) -> float | None:
+        """Its number in its unit, not rounded; None where the structure has none."""
+        found: Any = measured
+        for name in self.value.split("."):
+            found = None if found is None else getattr(found, name)
+        return None if found is None else self.scale * float(found)
+
+    def range_of(self, measured: Measurement) -> Spread | None:
+        """Its range over the samples in its unit, where it has one."""
+        spread = getattr(measured, self.range) if self.range else None
+        return spread and Spread(self.scale * spread.low, self.scale * spread.high)
+
+    def rounded(self, value: float) -> float:
+        """A number as a report gives it: by decimal places, or by significant digits."""
+        if self.decimals is not None:
+            return round(float(value), self.decimals)
+        return float(f"{float(value):.{self.digits}g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +134,9 @@ def _structure_term(row: Mapping[str, Any]) -> StructureTerm:
 
 
 def _quantity_term(row: Mapping[str, Any]) -> QuantityTerm:
-    derivation = _code(row["derivation"]) if "derivation" in row else None
-    return QuantityTerm(
-        _code(row["name"]), _code(row["unit"]), row["verified"], row["source"], derivation
-    )
+    codes = {key: _code(row[key]) for key in ("name", "unit", "derivation") if key in row}
+    column = Column(**row["column"]) if "column" in row else None
+    return QuantityTerm(**{**row, **codes, "column": column})
 
 
 def _term(row: Mapping[str, Any]) -> Term:
@@ -139,6 +175,10 @@ BODY_PART_EXAMINED: Final[str] = _STRUCTURES["region"]["body_part_examined"]
 QUANTITY_TERMS: Final[Mapping[str, QuantityTerm]] = MappingProxyType(
     {name: _quantity_term(row) for name, row in _QUANTITIES["quantity"].items()}
 )
+MEASURED_TERMS: Final = tuple(term for term in QUANTITY_TERMS.values() if term.value)
+"""What is measured of a structure, in the order a reader wants it."""
+KEY_SLICE_TERMS: Final = tuple(term for term in MEASURED_TERMS if term.key_slice)
+"""What a key slice shows of it."""
 
 DOCUMENT_TERMS: Final[Mapping[str, Term]] = MappingProxyType(
     {name: _term(row) for name, row in _DOCUMENT["term"].items()}

@@ -37,10 +37,10 @@ from dicom_node.results.headers import MODEL_NAME
 from inference.pictures.canvas import Picture
 from inference.pictures.captions import case_uncertainty, in_figures
 from inference.pictures.quality_page import qc_picture
-from inference.results import CaseResult, Composition, Spread, StructureResult, Verdict
+from inference.results import CaseResult, Measurement, StructureResult, Verdict
 from inference.structures import Group
 from inference.volume import Volume
-from sr_templates.terms import FINDING_TERMS, VERDICT_TERMS
+from sr_templates.terms import FINDING_TERMS, MEASURED_TERMS, VERDICT_TERMS, QuantityTerm
 from sr_templates.words import case_words, weak_flag_words
 
 MARGIN: Final = 12 * mm
@@ -70,15 +70,29 @@ GROUP_WORDS: Final = {
     Group.THIGH_MUSCLE: "Thigh muscles",
 }
 
+
+def _columns() -> dict[str, list[QuantityTerm]]:
+    """The quantities of each column, by its heading, in the order of the table of terms."""
+    found: dict[str, list[QuantityTerm]] = {}
+    for term in MEASURED_TERMS:
+        if term.column is not None:
+            found.setdefault(term.column.heading, []).append(term)
+    return found
+
+
+NUMBERS: Final = _columns()
+NUMBER_WIDTHS: Final = [
+    terms[0].column.width_mm * mm for terms in NUMBERS.values() if terms[0].column
+]
+STRUCTURE_WIDTH: Final = 38 * mm
 COLUMNS: Final = (
     # words, width, alignment
-    ("Structure", 38 * mm, TA_LEFT),
-    ("Volume, cm\u00b3 (range)", 30 * mm, TA_RIGHT),
-    ("cm\u00b3/m\u00b2", 12 * mm, TA_RIGHT),
-    ("Mean HU (range)", 28 * mm, TA_RIGHT),
-    ("Lean / mixed / fat, %", 20 * mm, TA_RIGHT),
-    ("Uncertainty", 19 * mm, TA_RIGHT),
-    ("Verdict and reason", 39 * mm, TA_LEFT),
+    ("Structure", STRUCTURE_WIDTH, TA_LEFT),
+    *(
+        (heading, width, TA_RIGHT)
+        for heading, width in zip(NUMBERS, NUMBER_WIDTHS, strict=True)
+    ),
+    ("Verdict and reason", WIDTH - STRUCTURE_WIDTH - sum(NUMBER_WIDTHS), TA_LEFT),
 )
 
 EXPLANATION: Final = (
@@ -246,11 +260,7 @@ def _heading() -> list[Any]:
 def _row(result: StructureResult) -> list[Any]:
     cells = (
         result.segment.title,
-        _with_range(result.measured.volume_cm3, result.measured.volume_spread_cm3),
-        _number(result.measured.normalised_volume_cm3_per_m2),
-        _with_range(result.measured.mean_hu, result.measured.mean_hu_spread),
-        _shares(result.measured.composition),
-        DASH if result.measured.uncertainty is None else f"{result.measured.uncertainty:.1e}",
+        *(_cell(terms, result.measured) for terms in NUMBERS.values()),
         _verdict(result),
     )
     colours = (*[BLACK] * (len(cells) - 1), VERDICT_COLOURS[result.verdict])
@@ -260,21 +270,19 @@ def _row(result: StructureResult) -> list[Any]:
     ]
 
 
-def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f}"
+def _cell(terms: Iterable[QuantityTerm], measured: Measurement) -> str:
+    """`812.3 (800.1 to 820.0)`, or `75 / 20 / 5` where quantities share a column."""
+    return " / ".join(filter(None, (_number(term, measured) for term in terms))) or DASH
 
 
-def _with_range(value: float | None, spread: Spread | None) -> str:
-    if value is None or spread is None:
-        return _number(value)
-    return f"{value:.1f} ({spread.low:.1f} to {spread.high:.1f})"
-
-
-def _shares(composition: Composition | None) -> str:
-    if composition is None:
-        return DASH
-    shares = (composition.lean, composition.mixed, composition.fat)
-    return " / ".join(f"{100 * share:.0f}" for share in shares)
+def _number(term: QuantityTerm, measured: Measurement) -> str:
+    value, spread = term.of(measured), term.range_of(measured)
+    if value is None or term.column is None:
+        return ""
+    form = term.column.format
+    if spread is None:
+        return f"{value:{form}}"
+    return f"{value:{form}} ({spread.low:{form}} to {spread.high:{form}})"
 
 
 def _verdict(result: StructureResult) -> str:

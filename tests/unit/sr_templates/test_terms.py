@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator
@@ -13,13 +14,27 @@ from pydicom.sr.codedict import Collection
 from support.cases import SHAPE, small_case
 
 from inference.geometry import Geometry
-from inference.results import CaseResult, Coverage, Finding, Metal, Region, Verdict
+from inference.results import (
+    QUANTITIES,
+    CaseResult,
+    Composition,
+    Coverage,
+    Finding,
+    Measurement,
+    Metal,
+    Region,
+    StructureResult,
+    Verdict,
+)
 from inference.structures import BY_KEY, STRUCTURES, Side
 from sr_templates import terms, words
+from sr_templates.structure_items import number_items
 from sr_templates.terms import (
     ASPECT_TERMS,
     DOCUMENT_TERMS,
     FINDING_TERMS,
+    KEY_SLICE_TERMS,
+    MEASURED_TERMS,
     PRESENCE_TERMS,
     QUANTITY_TERMS,
     REGION_TERMS,
@@ -102,6 +117,56 @@ def test_every_row_says_where_its_code_is_from_and_how_sure_it_is():
         scheme = (row.get("code") or row["name"])[1]
         assert (row["verified"] == "no") == (scheme == SCHEME.designator), name
         assert ("CID" in row["source"]) >= (row["verified"] == "context group"), name
+
+
+def test_every_row_of_the_quantities_shows_what_a_measurement_holds():
+    """And none that is measured is shown nowhere."""
+    fields = {each.name for each in dataclasses.fields(Measurement)}
+    named = {name for term in MEASURED_TERMS for name in (term.value, term.range) if name}
+
+    assert {name.partition(".")[0] for name in named} == set(QUANTITIES)
+    assert set(QUANTITIES) <= fields
+    assert len({term.value for term in MEASURED_TERMS}) == len(MEASURED_TERMS)
+
+
+def test_a_quantity_is_shown_in_its_unit_rounded_as_its_row_says():
+    lean, uncertainty = QUANTITY_TERMS["lean"], QUANTITY_TERMS["uncertainty"]
+    measured = Measurement(
+        BY_KEY["GMED_L"],
+        1,
+        composition=Composition(0.12345, 0.5, 0.37655),
+        uncertainty=1.2346e-4,
+    )
+
+    assert lean.of(measured) == pytest.approx(12.345)
+    assert lean.rounded(12.345) == 12.3
+    assert uncertainty.rounded(1.2346e-4) == 1.23e-4
+    assert QUANTITY_TERMS["volume"].of(measured) is None
+    assert QUANTITY_TERMS["volume"].range_of(measured) is None
+
+
+def test_a_key_slice_has_room_for_three_numbers():
+    """With five the structure would have no name in OHIF, with four neighbours overlap."""
+    assert len(KEY_SLICE_TERMS) <= 3
+
+
+def test_a_new_row_is_shown_by_reports_without_another_line():
+    """Here the count of voxels, in thousands, which no table shows."""
+    row = {
+        "name": ["VOXELS", "99MSKNODE", "Voxels"],
+        "unit": ["10*3", "UCUM", "thousand"],
+        "value": "voxel_count",
+        "scale": 0.001,
+        "decimals": 1,
+        "verified": "no",
+        "source": "this test",
+    }
+    result = StructureResult(Measurement(BY_KEY["GMED_L"], 12_345), Verdict.ACCEPTED)
+
+    (item,) = number_items(result, [terms._quantity_term(row)])
+
+    assert item.ConceptNameCodeSequence[0].CodeMeaning == "Voxels"
+    assert item.MeasuredValueSequence[0].NumericValue == 12.3
 
 
 def standard_codes() -> set[Triple]:
