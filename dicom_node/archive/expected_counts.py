@@ -13,8 +13,7 @@ from typing import Final
 import structlog
 
 from dicom_node.errors import PeerError
-from dicom_node.peers.association import Peer
-from dicom_node.peers.query import listed_instances
+from dicom_node.peers.transports import Way
 from dicom_node.spool.completeness import Expectation
 
 log = structlog.get_logger()
@@ -24,14 +23,14 @@ LEAVE_ALONE_S: Final = 60.0
 
 
 class SenderCounts:
-    """Counts of the senders that can be asked; `whom` names the peer, or None.
+    """Counts of the senders that can be asked; `whom` is the way to one, or None.
 
-    Timeouts are the peer's. A series that the peer does not know counts as no answer.
+    Timeouts are the way's. A series that the sender does not know counts as no answer.
     """
 
     def __init__(
         self,
-        whom: Callable[[str], Peer | None],
+        whom: Callable[[str], Way | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._whom = whom
@@ -42,15 +41,15 @@ class SenderCounts:
         self, calling_ae_title: str, study_instance_uid: str, series_instance_uid: str
     ) -> Expectation | None:
         """How many instances the sender of a series lists in it, or None where it is silent."""
-        peer = self._whom(calling_ae_title)
-        if peer is None or not study_instance_uid:
+        way = self._whom(calling_ae_title)
+        if way is None or not study_instance_uid:
             return None  # without its study, a series is not found but matched to anything
-        if self._clock() < self._silent_until_s.get(peer.name, 0.0):
+        if self._clock() < self._silent_until_s.get(way.name, 0.0):
             return None
         try:
-            found = listed_instances(peer, study_instance_uid, [series_instance_uid])
+            found = way.listed(study_instance_uid, [series_instance_uid])
         except PeerError as error:
-            self._silent_until_s[peer.name] = self._clock() + LEAVE_ALONE_S
-            log.warning("sender.silent", peer=peer.name, reason=str(error))
+            self._silent_until_s[way.name] = self._clock() + LEAVE_ALONE_S
+            log.warning("sender.silent", peer=way.name, reason=str(error))
             return None
-        return Expectation(len(found), peer.name) if found else None
+        return Expectation(len(found), way.name) if found else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,10 +72,7 @@ def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
     settings = load_config(config) if config is not None else None
     destination = settings.destination(text) if settings is not None else None
     if settings is not None and destination is not None:
-        way = way_to(settings, destination)
-        if not isinstance(way, DicomWay) or calling is None:
-            return way
-        return DicomWay(replace(way.peer, calling_ae_title=calling))
+        return way_to(settings, destination.called_from(calling) if calling else destination)
     match = _PEER.fullmatch(text)
     if match is None:
         known = "" if settings is None else " and no destination of the configuration"

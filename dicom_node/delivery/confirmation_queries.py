@@ -16,11 +16,10 @@ import structlog
 from dicom_node.delivery.attempts import wait_after
 from dicom_node.delivery.confirmation import Has, Question, Word, after_words, words_of_listing
 from dicom_node.errors import PeerError, PeerLacksServiceError
-from dicom_node.peers.commitment import ask_to_commit
-from dicom_node.peers.transports import peer_of, way_to
+from dicom_node.peers.transports import way_to
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CommitmentRow, DeliveryRow
-from dicom_node.settings.destinations import Destination, DicomDestination
+from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.commitment_reports import REPORTS
 from dicom_node.uids import derived_uid
@@ -67,10 +66,7 @@ class Asking:
         """
         wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
         try:
-            if (
-                isinstance(destination, DicomDestination)
-                and destination.confirm == "commitment"
-            ):
+            if destination.confirm == "commitment":
                 words = self._ask_to_commit(due, destination, number)
                 wait = timedelta(seconds=self.config.confirmation.ask_again_s)
             else:
@@ -84,7 +80,7 @@ class Asking:
     def _ask_to_commit(
         self,
         due: Sequence[DeliveryRow],
-        destination: DicomDestination,
+        destination: Destination,
         number: int,
     ) -> Mapping[str, Word]:
         """Ask for commitment; what is said comes later, as a report."""
@@ -97,8 +93,8 @@ class Asking:
             for result in self.ledger.results(uid, revision)
         }
         instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
-        peer = peer_of(self.config, destination)
-        ask_to_commit(peer, transaction, instances, reports_folder(self.config))
+        way = way_to(self.config, destination)
+        way.ask_to_commit(transaction, instances, reports_folder(self.config))
         log.info("commitment.asked", destination=name, key=transaction, count=len(due))
         no_report = Word(Has.UNKNOWN, "no commitment report yet")
         return {row.sop_instance_uid: no_report for row in due}
@@ -116,8 +112,8 @@ class Asking:
             if result.sop_instance_uid in wanted
         }
         study = series.study_instance_uid if series is not None else ""
-        way = way_to(self.config, destination)
-        return words_of_listing(due, way.listed(study, sorted(own_series)), way.query)
+        listed = way_to(self.config, destination).listed(study, sorted(own_series))
+        return words_of_listing(due, listed, destination.query_service)
 
     def _look_up_instead(
         self,

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -33,16 +33,15 @@ from dicom_node.errors import (
     StrandedError,
 )
 from dicom_node.monitoring.logs import configure_logging
-from dicom_node.settings.destinations import DicomDestination
 from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.senders import Sender
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
     from dicom_node.node.workflow import Workflow
-    from dicom_node.peers.association import Peer
+    from dicom_node.peers.transports import Way
     from dicom_node.persistence.job_queue import Engine, Put
     from dicom_node.persistence.leases import Leases
-    from dicom_node.receiving.admission import AllowedSender
     from dicom_node.spool.watcher import Watcher
 
 log = structlog.get_logger()
@@ -89,36 +88,25 @@ def receive(orders: Orders, stop: threading.Event) -> None:
         stop.wait()
 
 
-def allowed_senders(config: NodeConfig) -> tuple[AllowedSender, ...]:
+def allowed_senders(config: NodeConfig) -> tuple[Sender, ...]:
     """Who may call from where, besides the titles that may from anywhere; none: anyone.
 
     A destination that reports on storage commitments calls too.
     """
-    from dicom_node.receiving.admission import AllowedSender
-
     if not (config.senders or config.node.calling_ae_titles):
         return ()
-    named = (
-        AllowedSender(each.ae_title, each.hosts, each.fingerprints) for each in config.senders
-    )
-    reporting = (
-        AllowedSender(each.ae_title, (each.host,))
-        for each in config.destinations
-        if isinstance(each, DicomDestination) and each.confirm == "commitment"
-    )
-    return (*named, *reporting)
+    reporting = (each.reports_as() for each in config.destinations)
+    return (*config.senders, *filter(None, reporting))
 
 
-def counting_peer(config: NodeConfig, calling_ae_title: str) -> Peer | None:
+def counting_peer(config: NodeConfig, calling_ae_title: str) -> Way | None:
     """Whom to ask how many images a series of this sender has, if anyone knows."""
-    from dicom_node.peers.transports import peer_of
+    from dicom_node.peers.transports import way_to
 
     destination = config.count_at(calling_ae_title)
     if destination is None:
         return None
-    timeout_s = config.completion.count_timeout_s
-    peer = peer_of(config, destination)
-    return replace(peer, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
+    return way_to(config, destination).within(config.completion.count_timeout_s)
 
 
 def work(orders: Orders, stop: threading.Event) -> None:

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings.destinations import Credentials, WebDestination
+from dicom_node.settings.destinations import Credentials
 from dicom_node.settings.node import NodeConfig
 
 
 def credential_problems(config: NodeConfig) -> Iterator[str]:
     """Why secrets of destinations cannot be used, each with its key."""
     for index, each in enumerate(config.destinations):
-        if isinstance(each, WebDestination) and each.credentials is not None:
+        if each.shown_credentials is not None:
             try:
-                authorization_of(each.credentials)
+                authorization_of(each.shown_credentials)
             except ConfigurationError as error:
                 yield f"destinations[{index}].credentials: {error}"
 

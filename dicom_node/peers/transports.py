@@ -1,14 +1,16 @@
-"""The two ways to a destination: DICOM (C-ECHO, C-STORE, C-FIND) and DICOMweb."""
+"""The ways to a destination, one for each kind: DICOM (C-ECHO, C-STORE, ...) and DICOMweb."""
 
 # ruff: noqa: PLC0415 - a node without a DICOMweb service need not wait for what speaks HTTP
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+from dicom_node.errors import PeerLacksServiceError
 from dicom_node.peers.association import Peer
+from dicom_node.peers.commitment import ask_to_commit
 from dicom_node.peers.echo import echo
 from dicom_node.peers.outcome import SendOutcome
 from dicom_node.peers.query import listed_instances
@@ -28,8 +30,11 @@ class Way(Protocol):
     """How a destination is reached. What goes wrong is a `PeerError`, either way."""
 
     @property
-    def query(self) -> str:
-        """What it is asked with for what it has, in words."""
+    def name(self) -> str:
+        """How configuration and messages call the destination."""
+
+    def within(self, timeout_s: float) -> Self:
+        """The same way, with this long for a connection and for each answer."""
 
     def answers(self) -> None:
         """Raise where the destination is not there."""
@@ -45,13 +50,31 @@ class Way(Protocol):
     def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """The SOP Instance UIDs that it lists in series of a study."""
 
+    def ask_to_commit(
+        self, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+    ) -> None:
+        """Ask for storage commitment; the report is kept in `folder`.
+
+        Raises:
+            PeerLacksServiceError: it knows none, and is asked by a query instead.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class DicomWay:
     """By associations (PS3.7, PS3.8)."""
 
     peer: Peer
-    query: str = "C-FIND"
+
+    @property
+    def name(self) -> str:
+        """The peer's."""
+        return self.peer.name
+
+    def within(self, timeout_s: float) -> Self:
+        """To the same peer."""
+        peer = replace(self.peer, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
+        return replace(self, peer=peer)
 
     def answers(self) -> None:
         """C-ECHO."""
@@ -70,6 +93,12 @@ class DicomWay:
         """C-FIND."""
         return listed_instances(self.peer, study, series)
 
+    def ask_to_commit(
+        self, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+    ) -> None:
+        """N-ACTION."""
+        ask_to_commit(self.peer, transaction_uid, instances, folder)
+
     def __str__(self) -> str:
         """The peer."""
         return str(self.peer)
@@ -80,7 +109,16 @@ class WebWay:
     """By HTTP (PS3.18)."""
 
     service: WebService
-    query: str = "QIDO-RS"
+
+    @property
+    def name(self) -> str:
+        """The service's."""
+        return self.service.name
+
+    def within(self, timeout_s: float) -> Self:
+        """To the same service."""
+        service = replace(self.service, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
+        return replace(self, service=service)
 
     def answers(self) -> None:
         """QIDO-RS for a single study."""
@@ -105,6 +143,15 @@ class WebWay:
 
         return listed_by(self.service, study, series)
 
+    def ask_to_commit(
+        self,
+        transaction_uid: str,  # noqa: ARG002 - nobody is asked
+        instances: Sequence[tuple[str, str]],  # noqa: ARG002
+        folder: Path,  # noqa: ARG002
+    ) -> None:
+        """DICOMweb has no such service."""
+        raise PeerLacksServiceError(f"{self} does not offer Storage Commitment")
+
     def __str__(self) -> str:
         """The service."""
         return str(self.service)
@@ -112,23 +159,33 @@ class WebWay:
 
 def way_to(config: NodeConfig, destination: Destination) -> Way:
     """The way to a configured destination."""
-    if isinstance(destination, WebDestination):
-        from dicom_node.peers.dicomweb import service_of
-
-        return WebWay(service_of(config, destination))
-    if isinstance(destination, DicomDestination):
-        return DicomWay(peer_of(config, destination))
-    raise TypeError(f"{destination.name} is of no kind")
+    return WAYS[type(destination)](config, destination)
 
 
-def peer_of(config: NodeConfig, destination: DicomDestination) -> Peer:
-    """A configured destination, as it is called."""
-    return Peer(
-        name=destination.name,
-        ae_title=destination.ae_title,
-        host=destination.host,
-        port=destination.port,
-        calling_ae_title=destination.calling_ae_title or config.node.ae_title,
-        answer_timeout_s=config.delivery.timeout_s,
-        tls=destination.tls,
+def _dicom_way(config: NodeConfig, destination: DicomDestination) -> Way:
+    """The way to an application entity."""
+    return DicomWay(
+        Peer(
+            name=destination.name,
+            ae_title=destination.ae_title,
+            host=destination.host,
+            port=destination.port,
+            calling_ae_title=destination.calling_ae_title or config.node.ae_title,
+            answer_timeout_s=config.delivery.timeout_s,
+            tls=destination.tls,
+        )
     )
+
+
+def _web_way(config: NodeConfig, destination: WebDestination) -> Way:
+    """The way to a DICOMweb service."""
+    from dicom_node.peers.dicomweb import service_of
+
+    return WebWay(service_of(config, destination))
+
+
+WAYS: Final[dict[type[Destination], Callable[[NodeConfig, Any], Way]]] = {
+    DicomDestination: _dicom_way,
+    WebDestination: _web_way,
+}
+"""What makes the way to each kind of destination (`settings.destinations.KINDS`)."""

@@ -17,30 +17,20 @@ import structlog
 
 from dicom_node.receiving.host_names import Address, is_from
 from dicom_node.receiving.rejections import Caller, Reason, TurnedAway
+from dicom_node.settings.senders import Sender
 from dicom_node.spool.capacity import Room
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class AllowedSender:
-    """Who may call: all of it must fit.
+class Rules:
+    """Who may call, by what name; without any sender anyone may, without a name by any.
 
-    ae_title: the calling AE title; None fits any.
-    hosts: addresses, networks (`10.1.0.0/16`) and host names; none fits any address.
-    fingerprints: SHA-256 of certificates, in hexadecimal; none fits any, and plain callers.
+    senders: all of one must fit; without fingerprints, so do callers that show none.
     """
 
-    ae_title: str | None = None
-    hosts: tuple[str, ...] = ()
-    fingerprints: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Who may call, by what name; without any sender anyone may, without a name by any."""
-
-    senders: tuple[AllowedSender, ...] = ()
+    senders: tuple[Sender, ...] = ()
     called_ae_titles: tuple[str, ...] = ()
 
 

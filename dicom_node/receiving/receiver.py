@@ -49,12 +49,13 @@ from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_vers
 from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
-from dicom_node.receiving.admission import AllowedSender, Gate, Rules
+from dicom_node.receiving.admission import Gate, Rules
 from dicom_node.receiving.host_names import HostNames
 from dicom_node.receiving.instance import SUCCESS, Announced, Arriving
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
 from dicom_node.receiving.rejections import Caller, TurnedAway
 from dicom_node.series.selection import CT_SOP_CLASSES
+from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
 from dicom_node.spool.capacity import Room
 from dicom_node.spool.commitment_reports import REPORTS, handle_report
@@ -109,7 +110,7 @@ class ReceiverSettings:
     host: str = "127.0.0.1"
     port: int = 11112
     calling_ae_titles: tuple[str, ...] = ()
-    senders: tuple[AllowedSender, ...] = ()
+    senders: tuple[Sender, ...] = ()
     called_ae_titles: tuple[str, ...] = ()
     max_associations: int = 64
     idle_timeout_s: float = 60.0
@@ -222,7 +223,7 @@ class _Reception:
 
 def _rules(settings: ReceiverSettings) -> Rules:
     """Who may call: titles from anywhere, and senders from where they belong."""
-    from_anywhere = tuple(AllowedSender(title) for title in settings.calling_ae_titles)
+    from_anywhere = tuple(Sender(ae_title=title) for title in settings.calling_ae_titles)
     return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
 
 

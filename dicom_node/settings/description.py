@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
 
-from dicom_node.settings.destinations import (
-    Credentials,
-    Destination,
-    DicomDestination,
-    WebDestination,
-)
+from dicom_node.settings.destinations import Credentials, Destination
 from dicom_node.settings.node import NodeConfig, Pipeline, parse_database_url
 from dicom_node.settings.profile import describe_profile
 from dicom_node.settings.tls import DestinationTls, ReceiveTls
@@ -73,18 +67,14 @@ def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
 
 def describe_destination(each: Destination) -> Iterator[str]:
     """What is sent to a destination, how, and how it proves who it is, a sentence a line."""
-    if isinstance(each, WebDestination):
-        yield f"destination {each.name}: {each.url} (STOW-RS)"
-        host, query = urlsplit(each.url).hostname or "", "QIDO-RS"
-        if each.credentials is not None:
-            yield f"destination {each.name} is shown {_shown(each.credentials)}"
-    elif isinstance(each, DicomDestination):
-        yield f"destination {each.name}: {each.ae_title}@{each.host}:{each.port}"
-        host, query = each.host, "C-FIND"
+    yield f"destination {each.name}: {each.address}"
+    if each.shown_credentials is not None:
+        yield f"destination {each.name} is shown {_shown(each.shown_credentials)}"
     yield f"destination {each.name} gets {describe_profile(each.profile)}"
-    yield f"destination {each.name}: {CONFIRM_WORDS[each.confirm].format(query=query)}"
+    confirmed = CONFIRM_WORDS[each.confirm].format(query=each.query_service)
+    yield f"destination {each.name}: {confirmed}"
     if each.tls is not None:
-        yield f"destination {each.name} {_proves(each.tls, host)}"
+        yield f"destination {each.name} {_proves(each.tls, each.host_name)}"
 
 
 def _shown(credentials: Credentials) -> str:

@@ -1,18 +1,23 @@
 """The tables of destinations: who gets results, which, in what way, and how it is asked.
 
-A destination is reached by DICOM (C-STORE) or, where it has a `url`, by DICOMweb (STOW-RS).
+A destination is of one of the `KINDS`: reached by DICOM (C-STORE) or, where it has a `url`,
+by DICOMweb (STOW-RS). Whatever differs between them is said here, by the methods of
+`Destination`; how a kind is called is in `peers/transports.py`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from dicom_node.settings.profile import Profile
+from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import DestinationTls
 from dicom_node.settings.values import AeTitle, Hours, Port, Seconds, Section
 
@@ -41,32 +46,6 @@ def _is_here(host: str) -> bool:
         return host == "localhost"
 
 
-class Destination(Section):
-    """A node or service that receives results; how it is reached is said by its kind."""
-
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
-    """How routes and the ledger call it."""
-    confirm: Literal["commitment", "query", "no"] = "no"
-    """How it is asked whether it has got an object: storage commitment, a query, or not."""
-    profile: Profile = Profile()
-    """What it gets; once the file is read, complete with what `[profile]` says."""
-    tls: DestinationTls | None = None
-    """How TLS to it is spoken."""
-
-
-class DicomDestination(Destination):
-    """A DICOM node: results go there by C-STORE. Without `tls`, over a plain connection."""
-
-    ae_title: AeTitle
-    """Its AE title."""
-    host: str = Field(min_length=1)
-    """Its address."""
-    port: Port
-    """Its TCP port."""
-    calling_ae_title: AeTitle | None = None
-    """The AE title to call it with; without it, the node's own."""
-
-
 class Credentials(Section):
     """How we prove to a DICOMweb service who we are; the secrets are never in this file."""
 
@@ -93,11 +72,99 @@ class Credentials(Section):
         return self
 
 
+class Destination(Section):
+    """A node or service that receives results: what every kind has, and says of itself."""
+
+    standard: ClassVar[str]
+    """What it speaks, in words."""
+    mark: ClassVar[str]
+    """The key by which a table of the file is known to be of this kind."""
+    query_service: ClassVar[str]
+    """What it is asked with for what it has, in words."""
+    counts_images: ClassVar[bool] = False
+    """Whether it can be asked how many images a series has."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    """How routes and the ledger call it."""
+    confirm: Literal["commitment", "query", "no"] = "no"
+    """How it is asked whether it has got an object: storage commitment, a query, or not."""
+    profile: Profile = Profile()
+    """What it gets; once the file is read, complete with what `[profile]` says."""
+    tls: DestinationTls | None = None
+    """How TLS to it is spoken."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where it is, in words."""
+
+    @property
+    @abstractmethod
+    def host_name(self) -> str:
+        """The host that its certificate should name, where `tls` names none."""
+
+    @property
+    def shown_credentials(self) -> Credentials | None:
+        """Where the secret is that it is shown, if it is shown one."""
+        return None
+
+    def reports_as(self) -> Sender | None:
+        """As whom it calls us to report on storage commitments; None where it never does."""
+        return None
+
+    def called_from(self, _ae_title: str) -> Self:
+        """The same destination, called with another AE title, where it is told one."""
+        return self
+
+
+class DicomDestination(Destination):
+    """A DICOM node: results go there by C-STORE. Without `tls`, over a plain connection."""
+
+    standard = "DICOM"
+    mark = "ae_title"
+    query_service = "C-FIND"
+    counts_images = True
+
+    ae_title: AeTitle
+    """Its AE title."""
+    host: str = Field(min_length=1)
+    """Its address."""
+    port: Port
+    """Its TCP port."""
+    calling_ae_title: AeTitle | None = None
+    """The AE title to call it with; without it, the node's own."""
+
+    @property
+    def address(self) -> str:
+        """As on the command line."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+    @property
+    def host_name(self) -> str:
+        """Its host."""
+        return self.host
+
+    def reports_as(self) -> Sender | None:
+        """Itself, from its host, if it is asked to commit."""
+        if self.confirm != "commitment":
+            return None
+        # Its host has been good enough to call it by: not judged again as a sender's.
+        return Sender.model_construct(ae_title=self.ae_title, hosts=(self.host,))
+
+    def called_from(self, ae_title: str) -> Self:
+        """The same node, called with this AE title."""
+        return self.model_copy(update={"calling_ae_title": ae_title})
+
+
 class WebDestination(Destination):
     """A DICOMweb service (PS3.18): results go there by STOW-RS.
 
     An `https` service without `tls` is verified by whom this machine's system trusts.
     """
+
+    standard = "DICOMweb"
+    mark = "url"
+    query_service = "QIDO-RS"
 
     url: Annotated[str, AfterValidator(_service_url)]
     """Its base address, to which `/studies` is added."""
@@ -120,19 +187,44 @@ class WebDestination(Destination):
             raise ValueError("credentials would go in the clear; they need an https url")
         return self
 
+    @property
+    def address(self) -> str:
+        """Its URL, and how results go there."""
+        return f"{self.url} (STOW-RS)"
 
-def _kind(table: Any) -> str:
-    """Which kind of destination a table of the file, or a value, is."""
-    has_url = "url" in table if isinstance(table, dict) else hasattr(table, "url")
-    return "dicomweb" if has_url else "dicom"
+    @property
+    def host_name(self) -> str:
+        """The host of its URL."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def shown_credentials(self) -> Credentials | None:
+        """As the file says."""
+        return self.credentials
 
 
-AnyDestination = Annotated[
-    Annotated[DicomDestination, Tag("dicom")] | Annotated[WebDestination, Tag("dicomweb")],
-    Discriminator(_kind),
-]
+KINDS: Final[tuple[type[Destination], ...]] = (WebDestination, DicomDestination)
+"""Every kind of destination; a table is of the first whose mark it bears."""
+
+
+def kind_of(table: Mapping[str, Any]) -> type[Destination]:
+    """Which kind of destination a table of the file is; without a mark, a DICOM node."""
+    return next((kind for kind in KINDS if kind.mark in table), DicomDestination)
+
+
+def _of_its_kind(value: Any) -> Destination:
+    """A table read as what it is; its problems are named by its own keys."""
+    match value:
+        case Destination():
+            return value
+        case Mapping():
+            return kind_of(value).model_validate(value)
+        case _:
+            return DicomDestination.model_validate(value)
+
+
+AnyDestination = Annotated[SerializeAsAny[Destination], BeforeValidator(_of_its_kind)]
 """What stands in `[[destinations]]`."""
-KINDS: Final = ("dicom", "dicomweb")
 
 
 class Route(Section):

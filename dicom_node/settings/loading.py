@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings.destinations import (
-    KINDS,
-    AnyDestination,
-    DicomDestination,
-    WebDestination,
-)
-from dicom_node.settings.node import Analysis, NodeConfig, Pipeline, Receive
-from dicom_node.settings.values import Section
-
-if TYPE_CHECKING:
-    pass
+from dicom_node.settings.destinations import Destination, kind_of
+from dicom_node.settings.node import NodeConfig
 
 
 def load_config(path: Path | None = None) -> NodeConfig:
@@ -34,7 +25,7 @@ def load_config(path: Path | None = None) -> NodeConfig:
         ConfigurationError: with every problem of the file, one a line.
     """
     if path is None:
-        return _rooted(NodeConfig(), Path.cwd())
+        return NodeConfig().rooted(Path.cwd())
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -63,7 +54,7 @@ def parse_config(table: Mapping[str, Any], *, source: str, folder: Path) -> Node
     problems += _reference_problems(table)
     if problems or config is None:
         raise ConfigurationError("\n".join(f"{source}: {each}" for each in problems))
-    return _rooted(_with_whole_profiles(config), folder)
+    return _with_whole_profiles(config).rooted(folder)
 
 
 def _with_whole_profiles(config: NodeConfig) -> NodeConfig:
@@ -83,11 +74,11 @@ def _with_whole_profiles(config: NodeConfig) -> NodeConfig:
 
 def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
     """Names that stand twice, and routes that lead nowhere (also in a file with errors)."""
-    destinations, routes = table.get("destinations", []), table.get("routes", [])
-    if not isinstance(destinations, list) or not isinstance(routes, list):
+    tables, routes = table.get("destinations", []), table.get("routes", [])
+    if not isinstance(tables, list) or not isinstance(routes, list):
         return
-    names = [each.get("name") for each in destinations if isinstance(each, dict)]
-    web = [each.get("name") for each in destinations if isinstance(each, dict) if "url" in each]
+    kinds = [(each.get("name"), kind_of(each)) for each in tables if isinstance(each, dict)]
+    names = [name for name, _ in kinds]
     for name, count in Counter(map(str, names)).items():
         if count > 1:
             yield f"destinations: {count} of them are called {name!r}"
@@ -97,13 +88,22 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
             if name not in names:
                 yield f"routes[{index}].destinations: there is no destination {name!r}"
     yield from _pipeline_problems(table)
+    yield from _sender_problems(table, kinds)
+
+
+def _sender_problems(
+    table: Mapping[str, Any], kinds: Sequence[tuple[Any, type[Destination]]]
+) -> Iterator[str]:
+    """Senders whose images are to be counted by nobody, or by one that cannot count."""
     senders = table.get("senders", [])
     for index, sender in enumerate(senders if isinstance(senders, list) else []):
         asked = sender.get("count_at") if isinstance(sender, dict) else None
-        if asked is not None and asked not in names:
+        named = [kind for name, kind in kinds if name == asked]
+        unable = [kind.standard for kind in named if not kind.counts_images]
+        if asked is not None and not named:
             yield f"senders[{index}].count_at: there is no destination {asked!r}"
-        elif asked is not None and asked in web:
-            yield f"senders[{index}].count_at: {asked!r} has no C-FIND, only DICOMweb"
+        elif asked is not None and unable:
+            yield f"senders[{index}].count_at: {asked!r} has no C-FIND, only {unable[0]}"
 
 
 def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
@@ -122,69 +122,8 @@ def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
 
 def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:
     """One problem, with its key as a person would write it: `destinations[0].port: ...`."""
-    if location[:1] == ("destinations",) and location[2:3] in [(kind,) for kind in KINDS]:
-        location = (*location[:2], *location[3:])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     words = {"extra_forbidden": "unknown key", "missing": "must be given"}
     return (
         f"{key.lstrip('.') or 'file'}: {words.get(kind, message.removeprefix('Value error, '))}"
     )
-
-
-_WithTls = TypeVar("_WithTls", Receive, DicomDestination, WebDestination)
-_WithFiles = TypeVar("_WithFiles", bound=Section)
-_WithBundle = TypeVar("_WithBundle", Analysis, Pipeline)
-
-
-def _rooted(config: NodeConfig, folder: Path) -> NodeConfig:
-    """The same settings with paths that no longer depend on the current folder."""
-    node = config.node
-    database = node.database if "://" in node.database else str(folder / node.database)
-    rooted = node.model_copy(
-        update={
-            "spool": folder / node.spool,
-            "work": folder / node.work,
-            "results": folder / node.results,
-            "database": database,
-        }
-    )
-    analysis = _rooted_bundle(config.analysis, folder)
-    return config.model_copy(
-        update={
-            "node": rooted,
-            "analysis": analysis,
-            "pipelines": tuple(_rooted_bundle(each, folder) for each in config.pipelines),
-            "receive": _rooted_tls(config.receive, folder),
-            "destinations": tuple(
-                _rooted_destination(each, folder) for each in config.destinations
-            ),
-        }
-    )
-
-
-def _rooted_bundle(section: _WithBundle, folder: Path) -> _WithBundle:
-    """The same section, a bundle's path no longer dependent on the current folder."""
-    if section.bundle is None or "/" not in section.bundle:
-        return section
-    return section.model_copy(update={"bundle": str(folder / section.bundle)})
-
-
-def _rooted_destination(each: AnyDestination, folder: Path) -> AnyDestination:
-    """The same destination with paths that no longer depend on the current folder."""
-    if isinstance(each, DicomDestination):
-        return _rooted_tls(each, folder)
-    credentials = each.credentials and _rooted_files(each.credentials, folder)
-    return _rooted_tls(each.model_copy(update={"credentials": credentials}), folder)
-
-
-def _rooted_tls(section: _WithTls, folder: Path) -> _WithTls:
-    """The same section, the files of its TLS no longer dependent on the current folder."""
-    if section.tls is None:
-        return section
-    return section.model_copy(update={"tls": _rooted_files(section.tls, folder)})
-
-
-def _rooted_files(section: _WithFiles, folder: Path) -> _WithFiles:
-    """The same table, the files it names no longer dependent on the current folder."""
-    files = {name: folder / value for name, value in section if isinstance(value, Path)}
-    return section.model_copy(update=files)

@@ -20,12 +20,12 @@ from dicom_node.settings.destinations import (
     Confirmation,
     Delivery,
     Destination,
-    DicomDestination,
     Route,
 )
 from dicom_node.settings.profile import Profile
-from dicom_node.settings.tls import Fingerprint, ReceiveTls
-from dicom_node.settings.values import AeTitle, Days, Host, Seconds, Section
+from dicom_node.settings.senders import Sender
+from dicom_node.settings.tls import ReceiveTls
+from dicom_node.settings.values import AeTitle, Days, Seconds, Section
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -90,6 +90,13 @@ class Node(Section):
     """What this node is called among those that share its database (default: the machine)."""
     lease_s: Seconds = 15.0
     """How long a node that shares its database may be silent before others do its work."""
+
+    def rooted(self, folder: Path) -> Self:
+        """The same table, its folders and database file not dependent on the current one."""
+        rooted = super().rooted(folder)
+        if "://" in self.database:
+            return rooted
+        return rooted.model_copy(update={"database": str(folder / self.database)})
 
     @property
     def executor_id(self) -> str:
@@ -167,6 +174,10 @@ class Analysis(Section):
     attempts: int = Field(default=3, ge=1, le=100)
     """How often an analysis that died or ran out of time is tried."""
 
+    def rooted(self, folder: Path) -> Self:
+        """The same table, a bundle's path not dependent on the current folder."""
+        return self.model_copy(update=_rooted_bundle(self.bundle, folder))
+
 
 class Pipeline(Section):
     """Other analysis settings for the series that are sent to one called AE title."""
@@ -180,6 +191,15 @@ class Pipeline(Section):
     partial: Literal["report", "refuse"] | None = None
     """What to do with a scan that does not show hip to knee; without it, as there."""
 
+    def rooted(self, folder: Path) -> Self:
+        """The same table, a bundle's path not dependent on the current folder."""
+        return self.model_copy(update=_rooted_bundle(self.bundle, folder))
+
+
+def _rooted_bundle(bundle: str | None, folder: Path) -> dict[str, str]:
+    """The change that roots a bundle; the name of a shipped one is no path."""
+    return {"bundle": str(folder / bundle)} if bundle is not None and "/" in bundle else {}
+
 
 class Objects(Section):
     """How result objects name their maker."""
@@ -188,19 +208,6 @@ class Objects(Section):
     """Station Name in the results; without it, none."""
     institution_name: str | None = Field(default=None, min_length=1, max_length=64)
     """Institution Name in the results; without it, none."""
-
-
-class Sender(Section):
-    """Someone who may send. With any of these, whoever fits none is not let in."""
-
-    ae_title: AeTitle | None = None
-    """Its calling AE title; without it, any."""
-    hosts: tuple[Host, ...] = ()
-    """Addresses, networks and host names it may call from; empty: any."""
-    fingerprints: tuple[Fingerprint, ...] = ()
-    """SHA-256 of the certificates it may show under TLS; empty: any that is accepted."""
-    count_at: str | None = None
-    """The destination to ask how many images a series of this sender has (C-FIND)."""
 
 
 class Retention(Section):
@@ -266,7 +273,7 @@ class NodeConfig(Section):
         others = (each.bundle for each in self.pipelines if each.bundle is not None)
         return tuple(dict.fromkeys((self.analysis.bundle, *others)))
 
-    def count_at(self, calling_ae_title: str) -> DicomDestination | None:
+    def count_at(self, calling_ae_title: str) -> Destination | None:
         """Whom to ask how many images a series of this sender has; None where nobody knows."""
         names = (
             each.count_at
@@ -274,7 +281,7 @@ class NodeConfig(Section):
             if each.count_at and each.ae_title in (None, calling_ae_title)
         )
         found = self.destination(next(names, ""))
-        return found if isinstance(found, DicomDestination) else None
+        return found if found is not None and found.counts_images else None
 
     def destinations_for(
         self, calling_ae_title: str, called_ae_title: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_network
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -45,3 +46,20 @@ class Section(BaseModel):
     """A frozen table of the file that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def rooted(self, folder: Path) -> Self:
+        """The same table, no path in it or below it dependent on the current folder."""
+        return self.model_copy(update={name: _rooted(value, folder) for name, value in self})
+
+
+def _rooted(value: Any, folder: Path) -> Any:
+    """A value of a table likewise."""
+    match value:
+        case Path():
+            return folder / value
+        case Section():
+            return value.rooted(folder)
+        case tuple():
+            return tuple(_rooted(each, folder) for each in value)
+        case _:
+            return value

@@ -23,10 +23,10 @@ from dicom_node.node.status import node_status
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
-from dicom_node.receiving.admission import AllowedSender
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 from dicom_node.receiving.rejections import Reason, read_turned_away
 from dicom_node.settings.loading import parse_config
+from dicom_node.settings.senders import Sender
 from dicom_node.spool.open_associations import sending
 
 CALLING_NOT_RECOGNISED = (1, 1, 3)
@@ -90,7 +90,9 @@ def test_a_caller_who_asks_for_someone_else_is_turned_away(settings: ReceiverSet
 def test_a_title_is_let_in_from_where_it_belongs(
     hosts: tuple[str, ...], settings: ReceiverSettings
 ) -> None:
-    with Receiver(replace(settings, senders=(AllowedSender("CT1", hosts),))) as receiver:
+    with Receiver(
+        replace(settings, senders=(Sender(ae_title="CT1", hosts=hosts),))
+    ) as receiver:
         assert rejection(receiver) is None
         assert rejection(receiver, calling="CT2") == CALLING_NOT_RECOGNISED
 
@@ -112,7 +114,10 @@ def test_a_rejection_is_known_however_late_the_caller_looks(
 
 def test_a_title_is_let_in_from_nowhere_else(settings: ReceiverSettings) -> None:
     """Another sender's address does not help either: titles and addresses come in pairs."""
-    senders = (AllowedSender("CT1", ("10.0.0.1",)), AllowedSender("CT2", ("127.0.0.1",)))
+    senders = (
+        Sender(ae_title="CT1", hosts=("10.0.0.1",)),
+        Sender(ae_title="CT2", hosts=("127.0.0.1",)),
+    )
     with Receiver(replace(settings, senders=senders)) as receiver:
         assert rejection(receiver, calling="CT1") == CALLING_NOT_RECOGNISED
         assert rejection(receiver, calling="CT2") is None
@@ -183,7 +188,7 @@ def test_an_object_that_is_too_large_is_stopped_while_it_arrives(
 def test_status_tells_who_was_turned_away_also_after_a_restart(tmp_path: Path) -> None:
     config = parse_config({"node": {"spool": "spool"}}, source="", folder=tmp_path)
     settings = ReceiverSettings("MSKNODE", tmp_path / "spool", port=0, free_reserve_bytes=0)
-    strict = replace(settings, senders=(AllowedSender("CT1"),))
+    strict = replace(settings, senders=(Sender(ae_title="CT1"),))
     for _ in range(2):
         with Receiver(strict) as receiver:
             assert rejection(receiver, calling="STRANGER") == CALLING_NOT_RECOGNISED

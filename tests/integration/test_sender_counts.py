@@ -14,8 +14,9 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from dicom_node.archive.expected_counts import SenderCounts
 from dicom_node.node.roles import allowed_senders, counting_peer
 from dicom_node.peers.association import Peer
-from dicom_node.receiving.admission import AllowedSender
+from dicom_node.peers.transports import DicomWay
 from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.senders import Sender
 from dicom_node.spool.completeness import Expectation
 
 
@@ -46,8 +47,8 @@ def archive(instances: int, status: int = 0x0000, *, queries: bool = True) -> It
 
 
 def counts(port: int, now_s: list[float] | None = None) -> SenderCounts:
-    peer = Peer("pacs", "PACS", "127.0.0.1", port, "MSKNODE", 1.0, 1.0)
-    return SenderCounts(lambda _title: peer, clock=lambda: (now_s or [0.0])[0])
+    way = DicomWay(Peer("pacs", "PACS", "127.0.0.1", port, "MSKNODE", 1.0, 1.0))
+    return SenderCounts(lambda _title: way, clock=lambda: (now_s or [0.0])[0])
 
 
 def test_an_archive_says_how_many_images_a_series_has() -> None:
@@ -81,10 +82,7 @@ def test_a_sender_that_is_not_there_is_left_alone_for_a_minute() -> None:
     assert ask("PACS", "1.2", "1.2.3") is None
     assert time.monotonic() - started < 5.0
     with archive(3) as again:
-        ask = SenderCounts(
-            lambda _title: Peer("pacs", "PACS", "127.0.0.1", again, "MSKNODE", 1.0, 1.0),
-            clock=lambda: now_s[0],
-        )
+        ask = counts(again, now_s)
         ask._silent_until_s["pacs"] = 60.0
         assert ask("PACS", "1.2", "1.2.3") is None
         now_s[0] = 60.0
@@ -109,20 +107,21 @@ def test_the_settings_say_whom_to_ask_and_for_how_long_to_wait() -> None:
         }
     )
 
-    peer = counting_peer(config, "PACS")
+    way = counting_peer(config, "PACS")
 
     assert counting_peer(config, "CT1") is None
-    assert peer is not None
+    assert isinstance(way, DicomWay)
+    peer = way.peer
     assert (peer.name, peer.connect_timeout_s, peer.answer_timeout_s) == ("pacs", 2.0, 2.0)
 
 
 def test_a_destination_that_reports_on_commitments_is_let_in_where_not_everyone_is() -> None:
-    """An AllowedSender where anyone may send would turn everyone else away."""
+    """A sender where anyone may send would turn everyone else away."""
     anyone = NodeConfig.model_validate({"destinations": [PACS]})
     some = NodeConfig.model_validate({"destinations": [PACS], "senders": [{"ae_title": "CT1"}]})
 
     assert allowed_senders(anyone) == ()
     assert allowed_senders(some) == (
-        AllowedSender("CT1"),
-        AllowedSender("PACS", ("10.0.0.9",)),
+        Sender(ae_title="CT1"),
+        Sender(ae_title="PACS", hosts=("10.0.0.9",)),
     )

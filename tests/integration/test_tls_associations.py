@@ -33,8 +33,8 @@ from dicom_node.network.tls_sockets import TlsSocket
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
-from dicom_node.receiving.admission import AllowedSender
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import DestinationTls, ReceiveTls
 
 
@@ -78,7 +78,7 @@ def calling(pki: Pki, shown: Certificate | None = None, **values: Any) -> Destin
 
 @contextmanager
 def receiving(
-    folder: Path, tls: ReceiveTls | None, senders: tuple[AllowedSender, ...] = ()
+    folder: Path, tls: ReceiveTls | None, senders: tuple[Sender, ...] = ()
 ) -> Iterator[Receiver]:
     settings = ReceiverSettings(
         ae_title="MSKNODE",
@@ -300,7 +300,7 @@ def test_an_ae_title_may_be_bound_to_a_certificate(
     """Whoever has some accepted certificate, or calls in the clear, is not yet the scanner."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    scanner = AllowedSender("SCANNER", fingerprints=(pki.scanner.fingerprint,))
+    scanner = Sender(ae_title="SCANNER", fingerprints=(pki.scanner.fingerprint,))
     listens = listening(pki, plain_port=port)
 
     with receiving(tmp_path, listens, (scanner,)) as it:

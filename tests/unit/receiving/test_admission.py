@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receiving.admission import AllowedSender, Rules, judge
+from dicom_node.receiving.admission import Rules, judge
 from dicom_node.receiving.host_names import Address, HostNames
 from dicom_node.receiving.rejections import (
     BOOK,
@@ -19,6 +19,7 @@ from dicom_node.receiving.rejections import (
     TurnedAway,
     read_turned_away,
 )
+from dicom_node.settings.senders import Sender
 from dicom_node.spool.capacity import Room
 from dicom_node.spool.spool import Spool
 
@@ -44,25 +45,30 @@ def test_without_rules_anyone_may_come_in() -> None:
 @pytest.mark.parametrize(
     ("allowed", "reason"),
     [
-        (AllowedSender("CT1"), None),
-        (AllowedSender("CT2"), Reason.CALLING_TITLE),
-        (AllowedSender("ct1"), Reason.CALLING_TITLE),
-        (AllowedSender("CT1", ("10.1.2.3",)), None),
-        (AllowedSender("CT1", ("10.1.2.4",)), Reason.HOST),
-        (AllowedSender("CT1", ("10.1.0.0/16",)), None),
-        (AllowedSender("CT1", ("10.2.0.0/16", "10.1.2.0/24")), None),
-        (AllowedSender("CT1", ("10.2.0.0/16",)), Reason.HOST),
-        (AllowedSender("CT1", ("fd00::/8",)), Reason.HOST),
-        (AllowedSender(None, ("10.1.2.3",)), None),
-        (AllowedSender(None, ("10.1.2.4",)), Reason.HOST),
+        (Sender(ae_title="CT1"), None),
+        (Sender(ae_title="CT2"), Reason.CALLING_TITLE),
+        (Sender(ae_title="ct1"), Reason.CALLING_TITLE),
+        (Sender(ae_title="CT1", hosts=("10.1.2.3",)), None),
+        (Sender(ae_title="CT1", hosts=("10.1.2.4",)), Reason.HOST),
+        (Sender(ae_title="CT1", hosts=("10.1.0.0/16",)), None),
+        (Sender(ae_title="CT1", hosts=("10.2.0.0/16", "10.1.2.0/24")), None),
+        (Sender(ae_title="CT1", hosts=("10.2.0.0/16",)), Reason.HOST),
+        (Sender(ae_title="CT1", hosts=("fd00::/8",)), Reason.HOST),
+        (Sender(ae_title=None, hosts=("10.1.2.3",)), None),
+        (Sender(ae_title=None, hosts=("10.1.2.4",)), Reason.HOST),
     ],
 )
-def test_title_and_address_must_both_fit(allowed: AllowedSender, reason: Reason | None) -> None:
+def test_title_and_address_must_both_fit(allowed: Sender, reason: Reason | None) -> None:
     assert judge(CALLER, Rules((allowed,)), nobody) is reason
 
 
 def test_the_address_of_one_sender_does_not_let_another_in() -> None:
-    rules = Rules((AllowedSender("CT1", ("10.0.0.1",)), AllowedSender("CT2", ("10.1.2.3",))))
+    rules = Rules(
+        (
+            Sender(ae_title="CT1", hosts=("10.0.0.1",)),
+            Sender(ae_title="CT2", hosts=("10.1.2.3",)),
+        )
+    )
 
     assert judge(CALLER, rules, nobody) is Reason.HOST
 
@@ -72,19 +78,19 @@ def test_the_address_of_one_sender_does_not_let_another_in() -> None:
     [("10.1.2.3", None), ("::ffff:10.1.2.3", None), ("fd00::3", None), ("::1", Reason.HOST)],
 )
 def test_a_host_name_stands_for_its_addresses(host: str, reason: Reason | None) -> None:
-    rules = Rules((AllowedSender("CT1", ("ct1.example",)),))
+    rules = Rules((Sender(ae_title="CT1", hosts=("ct1.example",)),))
 
     assert judge(Caller("CT1", "MSKNODE", host), rules, names) is reason
 
 
 def test_a_host_name_that_nobody_knows_lets_nobody_in() -> None:
-    rules = Rules((AllowedSender("CT1", ("ct1.example",)),))
+    rules = Rules((Sender(ae_title="CT1", hosts=("ct1.example",)),))
 
     assert judge(CALLER, rules, nobody) is Reason.HOST
 
 
 def test_a_name_for_us_that_is_not_ours_is_said_first() -> None:
-    rules = Rules((AllowedSender("CT9"),), called_ae_titles=("MSK2",))
+    rules = Rules((Sender(ae_title="CT9"),), called_ae_titles=("MSK2",))
 
     assert judge(CALLER, rules, nobody) is Reason.CALLED_TITLE
 
