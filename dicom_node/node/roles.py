@@ -194,7 +194,6 @@ def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
     """What hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
     from dicom_node.spool.arrivals import SeriesArrival
-    from dicom_node.spool.completeness import CompletionSettings
     from dicom_node.spool.spool import Spool
     from dicom_node.spool.watcher import Watcher
 
@@ -202,10 +201,10 @@ def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
         for job in workflow.admit(arrival):
             put(job)
 
-    config, times = workflow.config, workflow.config.completion
+    config = workflow.config
     return Watcher(
         Spool(config.node.spool),
-        CompletionSettings(times.quiet_s, times.give_up_s, resend_s=times.resend_s),
+        config.completion,
         hand_over,
         ask=SenderCounts(partial(counting_peer, config)),
         since_s=time.time(),

@@ -1,9 +1,15 @@
-"""When a series is complete: a pure decision on headers, counts and arrival times."""
+"""When a series is complete: a pure decision on headers, counts and arrival times.
+
+`is_worth_reading` and `at_a_glance` decide on what can be seen without opening a file,
+`is_complete` on the headers too. A series that is not complete yet gets an answer that says
+when to look again: the rule that makes it wait names the timer, and the watcher knows none.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -13,7 +19,12 @@ from numpy.typing import NDArray
 
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_spacing import SAME_POSITION_MM, find_gaps
+from dicom_node.settings.node import Completion
 
+BREATH_S: Final = 1.0
+"""Images of one association come faster than this one after the other."""
+MIN_SLICES: Final = 3
+"""Fewer are no stack yet."""
 SKIPPING: Final = 1.5
 """Slices this much farther apart than their headers say skip others (every second: 2)."""
 
@@ -27,31 +38,18 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionSettings:
-    """When a series counts as complete.
-
-    quiet_s: how long nothing must have arrived for a series whose slices leave no gap.
-    resend_s: the same for one whose sender broke off, and may come again.
-    give_up_s: the same for a series that still has gaps, or is no stack at all.
-    min_slices: fewer slices are no stack yet.
-    """
-
-    quiet_s: float = 10.0
-    give_up_s: float = 300.0
-    min_slices: int = 3
-    resend_s: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
 class Completeness:
     """Whether a series is to be handed over now, and why, or why not yet.
 
     rule: what closed it; None where it is still open.
     reason: in words.
+    look_again_at_s: when to ask again though nothing new came, in seconds since the epoch;
+        infinite where only new images change the answer.
     """
 
     rule: Rule | None
     reason: str
+    look_again_at_s: float
 
     @property
     def complete(self) -> bool:
@@ -91,12 +89,62 @@ class Arrivals:
     watched_since_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What of a series can be seen without opening a file.
+
+    names: of its files.
+    gone: how many files of its last revision are there no more.
+    last_received_s: when an image last came, in seconds since the epoch.
+    watched_since_s: since when somebody could have seen it come.
+    interrupted: whether an association that sent it broke off, and none came after it.
+    """
+
+    names: frozenset[str]
+    gone: int
+    last_received_s: float
+    watched_since_s: float
+    interrupted: bool
+
+    def is_quiet(self, now_s: float, settings: Completion) -> bool:
+        """Whether nothing has come for the short time."""
+        # What came while nobody watched may go on coming just as well.
+        seen_s = max(self.last_received_s, self.watched_since_s)
+        return is_quiet(seen_s, now_s, settings.quiet_s)
+
+
 def is_quiet(last_received_s: float, now_s: float, quiet_s: float) -> bool:
     """Whether nothing has come for long enough; a clock set back counts as quiet."""
     return now_s - last_received_s >= quiet_s or now_s < last_received_s - quiet_s
 
 
-def is_complete(arrivals: Arrivals, now_s: float, settings: CompletionSettings) -> Completeness:
+def is_worth_reading(
+    glance: Glance, now_s: float, settings: Completion, is_all_here: Callable[[], bool]
+) -> bool:
+    """Whether the headers of a series may make it complete now.
+
+    They do when nothing has come for a while, or when as many instances are here as the
+    first file's header counts (`is_all_here`). Such a count may be out of date: it is not
+    believed while images stream in.
+    """
+    if glance.is_quiet(now_s, settings):
+        return True
+    return is_quiet(glance.last_received_s, now_s, BREATH_S) and is_all_here()
+
+
+def at_a_glance(glance: Glance) -> Completeness | None:
+    """The answer for which no header is needed; None where they decide.
+
+    A series of which images were deleted waits to be sent again: a revision of the late ones
+    alone would be a refusal that helps nobody.
+    """
+    if not glance.gone:
+        return None
+    reason = f"{glance.gone} images were deleted; the whole series must be sent again"
+    return Completeness(None, reason, look_again_at_s=math.inf)
+
+
+def is_complete(arrivals: Arrivals, now_s: float, settings: Completion) -> Completeness:
     """Decide whether a series is complete, from headers, counts and arrival times alone.
 
     A series with as many instances as its sender counts is complete at once. One that its
@@ -106,14 +154,14 @@ def is_complete(arrivals: Arrivals, now_s: float, settings: CompletionSettings) 
     than counted refute the count.
     """
     expected = arrivals.expected
-    missing = arrivals.defect or _what_is_missing(arrivals, settings.min_slices)
+    missing = arrivals.defect or _what_is_missing(arrivals)
     if expected is not None and arrivals.instances == expected.instances:
         words = f"all {expected.instances} instances are here that {expected.said_by} counts"
-        return Completeness(Rule.COUNT, f"{words}; {missing}" if missing else words)
+        return _closed(Rule.COUNT, f"{words}; {missing}" if missing else words)
     # What came while nobody watched may go on coming just as well.
     seen_s = max(arrivals.last_received_s, arrivals.watched_since_s)
     if not is_quiet(seen_s, now_s, settings.quiet_s):
-        return Completeness(None, "images are still arriving")
+        return Completeness(None, "images are still arriving", seen_s + settings.quiet_s)
     if expected is not None and arrivals.instances < expected.instances:
         counted = f"{arrivals.instances} of {expected.instances} instances"
         missing = f"{counted} that {expected.said_by} counts; {missing}".rstrip("; ")
@@ -121,30 +169,37 @@ def is_complete(arrivals: Arrivals, now_s: float, settings: CompletionSettings) 
         return _gap_free(arrivals, seen_s, now_s, settings)
     idle_since_s = seen_s if arrivals.interrupted else arrivals.last_received_s
     if is_quiet(idle_since_s, now_s, settings.give_up_s):
-        return Completeness(Rule.TIMER, f"no image for {settings.give_up_s:g} s: {missing}")
-    return Completeness(None, missing)
+        return _closed(Rule.TIMER, f"no image for {settings.give_up_s:g} s: {missing}")
+    # Once on the way there: a sender that was silent, or had not all itself, may count now.
+    asked_again_s = seen_s + settings.resend_s
+    given_up_s = idle_since_s + settings.give_up_s
+    again_s = asked_again_s if now_s < asked_again_s < given_up_s else given_up_s
+    return Completeness(None, missing, again_s)
+
+
+def _closed(rule: Rule, reason: str) -> Completeness:
+    """The answer for a series that is to be handed over."""
+    return Completeness(rule, reason, look_again_at_s=math.inf)
 
 
 def _gap_free(
-    arrivals: Arrivals, seen_s: float, now_s: float, settings: CompletionSettings
+    arrivals: Arrivals, seen_s: float, now_s: float, settings: Completion
 ) -> Completeness:
     """Whether a stack without gaps is complete, which says nothing of its ends."""
     words = "quiet, and the slices leave no gap" + _sparse(arrivals.slices)
     if not arrivals.interrupted:
-        return Completeness(Rule.GAP_FREE, words)
+        return _closed(Rule.GAP_FREE, words)
     resend_s = min(settings.resend_s, settings.give_up_s)
     if is_quiet(seen_s, now_s, resend_s):
-        return Completeness(
-            Rule.GAP_FREE, f"{words}; the sender broke off and did not come again"
-        )
-    return Completeness(None, "the sender broke off, and may come again")
+        return _closed(Rule.GAP_FREE, f"{words}; the sender broke off and did not come again")
+    return Completeness(None, "the sender broke off, and may come again", seen_s + resend_s)
 
 
-def _what_is_missing(arrivals: Arrivals, min_slices: int) -> str:
+def _what_is_missing(arrivals: Arrivals) -> str:
     """Why the slices are no gap-free stack, or nothing."""
     slices = arrivals.slices
-    if len(slices) < min_slices:
-        return f"{len(slices)} of at least {min_slices} slices"
+    if len(slices) < MIN_SLICES:
+        return f"{len(slices)} of at least {MIN_SLICES} slices"
     normal = slices[0].normal
     if any(np.abs(one.normal - normal).max() > 0.01 for one in slices):
         return "slices of different orientation"

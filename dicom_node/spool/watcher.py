@@ -11,12 +11,13 @@ import fcntl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from dicom_node.settings.node import Completion
 from dicom_node.spool.arrivals import (
     SeriesArrival,
     any_changes_volume,
@@ -28,25 +29,22 @@ from dicom_node.spool.arrivals import (
     study_of,
 )
 from dicom_node.spool.completeness import (
-    CompletionSettings,
+    Completeness,
     Expectation,
+    Glance,
+    at_a_glance,
     is_complete,
-    is_quiet,
+    is_worth_reading,
 )
 from dicom_node.spool.open_associations import Sending, sending
 from dicom_node.spool.pending import WaitingList, WaitingSeries
 from dicom_node.spool.revisions import Revision, gone_from, read_marker, write_marker
 from dicom_node.spool.spool import Spool, SpoolEntry
+from dicom_node.spool.watch_clock import WatchClock
 
 log = structlog.get_logger()
 
 WATCH_LOCK: Final = ".watching"
-
-BREATH_S: Final = 1.0
-"""Images of one association come faster than this one after the other."""
-
-JUMP_S: Final = 2.0
-"""The clock is being kept right in smaller steps than this."""
 
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A folder unchanged for two seconds shows every later change in its time."""
@@ -60,20 +58,64 @@ def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation
     return None
 
 
+@dataclass(slots=True)
+class SeriesWatch:
+    """What the watcher remembers of one series.
+
+    settled_ns: the time of its folder when there was nothing left to decide about it.
+    waiting: what of it was seen when it was last decided to wait.
+    look_again_at_s: when to decide again though nothing else is seen.
+    told: what it waits for, for `msk-node status`.
+    stated: what the first file's header counts, or None in it; None until it was read.
+    """
+
+    settled_ns: int | None = None
+    waiting: Glance | None = None
+    look_again_at_s: float = 0.0
+    told: WaitingSeries | None = None
+    stated: tuple[int | None] | None = None
+
+    def waits(self, glance: Glance, now_s: float) -> bool:
+        """Whether there is nothing new to decide on: it waits, and no header need be read."""
+        return self.waiting == glance and now_s < self.look_again_at_s
+
+    def is_all_here(self, entries: Sequence[SpoolEntry]) -> bool:
+        """Whether there are as many instances as the first file's header counts."""
+        if self.stated is None:
+            self.stated = (stated_instances(entries[0].path),)
+        return self.stated == (count_instances(entries),)
+
+    def settle(self, changed_ns: int) -> None:
+        """Look at a folder no more until it changes.
+
+        A folder changed just now is not settled: file systems count time in ticks, and a
+        further change in the same tick would go unseen.
+        """
+        self.told = None
+        if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
+            self.settled_ns = changed_ns
+            self.stated = None
+
+    def wait(self, uid: str, glance: Glance, verdict: Completeness) -> None:
+        """Leave it for now, and say what it waits for."""
+        self.waiting, self.look_again_at_s = glance, verdict.look_again_at_s
+        log.info("series.waiting", series_instance_uid=uid, reason=verdict.reason)
+        received_s = glance.last_received_s
+        self.told = WaitingSeries(uid, len(glance.names), received_s, verdict.reason)
+
+
 class Watcher:
     """Hands complete series to the engine, each revision exactly as first decided.
 
     `hand_over` must be idempotent: after a crash the same revision with the same files may
     be offered again, never with others. `ask` may take a moment: it holds up other series,
-    and no reception. What came before `since_s` came unwatched: its sender gets the time to
-    go on that it would have had. So does what came before the clock was set, which
-    `steady_clock` tells: one that nobody sets.
+    and no reception. `since_s` and `steady_clock` are a `WatchClock`'s.
     """
 
     def __init__(  # noqa: PLR0913 - the clock and what follows have their defaults
         self,
         spool: Spool,
-        settings: CompletionSettings,
+        settings: Completion,
         hand_over: Callable[[SeriesArrival], None],
         clock: Callable[[], float] = time.time,
         *,
@@ -84,17 +126,10 @@ class Watcher:
         self._spool = spool
         self._settings = settings
         self._hand_over = hand_over
-        self._clock = clock
+        self._clock = WatchClock(clock, steady_clock, since_s)
         self._ask = ask
-        self._since_s = since_s
-        self._steady_clock = steady_clock or clock
-        self._offset_s = clock() - self._steady_clock()
-        self._set_s = 0.0
-        self._settled: dict[str, int] = {}
-        self._waiting: dict[str, _Seen] = {}
-        self._told: dict[str, WaitingSeries] = {}
+        self._watches: dict[str, SeriesWatch] = {}
         self._list = WaitingList(spool.folder)
-        self._stated: dict[str, int | None] = {}
 
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
         """Look at the spool until told to stop."""
@@ -114,18 +149,10 @@ class Watcher:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return ()
-            self._notice_a_jump()
+            if self._clock.jumped():
+                for watch in self._watches.values():
+                    watch.waiting = None
             return self._look_at_all()
-
-    def _notice_a_jump(self) -> None:
-        """Watch anew where the clock was set, or the machine slept: ages say nothing then."""
-        now_s = self._clock()
-        offset_s = now_s - self._steady_clock()
-        if abs(offset_s - self._offset_s) > JUMP_S:
-            log.warning("clock.jumped", seconds=round(offset_s - self._offset_s))
-            self._since_s = self._set_s = now_s
-            self._waiting.clear()
-        self._offset_s = offset_s
 
     def _look_at_all(self) -> tuple[SeriesArrival, ...]:
         found = []
@@ -139,14 +166,16 @@ class Watcher:
                 continue
             if arrival is not None:
                 found.append(arrival)
-        self._list.write(self._told)
+        told = {uid: watch.told for uid, watch in self._watches.items()}
+        self._list.write({uid: row for uid, row in told.items() if row is not None})
         return tuple(found)
 
     def _look(self, uid: str) -> SeriesArrival | None:
         """One series: finish an interrupted handing-over, or decide about new files."""
+        watch = self._watches.setdefault(uid, SeriesWatch())
         folder = self._spool.folder / uid
         changed_ns = folder.stat().st_mtime_ns
-        if self._settled.get(uid) == changed_ns:
+        if watch.settled_ns == changed_ns:
             return None
         entries = self._spool.entries(uid)
         revisions = read_marker(folder)
@@ -154,89 +183,17 @@ class Watcher:
             return self._offer(folder, revisions)
         known = {name for revision in revisions for name in revision.files}
         late = [entry for entry in entries if entry.path.name not in known]
-        if not late:
-            self._settle(uid, changed_ns)
+        glance = self._glance(entries, revisions, sending(folder))
+        if late and self._is_left_alone(watch, entries, glance):
             return None
-        seen = self._seen(entries, sending(folder))
-        if not seen.quiet and not self._is_counted_out(uid, entries, seen):
+        if not late or (revisions and not any_changes_volume(late)):
+            watch.settle(changed_ns)
             return None
-        if revisions and not any_changes_volume(late):
-            self._settle(uid, changed_ns)
-            return None
-        return self._decide(folder, entries, seen, revisions)
-
-    def _seen(self, entries: Sequence[SpoolEntry], marks: Sending) -> _Seen:
-        """What of a series can be seen without opening a file."""
-        now_s, settings = self._clock(), self._settings
-        received_s = max(marks.active_s, *(entry.received_s for entry in entries))
-        last_s = max(received_s, self._set_s)  # as if it had come when the clock was set
-        if last_s > now_s + JUMP_S:
-            last_s = self._since_s  # it came before the clock was set back
-        idle_s = max(last_s, self._since_s)
-        return _Seen(
-            names=frozenset(entry.path.name for entry in entries),
-            last_s=last_s,
-            interrupted=marks.interrupted,
-            quiet=is_quiet(idle_s, now_s, settings.quiet_s),
-            rung=(
-                is_quiet(idle_s, now_s, settings.resend_s),
-                is_quiet(last_s, now_s, settings.give_up_s),
-                is_quiet(idle_s, now_s, settings.give_up_s),
-            ),
-        )
-
-    def _is_counted_out(self, uid: str, entries: Sequence[SpoolEntry], seen: _Seen) -> bool:
-        """Whether there are as many instances as the first file's header counts.
-
-        Such a count may be out of date: it closes nothing while images stream in.
-        """
-        if not is_quiet(seen.last_s, self._clock(), BREATH_S):
-            return False
-        if uid not in self._stated:
-            self._stated[uid] = stated_instances(entries[0].path)
-        return self._stated[uid] == count_instances(entries)
-
-    def _settle(self, uid: str, changed_ns: int) -> None:
-        """Look at a folder no more until it changes.
-
-        A folder changed just now is not settled: file systems count time in ticks, and a
-        further change in the same tick would go unseen.
-        """
-        self._told.pop(uid, None)
-        if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
-            self._settled[uid] = changed_ns
-            self._stated.pop(uid, None)
-
-    def _decide(
-        self,
-        folder: Path,
-        entries: Sequence[SpoolEntry],
-        seen: _Seen,
-        revisions: tuple[Revision, ...],
-    ) -> SeriesArrival | None:
-        """Open a revision if the series is complete; read headers only when that can be."""
-        if self._waiting.get(folder.name) == seen:
-            return None
-        gone = gone_from(revisions, seen.names)
-        if gone:
-            # A revision of the late images alone would be a refusal that helps nobody.
-            reason = f"{gone} images were deleted; the whole series must be sent again"
-            self._wait(folder.name, seen, reason)
-            return None
-        arrivals = replace(
-            read_arrivals(entries),
-            last_received_s=seen.last_s,
-            interrupted=seen.interrupted,
-            watched_since_s=self._since_s,
-        )
-        if seen.quiet and arrivals.expected is None:
-            arrivals = replace(arrivals, expected=self._asked(folder.name, entries))
-        verdict = is_complete(arrivals, self._clock(), self._settings)
+        verdict = at_a_glance(glance) or self._read(uid, entries, glance)
         if verdict.rule is None:
-            self._wait(folder.name, seen, verdict.reason)
+            watch.wait(uid, glance, verdict)
             return None
-        self._waiting.pop(folder.name, None)
-        self._told.pop(folder.name, None)
+        watch.waiting = watch.told = None
         number = revisions[-1].revision + 1 if revisions else 1
         names = tuple(entry.path.name for entry in entries)
         closed = Revision(number, names, verdict.reason, rule=verdict.rule.value)
@@ -244,11 +201,41 @@ class Watcher:
         write_marker(folder, revisions)
         return self._offer(folder, revisions)
 
-    def _wait(self, uid: str, seen: _Seen, reason: str) -> None:
-        """Leave a series for now, and say what it waits for."""
-        self._waiting[uid] = seen
-        log.info("series.waiting", series_instance_uid=uid, reason=reason)
-        self._told[uid] = WaitingSeries(uid, len(seen.names), seen.last_s, reason)
+    def _is_left_alone(
+        self, watch: SeriesWatch, entries: Sequence[SpoolEntry], glance: Glance
+    ) -> bool:
+        """Whether no header need be read now: it waits already, or is still arriving."""
+        now_s = self._clock.now()
+        return watch.waits(glance, now_s) or not is_worth_reading(
+            glance, now_s, self._settings, lambda: watch.is_all_here(entries)
+        )
+
+    def _glance(
+        self, entries: Sequence[SpoolEntry], revisions: tuple[Revision, ...], marks: Sending
+    ) -> Glance:
+        """What of a series can be seen without opening a file."""
+        names = frozenset(entry.path.name for entry in entries)
+        stamp_s = max([marks.active_s, *(entry.received_s for entry in entries)])
+        return Glance(
+            names=names,
+            gone=gone_from(revisions, names),
+            last_received_s=self._clock.received_s(stamp_s),
+            watched_since_s=self._clock.since_s,
+            interrupted=marks.interrupted,
+        )
+
+    def _read(self, uid: str, entries: Sequence[SpoolEntry], glance: Glance) -> Completeness:
+        """Whether a series is complete by its headers, and by what its sender counts."""
+        arrivals = replace(
+            read_arrivals(entries),
+            last_received_s=glance.last_received_s,
+            interrupted=glance.interrupted,
+            watched_since_s=glance.watched_since_s,
+        )
+        is_quiet = glance.is_quiet(self._clock.now(), self._settings)
+        if is_quiet and arrivals.expected is None:
+            arrivals = replace(arrivals, expected=self._asked(uid, entries))
+        return is_complete(arrivals, self._clock.now(), self._settings)
 
     def _asked(self, uid: str, entries: Sequence[SpoolEntry]) -> Expectation | None:
         """What the sender of the latest image counts, if it can be asked."""
@@ -270,18 +257,3 @@ class Watcher:
             reason=arrival.reason,
         )
         return arrival
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What of a series can be seen without opening a file.
-
-    last_s: when an image last came.
-    rung: which timers have run out; a series that waits is looked at again when one does.
-    """
-
-    names: frozenset[str]
-    last_s: float = field(compare=False)
-    interrupted: bool
-    quiet: bool
-    rung: tuple[bool, ...]

@@ -17,7 +17,7 @@ from dicom_node.node.retention import purge
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config
-from dicom_node.spool.completeness import CompletionSettings
+from dicom_node.settings.node import Completion
 from dicom_node.spool.spool import Spool
 from dicom_node.spool.watcher import Watcher
 
@@ -45,9 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         config = parse_config(TABLE, source="test", folder=tmp_path)
         site = Site(config, Ledger(config.node.database_url))
         save(ct_stack(), config.node.spool / SERIES)
-        Watcher(
-            Spool(config.node.spool), CompletionSettings(), lambda _: None, lambda: 2e9
-        ).poll()
+        Watcher(Spool(config.node.spool), Completion(), lambda _: None, lambda: 2e9).poll()
         site.answer()
         ballast = tmp_path / "disk" / "ballast"
         with ballast.open("wb", buffering=0) as file, suppress(OSError):

@@ -17,9 +17,8 @@ from dicom_node.node.roles import allowed_senders, counting_peer
 from dicom_node.peers.association import Peer
 from dicom_node.peers.store import send
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
-from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.node import Completion, NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
-from dicom_node.spool.completeness import CompletionSettings
 from dicom_node.spool.revisions import read_marker
 from dicom_node.spool.watcher import Watcher
 
@@ -51,7 +50,9 @@ class Inbox:
         """Whether so many files are there, and the watcher has decided to wait."""
         self.watcher.poll()
         files = list(self.receiver.spool.folder.glob("*/*.dcm"))
-        return len(files) == instances and bool(self.watcher._waiting)
+        return len(files) == instances and any(
+            each.waiting for each in self.watcher._watches.values()
+        )
 
     def rule(self) -> str:
         """What closed the one series."""
@@ -73,7 +74,7 @@ def inbox(orthanc: Orthanc, tmp_path: Path) -> Iterator[Inbox]:
     with Receiver(settings) as receiver:
         watcher = Watcher(
             receiver.spool,
-            CompletionSettings(quiet_s=QUIET_S, give_up_s=60.0, resend_s=60.0),
+            Completion(quiet_s=QUIET_S, give_up_s=60.0, resend_s=60.0),
             taken.append,
             ask=SenderCounts(partial(counting_peer, CONFIG)),
         )

@@ -22,8 +22,8 @@ from dicom_node.node.status import node_status
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState, SeriesState
 from dicom_node.settings.loading import parse_config
+from dicom_node.settings.node import Completion
 from dicom_node.spool.arrivals import SeriesArrival
-from dicom_node.spool.completeness import CompletionSettings
 from dicom_node.spool.spool import Spool
 from dicom_node.spool.watcher import Watcher
 
@@ -72,7 +72,7 @@ def hand_over(site: Site, *, seconds: float = 60.0) -> list[SeriesArrival]:
     got: list[SeriesArrival] = []
     watcher = Watcher(
         Spool(site.config.node.spool),
-        CompletionSettings(quiet_s=1.0, give_up_s=10.0),
+        Completion(quiet_s=1.0, give_up_s=10.0),
         got.append,
         clock=lambda: START.timestamp() + seconds,
     )

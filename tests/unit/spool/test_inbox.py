@@ -18,21 +18,22 @@ from dicom_node.durable_files import temporary_file
 from dicom_node.receiving.file_meta import file_meta_bytes
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import read_header, slice_header
+from dicom_node.settings.node import Completion
 from dicom_node.spool.arrivals import SeriesArrival, read_arrivals
 from dicom_node.spool.completeness import (
     Arrivals,
-    CompletionSettings,
     Expectation,
     Rule,
     is_complete,
 )
 from dicom_node.spool.open_associations import Transmissions, sending
+from dicom_node.spool.pending import read_waiting
 from dicom_node.spool.revisions import read_marker
 from dicom_node.spool.spool import Spool, SpoolEntry
 from dicom_node.spool.watcher import Watcher
 from dicom_node.uids import is_uid
 
-SETTINGS = CompletionSettings(quiet_s=10, give_up_s=300, resend_s=120)
+SETTINGS = Completion(quiet_s=10, give_up_s=300, resend_s=120)
 
 
 def keep(spool: Spool, datasets: Sequence[Dataset], at_s: float = 1000.0) -> None:
@@ -716,3 +717,100 @@ def test_waiting_for_a_gap_does_not_read_the_headers_every_second(
         watch.poll()
 
     assert reads == [5]
+
+
+def test_a_silent_sender_is_asked_once_more_before_a_gap_is_given_up(spool: Spool) -> None:
+    """5 with a gap, and that is all there is: the sender says so when it is back."""
+    keep(spool, ct_stack([0, 2, 4, 8, 10]))
+    clock, engine, sender = Clock(1010.0), Engine(), Sender(None, 5)
+    watch = Watcher(spool, SETTINGS, engine, clock, ask=sender)
+
+    for clock.now_s in (1010.0, 1119.0, 1120.0):
+        watch.poll()
+
+    assert len(sender.asked) == 2
+    assert rules(spool) == ["count"]
+
+
+def test_a_mark_that_goes_starts_no_timer_anew(spool: Spool) -> None:
+    """What is there already comes again and is released: the gap is as old as before."""
+    stack = ct_stack([0, 2, 4, 8, 10])
+    keep(spool, stack)
+    association = send(spool, stack[:1], 1000.0)
+    (mark,) = (spool.folder / SERIES_UID).glob(".sending-*")
+    os.utime(mark, (1200.0, 1200.0))
+    clock, engine = Clock(1210.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+
+    watch.poll()
+    association.released()
+    clock.now_s = 1300.0
+    watch.poll()
+
+    assert rules(spool) == ["timer"]
+
+
+def test_a_series_of_which_images_were_deleted_waits_for_all_of_it(spool: Spool) -> None:
+    stack = ct_stack()
+    keep(spool, stack)
+    clock, engine = Clock(1010.0), Engine()
+    watch = Watcher(spool, SETTINGS, engine, clock)
+    watch.poll()
+    for entry in spool.entries(SERIES_UID):
+        entry.path.unlink()
+    keep(spool, ct_stack([10, 12, 14]), at_s=2000)
+
+    for clock.now_s in (2010.0, 9000.0):
+        watch.poll()
+    (told,) = read_waiting(spool.folder)
+    keep(spool, stack, at_s=9000)
+    clock.now_s = 9010.0
+    watch.poll()
+
+    assert told.reason == "5 images were deleted; the whole series must be sent again"
+    assert [len(one.paths) for one in engine.taken] == [5, 8]
+
+
+# --- when to look again
+
+
+OFFSETS_MM = {"whole": [0, 2, 4, 6, 8], "gap": [0, 2, 4, 8, 10], "few": [0, 2]}
+
+
+@pytest.mark.parametrize("offsets", OFFSETS_MM)
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("expected", [None, 4, 5, 7])
+@pytest.mark.parametrize("watched_since_s", [0.0, 1200.0])
+@pytest.mark.parametrize("resend_s", [5.0, 120.0, 1000.0])
+def test_whoever_looks_when_told_to_misses_nothing(  # noqa: PLR0917
+    offsets: str,
+    interrupted: bool,
+    expected: int | None,
+    watched_since_s: float,
+    resend_s: float,
+    tmp_path: Path,
+) -> None:
+    """A watcher that looks every second closes a series at no other time, by no other rule."""
+    settings = Completion(quiet_s=10, give_up_s=300, resend_s=resend_s)
+    slices = headers(ct_stack(OFFSETS_MM[offsets]), tmp_path)
+    arrivals = Arrivals(
+        1000.0,
+        slices,
+        instances=len(slices),
+        expected=None if expected is None else Expectation(expected, "pacs"),
+        interrupted=interrupted,
+        watched_since_s=watched_since_s,
+    )
+    begun_s = max(1000.0, watched_since_s)
+
+    every_second = begun_s
+    while not is_complete(arrivals, every_second, settings).complete:
+        every_second += 1.0
+    looks, now_s = 1, begun_s
+    while not (verdict := is_complete(arrivals, now_s, settings)).complete:
+        assert verdict.look_again_at_s > now_s
+        looks, now_s = looks + 1, verdict.look_again_at_s
+
+    assert now_s == every_second
+    assert verdict.rule is is_complete(arrivals, every_second, settings).rule
+    assert looks <= 4

@@ -13,14 +13,14 @@ from support.ct import SERIES_UID, ct_stack, save
 from dicom_node.commands.status_tables import render
 from dicom_node.node.status import node_status
 from dicom_node.settings.loading import parse_config
-from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.node import Completion, NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
-from dicom_node.spool.completeness import CompletionSettings, Expectation
+from dicom_node.spool.completeness import Expectation
 from dicom_node.spool.pending import WAITING, read_waiting
 from dicom_node.spool.spool import Spool
 from dicom_node.spool.watcher import Watcher
 
-SETTINGS = CompletionSettings(quiet_s=10, give_up_s=300, resend_s=120)
+SETTINGS = Completion(quiet_s=10, give_up_s=300, resend_s=120)
 DAY_S = 86_400.0
 
 
