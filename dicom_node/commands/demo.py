@@ -46,11 +46,12 @@ from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
 from dicom_node.series.bounded_files import read_whole
+from dicom_node.settings.values import OWN_AE_TITLE
 from inference.phantom.render import known_answers
 from inference.phantom.spec import DEFAULT_PHANTOM, PhantomSpec
 from inference.phantom.truth import KnownStructure
 
-NODE_AE: Final = "MSKNODE"
+NODE_AE: Final = OWN_AE_TITLE
 PACS_AE: Final = "DEMOPACS"
 SCANNER_AE: Final = "DEMOCT"
 START_TIMEOUT_S: Final = 300.0

@@ -68,6 +68,7 @@ def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
     from dicom_node.peers.association import Peer
     from dicom_node.peers.transports import DicomWay, way_to
     from dicom_node.settings.loading import load_config
+    from dicom_node.settings.values import OWN_AE_TITLE
 
     settings = load_config(config) if config is not None else None
     destination = settings.destination(text) if settings is not None else None
@@ -82,7 +83,7 @@ def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
         ae_title=match["ae"],
         host=match["host"],
         port=int(match["port"]),
-        calling_ae_title=calling or "MSKNODE",
+        calling_ae_title=calling or OWN_AE_TITLE,
     )
     return DicomWay(peer)
 

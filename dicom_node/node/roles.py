@@ -34,7 +34,6 @@ from dicom_node.errors import (
 )
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.settings.node import NodeConfig
-from dicom_node.settings.senders import Sender
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -68,35 +67,8 @@ def receive(orders: Orders, stop: threading.Event) -> None:
     """Receive until told to stop."""
     from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 
-    node, limits = orders.config.node, orders.config.receive
-    settings = ReceiverSettings(
-        ae_title=node.ae_title,
-        spool=node.spool,
-        host=node.host,
-        port=node.port,
-        calling_ae_titles=node.calling_ae_titles,
-        senders=allowed_senders(orders.config),
-        called_ae_titles=node.called_ae_titles,
-        max_associations=limits.max_associations,
-        idle_timeout_s=limits.idle_timeout_s,
-        free_reserve_bytes=limits.free_reserve_mb << 20,
-        max_object_bytes=limits.max_object_mb << 20,
-        max_spool_bytes=limits.max_spool_mb and limits.max_spool_mb << 20,
-        tls=limits.tls,
-    )
-    with Receiver(settings):
+    with Receiver(ReceiverSettings.of(orders.config)):
         stop.wait()
-
-
-def allowed_senders(config: NodeConfig) -> tuple[Sender, ...]:
-    """Who may call from where, besides the titles that may from anywhere; none: anyone.
-
-    A destination that reports on storage commitments calls too.
-    """
-    if not (config.senders or config.node.calling_ae_titles):
-        return ()
-    reporting = (each.reports_as() for each in config.destinations)
-    return (*config.senders, *filter(None, reporting))
 
 
 def counting_peer(config: NodeConfig, calling_ae_title: str) -> Way | None:

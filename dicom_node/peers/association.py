@@ -22,6 +22,7 @@ from dicom_node.network.pynetdicom_patches import install
 from dicom_node.network.tls_contexts import Call
 from dicom_node.network.tls_sockets import socket_of, tune
 from dicom_node.settings.tls import DestinationTls
+from dicom_node.settings.values import OWN_AE_TITLE
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID
 
 log = structlog.get_logger()
@@ -41,7 +42,7 @@ class Peer:
     ae_title: str
     host: str
     port: int
-    calling_ae_title: str = "MSKNODE"
+    calling_ae_title: str = OWN_AE_TITLE
     connect_timeout_s: float = 10.0
     answer_timeout_s: float = 60.0
     tls: DestinationTls | None = None

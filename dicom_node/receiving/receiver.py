@@ -55,6 +55,7 @@ from dicom_node.receiving.instance import SUCCESS, Announced, Arriving
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
 from dicom_node.receiving.rejections import Caller, TurnedAway
 from dicom_node.series.selection import CT_SOP_CLASSES
+from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
 from dicom_node.spool.capacity import Room
@@ -91,7 +92,7 @@ STOP_WITHIN_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """Who the receiver is and what it protects itself from.
+    """Who the receiver is and what it protects itself from, in bytes and without the file.
 
     port: 0 takes any free port; `Receiver.port` says which.
     calling_ae_titles: who may call from anywhere; any, without senders too.
@@ -119,6 +120,26 @@ class ReceiverSettings:
     max_spool_bytes: int | None = None
     tls: ReceiveTls | None = None
     max_object_bytes: int = DEFAULT_OBJECT_BYTES
+
+    @classmethod
+    def of(cls, config: NodeConfig) -> Self:
+        """As a node's settings say."""
+        node, limits = config.node, config.receive
+        return cls(
+            ae_title=node.ae_title,
+            spool=node.spool,
+            host=node.host,
+            port=node.port,
+            calling_ae_titles=node.calling_ae_titles,
+            senders=config.allowed_senders(),
+            called_ae_titles=node.called_ae_titles,
+            max_associations=limits.max_associations,
+            idle_timeout_s=limits.idle_timeout_s,
+            free_reserve_bytes=limits.free_reserve_mb << 20,
+            max_spool_bytes=limits.max_spool_mb and limits.max_spool_mb << 20,
+            tls=limits.tls,
+            max_object_bytes=limits.max_object_mb << 20,
+        )
 
 
 class Receiver:

@@ -25,7 +25,7 @@ from dicom_node.settings.destinations import (
 from dicom_node.settings.profile import Profile
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
-from dicom_node.settings.values import AeTitle, Days, Seconds, Section
+from dicom_node.settings.values import OWN_AE_TITLE, AeTitle, Days, Seconds, Section
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -63,7 +63,7 @@ def parse_database_url(url: str) -> URL:
 class Node(Section):
     """Who the node is, where it listens and where it keeps things."""
 
-    ae_title: AeTitle = "MSKNODE"
+    ae_title: AeTitle = OWN_AE_TITLE
     """The node's own AE title."""
     host: str = Field(default="127.0.0.1", min_length=1)
     """The address to listen on; the default is reachable from this machine alone."""
@@ -272,6 +272,16 @@ class NodeConfig(Section):
         """Every bundle that some series is analysed with, the usual one first."""
         others = (each.bundle for each in self.pipelines if each.bundle is not None)
         return tuple(dict.fromkeys((self.analysis.bundle, *others)))
+
+    def allowed_senders(self) -> tuple[Sender, ...]:
+        """Who may call, besides the titles that may from anywhere; none: anyone.
+
+        A destination that reports on storage commitments calls too.
+        """
+        if not (self.senders or self.node.calling_ae_titles):
+            return ()
+        reporting = (each.reports_as() for each in self.destinations)
+        return (*self.senders, *filter(None, reporting))
 
     def count_at(self, calling_ae_title: str) -> Destination | None:
         """Whom to ask how many images a series of this sender has; None where nobody knows."""

@@ -34,6 +34,9 @@ def _host(text: str) -> str:
 HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?")
 """RFC 1123, with a letter somewhere: `10.1.2` is a mistyped address, not a name."""
 
+OWN_AE_TITLE: Final = "MSKNODE"
+"""The node's, and what it calls others with, where no file says otherwise."""
+
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]

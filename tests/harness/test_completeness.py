@@ -13,7 +13,7 @@ from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc
 from support.waiting import wait_until
 
 from dicom_node.archive.expected_counts import SenderCounts
-from dicom_node.node.roles import allowed_senders, counting_peer
+from dicom_node.node.roles import counting_peer
 from dicom_node.peers.association import Peer
 from dicom_node.peers.store import send
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
@@ -67,7 +67,7 @@ def inbox(orthanc: Orthanc, tmp_path: Path) -> Iterator[Inbox]:
         NODE_AE,
         tmp_path / "spool",
         port=NODE_PORT,
-        senders=allowed_senders(CONFIG),
+        senders=CONFIG.allowed_senders(),
         free_reserve_bytes=0,
     )
     taken: list[SeriesArrival] = []

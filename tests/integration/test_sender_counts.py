@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from dicom_node.archive.expected_counts import SenderCounts
-from dicom_node.node.roles import allowed_senders, counting_peer
+from dicom_node.node.roles import counting_peer
 from dicom_node.peers.association import Peer
 from dicom_node.peers.transports import DicomWay
 from dicom_node.settings.node import NodeConfig
@@ -120,8 +120,8 @@ def test_a_destination_that_reports_on_commitments_is_let_in_where_not_everyone_
     anyone = NodeConfig.model_validate({"destinations": [PACS]})
     some = NodeConfig.model_validate({"destinations": [PACS], "senders": [{"ae_title": "CT1"}]})
 
-    assert allowed_senders(anyone) == ()
-    assert allowed_senders(some) == (
+    assert anyone.allowed_senders() == ()
+    assert some.allowed_senders() == (
         Sender(ae_title="CT1"),
         Sender(ae_title="PACS", hosts=("10.0.0.9",)),
     )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from dicom_node.commands import cli, console
 from dicom_node.errors import ConfigurationError, GantryTiltError, PeerUnreachableError
+from dicom_node.settings.values import OWN_AE_TITLE
 from inference.errors import BundleError
 
 runner = CliRunner()
@@ -90,6 +91,13 @@ def test_a_peer_is_named_by_ae_title_host_and_port(text: str):
 
     assert result.exit_code == 2
     assert "AETITLE@HOST:PORT" in result.output
+
+
+def test_the_help_names_the_title_that_a_peer_is_called_with():
+    """It says so in words: a command line loads no settings to show its help."""
+    result = runner.invoke(cli.app, ["echo", "--help"], env={"COLUMNS": "200"})
+
+    assert OWN_AE_TITLE in result.output
 
 
 def test_the_phantom_comes_with_its_known_answers(tmp_path: Path):

@@ -11,7 +11,6 @@ from typing import Any, Self
 import pytest
 
 from dicom_node.errors import ConfigurationError, PeerLacksServiceError
-from dicom_node.node.roles import allowed_senders
 from dicom_node.peers import transports
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.peers.outcome import SendOutcome
@@ -175,7 +174,7 @@ def test_a_destination_that_reports_may_call_from_wherever_it_is_called() -> Non
     reporting = {**PACS, "host": "my_pacs", "confirm": "commitment"}
     config = parse(destinations=[PACS, reporting | {"name": "b"}], senders=[{"ae_title": "C"}])
 
-    assert [(each.ae_title, each.hosts) for each in allowed_senders(config)] == [
+    assert [(each.ae_title, each.hosts) for each in config.allowed_senders()] == [
         ("C", ()),
         ("PACS", ("my_pacs",)),
     ]
