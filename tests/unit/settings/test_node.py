@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.description import describe
-from dicom_node.settings.destinations import DicomDestination, WebDestination
+from dicom_node.settings.destinations import KINDS, WebDestination
 from dicom_node.settings.loading import load_config, parse_config
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.profile import Profile, describe_profile
@@ -300,10 +300,9 @@ def sections() -> list[tuple[str, type[BaseModel]]]:
     for name, field in NodeConfig.model_fields.items():
         inner = getattr(field.annotation, "__args__", (field.annotation,))[0]
         found.append((name, inner))
-    # A destination is of one of two kinds.
-    kinds = (DicomDestination, WebDestination)
+    # A destination is of one of several kinds.
     return [each for each in found if each[0] != "destinations"] + [
-        ("destinations", kind) for kind in kinds
+        ("destinations", kind) for kind in KINDS
     ]
 
 
