@@ -33,11 +33,8 @@ from torch import Tensor, nn
 from inference.models.bayesian_unet import prediction
 from inference.models.bayesian_unet.cpu_network import CpuUNet
 from inference.models.bayesian_unet.dropout import SeededDropout
-from inference.models.bayesian_unet.network import (
-    Architecture,
-    BayesianUNet,
-    fold_batch_normalisation,
-)
+from inference.models.bayesian_unet.folding import fold_batch_normalisation
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import frame_of
 from inference.models.bayesian_unet.sampler import SplitNetwork
 from inference.models.bayesian_unet.weights import load_network

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as f
 
+from inference.models.bayesian_unet.gpu_convolution import convolved_without_padded_copy
 from inference.structures import LABEL_COUNT
 
 Drop = Callable[[Tensor], Tensor]
@@ -148,35 +149,9 @@ class Convolution(nn.Module):
         """`[b, channels_in, h, w]` to `[b, channels_out, h, w]`."""
         folded = isinstance(self.normalisation, nn.Identity)
         if x.is_cuda and folded and not torch.is_grad_enabled():
-            return self.without_padded_copy(x)
+            return convolved_without_padded_copy(x, self.convolution)
         x = self.convolution(reflected(x))
         return f.relu(self.normalisation(x), inplace=True)
-
-    def without_padded_copy(self, x: Tensor) -> Tensor:
-        """Convolution and ReLU of the reflected image, which is never made.
-
-        On a GPU the padded copy costs more than the convolution: torch's reflection knows
-        no channels-last memory, so every image is rearranged twice. Here the border is
-        convolved with zeros around it, and its four lines of pixels anew, each in a strip
-        of three.
-        """
-        out = self._convolved(x, padding=1)
-        for border, strip, pad in (
-            (out[:, :, :1], x[:, :, :2], (1, 1, 1, 0)),
-            (out[:, :, -1:], x[:, :, -2:], (1, 1, 0, 1)),
-            (out[..., :1], x[..., :2], (1, 0, 1, 1)),
-            (out[..., -1:], x[..., -2:], (0, 1, 1, 1)),
-        ):
-            border.copy_(self._convolved(f.pad(strip, pad, mode="reflect"), padding=0))
-        return out
-
-    def _convolved(self, x: Tensor, padding: int) -> Tensor:
-        """Convolution, bias and ReLU; in one kernel where there is a GPU."""
-        weight, bias = self.convolution.weight, self.convolution.bias
-        if not x.is_cuda:
-            return f.relu(f.conv2d(x, weight, bias, padding=padding))
-        once, pads = (1, 1), (padding, padding)
-        return torch.cudnn_convolution_relu(x, weight, bias, once, pads, once, 1)
 
 
 class Upsampling(nn.Module):
@@ -347,50 +322,6 @@ def parameter_count(network: BayesianUNet) -> int:
     return sum(
         tensor.numel() for tensor in network.state_dict().values() if tensor.is_floating_point()
     )
-
-
-def fold_batch_normalisation(network: BayesianUNet) -> BayesianUNet:
-    """The same function without batch normalisation, for inference.
-
-    gamma (w x + b - mean) / sqrt(variance + epsilon) + beta is again a convolution: scale
-    s = gamma / sqrt(variance + epsilon), weights s w, bias s (b - mean) + beta.
-    """
-    source = network.architecture
-    architecture = Architecture(
-        layers=source.layers,
-        filters=source.filters,
-        batch_normalisation=False,
-        dropout=source.dropout,
-        dropout_free_levels=source.dropout_free_levels,
-        classes=source.classes,
-    )
-    folded = BayesianUNet(architecture)
-    state = {}
-    for name, module in network.named_modules():
-        if isinstance(module, Convolution | Upsampling):
-            weight, bias = _folded(module)
-            state[f"{name}.convolution.weight"] = weight
-            state[f"{name}.convolution.bias"] = bias
-    state |= {f"head.{name}": value for name, value in network.head.state_dict().items()}
-    folded.load_state_dict(state)
-    return folded.eval()
-
-
-def _folded(module: Convolution | Upsampling) -> tuple[Tensor, Tensor]:
-    weight = module.convolution.weight.detach()
-    bias = module.convolution.bias
-    if bias is None:
-        raise ValueError("every convolution of this family has a bias")
-    norm = module.normalisation
-    if not isinstance(norm, nn.BatchNorm2d):
-        return weight, bias.detach()
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError("folding needs running statistics")
-    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
-    # Output channels: first axis of a convolution's weights, second of a transposed one's.
-    over_outputs = (1, -1, 1, 1) if isinstance(module, Upsampling) else (-1, 1, 1, 1)
-    shift = norm.bias.detach() - norm.running_mean * scale
-    return weight * scale.view(over_outputs), bias.detach() * scale + shift
 
 
 def _normalisation(channels: int, architecture: Architecture) -> nn.Module:

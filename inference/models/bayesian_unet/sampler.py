@@ -11,12 +11,8 @@ from torch import Tensor
 
 from inference.models.bayesian_unet.cpu_network import CpuUNet
 from inference.models.bayesian_unet.dropout import SeededDropout
-from inference.models.bayesian_unet.network import (
-    Architecture,
-    BayesianUNet,
-    Drop,
-    fold_batch_normalisation,
-)
+from inference.models.bayesian_unet.folding import fold_batch_normalisation
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet, Drop
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.devices import is_fast_in_bfloat16
 
