@@ -27,12 +27,11 @@ from inference.anatomy.sides import split_sides
 from inference.anatomy.trunk import cut_above_pelvis, find_chest
 from inference.measurement.measure import measure
 from inference.measurement.sample_range import spreads
-from inference.models.bayesian_unet.prediction import predict_growing
 from inference.models.bundle import Bundle
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, Chest, ModelIdentity, Region, Uncertainty
+from inference.results import CaseResult, Chest, ModelIdentity, Region
 from inference.volume import Patient, Volume
 
 UNKNOWN_PATIENT: Final = Patient()
@@ -54,8 +53,8 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
         volume: the CT, in the patient frame.
         bundle: the model.
         patient: height, for normalised volumes.
-        samples: Monte Carlo samples; the bundle's own number without it. One whose
-            uncertainty is the entropy makes one pass whatever is asked.
+        samples: of the model; the bundle's own number without it. A model that has not so
+            many takes as many as it has: one that answers once, 1.
         seed: of the Monte Carlo samples.
         device: `cpu`, `cuda`, `cuda:1` or `auto`.
         progress: called with (slices done, slices in all that the network sees).
@@ -63,13 +62,11 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
     Raises:
         DeviceError: the device is not there or has not enough memory.
     """
-    by_entropy = bundle.uncertainty is Uncertainty.ENTROPY
-    counts = (1,) if by_entropy else (samples or bundle.samples,)
     (case,) = analyse_growing(
         volume,
         bundle,
         patient=patient,
-        counts=counts,
+        counts=(bundle.sample_count(samples),),
         seed=seed,
         device=device,
         progress=progress,
@@ -93,14 +90,8 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
     """
     knees, chest = find_knees(volume), find_chest(volume)
     seen = _to_segment(volume, knees, chest)
-    predictions = predict_growing(
-        volume.part(seen),
-        bundle,
-        counts=counts,
-        seed=seed,
-        device=device,
-        uncertainty=bundle.uncertainty,
-        progress=progress,
+    predictions = bundle.model.load(device).predict(
+        volume.part(seen), counts=counts, seed=seed, progress=progress
     )
     for samples, prediction in zip(counts, predictions, strict=True):
         model = ModelIdentity(
@@ -110,7 +101,7 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
             samples=samples,
             seed=seed,
             device=prediction.device,
-            uncertainty=bundle.uncertainty,
+            uncertainty=bundle.model.uncertainty,
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
         yield conclude(

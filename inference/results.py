@@ -215,10 +215,12 @@ class Uncertainty(StrEnum):
 
     VARIANCE: mean over the classes of the variance over the Monte Carlo samples.
     ENTROPY: entropy in nats of the softmax of one pass without dropout.
+    NONE: the model has no measure of doubt.
     """
 
     VARIANCE = "variance"
     ENTROPY = "entropy"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

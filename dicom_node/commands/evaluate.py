@@ -43,7 +43,6 @@ from inference.evaluation.report import CASES_FACT, COMMAND_FACT, write_report
 from inference.evaluation.scored import Arm, Evaluation, LeftOut
 from inference.evaluation.scores import CaseScore, score_structures
 from inference.models.bundle import Bundle
-from inference.results import Uncertainty
 
 CASES_FOLDER: Final = "cases"
 SCORES_VERSION: Final = 1
@@ -114,7 +113,7 @@ def request_of(  # noqa: PLR0913 - the command's options
         results: folders of ready results.
         samples: numbers of samples for Table 9, tried with the first bundle, in one pass.
             The bundles run with their own number where it is among these, else with the
-            largest; those that measure uncertainty by the entropy of one pass with 1.
+            largest; those that have fewer samples with as many as they have.
         table: label table.
         device: for the bundles.
         progress: told (slices done, slices in all) of each case.
@@ -126,18 +125,20 @@ def request_of(  # noqa: PLR0913 - the command's options
     numbers = sorted(set(samples))
     if numbers and (numbers[0] < 1 or not bundles):
         raise ConfigurationError("numbers of samples need a bundle, and start at 1")
-    if numbers and bundles[0].uncertainty is Uncertainty.ENTROPY:
-        words = "takes the entropy of one pass: it has no numbers of samples to try"
+    most = bundles[0].model.most_samples if numbers else None
+    if most == 1:
+        words = "answers once: it has no numbers of samples to try"
+        raise ConfigurationError(f"{bundles[0].name} {words}")
+    if most is not None and numbers[-1] > most:
+        words = f"has {most} samples at most, not {numbers[-1]}"
         raise ConfigurationError(f"{bundles[0].name} {words}")
 
     def arm(bundle: Bundle, count: int) -> ByBundle:
         return ByBundle(bundle, count, device, progress)
 
     def used_by(bundle: Bundle) -> int:
-        if bundle.uncertainty is Uncertainty.ENTROPY:
-            return 1
         own = not numbers or bundle.samples in numbers
-        return bundle.samples if own else numbers[-1]
+        return bundle.sample_count(None if own else numbers[-1])
 
     used = [used_by(bundle) for bundle in bundles]
     arms = [arm(bundle, count) for bundle, count in zip(bundles, used, strict=True)]

@@ -8,13 +8,16 @@ MODEL_CARD.md         the same for people, with pictures
 ```
 A bundle that does not fit what it says of itself is refused with a `BundleError` that names
 the file and the problem.
+
+`kind` in `bundle.toml` says what kind of network it is; without it, the Bayesian U-Net. The
+facts that all kinds share are read here, every other key by the kind's own reader.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -23,65 +26,66 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import Field
 
 from inference.errors import BundleError
-from inference.models.bayesian_unet import weights
-from inference.models.bayesian_unet.network import Architecture, BayesianUNet
-from inference.models.bayesian_unet.precision import Precision
-from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bayesian_unet.weights import check_no_pickle, check_tensors
+from inference.models.bayesian_unet.declaration import read_model as read_bayesian_unet
 from inference.models.bundle_files import (
     BUNDLE_FORMAT,
     CALIBRATION_FILE,
     DECLARATION_FILE,
     WEIGHTS_FILE,
     bundle_folder,
+    check_no_pickle,
     checked_sha256,
     read_file,
     read_table,
 )
+from inference.models.model import Model
 from inference.models.toml_values import MisfitError, value_of
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
-from inference.results import Uncertainty
-from inference.structures import STRUCTURES
 
 DEFAULT_BUNDLE: Final = "compact"
+DEFAULT_KIND: Final = "bayesian_unet"
 CALIBRATION_FORMAT: Final = 1
-LABELS: Final = ("background", *(structure.abbreviation for structure in STRUCTURES))
-"""What the output channels stand for, in order."""
+
+Reader = Callable[[Path, Mapping[str, Any]], Model]
+"""Reads a kind of network: from the bundle's folder, whose weights have the hash that is
+declared and are no pickle, and the keys of bundle.toml that are the kind's own. Raises a
+`MisfitError` where keys do not fit, a `BundleError` where the weights do not."""
+
+KINDS: Final[Mapping[str, Reader]] = MappingProxyType({DEFAULT_KIND: read_bayesian_unet})
+"""The kinds of networks; a new one is a package beside `bayesian_unet` and a line here."""
 
 Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle that has been read and found consistent.
+    """A bundle that has been read and found consistent: what is true of every kind.
 
-    window, grid: what the network is fed.
-    samples: Monte Carlo samples that the calibration rests on.
+    model: the network; what it is inside is its kind's own.
+    samples: how many an analysis takes that asks for no number, and that the calibration
+        rests on.
     sha256: of bundle.toml, which names the hashes of weights and calibration: it stands
         for everything that can change a result.
     training: where the weights come from; free words and numbers.
     calibration: None where the bundle has not been calibrated.
-    uncertainty: what it is measured by, and what a calibration must rest on.
     """
 
     name: str
     version: str
-    architecture: Architecture
-    window: Window
-    grid: PixelGrid
+    kind: str
+    model: Model
     samples: int
-    precision: Precision
     folder: Path
     sha256: str
     weights_sha256: str
     training: Mapping[str, Any]
     calibration: Calibration | None = None
-    uncertainty: Uncertainty = Uncertainty.VARIANCE
 
-    @property
-    def weights_path(self) -> Path:
-        """The safetensors file."""
-        return self.folder / WEIGHTS_FILE
+    def sample_count(self, asked: int | None = None) -> int:
+        """How many samples an analysis takes: those asked for, if there can be so many."""
+        most = self.model.most_samples
+        count = asked or self.samples
+        return count if most is None else min(count, most)
 
 
 def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
@@ -91,50 +95,52 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
         BundleError: the folder, a file or a value does not fit; the message says which.
     """
     folder = bundle_folder(name_or_path)
-    text = read_file(folder / DECLARATION_FILE)
-    declared = _parse(_Declaration, folder / DECLARATION_FILE, text, BUNDLE_FORMAT)
-    if declared.labels != LABELS:
-        raise BundleError(_wrong_labels(folder / DECLARATION_FILE, declared.labels))
+    path = folder / DECLARATION_FILE
+    text = read_file(path)
+    table = read_table(path, text, BUNDLE_FORMAT)
+    read_model = _reader(path, table.get("kind", DEFAULT_KIND))
+    shared = {one.name for one in fields(_Declaration)}
+    declared = _parse(_Declaration, path, {key: table[key] for key in table if key in shared})
     check_no_pickle(folder / WEIGHTS_FILE)
     weights_sha256 = checked_sha256(folder, WEIGHTS_FILE, declared.sha256)
-    check_tensors(folder / WEIGHTS_FILE, declared.architecture)
+    own = {key: table[key] for key in table if key not in shared}
+    try:
+        model = read_model(folder, own)
+    except MisfitError as error:
+        raise BundleError(f"{path}: {error}") from error
     return Bundle(
         name=declared.name,
         version=declared.version,
-        architecture=declared.architecture,
-        window=declared.window,
-        grid=declared.grid,
+        kind=declared.kind,
+        model=model,
         samples=declared.samples,
-        precision=declared.precision,
         folder=folder,
         sha256=hashlib.sha256(text).hexdigest(),
         weights_sha256=weights_sha256,
         training=MappingProxyType(declared.training),
         calibration=_calibration(folder, declared.sha256),
-        uncertainty=declared.uncertainty,
     )
 
 
-def load_network(bundle: Bundle) -> BayesianUNet:
-    """The bundle's network in float32 on the CPU, in evaluation mode, not yet folded."""
-    return weights.load_network(bundle.weights_path, bundle.architecture)
+def _reader(path: Path, kind: Any) -> Reader:
+    """What reads this kind of network."""
+    reader = KINDS.get(kind) if isinstance(kind, str) else None
+    if reader is None:
+        known = ", ".join(sorted(KINDS))
+        raise BundleError(f"{path}: kind is {kind!r}, this version knows {known}")
+    return reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Declaration:
-    """bundle.toml as written."""
+    """The keys of bundle.toml that all kinds share."""
 
     format: int
+    kind: str = DEFAULT_KIND
     name: str
     version: str
     samples: Annotated[int, Field(ge=1)]
-    labels: tuple[str, ...]
     sha256: dict[str, str]
-    architecture: Architecture
-    window: Window
-    grid: PixelGrid
-    precision: Precision = field(default_factory=Precision)
-    uncertainty: Uncertainty = Uncertainty.VARIANCE
     training: dict[str, Any]
 
 
@@ -159,7 +165,8 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
             raise BundleError(f"{path}: has no sha256 in {DECLARATION_FILE}")
         return None
     checked_sha256(folder, CALIBRATION_FILE, hashes)
-    read = _parse(_CalibrationFile, path, read_file(path), CALIBRATION_FORMAT)
+    table = read_table(path, read_file(path), CALIBRATION_FORMAT)
+    read = _parse(_CalibrationFile, path, table)
     values = {one.name: getattr(read, one.name) for one in fields(read)}
     del values["format"]
     try:
@@ -168,19 +175,9 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
         raise BundleError(f"{path}: {error}") from error
 
 
-def _parse(model: type[Parsed], path: Path, text: bytes, expected_format: int) -> Parsed:
-    """The values of a TOML file, or every misfit in words."""
-    table = read_table(path, text, expected_format)
+def _parse(kind: type[Parsed], path: Path, table: Mapping[str, Any]) -> Parsed:
+    """The values of a TOML file's table, or every misfit in words."""
     try:
-        return value_of(model, table)
+        return value_of(kind, table)
     except MisfitError as error:
         raise BundleError(f"{path}: {error}") from error
-
-
-def _wrong_labels(path: Path, labels: tuple[str, ...]) -> str:
-    if len(labels) != len(LABELS):
-        return f"{path}: {len(labels)} labels, not {len(LABELS)} with background"
-    at = next(
-        i for i, pair in enumerate(zip(labels, LABELS, strict=True)) if pair[0] != pair[1]
-    )
-    return f"{path}: label {at} is {labels[at]!r}, not {LABELS[at]!r}"

@@ -22,6 +22,9 @@ WEIGHTS_FILE: Final = "weights.safetensors"
 CALIBRATION_FILE: Final = "calibration.toml"
 MODEL_CARD_FILE: Final = "MODEL_CARD.md"
 
+_PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80")
+_PICKLE_SUFFIXES: Final = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+
 
 def bundle_sha256(name_or_path: str | Path) -> str:
     """What `Bundle.sha256` will be, of a bundle whose files are those that it declares.
@@ -100,3 +103,20 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from error
+
+
+def check_no_pickle(weights: Path) -> None:
+    """Say clearly that a pickle is not loaded, whatever it is called."""
+    if not weights.exists():
+        pickles = sorted(
+            p.name for p in weights.parent.iterdir() if p.suffix in _PICKLE_SUFFIXES
+        )
+        found = f"; {pickles[0]} may be a pickle, which is never loaded" if pickles else ""
+        raise BundleError(f"{weights}: missing{found}")
+    with weights.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(_PICKLE_STARTS):
+        # A safetensors file opens with the length of its JSON header, then "{".
+        with weights.open("rb") as file:
+            if file.read(9)[8:] != b"{":
+                raise BundleError(f"{weights}: is a pickle, which is never loaded")

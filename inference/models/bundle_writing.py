@@ -5,16 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inference.models.bayesian_unet.network import BayesianUNet
-from inference.models.bayesian_unet.precision import Precision
-from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bayesian_unet.weights import save_tensors
-from inference.models.bundle import CALIBRATION_FORMAT, LABELS, Bundle, load_bundle
+from inference.models.bundle import CALIBRATION_FORMAT, DEFAULT_KIND, Bundle, load_bundle
 from inference.models.bundle_files import (
     BUNDLE_FORMAT,
     CALIBRATION_FILE,
@@ -26,24 +22,20 @@ from inference.models.bundle_files import (
 )
 from inference.models.toml_text import as_table, as_toml
 from inference.quality.calibration import Calibration
-from inference.results import Uncertainty
 
 
 def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
     folder: Path,
     *,
+    own: Mapping[str, Any],
+    save_weights: Callable[[Path], None],
     name: str,
     version: str,
-    network: BayesianUNet,
-    window: Window,
-    grid: PixelGrid,
     samples: int,
     training: Mapping[str, Any],
     model_card: str,
     calibration: Calibration | None = None,
-    precision: Precision | None = None,
-    uncertainty: Uncertainty = Uncertainty.VARIANCE,
-    half: bool = False,
+    kind: str = DEFAULT_KIND,
 ) -> Bundle:
     """Write a bundle, in place of one that may be there, and read it back.
 
@@ -52,42 +44,33 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
 
     Args:
         folder: where it shall stand; its parent is made where missing.
+        own: the keys of bundle.toml that are the kind's own.
+        save_weights: writes the safetensors file.
         name: what it is called, as a rule the folder's name.
         version: grows whenever weights, calibration or declaration change.
-        network: its weights and architecture; calibrate with what was read back.
-        window: see `Bundle`.
-        grid: see `Bundle`.
         samples: see `Bundle`.
         training: provenance: strings, numbers, dates, lists and tables of them.
         model_card: Markdown for people.
         calibration: thresholds, if there are any yet.
-        precision: in what numbers it may compute.
-        uncertainty: see `Bundle`.
-        half: store the convolutions' kernels as float16 where they fit its range.
+        kind: of network, one of `KINDS`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(folder) as fresh:
-        save_tensors(network, fresh / WEIGHTS_FILE, half=half)
+        save_weights(fresh / WEIGHTS_FILE)
         (fresh / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
         hashes = {WEIGHTS_FILE: file_sha256(fresh / WEIGHTS_FILE)}
         if calibration is not None:
             text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
             (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
             hashes[CALIBRATION_FILE] = file_sha256(fresh / CALIBRATION_FILE)
-        architecture = as_table(network.architecture)
-        del architecture["classes"]  # the labels say it
         declaration = {
             "format": BUNDLE_FORMAT,
+            **({} if kind == DEFAULT_KIND else {"kind": kind}),
             "name": name,
             "version": version,
             "samples": samples,
-            "labels": list(LABELS),
             "sha256": hashes,
-            "architecture": architecture,
-            "window": as_table(window),
-            "grid": as_table(grid),
-            "precision": as_table(precision or Precision()),
-            "uncertainty": str(uncertainty),
+            **own,
             "training": training,
         }
         (fresh / DECLARATION_FILE).write_text(as_toml(declaration), encoding="utf-8")

@@ -30,8 +30,8 @@ from inference.training.scoring import (
     LabelledImage,
     Scored,
     Segment,
-    monte_carlo,
     score_images,
+    segment_with,
 )
 from inference.training.synthesis.fields import Draw, blur
 from inference.training.synthesis.scanner import with_metal, with_noise
@@ -89,7 +89,7 @@ def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
         seed: not the one of the training, so that no body was seen before.
         bodies: how many to draw.
         every: only each n-th slice is segmented.
-        device: of the network; see `predict`.
+        device: of the network; see `Model.load`.
     """
     # Drawing bodies needs readers of recipes and of label maps; fitting does not.
     from inference.training.synthesis.stream import make_body  # noqa: PLC0415
@@ -101,16 +101,7 @@ def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
 
 def by_bundle(bundle: Bundle, device: str = "cpu") -> Segment:
     """Segment as the bundle does, with its network prepared once."""
-    from inference.models.bundle import load_network  # noqa: PLC0415 - brings a parser
-
-    return monte_carlo(
-        load_network(bundle),
-        bundle.window,
-        bundle.grid,
-        samples=bundle.samples,
-        device=device,
-        precision=bundle.precision,
-    )
+    return segment_with(bundle.model.load(device), bundle.sample_count())
 
 
 def as_image(body: Body) -> LabelledImage:

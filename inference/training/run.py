@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.errors import TrainingError
+from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.network import (
     BATCH_NORMALISATION_MOMENTUM,
     BayesianUNet,
     Upsampling,
 )
-from inference.models.bundle import load_bundle, load_network
+from inference.models.bundle import load_bundle
 from inference.models.devices import is_fast_in_bfloat16
 from inference.structures import LABEL_COUNT
 from inference.training.recipe import Numbers, Recipe, Start, TrainingRecipe
@@ -233,9 +234,10 @@ def _started(recipe: Recipe, start: Start) -> BayesianUNet:
             f"{start.folder}: its weights are {bundle.weights_sha256}, "
             f"the recipe starts from {start.weights_sha256}"
         )
-    if bundle.architecture != recipe.architecture:
+    model = bundle.model
+    if not isinstance(model, BayesianUNetModel) or model.architecture != recipe.architecture:
         raise TrainingError(f"{start.folder}: its network is not the recipe's")
-    return load_network(bundle)
+    return model.network()
 
 
 def _whole(_: torch.nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from inference.evaluation.metrics import dice_of_counts
 from inference.geometry import Geometry
+from inference.models.bayesian_unet.model import UNetPredictor
 from inference.models.bayesian_unet.network import BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
-from inference.models.bayesian_unet.prediction import predict_with
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bayesian_unet.sampler import Sampler
-from inference.models.devices import find_device
+from inference.models.model import Predictor
 from inference.prediction import Prediction
 from inference.structures import LABEL_COUNT
 from inference.volume import Volume
@@ -79,15 +76,18 @@ def monte_carlo(  # noqa: PLR0913 - what a bundle says, without the bundle
     device: str = "auto",
     precision: Precision | None = None,
 ) -> Segment:
-    """Segment with a network in memory, prepared once for its device."""
-    numbers = precision or Precision()
-    sampler = Sampler.of(network, find_device(device), numbers)
-    spare = partial(Sampler.of, network, torch.device("cpu"), numbers)
+    """Segment with a U-Net in memory, prepared once for its device."""
+    predictor = UNetPredictor.of(
+        network, window, grid, device=device, precision=precision or Precision()
+    )
+    return segment_with(predictor, samples)
+
+
+def segment_with(predictor: Predictor, samples: int) -> Segment:
+    """Segment with whatever is ready on a device."""
 
     def segment(volume: Volume, seed: int) -> Prediction:
-        (found,) = predict_with(
-            sampler, volume, window, grid, spare=spare, counts=(samples,), seed=seed
-        )
+        (found,) = predictor.predict(volume, counts=(samples,), seed=seed)
         return found
 
     return segment

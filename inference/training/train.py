@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 
 from inference.errors import TrainingError
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
-from inference.models.bundle_writing import write_bundle
 from inference.models.devices import find_device
 from inference.training.history import History, history_of, mean_of
 from inference.training.labelled.batches import CaseSlices
@@ -243,7 +243,7 @@ def write_trained(
         limit_s: what its number of iterations was planned for, if for a time.
     """
     recipe = run.recipe
-    return write_bundle(
+    return write_unet_bundle(
         folder,
         name=recipe.name,
         version=recipe.version,

@@ -30,14 +30,13 @@ import torch
 from bench_gpu import PUBLISHED, hip, shipped, untrained
 from torch import Tensor, nn
 
-from inference.models.bayesian_unet import prediction
 from inference.models.bayesian_unet.cpu_network import CpuUNet
 from inference.models.bayesian_unet.dropout import SeededDropout
 from inference.models.bayesian_unet.folding import fold_batch_normalisation
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import frame_of
 from inference.models.bayesian_unet.sampler import SplitNetwork
-from inference.models.bayesian_unet.weights import load_network
+from inference.models.model import predict
 
 GEMM_SIDE: Final = 1024
 CPU: Final = torch.device("cpu")
@@ -90,7 +89,7 @@ def compare(
     """Run some options in turns and print what a sample takes with each."""
     torch.set_num_threads(1)
     image = one_slice(bundle)
-    found = dict(options(load_network(bundle.weights_path, bundle.architecture), image))
+    found = dict(options(bundle.model.network(), image))
     a = torch.randn(GEMM_SIDE, GEMM_SIDE)
     runs: dict[str, Run] = {name: run for name, (run, _) in found.items()}
     runs["product"] = partial(torch.mm, a, a)
@@ -106,7 +105,7 @@ def compare(
         ratio = statistics.median(a / b for a, b in zip(own, base, strict=False))
         say(f"| {name} | {statistics.median(own):.1f} | {ratio:.2f} |")
     flops = 2 * GEMM_SIDE**3 / statistics.median(seconds["product"])
-    shared, own_macs = multiply_adds(bundle.architecture, rows, columns)
+    shared, own_macs = multiply_adds(bundle.model.architecture, rows, columns)
     floor_ms = 2000 * (own_macs + shared / asked.samples) / flops
     say(f"| floor, float32 at {flops / 1e9:.0f} GFLOP/s | {floor_ms:.1f} | |")
 
@@ -221,7 +220,7 @@ def channels_last(network: BayesianUNet) -> BayesianUNet:
 
 def one_slice(bundle: Any) -> Tensor:
     """A slice of hips as the network gets it, `[1, 1, row, column]`."""
-    size = frame_of(hip(1), bundle.grid, bundle.architecture).size
+    size = frame_of(hip(1), bundle.model.grid, bundle.model.architecture).size
     return torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(1))
 
 
@@ -270,15 +269,15 @@ def interleaved(
 def whole_prediction(bundle: Any, asked: argparse.Namespace) -> None:
     """`predict` with one thread, and with all: dropout, softmax, moments and labels too."""
     volume = hip(asked.slices)
-    size = frame_of(volume, bundle.grid, bundle.architecture).size
-    shared, own = multiply_adds(bundle.architecture, *size)
+    size = frame_of(volume, bundle.model.grid, bundle.model.architecture).size
+    shared, own = multiply_adds(bundle.model.architecture, *size)
     say(f"\n| {bundle.name}, {asked.slices} slices x {asked.samples} | wall s | core s |")
     say("| --- | --- | --- |")
     for threads in dict.fromkeys((1, 2, len(os.sched_getaffinity(0)))):
         torch.set_num_threads(threads)
-        prediction.predict(hip(1), bundle, samples=1, seed=1, device="cpu")  # warm
+        predict(hip(1), bundle.model, samples=1, seed=1, device="cpu")  # warm
         start, busy = time.perf_counter(), time.process_time()
-        found = prediction.predict(volume, bundle, samples=asked.samples, seed=1, device="cpu")
+        found = predict(volume, bundle.model, samples=asked.samples, seed=1, device="cpu")
         wall, busy = time.perf_counter() - start, time.process_time() - busy
         say(f"| {found.device}, {threads} threads | {wall:.2f} | {busy:.2f} |")
     a = torch.randn(GEMM_SIDE, GEMM_SIDE)

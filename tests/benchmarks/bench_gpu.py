@@ -14,7 +14,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,13 +26,16 @@ from safetensors.torch import save_file
 import inference
 from inference.geometry import Geometry
 from inference.models.bayesian_unet import dropout, prediction
+from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.network import (
     FIVE_LAYERS,
     SIX_LAYERS,
     Architecture,
     BayesianUNet,
 )
+from inference.models.bayesian_unet.precision import Kind, Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.model import predict
 from inference.phantom.render import phantom
 from inference.results import Uncertainty
 from inference.volume import Volume
@@ -120,25 +123,29 @@ def shipped() -> Any:
     told = tomllib.loads((COMPACT / "bundle.toml").read_text(encoding="utf-8"))
     return SimpleNamespace(
         name="compact",
-        architecture=Architecture(**told["architecture"]),
-        window=Window(**told["window"]),
-        grid=PixelGrid(**told["grid"]),
-        precision=SimpleNamespace(**told["precision"]),
-        weights_path=COMPACT / "weights.safetensors",
+        model=BayesianUNetModel(
+            COMPACT / "weights.safetensors",
+            architecture=Architecture(**told["architecture"]),
+            window=Window(**told["window"]),
+            grid=PixelGrid(**told["grid"]),
+            precision=Precision(**told["precision"]),
+        ),
     )
 
 
-def untrained(path: Path, name: str, kind: str) -> Any:
+def untrained(path: Path, name: str, kind: Kind) -> Any:
     """A published network with random weights, fed whole slices as published."""
     torch.manual_seed(0)
     save_file(BayesianUNet(PUBLISHED[name]).state_dict(), path)
     return SimpleNamespace(
         name=name,
-        architecture=PUBLISHED[name],
-        window=Window(),
-        grid=PixelGrid(None, body_only=False),
-        precision=SimpleNamespace(cpu="float32", cuda=kind),
-        weights_path=path,
+        model=BayesianUNetModel(
+            path,
+            architecture=PUBLISHED[name],
+            window=Window(),
+            grid=PixelGrid(None, body_only=False),
+            precision=Precision(cpu="float32", cuda=kind),
+        ),
     )
 
 
@@ -160,9 +167,9 @@ def compared(bundle: Any, device: str, samples: int) -> dict[str, Any]:
     hu = np.ascontiguousarray(whole.hu[places])
     volume = Volume(hu, Geometry.regular(hu.shape, (5.0, *whole.geometry.spacing_mm)))
     kind = Uncertainty.ENTROPY if samples == 1 else Uncertainty.VARIANCE
+    model = replace(bundle.model, uncertainty=kind)
     ours, cpu = (
-        prediction.predict(volume, bundle, samples=samples, seed=1, device=at, uncertainty=kind)
-        for at in (device, "cpu")
+        predict(volume, model, samples=samples, seed=1, device=at) for at in (device, "cpu")
     )
     other = ours.labels != cpu.labels
     body = (ours.labels > 0) | (cpu.labels > 0)
@@ -190,7 +197,7 @@ def _timed(bundle: Any, device: str, slices: int) -> dict[str, Any]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
-    found = prediction.predict(hip(slices), bundle, samples=10, seed=1, device=device)
+    found = predict(hip(slices), bundle.model, samples=10, seed=1, device=device)
     row = {
         "device": found.device,
         "slices": slices,
@@ -213,7 +220,7 @@ def profiled(bundle: Any, device: str, slices: int, out: Path) -> dict[str, Any]
     if device != "cpu":
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=kinds) as profile:
-        prediction.predict(hip(slices), bundle, samples=10, seed=1, device=device)
+        predict(hip(slices), bundle.model, samples=10, seed=1, device=device)
     by = "self_cpu_time_total" if device == "cpu" else "self_cuda_time_total"
     table = profile.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=70)
     (out / "profile.txt").write_text(table)

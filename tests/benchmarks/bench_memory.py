@@ -32,7 +32,7 @@ from dicom_node.settings.node import Logging, NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
 from inference.models.bayesian_unet.network import FIVE_LAYERS, SIX_LAYERS, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bundle_writing import write_bundle
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.phantom.spec import DEFAULT_PHANTOM, PhantomSpec, Zone
 
 LOOK_S: Final = 0.02
@@ -89,7 +89,7 @@ def scanned_in(slices: int) -> PhantomSpec:
 
 def untrained(folder: Path, network: str) -> str:
     """The folder of a published network with random weights, fed whole slices as published."""
-    bundle = write_bundle(
+    bundle = write_unet_bundle(
         folder / network,
         name=network,
         version="0",

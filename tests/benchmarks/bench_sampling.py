@@ -21,10 +21,10 @@ from inference.models.bayesian_unet.network import (
     Architecture,
     BayesianUNet,
 )
-from inference.models.bayesian_unet.prediction import predict
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window, frame_of
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
-from inference.models.bundle_writing import write_bundle
+from inference.models.model import predict
 from inference.volume import Volume
 
 ARCHITECTURES = {
@@ -49,9 +49,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder) / "bundle", asked.network, asked.pixel_mm)
         start, busy = time.perf_counter(), time.process_time()
-        prediction = predict(volume, bundle, samples=asked.samples, seed=1, device=asked.device)
+        prediction = predict(
+            volume, bundle.model, samples=asked.samples, seed=1, device=asked.device
+        )
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    frame = frame_of(volume, bundle.grid, bundle.architecture)
+    frame = frame_of(volume, bundle.model.grid, bundle.model.architecture)
     threads = torch.get_num_threads()
     print(  # noqa: T201 - its purpose
         f"{asked.network} on {prediction.device}, {threads} threads: {asked.slices} slices of "
@@ -73,7 +75,7 @@ def hip(slices: int) -> Volume:
 
 def random_bundle(folder: Path, network: str, pixel_mm: float) -> Bundle:
     """A bundle with untrained weights."""
-    return write_bundle(
+    return write_unet_bundle(
         folder,
         name="benchmark",
         version="0",

@@ -8,15 +8,15 @@ import torch
 
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
-from inference.models.bundle_writing import write_bundle
 
 
 def untrained_bundle(folder: Path) -> Bundle:
     """Write it into `folder`; about 3000 parameters, two samples, 8 mm pixels."""
     torch.manual_seed(0)
     architecture = Architecture(layers=2, filters=2, batch_normalisation=False)
-    return write_bundle(
+    return write_unet_bundle(
         folder,
         name="untrained",
         version="0",

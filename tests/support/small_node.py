@@ -19,7 +19,7 @@ from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bundle_writing import write_bundle
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from support.cases import source_datasets
 from support.ct import SERIES_UID, STUDY_UID, save
 from support.pacs import Pacs
@@ -48,7 +48,7 @@ def write_small_bundle(folder: Path) -> Path:
     architecture = Architecture(
         layers=2, filters=2, batch_normalisation=True, dropout_free_levels=1
     )
-    write_bundle(
+    write_unet_bundle(
         folder,
         name="small",
         version="1.0",

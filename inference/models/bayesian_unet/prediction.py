@@ -18,9 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -31,17 +29,10 @@ from inference.errors import DeviceMemoryError
 from inference.models.bayesian_unet.batches import Batch, in_batches
 from inference.models.bayesian_unet.preprocessing import Frame, PixelGrid, Window, frame_of
 from inference.models.bayesian_unet.sampler import Sampler
-from inference.models.bayesian_unet.weights import load_network
-from inference.models.devices import find_device
+from inference.models.model import Progress, check_counts
 from inference.prediction import Prediction, SampleProfiles
 from inference.results import Uncertainty
 from inference.volume import Volume
-
-if TYPE_CHECKING:
-    from inference.models.bundle import Bundle
-
-Progress = Callable[[int, int], None]
-"""Told how many slices of how many are done."""
 
 PROFILE_BIN_COLUMNS: Final = 8
 """Network columns in one bin of the sample profiles."""
@@ -55,83 +46,7 @@ CUDA_PIXELS: Final = 2**24
 published networks. It halves when memory runs out."""
 
 
-def predict(  # noqa: PLR0913 - a prediction depends on this much
-    volume: Volume,
-    bundle: Bundle,
-    *,
-    samples: int,
-    seed: int,
-    device: str = "auto",
-    uncertainty: Uncertainty = Uncertainty.VARIANCE,
-    progress: Progress | None = None,
-) -> Prediction:
-    """Segment a volume slice by slice with `samples` Monte Carlo samples.
-
-    The same volume, bundle, samples, seed and device give the same answer.
-
-    Args:
-        volume: in the patient frame.
-        bundle: the network and what it is fed.
-        samples: at least 1; with 1 the uncertainty is 0.
-        seed: any whole number from 0.
-        device: `cpu`, `cuda`, `cuda:1`, or `auto`: the first GPU, or the CPU without one.
-        uncertainty: with the entropy, labels and uncertainty are those of one pass without
-            dropout, and `samples` must be 1.
-        progress: called from this thread after every slice or batch.
-
-    Raises:
-        DeviceError: the device is not there. One without memory for a single slice hands
-            the rest over to the CPU, as the prediction's `device` then says.
-    """
-    (found,) = predict_growing(
-        volume,
-        bundle,
-        counts=(samples,),
-        seed=seed,
-        device=device,
-        uncertainty=uncertainty,
-        progress=progress,
-    )
-    return found
-
-
-def predict_growing(  # noqa: PLR0913 - see `predict`
-    volume: Volume,
-    bundle: Bundle,
-    *,
-    counts: Sequence[int],
-    seed: int,
-    device: str = "auto",
-    uncertainty: Uncertainty = Uncertainty.VARIANCE,
-    progress: Progress | None = None,
-) -> tuple[Prediction, ...]:
-    """`predict` with several numbers of samples, for the time of the largest.
-
-    Samples are independent: the first five of twenty are those that five by themselves
-    would be. `counts` grow; there is a prediction for each.
-    """
-    network = load_network(bundle.weights_path, bundle.architecture)
-    spare = partial(Sampler.of, network, torch.device("cpu"), bundle.precision)
-    before = ""
-    try:
-        sampler = Sampler.of(network, find_device(device), bundle.precision)
-    except torch.OutOfMemoryError:
-        sampler, before = spare(), f"{device}: no memory for the weights, "
-    found = predict_with(
-        sampler,
-        volume,
-        bundle.window,
-        bundle.grid,
-        spare=spare,
-        counts=counts,
-        seed=seed,
-        uncertainty=uncertainty,
-        progress=progress,
-    )
-    return tuple(replace(one, device=before + one.device) for one in found)
-
-
-def predict_with(  # noqa: PLR0913 - see `predict`
+def predict_with(  # noqa: PLR0913 - a prediction depends on this much
     sampler: Sampler,
     volume: Volume,
     window: Window,
@@ -143,12 +58,14 @@ def predict_with(  # noqa: PLR0913 - see `predict`
     uncertainty: Uncertainty = Uncertainty.VARIANCE,
     progress: Progress | None = None,
 ) -> tuple[Prediction, ...]:
-    """`predict_growing` with a network that is ready on its device.
+    """Segment a volume slice by slice; a prediction for each number of samples.
 
-    Where that device's memory ends, the sampler that `spare` makes goes on.
+    Where the sampler's device has no memory left, the one that `spare` makes goes on. With
+    a single sample the variance is 0. With the entropy, labels and uncertainty are those of
+    one pass without dropout, and the only number of samples is 1. For the rest see
+    `inference.models.model.Predictor`.
     """
-    if not counts or counts[0] < 1 or any(b <= a for a, b in pairwise(counts)):
-        raise ValueError(f"numbers of samples must grow from at least 1: {list(counts)}")
+    check_counts(counts, None)
     if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
         raise ValueError(f"the entropy is that of one pass, not of {counts[-1]} samples")
     frame = frame_of(volume, grid, sampler.network.architecture)

@@ -1,9 +1,8 @@
-"""Weights on disk: safetensors that fit an architecture, and never a pickle."""
+"""Weights on disk: safetensors that fit an architecture."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,9 +11,6 @@ from torch import Tensor
 
 from inference.errors import BundleError
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
-
-_PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80")
-_PICKLE_SUFFIXES: Final = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -58,23 +54,6 @@ def check_tensors(path: Path, architecture: Architecture) -> None:
     for name, shape in expected.items():
         if found[name] != shape:
             raise BundleError(f"{path}: {name} is {found[name]}, not {shape}")
-
-
-def check_no_pickle(weights: Path) -> None:
-    """Say clearly that a pickle is not loaded, whatever it is called."""
-    if not weights.exists():
-        pickles = sorted(
-            p.name for p in weights.parent.iterdir() if p.suffix in _PICKLE_SUFFIXES
-        )
-        found = f"; {pickles[0]} may be a pickle, which is never loaded" if pickles else ""
-        raise BundleError(f"{weights}: missing{found}")
-    with weights.open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_PICKLE_STARTS):
-        # A safetensors file opens with the length of its JSON header, then "{".
-        with weights.open("rb") as file:
-            if file.read(9)[8:] != b"{":
-                raise BundleError(f"{weights}: is a pickle, which is never loaded")
 
 
 def save_tensors(network: BayesianUNet, path: Path, *, half: bool) -> None:

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference.errors import BundleError, KerasFileError
+from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bundle import LABELS, Bundle
+from inference.models.bayesian_unet.writing import write_unet_bundle
+from inference.models.bundle import Bundle
 from inference.models.bundle_files import DECLARATION_FILE
-from inference.models.bundle_writing import write_bundle
 from inference.training.keras.family import Kind, Step, described_dropout, published_steps
 from inference.training.keras.weights_file import KerasFile, KerasLayer, read_keras_file
 from inference.training.model_card.card import FIGURES
@@ -138,7 +139,7 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
         raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
     imported = import_network(path, layers, labels or LABELS)
     training = _provenance(imported, labels_told=labels is not None)
-    return write_bundle(
+    return write_unet_bundle(
         folder,
         name=name,
         version=version,

@@ -30,10 +30,10 @@ from PIL import Image
 from inference.anatomy.sides import split_sides
 from inference.geometry import Geometry
 from inference.hounsfield import BODY_ABOVE_HU
-from inference.models.bayesian_unet.prediction import predict
 from inference.models.bundle import Bundle, load_bundle
 from inference.models.bundle_files import MODEL_CARD_FILE
 from inference.models.bundle_writing import write_calibration
+from inference.models.model import predict
 from inference.phantom.render import phantom
 from inference.phantom.spec import DEFAULT_PHANTOM, STUDY_PHANTOM
 from inference.pictures.panels import overlay_slice
@@ -205,7 +205,7 @@ def picture(volume: Volume, bundle: Bundle) -> NDArray[np.uint8]:
     """Slices from the lowest to the highest, as the bundle segments them, side by side."""
     numbers = np.linspace(0, len(volume.hu) - 1, PICTURE_SLICES).round().astype(int)
     thin = _slices(volume, numbers)
-    found = predict(thin, bundle, samples=bundle.samples, seed=0, device="cpu")
+    found = predict(thin, bundle.model, samples=bundle.sample_count(), seed=0, device="cpu")
     segments = split_sides(found.labels, thin.geometry)
     drawn = [
         overlay_slice(thin, segments, k, width_px=PICTURE_WIDTH) for k in range(len(numbers))

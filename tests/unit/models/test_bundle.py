@@ -14,12 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import BundleError
+from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bundle import LABELS, Bundle, load_bundle, load_network
+from inference.models.bayesian_unet.writing import write_unet_bundle
+from inference.models.bundle import Bundle, load_bundle
 from inference.models.bundle_files import bundle_sha256
-from inference.models.bundle_writing import write_bundle, write_calibration
+from inference.models.bundle_writing import write_calibration
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 
 SMALL = Architecture(layers=2, filters=2, batch_normalisation=True, dropout_free_levels=1)
@@ -53,7 +55,7 @@ def written(folder: Path, **changes: object) -> Bundle:
         "model_card": "# small\n",
         "calibration": calibration(),
     }
-    return write_bundle(folder, **(parts | changes))  # type: ignore[arg-type]
+    return write_unet_bundle(folder, **(parts | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -89,10 +91,10 @@ def test_what_was_written_is_read_back(folder: Path) -> None:
     bundle = load_bundle(folder)
 
     assert (bundle.name, bundle.version, bundle.samples) == ("small", "1.0", 4)
-    assert bundle.architecture == SMALL
-    assert bundle.window == Window(-160, 240, 0, 1)
-    assert bundle.grid == PixelGrid(2.0)
-    assert bundle.precision == Precision("bfloat16", "bfloat16")
+    assert bundle.model.architecture == SMALL
+    assert bundle.model.window == Window(-160, 240, 0, 1)
+    assert bundle.model.grid == PixelGrid(2.0)
+    assert bundle.model.precision == Precision("bfloat16", "bfloat16")
     assert bundle.training["data"] == {"atlases": ["a", 'b "c"']}
     assert bundle.calibration == calibration()
 
@@ -101,7 +103,7 @@ def test_the_network_gets_back_the_very_weights_it_was_written_with(tmp_path: Pa
     torch.manual_seed(1)
     network = BayesianUNet(SMALL)
     bundle = written(tmp_path / "b", network=network)
-    found = load_network(bundle).state_dict()
+    found = bundle.model.network().state_dict()
 
     assert all(torch.equal(tensor, found[n]) for n, tensor in network.state_dict().items())
 
@@ -110,14 +112,14 @@ def test_half_precision_on_disk_costs_a_thousandth_of_a_weight_at_most(tmp_path:
     torch.manual_seed(1)
     network = BayesianUNet(SMALL)
     network.encoder[0].first.normalisation.running_var.fill_(1e6)  # beyond float16
-    found = load_network(written(tmp_path / "b", network=network, half=True)).state_dict()
+    found = written(tmp_path / "b", network=network, half=True).model.network().state_dict()
 
     for name, tensor in network.state_dict().items():
         assert torch.allclose(tensor.float(), found[name].float(), rtol=1e-3, atol=1e-6), name
 
 
 def test_a_bundle_without_its_own_pixels_uses_the_source_s(tmp_path: Path) -> None:
-    assert written(tmp_path / "b", grid=PixelGrid(None)).grid.pixel_mm is None
+    assert written(tmp_path / "b", grid=PixelGrid(None)).model.grid.pixel_mm is None
 
 
 def test_a_bundle_may_be_uncalibrated(tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
 def test_a_tensor_that_is_not_finite_is_named(folder: Path) -> None:
     change_tensors(folder, lambda tensors: tensors["head.bias"].fill_(float("nan")))
     with pytest.raises(BundleError, match=r"head\.bias .* not finite"):
-        load_network(load_bundle(folder))
+        load_bundle(folder).model.network()
 
 
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:

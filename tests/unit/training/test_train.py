@@ -12,7 +12,7 @@ from support.recipes import small_recipe
 from torch import Tensor
 
 from inference.errors import DeviceError, TrainingError
-from inference.models.bundle import load_bundle, load_network
+from inference.models.bundle import load_bundle
 from inference.structures import LABEL_COUNT
 from inference.training.recipe import read_recipe
 from inference.training.run import Run, segmentation_loss
@@ -229,7 +229,7 @@ def test_a_run_may_start_from_a_bundle_and_its_own_says_so(
     path = started(tmp_path, trained, first.weights_sha256, ("seed = 7", "seed = 8"))
 
     run = Run.fresh(read_recipe(path))
-    for name, expected in load_network(first).state_dict().items():
+    for name, expected in first.model.network().state_dict().items():
         assert torch.equal(run.network.state_dict()[name], expected), name
     run.step(*batch(0))
     second = write_trained(run, tmp_path / "second")

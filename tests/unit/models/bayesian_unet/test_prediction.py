@@ -21,14 +21,13 @@ from inference.models.bayesian_unet.prediction import (
     _Slices,
     _Task,
     entropy,
-    predict,
-    predict_growing,
 )
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window, frame_of
 from inference.models.bayesian_unet.sampler import Sampler
+from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
-from inference.models.bundle_writing import write_bundle
 from inference.models.devices import find_device
+from inference.models.model import predict
 from inference.prediction import Prediction
 from inference.results import Uncertainty
 from inference.volume import Volume
@@ -60,7 +59,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]
         precision: Precision = FLOAT32,
     ) -> Bundle:
         torch.manual_seed(4)
-        return write_bundle(
+        return write_unet_bundle(
             tmp_path_factory.mktemp("bundle") / "b",
             name="b",
             version="1",
@@ -77,7 +76,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]
 
 
 def ask(bundle: Bundle, *, seed: int = 7, samples: int = 3) -> Prediction:
-    return predict(small_volume(), bundle, samples=samples, seed=seed, device="cpu")
+    return predict(small_volume(), bundle.model, samples=samples, seed=seed, device="cpu")
 
 
 def sampler_of(architecture: Architecture = TINY) -> Sampler:
@@ -121,8 +120,8 @@ def test_a_prediction_is_the_naive_computation_over_all_samples(
     bundle = bundle_of(grid=PixelGrid(None))
     volume = small_volume()
     prediction = ask(bundle)
-    frame = frame_of(volume, bundle.grid, bundle.architecture)
-    images = bundle.window.apply(frame.to_network(torch.from_numpy(volume.hu.copy())))
+    frame = frame_of(volume, bundle.model.grid, bundle.model.architecture)
+    images = bundle.model.window.apply(frame.to_network(torch.from_numpy(volume.hu.copy())))
     with torch.inference_mode():
         drawn = sampler_of(TINY).softmaxes(images, range(3), 3, seed=7, at_once=3)
         kept = torch.stack(list(drawn)).double()  # (sample, slice, class, row, column)
@@ -139,7 +138,7 @@ def test_growing_numbers_of_samples_are_prefixes_of_one_pass(
 ) -> None:
     """1, 2 and 5 samples together, against three predictions; only batches differ."""
     bundle = bundle_of()
-    found = predict_growing(small_volume(), bundle, counts=(1, 2, 5), seed=7, device="cpu")
+    found = bundle.model.load("cpu").predict(small_volume(), counts=(1, 2, 5), seed=7)
 
     for count, together in zip((1, 2, 5), found, strict=True):
         alone = ask(bundle, samples=count)
@@ -153,7 +152,7 @@ def test_numbers_of_samples_that_do_not_grow_are_refused(
     counts: tuple[int, ...], bundle_of: Callable[..., Bundle]
 ) -> None:
     with pytest.raises(ValueError, match="must grow"):
-        predict_growing(small_volume(), bundle_of(), counts=counts, seed=7, device="cpu")
+        bundle_of().model.load("cpu").predict(small_volume(), counts=counts, seed=7)
 
 
 def test_the_same_seed_gives_the_same_answer_to_the_last_bit(
@@ -235,7 +234,7 @@ def test_profiles_count_every_network_pixel_of_every_sample(
     bundle_of: Callable[..., Bundle],
 ) -> None:
     bundle, volume = bundle_of(), small_volume()
-    frame = frame_of(volume, bundle.grid, bundle.architecture)
+    frame = frame_of(volume, bundle.model.grid, bundle.model.architecture)
     profiles = ask(bundle).profiles
     hu = frame.to_network(torch.from_numpy(volume.hu.copy())).sum(dim=(1, 2, 3)).numpy()
 
@@ -267,7 +266,7 @@ def test_progress_is_told_after_every_slice(bundle_of: Callable[..., Bundle]) ->
     told: list[tuple[int, int]] = []
     predict(
         small_volume(),
-        bundle_of(),
+        bundle_of().model,
         samples=1,
         seed=0,
         device="cpu",
@@ -388,23 +387,17 @@ def test_the_entropy_is_that_of_one_pass_without_dropout(
     bundle_of: Callable[..., Bundle],
 ) -> None:
     """Against the network with a dropout of 0, whose every sample is such a pass."""
-    found = predict(
-        small_volume(),
-        bundle_of(),
-        samples=1,
-        seed=7,
-        device="cpu",
-        uncertainty=Uncertainty.ENTROPY,
-    )
+    model = replace(bundle_of().model, uncertainty=Uncertainty.ENTROPY)
+    found = predict(small_volume(), model, samples=1, seed=7, device="cpu")
 
     assert np.array_equal(found.labels, ask(bundle_of(replace(TINY, dropout=0.0))).labels)
     assert 0 < found.uncertainty.max() <= np.log(23)
 
 
 def test_several_samples_have_no_entropy(bundle_of: Callable[..., Bundle]) -> None:
-    kind = Uncertainty.ENTROPY
+    model = replace(bundle_of().model, uncertainty=Uncertainty.ENTROPY)
     with pytest.raises(ValueError, match="not of 3 samples"):
-        predict(small_volume(), bundle_of(), samples=3, seed=7, uncertainty=kind)
+        predict(small_volume(), model, samples=3, seed=7, device="cpu")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -416,7 +409,7 @@ def test_a_gpu_s_answer_hardly_depends_on_its_batches(
     for pixels in (2**24, 1):
         monkeypatch.setattr("inference.models.bayesian_unet.prediction.CUDA_PIXELS", pixels)
         bundle = bundle_of()
-        answers.append(predict(small_volume(), bundle, samples=3, seed=7, device="cuda"))
+        answers.append(predict(small_volume(), bundle.model, samples=3, seed=7, device="cuda"))
 
     assert (answers[0].labels == answers[1].labels).mean() > 0.999
     assert np.allclose(answers[0].uncertainty, answers[1].uncertainty, atol=1e-4)

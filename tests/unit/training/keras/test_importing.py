@@ -32,9 +32,10 @@ from typer.testing import CliRunner
 
 from dicom_node.commands import cli
 from inference.errors import BundleError, KerasFileError
+from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bayesian_unet.network import BayesianUNet, Upsampling, parameter_count
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
-from inference.models.bundle import LABELS, load_bundle, load_network
+from inference.models.bundle import load_bundle
 from inference.pipeline import analyse
 from inference.training.keras.importing import import_bundle, import_network
 from inference.training.model_card.card import with_figures
@@ -496,7 +497,7 @@ def test_a_bundle_says_where_it_comes_from_and_what_it_lacks(tmp_path: Path) -> 
     assert bundle.training["source_sha256"] in card
     assert "Imported, and not validated here" in card
     assert "not calibrated" in card
-    assert_the_same(load_network(bundle), model, grey_image(16, 16))
+    assert_the_same(bundle.model.network(), model, grey_image(16, 16))
 
 
 def test_the_pipeline_runs_with_a_bundle_that_has_no_calibration(tmp_path: Path) -> None:
@@ -544,8 +545,8 @@ def test_the_command_writes_a_bundle_with_what_it_was_told(tmp_path: Path) -> No
     assert ended.exit_code == 0, ended.output
     assert "not calibrated" in " ".join(ended.output.split())
     assert (bundle.name, bundle.version, bundle.samples) == ("hip", "2", 3)
-    assert bundle.window == Window(-200, 400, -1, 1)
-    assert bundle.grid == PixelGrid(pixel_mm=0.8, body_only=False)
+    assert bundle.model.window == Window(-200, 400, -1, 1)
+    assert bundle.model.grid == PixelGrid(pixel_mm=0.8, body_only=False)
     assert bundle.training["label_order"] == "told at import"
     assert bundle.training["settings"].startswith("checked")
 

@@ -1,0 +1,133 @@
+"""The Bayesian U-Net as a `Model`: what it is fed and computed in, and its way to a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from inference.models.bayesian_unet.network import Architecture, BayesianUNet
+from inference.models.bayesian_unet.precision import Precision
+from inference.models.bayesian_unet.prediction import predict_with
+from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+from inference.models.bayesian_unet.sampler import Sampler
+from inference.models.bayesian_unet.weights import load_network
+from inference.models.devices import find_device
+from inference.models.model import Progress
+from inference.prediction import Prediction
+from inference.results import Uncertainty
+from inference.structures import SEGMENTS, Segment
+from inference.volume import Volume
+
+ALL_SEGMENTS: Final = frozenset(SEGMENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class BayesianUNetModel:
+    """A trained Bayesian U-Net; see `inference.models.model.Model`.
+
+    weights_path: a safetensors file that fits the architecture.
+    window, grid: what the network is fed.
+    precision: in what numbers it may compute.
+    uncertainty: by variance over the Monte Carlo samples, or by the entropy of one pass
+        without dropout.
+    """
+
+    weights_path: Path
+    architecture: Architecture
+    window: Window
+    grid: PixelGrid
+    precision: Precision = field(default_factory=Precision)
+    uncertainty: Uncertainty = Uncertainty.VARIANCE
+
+    @property
+    def most_samples(self) -> int | None:
+        """As many as are asked for, but of the entropy one pass."""
+        return most_samples(self.uncertainty)
+
+    @property
+    def segments(self) -> frozenset[Segment]:
+        """All 43: the output channels are the method's own labels."""
+        return ALL_SEGMENTS
+
+    def load(self, device: str) -> UNetPredictor:
+        """Fold the normalisation, and move the network to the device."""
+        return UNetPredictor.of(
+            self.network(),
+            self.window,
+            self.grid,
+            device=device,
+            precision=self.precision,
+            uncertainty=self.uncertainty,
+        )
+
+    def network(self) -> BayesianUNet:
+        """The network in float32 on the CPU, in evaluation mode, not yet folded."""
+        return load_network(self.weights_path, self.architecture)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UNetPredictor:
+    """A Bayesian U-Net ready on its device; see `inference.models.model.Predictor`.
+
+    spare: makes the sampler that goes on where the device's memory ends.
+    before: what happened before the first slice, in front of what computed it.
+    """
+
+    sampler: Sampler
+    window: Window
+    grid: PixelGrid
+    spare: Callable[[], Sampler]
+    uncertainty: Uncertainty
+    before: str = ""
+
+    @classmethod
+    def of(  # noqa: PLR0913 - what a bundle says, without the bundle
+        cls,
+        network: BayesianUNet,
+        window: Window,
+        grid: PixelGrid,
+        *,
+        device: str,
+        precision: Precision,
+        uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    ) -> UNetPredictor:
+        """A network in memory made ready; the CPU's where the device cannot hold it."""
+        spare = partial(Sampler.of, network, torch.device("cpu"), precision)
+        before = ""
+        try:
+            sampler = Sampler.of(network, find_device(device), precision)
+        except torch.OutOfMemoryError:
+            sampler, before = spare(), f"{device}: no memory for the weights, "
+        return cls(sampler, window, grid, spare, uncertainty, before)
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        counts: Sequence[int],
+        seed: int,
+        progress: Progress | None = None,
+    ) -> tuple[Prediction, ...]:
+        """Slice by slice; each (slice, sample) has a random state of its own."""
+        found = predict_with(
+            self.sampler,
+            volume,
+            self.window,
+            self.grid,
+            spare=self.spare,
+            counts=counts,
+            seed=seed,
+            uncertainty=self.uncertainty,
+            progress=progress,
+        )
+        return tuple(replace(one, device=self.before + one.device) for one in found)
+
+
+def most_samples(uncertainty: Uncertainty) -> int | None:
+    """The entropy is that of one pass; the variance has no end."""
+    return 1 if uncertainty is Uncertainty.ENTROPY else None
