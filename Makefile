@@ -1,13 +1,15 @@
 # Every command of the project. `make` alone lists them.
 #
 # PYTHON   which interpreter makes the virtual environment (3.11 or newer)
+# WORKERS  how many processes run the tests: as many as cores, where there is memory for it
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz faults kills trials harness conformance harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -18,8 +20,13 @@ setup: $(STAMP)  ## make .venv with the pinned versions, if missing or stale
 demo: setup  ## a node, a phantom, and a table of measured against known
 	$(BIN)/msk-node demo --out demo-out
 
-test: setup harness-packages lint  ## everything: linters, types, imports, all tests
-	$(BIN)/pytest
+test: setup harness-packages  ## everything: linters, types, imports, all tests
+	@$(MAKE) --no-print-directory --jobs=2 lint checks
+
+# Tests wait a good deal (for servers, restarts, peers), so the linters cost little beside them;
+# where they fail, make lets the tests end, and fails. Shares: tests/support/shares.py.
+checks: setup
+	$(BIN)/pytest --numprocesses=$(WORKERS)
 
 lint: setup  ## linters, formatting, types, and who may import whom
 	$(BIN)/ruff check .

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -19,6 +21,17 @@ settings.load_profile("patient")
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.shares import WORKER, share_of, turn_of  # noqa: E402 - found on the path above
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
+if WORKER:
+    # As many workers as cores, each with the processes that it starts: were torch in each to
+    # take every core too, they would only wait for each other. Read when torch is first loaded.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).parents[1]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -34,6 +47,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run every cell of the fault matrix, and write its table anew",
     )
+
+
+@pytest.hookimpl(optionalhook=True)  # plain pytest does without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Hand out whole shares of the run, in the order of collection."""
+    from support.scheduling import ShareScheduling  # noqa: PLC0415 - imports xdist
+
+    config.option.loadscopereorder = False
+    return ShareScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a worker, put the long shares first."""
+    if WORKER:
+        paths = {item: item.path.relative_to(ROOT).as_posix() for item in items}
+        items.sort(key=lambda item: turn_of(share_of(paths[item])))
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from support.cases import source_datasets
 from support.ct import save
+from support.installed_node import free_port
 from support.pacs import Pacs
 from support.small_node import result_pacs, small_config, write_small_bundle
 from support.waiting import wait_until
@@ -106,12 +107,6 @@ class Node:
         status = node_status(self.config)
         sent = status.deliveries[DeliveryState.SENT]
         return status.series[SeriesState.REPORTED] == 1 and sent == 2
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

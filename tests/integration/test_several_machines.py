@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from support.cases import source_datasets
 from support.ct import save
+from support.installed_node import free_port
 from support.pacs import Pacs
 from support.postgres import Postgres, running_postgres
 from support.small_node import result_pacs, small_config
@@ -86,7 +86,7 @@ def pacs() -> Iterator[Pacs]:
 
 
 @pytest.fixture
-def parts(tmp_path: Path, server: Postgres, pacs: Pacs, free_port: int) -> Iterator[list[Part]]:
+def parts(tmp_path: Path, server: Postgres, pacs: Pacs) -> Iterator[list[Part]]:
     """A receiver, and two workers that take two seconds for an analysis."""
     parts = []
     for name, role in (("desk", "receive"), ("a", "work"), ("b", "work")):
@@ -97,7 +97,7 @@ def parts(tmp_path: Path, server: Postgres, pacs: Pacs, free_port: int) -> Itera
             "database": server.url,
             "name": name,
             "lease_s": LEASE_S,
-            "port": free_port if role == "receive" else PORT_OF_NONE,
+            "port": free_port() if role == "receive" else PORT_OF_NONE,
         }
         config = small_config(tmp_path, pacs.port, node=node)
         parts.append(Part.start(tmp_path, name, config, "--role", role, "--slow", "2"))
@@ -106,13 +106,6 @@ def parts(tmp_path: Path, server: Postgres, pacs: Pacs, free_port: int) -> Itera
         if part.process.poll() is None:
             part.signal(signal.SIGKILL)
             part.process.wait()
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_worker_that_freezes_over_an_analysis_is_replaced_and_does_no_harm_when_it_thaws(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -383,13 +384,12 @@ def test_a_destination_that_offers_less_gets_nothing(pki: Pki) -> None:
 def test_a_silent_caller_keeps_nobody_out_and_is_no_association(
     receiver: Receiver, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls_sockets, "HANDSHAKE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(tls_sockets, "HANDSHAKE_TIMEOUT_S", 3.0)
     with capture_logs() as logs, socket.create_connection(("127.0.0.1", receiver.port)) as mute:
-        started = time.monotonic()
         echo(peer_of(receiver, calling(pki, pki.scanner)))
-        assert time.monotonic() - started < 0.9
+        assert select.select([mute], [], [], 0)[0] == []  # still waited for meanwhile
         wait_until(lambda: not accepted(receiver), words="the echo's association has ended")
-        mute.settimeout(5)
+        mute.settimeout(30)
         assert mute.recv(1) == b""
 
     assert refusals(logs) == ["it did not answer in time"]

@@ -14,9 +14,12 @@ from dicom_node.persistence.rows import DeliveryState, SeriesState
 from dicom_node.settings.loading import load_config
 from support.namespace import Namespace
 from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE
+from support.shares import WORKER
 from support.waiting import wait_until
 
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
+THREADS = 1 if WORKER else os.cpu_count() or 1
+"""All cores, unless another worker has its tests there."""
 
 
 def node_toml(
@@ -76,7 +79,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count() or 1)},
+                env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
             )
         wait_until(
             self._answers, within_s=300, words=f"the node answers ({self.log})", every_s=0.3
