@@ -46,6 +46,13 @@ from sr_templates.key_slice_report import build_key_slice_report
 from sr_templates.measurement_report import build_report
 from sr_templates.words import case_words
 
+QUALITY_DERIVATION: Final = "Quality image of an automatic segmentation"
+DENSITY_DERIVATION: Final = (
+    "Muscles of an automatic segmentation as solid bodies, coloured by the mean HU below "
+    "their surface: yellow fat, red lean"
+)
+"""How each picture came from its sources."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refusal:
@@ -146,6 +153,7 @@ def _quality_image(facts: CaseFacts, rendering: Rendering) -> Dataset:
         case_words(facts.case),
         facts.sources,
         facts.letterhead(rendering),
+        derivation=QUALITY_DERIVATION,
     )
 
 
@@ -162,6 +170,7 @@ def _density_picture(facts: CaseFacts, rendering: Rendering) -> Dataset:
         f"Muscle density. {case_words(facts.case)}",
         facts.sources,
         facts.letterhead(rendering),
+        derivation=DENSITY_DERIVATION,
     )
 
 
@@ -241,7 +250,9 @@ def _refuse_study(
         each: Letterhead(study.header, identity_of(each, provenance), maker)
         for each in (Rendering.SC, Rendering.KO)
     }
-    image = build_secondary_capture(picture, words, study.sources, heads[Rendering.SC])
+    image = build_secondary_capture(
+        picture, words, study.sources, heads[Rendering.SC], derivation=QUALITY_DERIVATION
+    )
     flag = build_key_object(words, study.sources, heads[Rendering.KO])
     return _result(Rendering.SC, image), _result(Rendering.KO, flag)
 

@@ -11,19 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import Letterhead, code_item, complete
-from dicom_node.results.kinds import Rendering
 from dicom_node.series.ct_series import InstanceReference
 
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
-
-DERIVATIONS: Final = {
-    Rendering.SC: "Quality image of an automatic segmentation",
-    Rendering.SC_DENSITY: (
-        "Muscles of an automatic segmentation as solid bodies, coloured by the mean HU below "
-        "their surface: yellow fat, red lean"
-    ),
-}
-"""How a picture of each kind came from its sources."""
 
 LONGEST_COMMENT: Final = 10240
 """Characters of the value representation LT (PS3.5 6.2)."""
@@ -34,6 +24,8 @@ def build_secondary_capture(
     words: str,
     sources: Sequence[InstanceReference],
     letterhead: Letterhead,
+    *,
+    derivation: str,
 ) -> Dataset:
     """A picture as a single-frame colour Secondary Capture Image (PS3.3 A.8.1).
 
@@ -41,10 +33,12 @@ def build_secondary_capture(
         picture: uint8 [row, column, 3], red, green and blue.
         words: what the picture says, also as text.
         sources: the images it was made from.
-        letterhead: of the object, which is a picture of one of `DERIVATIONS`.
+        letterhead: of the object.
+        derivation: how the picture came from its sources.
     """
     dataset = Dataset()
     _put_image(dataset, words, sources, letterhead)
+    dataset.DerivationDescription = derivation
     _put_pixels(dataset, picture)
     complete(dataset, letterhead)
     return dataset
@@ -66,7 +60,6 @@ def _put_image(
     # pixels without words must know.
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = "NO"
-    dataset.DerivationDescription = DERIVATIONS[letterhead.identity.rendering]
     dataset.ImageComments = words[:LONGEST_COMMENT]
     # The picture itself was never lossy; what its source was stays said.
     dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"

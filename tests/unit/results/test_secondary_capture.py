@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 
+from dicom_node.results.builders import DENSITY_DERIVATION, QUALITY_DERIVATION
 from dicom_node.results.headers import Identity, Letterhead, Maker
 from dicom_node.results.kinds import Rendering
 from dicom_node.results.secondary_capture import build_secondary_capture
@@ -30,7 +31,9 @@ def letterhead(rendering: Rendering = Rendering.SC, **elements: object) -> Lette
 
 def capture(picture: np.ndarray, **elements: object) -> Dataset:
     """The object, written and read again."""
-    dataset = build_secondary_capture(picture, "Not hip", SOURCES, letterhead(**elements))
+    dataset = build_secondary_capture(
+        picture, "Not hip", SOURCES, letterhead(**elements), derivation=QUALITY_DERIVATION
+    )
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     buffer.seek(0)
@@ -61,8 +64,11 @@ def test_it_says_that_it_is_derived_and_bears_words():
 def test_each_kind_of_picture_says_how_it_was_derived():
     picture = np.zeros((4, 4, 3), np.uint8)
     quality, density = (
-        build_secondary_capture(picture, "", SOURCES, letterhead(rendering))
-        for rendering in (Rendering.SC, Rendering.SC_DENSITY)
+        build_secondary_capture(picture, "", SOURCES, letterhead(rendering), derivation=words)
+        for rendering, words in (
+            (Rendering.SC, QUALITY_DERIVATION),
+            (Rendering.SC_DENSITY, DENSITY_DERIVATION),
+        )
     )
 
     assert quality.DerivationDescription == "Quality image of an automatic segmentation"
@@ -88,4 +94,6 @@ def test_the_body_part_is_the_sources_own_and_never_asks_for_a_side():
 
 def test_a_picture_of_another_type_is_refused():
     with pytest.raises(ValueError, match=r"float32 \(4, 4\)"):
-        build_secondary_capture(np.zeros((4, 4), np.float32), "", SOURCES, letterhead())
+        build_secondary_capture(
+            np.zeros((4, 4), np.float32), "", SOURCES, letterhead(), derivation=""
+        )
