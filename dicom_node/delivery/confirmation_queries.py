@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -21,7 +22,7 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CommitmentRow, DeliveryRow
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
-from dicom_node.spool.commitment_reports import REPORTS
+from dicom_node.spool.commitment_reports import REPORTS, handle_report
 from dicom_node.uids import derived_uid
 
 log = structlog.get_logger()
@@ -94,7 +95,8 @@ class Asking:
         }
         instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
         way = way_to(self.config, destination)
-        way.ask_to_commit(transaction, instances, reports_folder(self.config))
+        keep = partial(handle_report, folder=reports_folder(self.config))
+        way.ask_to_commit(transaction, instances, keep)
         log.info("commitment.asked", destination=name, key=transaction, count=len(due))
         no_report = Word(Has.UNKNOWN, "no commitment report yet")
         return {row.sop_instance_uid: no_report for row in due}

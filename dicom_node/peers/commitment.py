@@ -1,20 +1,14 @@
-"""Storage commitment: asking a destination to commit to objects, and keeping its reports.
+"""Storage commitment SCU: asking a destination to commit to objects.
 
 The request (N-ACTION, PS3.4 J.3.2) goes out on an association of its own. The report
 (N-EVENT-REPORT, J.3.3) comes on the same one, if the destination is quick, or on one that
-it opens to our receiver, seconds or days later. Either way it is a file before it is
-answered with success; `delivery/jobs.py` reads it and enters what it says into the ledger.
-
-```
-spool/.reports/<Transaction UID>.json
-```
+it opens to our receiver, seconds or days later. Whoever asks says what keeps it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -25,10 +19,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 
 from dicom_node.errors import PeerLacksServiceError, PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.association import Peer, associate
-from dicom_node.spool.commitment_reports import SUCCESS, handle_report
 
 log = structlog.get_logger()
 
+KeepReport = Callable[[evt.Event], tuple[int, None]]
+"""Keeps what an N-EVENT-REPORT says, and answers its status (PS3.7 10.1.1)."""
+
+SUCCESS: Final = 0x0000
 REQUEST_COMMITMENT: Final = 1
 """Action Type ID (PS3.4 Table J.3-1)."""
 REPORT_LINGER_S: Final = 1.0
@@ -39,15 +36,15 @@ ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 
 
 def ask_to_commit(
-    peer: Peer, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+    peer: Peer, transaction_uid: str, instances: Sequence[tuple[str, str]], keep: KeepReport
 ) -> None:
-    """Ask a destination to commit to objects; its report is kept in `folder`.
+    """Ask a destination to commit to objects; a report that comes at once is kept.
 
     Args:
         peer: the destination.
         transaction_uid: names this request; the report carries it.
         instances: SOP Class UID and SOP Instance UID of each.
-        folder: where reports are kept.
+        keep: keeps a report that comes on the association of the request.
 
     Raises:
         PeerUnreachableError: no connection, no association, or no answer.
@@ -61,7 +58,7 @@ def ask_to_commit(
             lacks = results == {ABSTRACT_SYNTAX_NOT_SUPPORTED}
             error = PeerLacksServiceError if lacks else PeerRefusedError
             raise error(f"{peer} does not offer Storage Commitment")
-        reports = _Reports(folder)
+        reports = _Reports(keep)
         association.bind(evt.EVT_N_EVENT_REPORT, reports.handle)
         try:
             answer, _ = association.send_n_action(
@@ -95,15 +92,15 @@ def _request(transaction_uid: str, instances: Sequence[tuple[str, str]]) -> Data
 class _Reports:
     """Keeps a report that comes on the association of its request."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, keep: KeepReport) -> None:
+        self._keep = keep
         self._came = threading.Event()
         self._serving: threading.Thread | None = None
 
     def handle(self, event: evt.Event) -> tuple[int, None]:
         """Keep one report; pynetdicom answers it on the same thread afterwards."""
         self._serving = threading.current_thread()
-        status = handle_report(event, self._folder)
+        status = self._keep(event)
         self._came.set()
         return status
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from dicom_node.errors import PeerLacksServiceError
 from dicom_node.peers.association import Peer
-from dicom_node.peers.commitment import ask_to_commit
+from dicom_node.peers.commitment import KeepReport, ask_to_commit
 from dicom_node.peers.echo import echo
 from dicom_node.peers.outcome import SendOutcome
 from dicom_node.peers.query import listed_instances
@@ -51,9 +51,9 @@ class Way(Protocol):
         """The SOP Instance UIDs that it lists in series of a study."""
 
     def ask_to_commit(
-        self, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+        self, transaction_uid: str, instances: Sequence[tuple[str, str]], keep: KeepReport
     ) -> None:
-        """Ask for storage commitment; the report is kept in `folder`.
+        """Ask for storage commitment; a report that comes at once is kept.
 
         Raises:
             PeerLacksServiceError: it knows none, and is asked by a query instead.
@@ -94,10 +94,10 @@ class DicomWay:
         return listed_instances(self.peer, study, series)
 
     def ask_to_commit(
-        self, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+        self, transaction_uid: str, instances: Sequence[tuple[str, str]], keep: KeepReport
     ) -> None:
         """N-ACTION."""
-        ask_to_commit(self.peer, transaction_uid, instances, folder)
+        ask_to_commit(self.peer, transaction_uid, instances, keep)
 
     def __str__(self) -> str:
         """The peer."""
@@ -147,7 +147,7 @@ class WebWay:
         self,
         transaction_uid: str,  # noqa: ARG002 - nobody is asked
         instances: Sequence[tuple[str, str]],  # noqa: ARG002
-        folder: Path,  # noqa: ARG002
+        keep: KeepReport,  # noqa: ARG002
     ) -> None:
         """DICOMweb has no such service."""
         raise PeerLacksServiceError(f"{self} does not offer Storage Commitment")

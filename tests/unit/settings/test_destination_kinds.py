@@ -12,6 +12,7 @@ import pytest
 
 from dicom_node.errors import ConfigurationError, PeerLacksServiceError
 from dicom_node.peers import transports
+from dicom_node.peers.commitment import KeepReport
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.peers.outcome import SendOutcome
 from dicom_node.peers.transports import DicomWay, WebWay, way_to
@@ -78,7 +79,7 @@ class FolderWay:
         return frozenset(path.stem for path in self.folder.iterdir())
 
     def ask_to_commit(
-        self, transaction_uid: str, instances: Sequence[tuple[str, str]], folder: Path
+        self, transaction_uid: str, instances: Sequence[tuple[str, str]], keep: KeepReport
     ) -> None:
         """A folder commits to nothing."""
         raise PeerLacksServiceError(f"{self.folder} commits to nothing")
