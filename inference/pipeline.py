@@ -7,17 +7,19 @@
    and each leg below its knee (`lower_legs`).
 4. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
 5. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
-6. A verdict on each structure and on the case (`quality`).
+6. A verdict on each structure and on the case (`quality`). What the model was not made to
+   find is "not provided".
 
 The same volume, bundle, patient, samples, seed and device give the same result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.anatomy.coverage import coverage
 from inference.anatomy.knees import SeenKnee, find_knees
@@ -31,7 +33,15 @@ from inference.models.bundle import Bundle
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, Chest, ModelIdentity, Region
+from inference.results import (
+    CaseResult,
+    Chest,
+    ModelIdentity,
+    Region,
+    StructureResult,
+    Verdict,
+)
+from inference.structures import SEGMENTS, Segment
 from inference.volume import Patient, Volume
 
 UNKNOWN_PATIENT: Final = Patient()
@@ -105,7 +115,14 @@ def analyse_growing(  # noqa: PLR0913 - see `analyse`
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
         yield conclude(
-            volume, whole, bundle.calibration, patient, model, knees=knees, chest=chest
+            volume,
+            whole,
+            bundle.calibration,
+            patient,
+            model,
+            knees=knees,
+            chest=chest,
+            provided=bundle.model.segments,
         )
 
 
@@ -125,16 +142,19 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     *,
     knees: Sequence[SeenKnee] = (),
     chest: Chest | None = None,
+    provided: Collection[Segment] = SEGMENTS,
 ) -> CaseResult:
     """Everything after the network: sides, coverage, measurements and verdicts.
 
-    The prediction is empty where the network saw nothing.
+    The prediction is empty where the network saw nothing; what the model does not provide
+    is left out.
 
     Where the scan shows neither hip nor thigh, what the network labelled is no anatomy of
     this method: the result then has no segments, and the verdict says why.
     """
     geometry = volume.geometry
-    whole = cut_above_pelvis(split_sides(prediction.labels, geometry), geometry)
+    sided = _only(provided, split_sides(prediction.labels, geometry))
+    whole = cut_above_pelvis(sided, geometry)
     cut = cut_below_knees(whole, geometry, knees)
     segments = cut.segments
     shown = coverage(segments, volume, cut.legs, cut.first_slices, chest)
@@ -143,9 +163,15 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     first = cut.legs.slices if cut.legs else 0
     kept = range(first, len(segments) - (chest.slices if chest else 0))
     metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
-    scatter = spreads(prediction.profiles, prediction.labels, segments, geometry)
+    profiles = prediction.profiles
+    scatter = spreads(profiles, prediction.labels, segments, geometry) if profiles else {}
     measured = measure(volume, segments, prediction.uncertainty, patient, scatter)
-    structures = tuple(judge_structure(one, calibration, shown, metal) for one in measured)
+    structures = tuple(
+        judge_structure(one, calibration, shown, metal)
+        if one.segment in provided
+        else StructureResult(one.segment, 0, Verdict.NOT_PROVIDED)
+        for one in measured
+    )
     verdict, findings = judge_case(structures, calibration, shown, metal)
     return CaseResult(
         geometry=geometry,
@@ -160,3 +186,13 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
         mean_uncertainty=mean_uncertainty(structures),
         mean_uncertainty_limits=average_limits(calibration),
     )
+
+
+def _only(provided: Collection[Segment], segments: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Nothing but these segments; the same array where they are all there are."""
+    if len(provided) == len(SEGMENTS):
+        return segments
+    kept = np.zeros(len(SEGMENTS) + 1, dtype=np.uint8)
+    for segment in provided:
+        kept[segment.number] = segment.number
+    return kept[segments]

@@ -43,33 +43,38 @@ class Prediction:
     """What the network says of a volume, on the volume's own grid.
 
     labels: uint8 `[slice, row, column]`, 0 to 22.
-    uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw.
+    uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw. None
+        of a model that has none.
+    profiles: of the samples; None where a model has no samples.
     device: what computed it and in which numbers: `cpu bfloat16`.
     """
 
     labels: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
-    profiles: SampleProfiles
+    uncertainty: NDArray[np.float32] | None
+    profiles: SampleProfiles | None
     device: str
 
     def __post_init__(self) -> None:
         """Lock the arrays."""
         self.labels.flags.writeable = False
-        self.uncertainty.flags.writeable = False
+        if self.uncertainty is not None:
+            self.uncertainty.flags.writeable = False
 
     def with_empty_around(self, below: int, above: int) -> Prediction:
         """The same with slices around it in which nothing was sought, and nothing found."""
         if not below and not above:
             return self
         around = ((below, above), (0, 0), (0, 0))
-        profiles = replace(
-            self.profiles,
-            voxels=np.pad(self.profiles.voxels, ((0, 0), *around)),
-            hu_sums=np.pad(self.profiles.hu_sums, ((0, 0), *around)),
-        )
+        profiles, uncertainty = self.profiles, self.uncertainty
+        if profiles is not None:
+            profiles = replace(
+                profiles,
+                voxels=np.pad(profiles.voxels, ((0, 0), *around)),
+                hu_sums=np.pad(profiles.hu_sums, ((0, 0), *around)),
+            )
         return replace(
             self,
             labels=np.pad(self.labels, around),
-            uncertainty=np.pad(self.uncertainty, around),
+            uncertainty=None if uncertainty is None else np.pad(uncertainty, around),
             profiles=profiles,
         )

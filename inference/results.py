@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     """What may be done with one structure's numbers, or with the whole case.
 
     The first three are the study's classes at k = -2 and k = -3 (Methods, "failure
-    detection"); the others say why there is no number to judge.
+    detection"); the others say why there is no number to judge, or nothing to judge it by.
     """
 
     ACCEPTED = "accepted"
@@ -31,6 +31,8 @@ class Verdict(StrEnum):
     TRUNCATED = "truncated"
     SPOILED = "spoiled by metal"
     ABSENT = "absent"
+    NOT_JUDGED = "not judged"
+    NOT_PROVIDED = "not provided"
 
 
 class Finding(StrEnum):
@@ -241,14 +243,15 @@ class CaseResult:
     """The answer for one volume, on the volume's own grid.
 
     segments: uint8 `[slice, row, column]`, segment numbers 1 to 43, 0 outside.
-    uncertainty: float32 `[slice, row, column]`, as `model.uncertainty` says.
+    uncertainty: float32 `[slice, row, column]`, as `model.uncertainty` says; None of a
+        model that has none.
     structures: 43 results in the order of `SEGMENTS`.
     mean_uncertainty: average of the structures' uncertainty, or None where none is found.
     """
 
     geometry: Geometry
     segments: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
+    uncertainty: NDArray[np.float32] | None
     structures: tuple[StructureResult, ...]
     verdict: Verdict
     findings: tuple[Finding, ...]
@@ -259,9 +262,14 @@ class CaseResult:
     mean_uncertainty_limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        """Tie the arrays to the grid and lock them."""
+        """Tie the arrays to the grid and lock them; no uncertainty where none is measured."""
+        if (self.uncertainty is None) != (self.model.uncertainty is Uncertainty.NONE):
+            found = "no map" if self.uncertainty is None else "a map"
+            raise ValueError(f"uncertainty is {self.model.uncertainty.value!r}, with {found}")
         for name in ("segments", "uncertainty"):
             array = getattr(self, name)
+            if array is None:
+                continue
             if array.shape != self.geometry.shape:
                 msg = f"{name} is {array.shape}, its geometry {self.geometry.shape}"
                 raise ValueError(msg)

@@ -168,7 +168,11 @@ def _algorithm(model: ModelIdentity) -> Any:
             f"Monte Carlo samples: {model.samples}",
             f"seed: {model.seed}",
             f"weights sha256: {model.weights_sha256}",
-            *(["uncertainty: entropy"] if model.uncertainty is Uncertainty.ENTROPY else []),
+            *(
+                [f"uncertainty: {model.uncertainty}"]
+                if model.uncertainty is not Uncertainty.VARIANCE
+                else []
+            ),
         ],
     )
 

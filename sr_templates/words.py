@@ -25,6 +25,11 @@ UNCALIBRATED_WORDS: Final = (
     "be wrong."
 )
 
+UNMEASURED_WORDS: Final = (
+    "The model has no measure of its uncertainty: no segmentation was judged by it, and any "
+    "may be wrong."
+)
+
 KEY_SLICE_WORDS: Final = (
     "Key slices: a rendering of the measurement report for viewers that show outlines. Each "
     "outline is that of one slice, where the structure is largest; the numbers are those of "
@@ -44,9 +49,16 @@ def case_words(case: CaseResult) -> str:
         coverage_words(case),
         metal_place_words(case),
         structures_words(case),
-        UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else "",
+        _caution(case),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _caution(case: CaseResult) -> str:
+    """Why an uncertainty was not judged, if it was not."""
+    if case.model.uncertainty is Uncertainty.NONE:
+        return UNMEASURED_WORDS
+    return UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else ""
 
 
 def summary_words(case: CaseResult) -> str:
@@ -120,6 +132,15 @@ UNCERTAINTY_WORDS: Final = {
 }
 
 
+def _uncertainty_words(uncertainty: Uncertainty) -> str:
+    if uncertainty is Uncertainty.NONE:
+        return "No predictive uncertainty is given. "
+    return (
+        f"Predictive uncertainty is {UNCERTAINTY_WORDS[uncertainty]} inside the structure; "
+        "the larger, the less sure. "
+    )
+
+
 def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE) -> str:
     """What the numbers of a report mean."""
     low, high = f"{FAT_BELOW_HU:.0f}", f"{LEAN_ABOVE_HU:.0f}"
@@ -130,9 +151,8 @@ def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE)
         else ""
     )
     return (
-        f"{ranges}Predictive uncertainty is {UNCERTAINTY_WORDS[uncertainty]} inside the "
-        "structure; the larger, the less sure. Lean, mixed and fat are the shares of voxels "
-        f"above {high}, from {low} to {high} and below {low} HU."
+        f"{ranges}{_uncertainty_words(uncertainty)}Lean, mixed and fat are the shares of "
+        f"voxels above {high}, from {low} to {high} and below {low} HU."
     )
 
 

@@ -6,7 +6,7 @@ A folder holds one case, and of its series all that results need to know:
     grid.npz         the geometry: positions_mm, extents_mm, row_axis, column_axis,
                      spacing_mm, rows, columns
     segments.npz     uint8 [slice, row, column], compressed
-    uncertainty.npy  float32 [slice, row, column]
+    uncertainty.npy  float32 [slice, row, column]; not there where the model has none
     series.json      where each slice came from, how pixels were turned, what was noticed
     study.dcm        the header that results take over
     volume.npy       Hounsfield units, int16 or float32 [slice, row, column]
@@ -97,7 +97,8 @@ def save_case(folder: Path, series: CtSeries, case: CaseResult) -> None:
             part / "grid.npz", **{each.name: getattr(grid, each.name) for each in fields(grid)}
         )
         np.savez_compressed(part / "segments.npz", segments=case.segments)
-        np.save(part / "uncertainty.npy", case.uncertainty)
+        if case.uncertainty is not None:
+            np.save(part / "uncertainty.npy", case.uncertainty)
         np.save(part / "volume.npy", series.volume.hu)
         _write_header(part / "study.dcm", series.header)
 
@@ -107,10 +108,11 @@ def load_case(folder: Path) -> CaseResult:
     facts = _CASE.validate_json(_in_present_form((folder / "case.json").read_bytes()))
     with np.load(folder / "segments.npz") as arrays:
         segments = arrays["segments"]
+    uncertainty = folder / "uncertainty.npy"
     return CaseResult(
         geometry=_load_geometry(folder / "grid.npz"),
         segments=segments,
-        uncertainty=np.load(folder / "uncertainty.npy"),
+        uncertainty=np.load(uncertainty) if uncertainty.exists() else None,
         **{each.name: getattr(facts, each.name) for each in fields(facts)},
     )
 

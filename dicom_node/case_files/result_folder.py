@@ -257,7 +257,8 @@ class _Run:
         """Everything that does not depend on the kind of input; the report comes last."""
         out.mkdir(parents=True, exist_ok=True)
         scan.layout.write(out / LABELS_FILE, case.segments)
-        scan.layout.write(out / UNCERTAINTY_FILE, case.uncertainty)
+        if case.uncertainty is not None:
+            scan.layout.write(out / UNCERTAINTY_FILE, case.uncertainty)
         write_durably(out / LABEL_NAMES_FILE, _json(label_names()))
         write_durably(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
         write_durably(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))

@@ -19,7 +19,15 @@ from dicom_node.errors import ConfigurationError, SeriesError
 from inference.errors import LabelTableError
 from inference.models.bundle import Bundle
 from inference.models.bundle_writing import write_calibration
-from inference.training.calibrate import Detection, by_bundle, detection, fit, graded
+from inference.results import Uncertainty
+from inference.training.calibrate import (
+    Detection,
+    by_bundle,
+    detection,
+    fit,
+    graded,
+    provided_labels,
+)
 from inference.training.scoring import LabelledImage, Scored, score_images
 from inference.training.synthesis.stream import labels_of
 
@@ -63,9 +71,12 @@ def calibrate(  # noqa: PLR0913 - the command's options
         say: told a line for every segmentation.
 
     Raises:
-        ConfigurationError: the cases cannot be listed, or are too few for any limit; then
-            the bundle is left as it was.
+        ConfigurationError: the cases cannot be listed, or are too few for any limit, or the
+            model has no uncertainty; then the bundle is left as it was.
     """
+    if bundle.model.uncertainty is Uncertainty.NONE:
+        words = "its model has no measure of uncertainty: there is nothing to set limits to"
+        raise ConfigurationError(f"{bundle.name}: {words}")
     cases = listed_cases(source, table)
     kept = [hold_out_every > 0 and n % hold_out_every == 0 for n in range(1, len(cases) + 1)]
     left_out: list[str] = []
@@ -73,7 +84,8 @@ def calibrate(  # noqa: PLR0913 - the command's options
     def scored(held: bool) -> list[Scored]:  # noqa: FBT001 - one of two halves
         chosen = [case for case, out in zip(cases, kept, strict=True) if out is held]
         images = graded(_images(chosen, left_out))
-        return list(_telling(score_images(images, by_bundle(bundle, device)), say))
+        scoring = score_images(images, by_bundle(bundle, device), provided_labels(bundle))
+        return list(_telling(scoring, say))
 
     fitted_on = scored(held=False)
     calibration = fit(

@@ -317,7 +317,11 @@ class _Store:
     ) -> CaseScore:
         """Score a segmentation and write the scores down."""
         structures = score_structures(
-            case.volume, case.truth, found.segments, found.uncertainty
+            case.volume,
+            case.truth,
+            found.segments,
+            found.uncertainty,
+            found.not_provided,
         )
         score = CaseScore(
             listed.name, structures, height_m=case.height_m, words=case.table_words

@@ -21,6 +21,8 @@ from inference.errors import LabelTableError
 from inference.evaluation.labels import SEGMENT_TABLE
 from inference.models.bundle import Bundle
 from inference.pipeline import analyse_growing
+from inference.results import Uncertainty, Verdict
+from inference.structures import BY_KEY, SEGMENTS, Segment
 from inference.volume import Patient
 
 Progress = Callable[[int, int], None]
@@ -28,10 +30,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
-    """What an arm answers for a case, on the case's grid."""
+    """What an arm answers for a case, on the case's grid.
+
+    uncertainty: None of a model that has none.
+    not_provided: segments that the model was not made to find; they have no score.
+    """
 
     segments: NDArray[np.uint8]
-    uncertainty: NDArray[np.float32]
+    uncertainty: NDArray[np.float32] | None
+    not_provided: frozenset[Segment] = frozenset()
 
 
 class Segmenter(Protocol):
@@ -124,7 +131,8 @@ class ByBundle:
             device=self.device,
             progress=self.progress,
         ):
-            yield Segmented(found.segments, found.uncertainty)
+            missing = frozenset(SEGMENTS) - self.bundle.model.segments
+            yield Segmented(found.segments, found.uncertainty, missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +201,25 @@ class ByResults:
             raise NoImagesError(f"refused when it was segmented: {refused['words']}")
         geometry = case.volume.geometry
         labels = read_on_grid(own / LABELS_FILE, geometry)
-        uncertainty = read_on_grid(own / UNCERTAINTY_FILE, geometry)
+        has_none = _part(report, "case", "model").get("uncertainty") == Uncertainty.NONE
+        uncertainty = None if has_none else read_on_grid(own / UNCERTAINTY_FILE, geometry)
         unknown = [int(n) for n in np.unique(labels) if n and n not in SEGMENT_TABLE.meanings]
         if unknown:
             raise LabelTableError(f"{own / LABELS_FILE}: {unknown[0]} is no segment's number")
-        yield Segmented(labels.astype(np.uint8), uncertainty.astype(np.float32))
+        yield Segmented(
+            labels.astype(np.uint8),
+            None if uncertainty is None else uncertainty.astype(np.float32),
+            _not_provided(_part(report, "case")),
+        )
+
+
+def _not_provided(case: dict[str, Any]) -> frozenset[Segment]:
+    """The segments that a report says its model was not made to find."""
+    return frozenset(
+        BY_KEY[one["key"]]
+        for one in case.get("structures", ())
+        if one.get("verdict") == Verdict.NOT_PROVIDED and one.get("key") in BY_KEY
+    )
 
 
 def _part(report: Path, *keys: str) -> dict[str, Any]:

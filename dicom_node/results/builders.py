@@ -182,7 +182,9 @@ def _density_slices(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
     )
 
 
-def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset:
+def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+    if facts.case.uncertainty is None:
+        return None
     return build_parametric_map(facts.case, facts.grid, facts.letterhead(rendering))
 
 

@@ -46,15 +46,19 @@ def build_parametric_map(case: CaseResult, grid: SourceGrid, letterhead: Letterh
     """The uncertainty of a case on the grid of its source images.
 
     Args:
-        case: whose `uncertainty` is not negative.
+        case: whose `uncertainty` is there, and not negative.
         grid: of its source images.
         letterhead: of the object.
     """
-    slope = _slope(float(case.uncertainty.max()))
+    uncertainty = case.uncertainty
+    if uncertainty is None:
+        raise ValueError("the model of this case has no uncertainty")
+    highest = float(uncertainty.max())
+    slope = _slope(highest)
     dataset = Dataset()
-    _put_image(dataset, letterhead.header, grid.orientation.to_source(case.uncertainty), slope)
+    _put_image(dataset, letterhead.header, grid.orientation.to_source(uncertainty), slope)
     _put_dimension(dataset, letterhead.identity.sop_instance_uid)
-    _put_functional_groups(dataset, grid.planes, case, slope)
+    _put_functional_groups(dataset, grid.planes, case, highest, slope)
     put_references(dataset, grid.planes, letterhead.header)
     if letterhead.header.get("BodyPartExamined"):
         dataset.BodyPartExamined = letterhead.header.BodyPartExamined
@@ -117,7 +121,11 @@ def _put_dimension(dataset: Dataset, sop_instance_uid: str) -> None:
 
 
 def _put_functional_groups(
-    dataset: Dataset, planes: Sequence[SourcePlane], case: CaseResult, slope: float
+    dataset: Dataset,
+    planes: Sequence[SourcePlane],
+    case: CaseResult,
+    highest: float,
+    slope: float,
 ) -> None:
     """Shared and Per-frame Functional Groups, PS3.3 C.7.6.16 and A.75.4."""
     measures = pixel_measures(planes, case.geometry)
@@ -125,7 +133,7 @@ def _put_functional_groups(
     shared = Dataset()
     shared.PlaneOrientationSequence = [orientation_item(planes[0])]
     shared.PixelValueTransformationSequence = [_identity()]
-    shared.FrameVOILUTSequence = [_window(case, slope)]
+    shared.FrameVOILUTSequence = [_window(case, highest, slope)]
     shared.RealWorldValueMappingSequence = [_mapping(slope)]
     shared.ParametricMapFrameTypeSequence = [_frame_type(dataset)]
     if even:
@@ -158,10 +166,10 @@ def _identity() -> Dataset:
     return item
 
 
-def _window(case: CaseResult, slope: float) -> Dataset:
+def _window(case: CaseResult, highest: float, slope: float) -> Dataset:
     """What a viewer shows at first: from nothing to twice the failed limit, or to the top."""
     limits = case.mean_uncertainty_limits
-    top = 2 * limits[1] if limits else float(case.uncertainty.max())
+    top = 2 * limits[1] if limits else highest
     steps = max(round(top / slope), 2)
     item = Dataset()
     item.WindowCenter = steps / 2

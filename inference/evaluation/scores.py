@@ -8,10 +8,10 @@ which has no sides, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from inference.evaluation.metrics import (
 )
 from inference.geometry import Geometry
 from inference.measurement.measure import SEGMENT_NUMBERS, Tally, tally
-from inference.structures import STRUCTURES, Side, Structure, segment_of
+from inference.structures import STRUCTURES, Segment, Side, Structure, segment_of
 from inference.volume import Volume
 
 Segments = NDArray[np.uint8]
@@ -103,14 +103,24 @@ def score_structures(
     volume: Volume,
     truth: Segments,
     segments: Segments,
-    uncertainty: NDArray[np.float32],
+    uncertainty: NDArray[np.float32] | None,
+    not_provided: Collection[Segment] = (),
 ) -> tuple[StructureScore, ...]:
-    """Compare a segmentation with the truth, both as segment numbers on the volume's grid."""
+    """Compare a segmentation with the truth, both as segment numbers on the volume's grid.
+
+    Args:
+        volume: the CT.
+        truth: as annotated.
+        segments: as segmented.
+        uncertainty: of the voxels; None of a model that has none.
+        not_provided: what the model was not made to find: neither good nor bad there.
+    """
+    unknown = frozenset(segment.number for segment in not_provided)
     tallies = tally(volume, truth, uncertainty), tally(volume, segments, uncertainty)
     boxes = _boxes(truth, segments)
     compared = _Compared(truth, segments, *tallies, boxes, volume.geometry)
     return tuple(
-        _score(structure, scope, numbers, compared)
+        _score(structure, scope, numbers, compared, provided=unknown.isdisjoint(numbers))
         for structure in STRUCTURES
         for scope, numbers in _scopes(structure)
     )
@@ -144,13 +154,19 @@ def _scopes(structure: Structure) -> Iterator[tuple[Scope, tuple[int, ...]]]:
 
 
 def _score(
-    structure: Structure, scope: Scope, numbers: tuple[int, ...], compared: _Compared
+    structure: Structure,
+    scope: Scope,
+    numbers: tuple[int, ...],
+    compared: _Compared,
+    *,
+    provided: bool,
 ) -> StructureScore:
     true, found = (
         _Sums.of(sums, numbers, compared.geometry)
         for sums in (compared.true_sums, compared.found_sums)
     )
-    dice, asd_mm = _overlap(numbers, compared) if true.voxels else (None, None)
+    comparable = provided and true.voxels
+    dice, asd_mm = _overlap(numbers, compared) if comparable else (None, None)
     return StructureScore(
         structure=structure.abbreviation,
         scope=scope,
@@ -181,11 +197,17 @@ class _Sums:
         voxels = int(sums.voxels[:, columns].sum())
         if not voxels:
             return cls(0)
-        volume_mm3, hu_mm3, uncertain_mm3 = (
-            float(geometry.voxel_volumes_mm3 @ part[:, columns].sum(axis=1))
-            for part in (sums.voxels, sums.hu, sums.uncertainty)
+
+        def weighed(part: NDArray[Any]) -> float:
+            return float(geometry.voxel_volumes_mm3 @ part[:, columns].sum(axis=1))
+
+        volume_mm3, wavering = weighed(sums.voxels), sums.uncertainty
+        return cls(
+            voxels,
+            volume_mm3 / 1000,
+            weighed(sums.hu) / volume_mm3,
+            None if wavering is None else weighed(wavering) / volume_mm3,
         )
-        return cls(voxels, volume_mm3 / 1000, hu_mm3 / volume_mm3, uncertain_mm3 / volume_mm3)
 
 
 def _overlap(

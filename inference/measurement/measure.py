@@ -25,19 +25,22 @@ SEGMENT_NUMBERS: Final = len(SEGMENTS) + 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
-    """Sums over the voxels of every segment in every slice: (slices, 44), column 0 unused."""
+    """Sums over the voxels of every segment in every slice: (slices, 44), column 0 unused.
+
+    uncertainty: None where there is none to sum.
+    """
 
     voxels: NDArray[np.int64]
     hu: NDArray[np.float64]
     fat: NDArray[np.int64]
     lean: NDArray[np.int64]
-    uncertainty: NDArray[np.float64]
+    uncertainty: NDArray[np.float64] | None
 
 
 def measure(
     volume: Volume,
     segments: NDArray[np.uint8],
-    uncertainty: NDArray[np.float32],
+    uncertainty: NDArray[np.float32] | None,
     patient: Patient,
     scatter: Mapping[Segment, SegmentSpread] | None = None,
 ) -> tuple[Measurement, ...]:
@@ -46,7 +49,7 @@ def measure(
     Args:
         volume: the CT.
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
-        uncertainty: voxel-wise uncertainty on the same grid.
+        uncertainty: voxel-wise uncertainty on the same grid; None of a model that has none.
         patient: for the height, if known.
         scatter: spreads over the Monte Carlo samples, if there are several.
     """
@@ -58,7 +61,7 @@ def measure(
 
 
 def tally(
-    volume: Volume, segments: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+    volume: Volume, segments: NDArray[np.uint8], uncertainty: NDArray[np.float32] | None
 ) -> Tally:
     """Count and sum in one pass over the labelled voxels."""
     shape = (len(segments), SEGMENT_NUMBERS)
@@ -67,7 +70,7 @@ def tally(
         hu=np.zeros(shape),
         fat=np.zeros(shape, dtype=np.int64),
         lean=np.zeros(shape, dtype=np.int64),
-        uncertainty=np.zeros(shape),
+        uncertainty=None if uncertainty is None else np.zeros(shape),
     )
     for number, labels in enumerate(segments):
         where = np.flatnonzero(labels)
@@ -79,9 +82,10 @@ def tally(
         counts.hu[number] = np.bincount(which, hu, minlength=SEGMENT_NUMBERS)
         counts.fat[number] = np.bincount(which[hu < FAT_BELOW_HU], minlength=SEGMENT_NUMBERS)
         counts.lean[number] = np.bincount(which[hu > LEAN_ABOVE_HU], minlength=SEGMENT_NUMBERS)
-        counts.uncertainty[number] = np.bincount(
-            which, uncertainty[number].ravel()[where], minlength=SEGMENT_NUMBERS
-        )
+        if uncertainty is not None and counts.uncertainty is not None:
+            counts.uncertainty[number] = np.bincount(
+                which, uncertainty[number].ravel()[where], minlength=SEGMENT_NUMBERS
+            )
     return counts
 
 
@@ -94,10 +98,11 @@ def _measurement(
     voxel_count = int(counts.voxels[:, column].sum())
     if not voxel_count:
         return Measurement(segment, 0)
-    volume_mm3, hu_mm3, fat_mm3, lean_mm3, uncertain_mm3 = (
+    volume_mm3, hu_mm3, fat_mm3, lean_mm3 = (
         float(voxel_mm3 @ sums[:, column])
-        for sums in (counts.voxels, counts.hu, counts.fat, counts.lean, counts.uncertainty)
+        for sums in (counts.voxels, counts.hu, counts.fat, counts.lean)
     )
+    wavering = counts.uncertainty
     volume_cm3 = volume_mm3 / 1000
     height_m = patient.height_m
     fat, lean = fat_mm3 / volume_mm3, lean_mm3 / volume_mm3
@@ -108,7 +113,9 @@ def _measurement(
         normalised_volume_cm3_per_m2=volume_cm3 / height_m**2 if height_m else None,
         mean_hu=hu_mm3 / volume_mm3,
         composition=Composition(lean=lean, mixed=max(0.0, 1 - fat - lean), fat=fat),
-        uncertainty=uncertain_mm3 / volume_mm3,
+        uncertainty=(
+            None if wavering is None else float(voxel_mm3 @ wavering[:, column]) / volume_mm3
+        ),
     )
 
 

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from inference.pictures.canvas import NO_BREAK, Colour
-from inference.results import CaseResult, Finding, Metal, StructureResult, Verdict
+from inference.results import (
+    CaseResult,
+    Finding,
+    Metal,
+    StructureResult,
+    Uncertainty,
+    Verdict,
+)
 from inference.structures import Segment, Side
 
 VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
@@ -16,6 +23,8 @@ VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
     Verdict.TRUNCATED: (110, 170, 245),
     Verdict.SPOILED: (214, 130, 240),
     Verdict.ABSENT: (160, 164, 172),
+    Verdict.NOT_JUDGED: (226, 226, 232),
+    Verdict.NOT_PROVIDED: (160, 164, 172),
 }
 """Never alone: the verdict's word stands in its colour."""
 
@@ -28,6 +37,8 @@ def made_by(case: CaseResult) -> str:
 
 def case_uncertainty(case: CaseResult) -> str:
     """The average over the structures with its limits, in words."""
+    if case.model.uncertainty is Uncertainty.NONE:
+        return "the model has no measure of its uncertainty"
     if case.mean_uncertainty is None:
         return "nothing found"
     value = f"mean uncertainty {case.mean_uncertainty:.1e}"

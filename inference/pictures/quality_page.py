@@ -63,7 +63,14 @@ LEVEL: Final = (96, 102, 114)
 CUT: Final = VERDICT_COLOURS[Verdict.TRUNCATED]
 
 DOUBTED: Final = (Verdict.FAILED, Verdict.INACCURATE)
-WITHOUT_NUMBERS: Final = (Verdict.SPOILED, Verdict.TRUNCATED, Verdict.ABSENT)
+BY_NAME: Final = (
+    Verdict.SPOILED,
+    Verdict.TRUNCATED,
+    Verdict.ABSENT,
+    Verdict.NOT_JUDGED,
+    Verdict.NOT_PROVIDED,
+)
+"""Verdicts whose structures are listed without figures."""
 
 
 def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
@@ -220,6 +227,10 @@ def _uncertainty(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> No
     """Mean uncertainty inside the segments, from the front, with its scale."""
     x, y, width, height = box
     map_box = (x, y, width, height - SCALE_HEIGHT)
+    if case.uncertainty is None:
+        canvas.panel(box)
+        canvas.paragraph((x + 10, y + 12, width - 20), "No map: not measured.", 2, SMALL)
+        return
     values = case.uncertainty[:, shown.rows, shown.columns]
     plane = mean_inside(values, shown.segments, View.CORONAL)
     top = _scale_top(plane, case)
@@ -293,7 +304,7 @@ def _verdicts(canvas: Canvas, box: Box, case: CaseResult) -> None:
     flagged = [s for s in case.structures if s.verdict in DOUBTED]
     flagged.sort(key=lambda s: (DOUBTED.index(s.verdict), -(s.measured.uncertainty or 0)))
     lines = 2 if flagged else 4
-    for verdict in WITHOUT_NUMBERS:
+    for verdict in BY_NAME:
         found = [s for s in case.structures if s.verdict is verdict]
         if found:
             words = f"{verdict.value.capitalize()} ({len(found)}): {names(found)}"

@@ -7,10 +7,13 @@ Per structure, worst reason first:
 3. *failed* or *inaccurate*: the mean uncertainty inside the label exceeds the bundle's limit
    for k = -3 or k = -2 (study, Methods, "failure detection"). A volume or mean HU outside
    its plausible range makes it inaccurate, both together failed.
-4. *accepted*.
+4. *not judged*: the model has no measure of its uncertainty, so that nothing speaks against
+   the structure, and nothing for it.
+5. *accepted*.
 
-A bundle without calibration has no limits: then only the plausibility ranges decide, and
-the case says so through `uncertainty_limits` that are None.
+What a model was not made to find is *not provided*, and counts nowhere. A bundle without
+calibration has no limits: then only the plausibility ranges decide, and the case says so
+through `uncertainty_limits` that are None.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ when more than this share is flagged at all."""
 FLAGGED_AT_LEAST: Final = 3
 """... and no fewer than these: a partial scan may leave only a few to judge."""
 
-_JUDGED: Final = (Verdict.ACCEPTED, Verdict.INACCURATE, Verdict.FAILED)
+_FLAGGED: Final = (Verdict.INACCURATE, Verdict.FAILED)
+_COUNTED: Final = (Verdict.ACCEPTED, Verdict.NOT_JUDGED, *_FLAGGED)
 
 
 def judge_structure(
@@ -76,7 +80,8 @@ def judge_case(
     Failed: nothing of the method's anatomy is found, the average uncertainty is above its
     limit for k = -3, or more than `FLAGGED_SHARE` of the structures failed. Spoiled: metal
     reaches a structure. Truncated: only part of hip to knee is shown. Inaccurate: average
-    uncertainty above its limit for k = -2, or more than `FLAGGED_SHARE` flagged.
+    uncertainty above its limit for k = -2, or more than `FLAGGED_SHARE` flagged. Not
+    judged: a structure is not.
     """
     if coverage.region is Region.ELSEWHERE:
         return Verdict.FAILED, (Finding.WRONG_REGION,)
@@ -113,6 +118,7 @@ def average_limits(calibration: Calibration | None) -> tuple[float, float] | Non
 
 _SEVERITY: Final = (
     Verdict.ACCEPTED,
+    Verdict.NOT_JUDGED,
     Verdict.INACCURATE,
     Verdict.TRUNCATED,
     Verdict.SPOILED,
@@ -133,7 +139,7 @@ def _gate(
     compared with those of others.
     """
     findings = []
-    verdict = Verdict.ACCEPTED
+    verdict = Verdict.ACCEPTED if measured.uncertainty is not None else Verdict.NOT_JUDGED
     if limits is not None and measured.uncertainty is not None:
         verdict = _above(measured.uncertainty, limits.uncertainty_limits)
         if verdict is not Verdict.ACCEPTED:
@@ -178,9 +184,11 @@ def _gate_case(
     missing = _missing(structures) if coverage.region is Region.HIP_TO_KNEE else 0
     if missing:
         findings.append(Finding.NOT_FOUND)
-    judged = [s for s in structures if s.verdict in _JUDGED and not _only_weak(s)]
+    if any(s.verdict is Verdict.NOT_JUDGED for s in structures):
+        verdict = max(verdict, Verdict.NOT_JUDGED, key=_SEVERITY.index)
+    judged = [s for s in structures if s.verdict in _COUNTED and not _only_weak(s)]
     failed = missing + sum(s.verdict is Verdict.FAILED for s in judged)
-    flagged = missing + sum(s.verdict is not Verdict.ACCEPTED for s in judged)
+    flagged = missing + sum(s.verdict in _FLAGGED for s in judged)
     allowed = FLAGGED_SHARE * (len(judged) + missing)
     if flagged > allowed and flagged >= FLAGGED_AT_LEAST:
         by_share = Verdict.FAILED if failed > allowed else Verdict.INACCURATE
@@ -193,7 +201,11 @@ def _missing(structures: Sequence[StructureResult]) -> int:
     """Structures not found on a side that is otherwise there."""
     missing = 0
     for side in (*Side, None):
-        own = [s.verdict is Verdict.ABSENT for s in structures if s.segment.side is side]
+        own = [
+            s.verdict is Verdict.ABSENT
+            for s in structures
+            if s.segment.side is side and s.verdict is not Verdict.NOT_PROVIDED
+        ]
         if sum(own) * 2 < len(own):
             missing += sum(own)
     return missing

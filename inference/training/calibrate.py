@@ -25,7 +25,7 @@ from inference.quality.calibration import (
     StructureCalibration,
     dice_limits,
 )
-from inference.structures import STRUCTURES, Group
+from inference.structures import SEGMENTS, STRUCTURES, Group
 from inference.training.scoring import (
     LabelledImage,
     Scored,
@@ -96,12 +96,18 @@ def synthetic_cases(  # noqa: PLR0913 - what a run of scoring depends on
 
     drawn = (as_image(make_body(sources, seed, number)) for number in range(bodies))
     images = graded(thinned(image, every) for image in drawn)
-    return score_images(images, by_bundle(bundle, device))
+    return score_images(images, by_bundle(bundle, device), provided_labels(bundle))
 
 
 def by_bundle(bundle: Bundle, device: str = "cpu") -> Segment:
     """Segment as the bundle does, with its network prepared once."""
     return segment_with(bundle.model.load(device), bundle.sample_count())
+
+
+def provided_labels(bundle: Bundle) -> tuple[int, ...]:
+    """Labels of the structures that the bundle's model finds on every side."""
+    missing = {s.structure.label for s in SEGMENTS if s not in bundle.model.segments}
+    return tuple(one.label for one in STRUCTURES if one.label not in missing)
 
 
 def as_image(body: Body) -> LabelledImage:
@@ -131,7 +137,7 @@ def graded(images: Iterable[LabelledImage], spoilings: int = 2) -> Iterator[Labe
 
 def score(bundle: Bundle, image: LabelledImage, *, device: str = "cpu") -> Scored:
     """Segment one image with the bundle's samples and compare."""
-    return next(score_images([image], by_bundle(bundle, device)))
+    return next(score_images([image], by_bundle(bundle, device), provided_labels(bundle)))
 
 
 def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> LabelledImage:

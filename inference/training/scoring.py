@@ -6,7 +6,7 @@ score it at once; images may come from anywhere, also from a generator on the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,25 +93,37 @@ def segment_with(predictor: Predictor, samples: int) -> Segment:
     return segment
 
 
-def score_images(images: Iterable[LabelledImage], segment: Segment) -> Iterator[Scored]:
-    """Segment and compare one image after the other; the seed is the image's place."""
+def score_images(
+    images: Iterable[LabelledImage],
+    segment: Segment,
+    labels: Collection[int] = range(1, LABEL_COUNT),
+) -> Iterator[Scored]:
+    """Segment and compare one image after the other; the seed is the image's place.
+
+    `labels`: those that the model provides on both sides; of others nothing is said.
+    """
     for seed, image in enumerate(images):
         geometry = Geometry.regular(image.hu.shape, image.spacing_mm)
         found = segment(Volume(np.ascontiguousarray(image.hu), geometry), seed)
-        yield compare(image, found.labels, found.uncertainty)
+        yield compare(image, found.labels, found.uncertainty, labels)
 
 
 def compare(
-    image: LabelledImage, labels: NDArray[np.uint8], uncertainty: NDArray[np.float32]
+    image: LabelledImage,
+    labels: NDArray[np.uint8],
+    uncertainty: NDArray[np.float32] | None,
+    provided: Collection[int] = range(1, LABEL_COUNT),
 ) -> Scored:
     """Dice and mean uncertainty of the whole structures, both sides together."""
     truth = image.labels
     found = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
     true = np.bincount(truth.ravel(), minlength=LABEL_COUNT)
     both = np.bincount(truth[truth == labels].ravel(), minlength=LABEL_COUNT)
-    wavering = np.bincount(labels.ravel(), weights=uncertainty.ravel(), minlength=LABEL_COUNT)
+    wavering = np.full(LABEL_COUNT, np.nan)
+    if uncertainty is not None:
+        wavering = np.bincount(labels.ravel(), uncertainty.ravel(), minlength=LABEL_COUNT)
     dice, mean = np.full(LABEL_COUNT - 1, np.nan), np.full(LABEL_COUNT - 1, np.nan)
-    for k in range(1, LABEL_COUNT):
+    for k in provided:
         if true[k] >= FEWEST_VOXELS:
             dice[k - 1] = dice_of_counts(both[k], true[k], found[k])
             if found[k] >= FOUND_SHARE * true[k]:

@@ -98,6 +98,8 @@ class ThresholdPredictor:
                     wavering[at, place] = (share * (1 - share)).mean(axis=0)
             if progress is not None:
                 progress(place + 1, len(volume.hu))
+        if self.model.spread_hu is None:
+            return (Prediction(labels[0], None, None, self.device),)
         edges = np.array([-0.5, shape[2] - 0.5])
         return tuple(
             Prediction(

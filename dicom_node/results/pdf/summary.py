@@ -61,6 +61,8 @@ VERDICT_COLOURS: Final = {
     Verdict.TRUNCATED: Color(0.1, 0.3, 0.65),
     Verdict.SPOILED: Color(0.48, 0.15, 0.58),
     Verdict.ABSENT: GREY,
+    Verdict.NOT_JUDGED: BLACK,
+    Verdict.NOT_PROVIDED: GREY,
 }
 """Dark enough for white paper; the word always stands beside its colour."""
 

@@ -14,12 +14,16 @@ import SimpleITK
 from PIL import Image
 from support.bundles import untrained_bundle
 from support.ct import ct_stack, save
+from support.threshold_kind import THRESHOLDS, threshold_bundle
 from support.volumes import body
 
+from dicom_node.case_files.labelled_cases import LabelledCase, ListedCase
 from dicom_node.case_files.report_json import report_schema
 from dicom_node.case_files.result_folder import FolderResult, segment_to_folder
+from dicom_node.commands.segmenters import ByResults
 from dicom_node.errors import NoImagesError
-from inference.models.bundle import Bundle
+from dicom_node.series.reading import read_series
+from inference.models.bundle import KINDS, Bundle
 from inference.structures import SEGMENTS
 
 SCHEMA = Path(__file__).parents[3] / "dicom_node" / "report.schema.json"
@@ -159,6 +163,40 @@ def test_a_dicom_folder_gets_a_report_object_and_figures(tmp_path: Path, bundle:
     assert report["input"]["series_instance_uid"] == "1.2.3"
     assert report["input"]["height_m"] == 1.5
     assert not [path for path in result.folder.iterdir() if "part" in path.name]
+
+
+def test_a_model_without_uncertainty_leaves_no_map_and_accepts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """SEG and SR say "not judged" and "not provided"; `evaluate` takes the folder as it is."""
+    monkeypatch.setattr("inference.models.bundle.KINDS", {**KINDS, **THRESHOLDS})
+    bundle = threshold_bundle(tmp_path / "bundle", {"VLVI": 0.0, "FEMUR": 150.0})
+    dicom_series(tmp_path / "in", "1.2.3")
+    (result,) = segment(tmp_path / "in", tmp_path / "out" / "case", bundle)
+    report = report_in(result.folder)
+    verdicts = {one["verdict"] for one in report["case"]["structures"]}
+    found = next(iter(ByResults(tmp_path / "out").segment(*as_listed(tmp_path), samples=[1])))
+
+    expected = FILES | {"SEG.dcm", "SR.dcm"}
+    assert {path.name for path in result.folder.iterdir()} == expected - {"uncertainty.nii.gz"}
+    assert report["case"]["model"]["uncertainty"] == "none"
+    assert report["case"]["model"]["samples"] == 1
+    assert report["case"]["mean_uncertainty"] is None
+    assert "not provided" in verdicts
+    assert "accepted" not in verdicts
+    assert found.uncertainty is None
+    assert len(found.not_provided) == 39
+    sr = str(pydicom.dcmread(result.folder / "SR.dcm"))
+    assert "NOTJUDGED" in sr
+    assert "no measure of its uncertainty" in report["case"]["words"]
+
+
+def as_listed(folder: Path) -> tuple[ListedCase, LabelledCase]:
+    """The series as a case of `evaluate`, which is not annotated."""
+    volume = read_series(sorted((folder / "in").iterdir())).volume
+    truth = np.zeros(volume.hu.shape, dtype=np.uint8)
+    listed = ListedCase("case", folder / "in", folder / "in", None)
+    return listed, LabelledCase(volume, truth, None, "")
 
 
 def test_several_ct_series_get_a_folder_each_and_a_localiser_none(

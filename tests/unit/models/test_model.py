@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.bundles import untrained_bundle
-from support.threshold_kind import KIND, THRESHOLDS, threshold_bundle
+from support.threshold_kind import KIND, THRESHOLDS, Thresholds, threshold_bundle
 from support.volumes import body
 
+from dicom_node.analysis.case_store import load_case, save_case
+from dicom_node.results.pdf.summary import summary_pdf
 from inference.errors import BundleError
+from inference.evaluation.scores import Scope, score_structures
 from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bundle import DEFAULT_KIND, KINDS, load_bundle
 from inference.models.model import Model, check_counts, predict
+from inference.pictures.quality_page import qc_picture
 from inference.pipeline import analyse, analyse_growing
-from inference.results import Region, Uncertainty
+from inference.results import Region, Uncertainty, Verdict
 from inference.structures import BY_KEY, SEGMENTS
-from inference.training.calibrate import by_bundle
+from inference.training.calibrate import by_bundle, fit, provided_labels, score
+from inference.training.scoring import LabelledImage
+from sr_templates.words import case_words
 
 THIGHS = body(spacing_mm=(20.0, 4.0, 4.0), z_mm=(60.0, 360.0))
+WHOLE_THIGH = body(spacing_mm=(20.0, 4.0, 4.0))
 LIMITS_HU = {"VLVI": 0.0, "FEMUR": 150.0}
-"""The crude body has fat of -100 HU, muscles of 50 and bones of 400."""
+"""The crude body has fat of -100 HU, muscles of 50 and bones of 500."""
 
 
 @pytest.fixture
@@ -50,6 +58,105 @@ def test_another_kind_of_network_goes_all_the_way(tmp_path: Path):
     assert case.model.weights_sha256 == bundle.weights_sha256
     assert case.model.device == "cpu thresholds"
     assert case.model.uncertainty is Uncertainty.VARIANCE
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_what_a_model_was_not_made_to_find_is_not_provided_and_never_absent(tmp_path: Path):
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU, spread_hu=5.0)
+    case = analyse(THIGHS.volume, bundle, seed=5)
+    known = {BY_KEY[key] for key in ("VLVI_R", "VLVI_L", "FEMUR_R", "FEMUR_L")}
+
+    assert bundle.model.segments == known
+    for result in case.structures:
+        not_provided = result.verdict is Verdict.NOT_PROVIDED
+        assert not_provided == (result.segment not in known), result.segment.key
+    assert "Not provided by the model: pelvis (both sides), sacrum" in case_words(case)
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_a_model_may_know_one_side_of_a_structure_alone(tmp_path: Path):
+    """What the split gives to the other side is left out of segments and measurements."""
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU, spread_hu=5.0)
+    known = frozenset(BY_KEY[key] for key in ("VLVI_L", "FEMUR_L", "FEMUR_R"))
+
+    class OneSide(Thresholds):
+        segments = known
+
+    model = OneSide(bundle.model.weights_path, bundle.model.structures, 5.0)
+    case = analyse(THIGHS.volume, replace(bundle, model=model), seed=5)
+
+    assert set(np.unique(case.segments)) == {0, *(segment.number for segment in known)}
+    assert case.of(BY_KEY["VLVI_R"]).verdict is Verdict.NOT_PROVIDED
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_a_model_without_uncertainty_answers_once_and_is_never_accepted(tmp_path: Path):
+    """Bones of the crude body have 500 HU; the seventh sample is asked for in vain."""
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU, samples=10)
+    case = analyse(WHOLE_THIGH.volume, bundle, seed=5, samples=7)
+    femur = case.of(BY_KEY["FEMUR_L"])
+
+    assert (case.model.uncertainty, case.model.samples) == (Uncertainty.NONE, 1)
+    assert case.uncertainty is None
+    assert (femur.uncertainty, femur.mean_hu_spread) == (None, None)
+    assert femur.mean_hu == pytest.approx(500.0)
+    assert femur.verdict is Verdict.NOT_JUDGED
+    assert Verdict.ACCEPTED not in {case.verdict, *(one.verdict for one in case.structures)}
+    assert "no measure of its uncertainty" in case_words(case)
+    with pytest.raises(ValueError, match="1 samples at most"):
+        predict(THIGHS.volume, bundle.model, samples=2, seed=5, device="cpu")
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_a_map_of_a_model_that_says_it_has_no_uncertainty_is_not_believed(tmp_path: Path):
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU, spread_hu=5.0)
+
+    class Denying(Thresholds):
+        uncertainty = Uncertainty.NONE
+
+    model = Denying(bundle.model.weights_path, bundle.model.structures, 5.0)
+    with pytest.raises(ValueError, match="uncertainty is 'none', with a map"):
+        analyse(THIGHS.volume, replace(bundle, model=model), seed=5)
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_a_case_without_uncertainty_is_drawn_and_handed_over_like_any_other(tmp_path: Path):
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU)
+    case = analyse(WHOLE_THIGH.volume, bundle, seed=5)
+    save_case(tmp_path / "case", case)
+    loaded = load_case(tmp_path / "case")
+
+    assert not (tmp_path / "case" / "uncertainty.npy").exists()
+    assert loaded.uncertainty is None
+    assert loaded.structures == case.structures
+    assert qc_picture(WHOLE_THIGH.volume, case).any()
+    assert summary_pdf(WHOLE_THIGH.volume, case, title="") != b""
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_nothing_is_said_for_calibration_of_what_a_model_does_not_provide(tmp_path: Path):
+    """VLVI and femur alone have a Dice; without uncertainty no line can be fitted to them."""
+    bundle = threshold_bundle(tmp_path / "b", LIMITS_HU)
+    hu = np.asarray(THIGHS.volume.hu, np.int16)
+    scored = score(bundle, LabelledImage(hu, THIGHS.labels, (20.0, 4.0, 4.0)))
+
+    assert provided_labels(bundle) == (2, 21)
+    assert np.flatnonzero(np.isfinite(scored.dice)).tolist() == [1, 20]
+    assert np.isnan(scored.uncertainty).all()
+    assert not fit([scored] * 6, "six", dt.date(2026, 11, 29)).structures
+
+
+@pytest.mark.usefixtures("two_kinds")
+def test_evaluation_scores_only_what_a_model_provides():
+    """A structure that was not sought has no Dice, rather than one of 0."""
+    truth = np.where(np.isin(THIGHS.labels, (2, 21)), THIGHS.segments, 0).astype(np.uint8)
+    missing = [one for one in SEGMENTS if one.structure.abbreviation not in LIMITS_HU]
+    scores = score_structures(THIGHS.volume, THIGHS.segments, truth, None, missing)
+    dice = {(one.structure, one.scope): one.dice for one in scores if one.true_voxels}
+
+    assert dice["FEMUR", Scope.BOTH] == dice["VLVI", Scope.LEFT] == 1.0
+    assert dice["RF", Scope.BOTH] is None
+    assert all(one.uncertainty is None for one in scores)
 
 
 @pytest.mark.usefixtures("two_kinds")

@@ -78,6 +78,20 @@ def judged(
     return judge_structure(measured, calibration(weak=weak), coverage, metal or Metal())
 
 
+def test_a_structure_whose_model_has_no_uncertainty_is_not_judged():
+    result = judged(measurement(uncertainty=None))
+
+    assert (result.verdict, result.findings) == (Verdict.NOT_JUDGED, ())
+    assert result.volume_cm3 == 300.0
+
+
+def test_a_number_out_of_range_needs_no_uncertainty_to_be_doubted():
+    result = judged(measurement(uncertainty=None, volume_cm3=900.0))
+
+    assert result.verdict is Verdict.INACCURATE
+    assert result.findings == (Finding.VOLUME_IMPLAUSIBLE,)
+
+
 @pytest.mark.parametrize(
     ("uncertainty", "verdict"),
     [
@@ -192,6 +206,18 @@ def case(
 
 def test_a_case_with_nothing_to_say_is_accepted():
     assert case() == (Verdict.ACCEPTED, ())
+
+
+def test_a_case_of_which_a_structure_is_not_judged_is_not_accepted():
+    assert case({Verdict.NOT_JUDGED: 1})[0] is Verdict.NOT_JUDGED
+    assert case({Verdict.NOT_JUDGED: 30, Verdict.FAILED: 10})[0] is Verdict.NOT_JUDGED
+    assert case({Verdict.NOT_JUDGED: 30, Verdict.FAILED: 11})[0] is Verdict.FAILED
+
+
+def test_what_a_model_does_not_provide_is_neither_missing_nor_flagged():
+    assert case({Verdict.NOT_PROVIDED: 40}) == (Verdict.ACCEPTED, ())
+    provided = case({Verdict.NOT_PROVIDED: 36, Verdict.ABSENT: 1})
+    assert provided == (Verdict.ACCEPTED, (Finding.NOT_FOUND,))
 
 
 def test_a_few_flagged_structures_do_not_condemn_the_case():
