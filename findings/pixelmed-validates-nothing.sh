@@ -15,7 +15,7 @@ set -euo pipefail
 for wanted in libpixelmed-java=20220618 openjdk-17-jre-headless=17.0.15; do
   found=$(dpkg-query -W -f '${Version}' "${wanted%=*}" 2>/dev/null || true)
   [[ $found == "${wanted#*=}"* ]] ||
-    { echo "skipped: package ${wanted%=*} ${wanted#*=} is missing (found: ${found:-none})"; exit 77; }
+    { echo "skipped: package $wanted is missing (found: ${found:-none})"; exit 77; }
 done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -65,7 +65,8 @@ measurements.ContentSequence[0].ContentSequence[-1].RelationshipType = "HAS PROP
 document.save_as(f"{sys.argv[1]}/wrong.dcm")  # a group contains its measurements
 PY
 
-limits_off=(-Djdk.xml.xpathExprGrpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathTotalOpLimit=0)
+limits_off=(-Djdk.xml.xpathExprGrpLimit=0 -Djdk.xml.xpathExprOpLimit=0
+  -Djdk.xml.xpathTotalOpLimit=0)
 validate() {  # prints what it says, and its exit code
   local file=$1; shift
   timeout 300 java -Xmx3g "$@" -cp /usr/share/java/pixelmed.jar \

@@ -15,7 +15,7 @@ set -euo pipefail
 for wanted in libpixelmed-java=20220618 openjdk-17-jre-headless=17.0.15; do
   found=$(dpkg-query -W -f '${Version}' "${wanted%=*}" 2>/dev/null || true)
   [[ $found == "${wanted#*=}"* ]] ||
-    { echo "skipped: package ${wanted%=*} ${wanted#*=} is missing (found: ${found:-none})"; exit 77; }
+    { echo "skipped: package $wanted is missing (found: ${found:-none})"; exit 77; }
 done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -65,7 +65,8 @@ document = sr.Comprehensive3DSR(
 )
 document.save_as(f"{sys.argv[1]}/as-written.dcm")
 (measurements,) = (item for item in document.ContentSequence if item.ValueType == "CONTAINER")
-(number,) = (item for item in measurements.ContentSequence[0].ContentSequence if item.ValueType == "NUM")
+items = measurements.ContentSequence[0].ContentSequence
+(number,) = (item for item in items if item.ValueType == "NUM")
 for item in number.ContentSequence:
     item.RelationshipType = "INFERRED FROM"
 document.save_as(f"{sys.argv[1]}/inferred.dcm")
@@ -82,7 +83,8 @@ echo "PixelMed 20220618, highdicom 0.28.2"
 declare -A errors
 for name in without inferred as-written; do
   said=$(validate "$name")
-  [[ $said == *"IOD validation complete"* ]] || { echo "CHANGED: PixelMed does not come to an end"; exit 1; }
+  [[ $said == *"IOD validation complete"* ]] ||
+    { echo "CHANGED: PixelMed does not come to an end"; exit 1; }
   errors[$name]=$(grep -c Error <<<"$said" || true)
   echo "-- $name: ${errors[$name]} errors"
   sed -n 's/^Error.*NUM (3/   (3/p' <<<"$said"

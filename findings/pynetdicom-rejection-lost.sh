@@ -54,7 +54,8 @@ def call(title, late):
     seen = (association.is_established, association.is_rejected, association.is_aborted, reason)
     if association.is_established:
         association.release()
-    print(f"{title}, {'late' if late else 'in time'}: established, rejected, aborted, reason: {seen}")
+    when = "late" if late else "in time"
+    print(f"{title}, {when}: established, rejected, aborted, reason: {seen}")
     return seen
 
 

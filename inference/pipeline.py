@@ -36,6 +36,7 @@ from inference.quality.gate import average_limits, judge_case, judge_structure, 
 from inference.results import (
     CaseResult,
     Chest,
+    Measurement,
     ModelIdentity,
     Region,
     StructureResult,
@@ -169,7 +170,7 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     structures = tuple(
         judge_structure(one, calibration, shown, metal)
         if one.segment in provided
-        else StructureResult(one.segment, 0, Verdict.NOT_PROVIDED)
+        else StructureResult(Measurement(one.segment, 0), Verdict.NOT_PROVIDED)
         for one in measured
     )
     verdict, findings = judge_case(structures, calibration, shown, metal)
