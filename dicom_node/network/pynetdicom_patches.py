@@ -1,7 +1,8 @@
 """What pynetdicom does differently in this process: `install`, before any socket is opened.
 
 The sockets behind associations are reached through pynetdicom's own attributes; the exact
-version is pinned; `test_receive.py` and `test_peers.py` in `tests/integration` cover the seam.
+version is pinned; `test_pynetdicom_seams.py` and `test_peers.py` in `tests/integration` cover
+the seam.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ that waits for the socket alone; a C-STORE goes from the read buffer to the file
     UpperLayer             its state machine (PS3.8 9.2)
     Reception              who takes what comes: the receiver's side (`receiver.py`)
 
-Inner names of the pinned pynetdicom are used; `test_receive.py` and `test_bad_wire.py` in
+Inner names of the pinned pynetdicom are used; `test_receive.py` and `test_bad_*.py` in
 `tests/integration` cover the seam.
 """
 

@@ -1,29 +1,17 @@
-"""Claims about who may send: the rule alone, host names, room, and the count of the refused."""
+"""Who may send: the rule alone, and host names."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
 from dicom_node.receiving.admission import Rules, judge
 from dicom_node.receiving.host_names import Address, HostNames
-from dicom_node.receiving.rejections import (
-    BOOK,
-    MAX_ROWS,
-    Caller,
-    Reason,
-    TurnedAway,
-    read_turned_away,
-)
+from dicom_node.receiving.rejections import Caller, Reason
 from dicom_node.settings.senders import Sender
-from dicom_node.spool.capacity import Room
-from dicom_node.spool.spool import Spool
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CALLER = Caller("CT1", "MSKNODE", "10.1.2.3")
 
 
@@ -33,9 +21,6 @@ def nobody(_name: str) -> Collection[Address]:
 
 def names(_name: str) -> Collection[Address]:
     return (ip_address("10.1.2.3"), ip_address("fd00::3"))
-
-
-# --- the rule
 
 
 def test_without_rules_anyone_may_come_in() -> None:
@@ -143,94 +128,3 @@ def test_a_name_server_that_is_away_shuts_nobody_out(monkeypatch: pytest.MonkeyP
     now_s[0] = 61.0
 
     assert look_up("ct1") == before == {ip_address("10.1.2.3")}
-
-
-# --- room
-
-
-def test_what_is_kept_counts_at_once_and_what_is_purged_at_the_next_measurement(
-    tmp_path: Path,
-) -> None:
-    spool = Spool(tmp_path)
-    room = Room(spool, 0, max_spool_bytes=100)
-    room.measure()
-    spool.keep("1.2", "1.2.3", (b"m" * 20, b"d" * 60))
-    room.add(80)
-
-    before = [bool(room.lacks(size)) for size in (20, 21)]
-    room.measure()
-    measured = [bool(room.lacks(size)) for size in (20, 21)]
-    spool.purge("1.2")
-    room.measure()
-
-    assert before == measured == [False, True]
-    assert not room.lacks(100)
-
-
-def test_what_is_kept_while_the_spool_is_measured_is_not_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spool = Spool(tmp_path)
-    room = Room(spool, 0, max_spool_bytes=100)
-
-    def measured() -> int:
-        room.add(60)
-        return 50
-
-    monkeypatch.setattr(spool, "size_bytes", measured)
-    room.measure()
-
-    assert room.lacks() == "the spool is as large as it may be"
-
-
-# --- the count
-
-
-def test_the_count_outlives_the_process(tmp_path: Path) -> None:
-    for hours in range(3):
-        later = NOON + timedelta(hours=hours)
-        TurnedAway(tmp_path, clock=lambda later=later: later).note(Reason.HOST, CALLER)
-
-    since, (row,) = read_turned_away(tmp_path)
-
-    assert since == "2026-11-23T12:00:00+00:00"
-    assert (row.count, row.last_at) == (3, "2026-11-23T14:00:00+00:00")
-
-
-def test_hundreds_of_made_up_titles_make_no_long_file(tmp_path: Path) -> None:
-    book = TurnedAway(tmp_path)
-    for number in range(200):
-        book.note(Reason.CALLING_TITLE, Caller(f"X{number}", "MSKNODE", "10.0.0.1"))
-
-    _, rows = read_turned_away(tmp_path)
-
-    assert len(rows) == MAX_ROWS + 1
-    assert sum(row.count for row in rows) == 200
-
-
-def test_a_title_that_is_no_title_reaches_no_terminal(tmp_path: Path) -> None:
-    TurnedAway(tmp_path).note(Reason.CALLING_TITLE, Caller("\x1b[2JX", "A\nB", "::1"))
-
-    _, (row,) = read_turned_away(tmp_path)
-
-    assert (row.calling_ae_title, row.called_ae_title) == ("?[2JX", "A?B")
-
-
-@pytest.mark.parametrize(
-    "damaged", ['{"since": ', "[]", '{"since": "yesterday", "counts": []}', '{"since": 1}']
-)
-def test_a_count_that_cannot_be_read_or_written_stops_nobody(
-    damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / BOOK).write_text(damaged)
-    book = TurnedAway(tmp_path)
-
-    def full(*_: object, **__: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
-        book.note(Reason.NO_ROOM, CALLER)
-    book.note(Reason.NO_ROOM, CALLER)
-
-    assert [row.count for row in read_turned_away(tmp_path)[1]] == [2]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.corpus import PATIENT, READ, BadSeries, bad_series, file_of, put, sound
+from support.corpus.cases import bad_series
+from support.corpus.sound import PATIENT, READ, BadSeries, file_of, put, sound
 
 MEGABYTES = 256
 """Beyond what is imported already, for reading a series of at most a few megabytes."""

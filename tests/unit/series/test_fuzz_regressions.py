@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import tag_for_keyword
-from support.corpus import Elements, encoded, in_order, meta, raw_element
+from support.corpus.sound import Elements, encoded, in_order, meta, raw_element
 from support.ct import enhanced_ct
 from support.fuzzing import READ, Reading, seed_slices, seeds
 

@@ -1,4 +1,4 @@
-"""DICOM TLS with Orthanc and DCMTK, in both directions, with certificates on both sides."""
+"""DICOM TLS with DCMTK, in both directions, with certificates on both sides."""
 
 from __future__ import annotations
 
@@ -8,43 +8,27 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.certificates import RSA, Authority, Certificate, make_authority
-from support.ct import SERIES_UID, ct_stack, save
+from support.ct import ct_stack, save
 from support.namespace import Namespace, make_namespace
-from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc, start_orthanc
+from support.orthanc import NODE_AE, NODE_PORT
 from support.pacs import dataset_bytes
+from support.tls_peers import Pki, kept, make_pki, peer_of, wanting_certificates
 from support.waiting import wait_until
 
 from dicom_node.errors import PeerUnreachableError
-from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
-from dicom_node.receiving.receiver import Receiver, ReceiverSettings
-from dicom_node.settings.tls import DestinationTls, ReceiveTls
+from dicom_node.receiving.receiver import Receiver
 
 STORESCP_PORT = 4246
 
 
-@dataclass(frozen=True)
-class Pki:
-    """An authority of the hospital, and a certificate for each side."""
-
-    hospital: Authority
-    node: Certificate
-    peer: Certificate
-
-
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    hospital = make_authority(tmp_path_factory.mktemp("pki") / "hospital")
-    return Pki(
-        hospital, hospital.issue("node", algorithm=RSA), hospital.issue("peer", algorithm=RSA)
-    )
+    return make_pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +47,8 @@ def _apart(apart: Namespace, _inside: None) -> Iterator[None]:
 
 @pytest.fixture
 def receiver(pki: Pki, tmp_path: Path) -> Iterator[Receiver]:
-    """Our receiver, which wants a certificate."""
-    rule = ReceiveTls(certificate=pki.node.path, key=pki.node.key, client_ca=pki.hospital.path)
-    settings = ReceiverSettings(
-        NODE_AE, tmp_path / "spool", port=NODE_PORT, free_reserve_bytes=0, tls=rule
-    )
-    with Receiver(settings) as running:
+    with Receiver(wanting_certificates(pki, tmp_path)) as running:
         yield running
-
-
-def kept(receiver: Receiver) -> list[bytes]:
-    return sorted(dataset_bytes(entry.path) for entry in receiver.spool.entries(SERIES_UID))
-
-
-def peer_of(pki: Pki, ae_title: str, port: int, **rule: Any) -> Peer:
-    own = {"ca": pki.hospital.path, "certificate": pki.node.path, "key": pki.node.key}
-    tls = DestinationTls.model_validate(own | rule)
-    return Peer("peer", ae_title, "127.0.0.1", port, NODE_AE, 10.0, 30.0, tls)
-
-
-# --- DCMTK
 
 
 def storescu(paths: list[Path], *tls: str) -> subprocess.CompletedProcess[str]:
@@ -164,62 +130,3 @@ def test_dcmtk_is_known_by_its_fingerprint_and_by_no_other(pki: Pki, tmp_path: P
         )
         with pytest.raises(PeerUnreachableError, match="another certificate than expected"):
             echo(wrong)
-
-
-# --- Orthanc
-
-
-@pytest.fixture(scope="module")
-def pacs(
-    apart: Namespace, pki: Pki, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orthanc]:
-    """An Orthanc that speaks DICOM TLS only, and wants a certificate."""
-    running = start_orthanc(
-        apart,
-        tmp_path_factory.mktemp("orthanc-tls"),
-        DicomTlsEnabled=True,
-        DicomTlsCertificate=str(pki.peer.path),
-        DicomTlsPrivateKey=str(pki.peer.key),
-        DicomTlsTrustedCertificates=str(pki.hospital.path),
-        DicomTlsRemoteCertificateRequired=True,
-        DicomModalities={
-            "node": {
-                "AET": NODE_AE, "Host": "127.0.0.1", "Port": NODE_PORT, "UseDicomTls": True
-            }
-        },
-    )  # fmt: skip
-    try:
-        yield running
-    finally:
-        running.stop()
-
-
-def test_the_node_sends_to_orthanc(pacs: Orthanc, pki: Pki, tmp_path: Path) -> None:
-    paths = save(ct_stack(shape=(128, 128), SeriesInstanceUID="1.2.3"), tmp_path / "sent")
-
-    outcomes = send(peer_of(pki, PACS_AE, DICOM_PORT), paths)
-
-    assert all(outcome.status == 0 for outcome in outcomes)
-    assert len(pacs.get("/instances")) == len(paths)
-    pacs.empty()
-
-
-def test_orthanc_takes_nothing_from_a_node_without_a_certificate(
-    pacs: Orthanc, pki: Pki
-) -> None:
-    with pytest.raises(PeerUnreachableError, match="by TLS: it"):
-        echo(peer_of(pki, PACS_AE, DICOM_PORT, certificate=None, key=None))
-
-
-def test_orthanc_sends_to_the_node(
-    pacs: Orthanc, receiver: Receiver, pki: Pki, tmp_path: Path
-) -> None:
-    paths = save(ct_stack(shape=(128, 128)), tmp_path / "sent")
-    pacs.upload(paths)
-    resources = pacs.get("/instances")
-
-    answer = pacs.post("/modalities/node/store", {"Resources": resources, "Synchronous": True})
-
-    assert answer["FailedInstancesCount"] == 0
-    assert len(kept(receiver)) == len(paths)
-    pacs.empty()

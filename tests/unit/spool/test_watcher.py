@@ -1,312 +1,33 @@
-"""The spool on disk, and when a series counts as complete."""
+"""Handing over: each complete series once, and a revision where images are new."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
-from support.ct import SERIES_UID, STUDY_UID, ct_slice, ct_stack, save
-from support.pacs import dataset_bytes
+from support.ct import SERIES_UID, STUDY_UID, ct_slice, ct_stack
+from support.spooled import SETTINGS, keep
 
-from dicom_node.durable_files import temporary_file
-from dicom_node.receiving.file_meta import file_meta_bytes
-from dicom_node.series.slice_header import SliceHeader
-from dicom_node.series.slice_headers import read_header, slice_header
-from dicom_node.settings.node import Completion
 from dicom_node.spool.arrivals import SeriesArrival, read_arrivals
 from dicom_node.spool.completeness import (
     Arrivals,
     Expectation,
-    Rule,
-    is_complete,
 )
 from dicom_node.spool.open_associations import Transmissions, sending
 from dicom_node.spool.pending import read_waiting
 from dicom_node.spool.revisions import read_marker
 from dicom_node.spool.spool import Spool, SpoolEntry
 from dicom_node.spool.watcher import Watcher
-from dicom_node.uids import is_uid
-
-SETTINGS = Completion(quiet_s=10, give_up_s=300, resend_s=120)
-
-
-def keep(spool: Spool, datasets: Sequence[Dataset], at_s: float = 1000.0) -> None:
-    """Put datasets into the spool as the receiver does, with this arrival time."""
-    scratch = spool.folder.parent / "scratch"
-    for path, dataset in zip(save(datasets, scratch), datasets, strict=True):
-        meta = file_meta_bytes(
-            dataset.SOPClassUID,
-            dataset.SOPInstanceUID,
-            dataset.file_meta.TransferSyntaxUID,
-            "SCANNER",
-            "MSKNODE",
-        )
-        entry = spool.keep(
-            dataset.SeriesInstanceUID, dataset.SOPInstanceUID, (meta, dataset_bytes(path))
-        )
-        os.utime(entry.path, (at_s, at_s))
-
-
-def headers(datasets: Sequence[Dataset], folder: Path) -> tuple[SliceHeader, ...]:
-    found = []
-    for path in save(datasets, folder):
-        header = read_header(path)
-        assert header is not None
-        found.append(slice_header(path, header, None))
-    return tuple(found)
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool")
-
-
-# --- keeping
-
-
-def test_an_instance_is_kept_byte_for_byte_and_readable(spool: Spool, tmp_path: Path) -> None:
-    dataset = ct_slice()
-
-    keep(spool, [dataset])
-
-    (entry,) = spool.entries(SERIES_UID)
-    assert entry.path == spool.folder / SERIES_UID / f"{dataset.SOPInstanceUID}.dcm"
-    assert dataset_bytes(entry.path) == dataset_bytes(tmp_path / "scratch" / "0.dcm")
-    header = read_header(entry.path)
-    assert header is not None
-    assert header.SOPInstanceUID == dataset.SOPInstanceUID
-    assert header.file_meta.SendingApplicationEntityTitle == "SCANNER"
-
-
-def test_the_same_instance_again_changes_nothing(spool: Spool) -> None:
-    dataset = ct_slice()
-
-    keep(spool, [dataset], at_s=1000)
-    keep(spool, [dataset], at_s=1000)
-
-    assert len(spool.entries(SERIES_UID)) == 1
-
-
-def test_other_bytes_under_the_same_uid_are_kept_beside_the_first(spool: Spool) -> None:
-    first = ct_slice(SOPInstanceUID="1.2.3")
-    other = ct_slice(SOPInstanceUID="1.2.3", hu=np.full((6, 8), 7))
-
-    for dataset in (first, other, first, other):
-        keep(spool, [dataset])
-
-    entries = spool.entries(SERIES_UID)
-    assert [entry.sop_instance_uid for entry in entries] == ["1.2.3", "1.2.3"]
-    assert entries[0].path.name == "1.2.3.dcm"
-    assert entries[1].path.name.startswith("1.2.3~")
-
-
-@pytest.mark.parametrize(
-    "uid", ["", "..", "../1.2", "1..2", ".1", "1.", "1.2/3", "/etc", "1.2\n", "1" * 65, "a.1"]
-)
-def test_what_is_no_uid_never_becomes_a_path(uid: str, spool: Spool) -> None:
-    assert not is_uid(uid)
-    for series, instance in [(uid, "1.2"), ("1.2", uid)]:
-        with pytest.raises(ValueError, match="is not a UID"):
-            spool.keep(series, instance, (b"meta", b"data"))
-
-
-def test_a_disk_that_fills_leaves_nothing_half_written(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("dicom_node.spool.spool.os.fsync", full)
-
-    with pytest.raises(OSError, match="No space"):
-        spool.keep("1.2", "1.2.3", (b"meta", b"data"))
-
-    assert not (spool.folder / "1.2").exists()
-    assert list((spool.folder / ".incoming").iterdir()) == []
-
-
-def test_what_a_crash_left_is_swept_at_start(spool: Spool) -> None:
-    left = spool.folder / ".incoming" / "dead.part"
-    left.write_bytes(b"half")
-
-    assert spool.sweep() == 1
-    assert not left.exists()
-
-
-def test_the_sweep_spares_what_another_receiver_is_writing(spool: Spool) -> None:
-    with temporary_file(spool.folder, (b"meta", b"data")) as writing:
-        assert Spool(spool.folder).sweep() == 0
-        assert writing.exists()
-
-
-# --- complete or not
-
-
-def test_a_gap_free_stack_is_complete_once_it_is_quiet(tmp_path: Path) -> None:
-    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path))
-
-    assert not is_complete(arrivals, 1009.0, SETTINGS).complete
-    assert is_complete(arrivals, 1010.0, SETTINGS).complete
-
-
-def test_a_stack_with_a_gap_waits_and_goes_with_the_gap_named(tmp_path: Path) -> None:
-    arrivals = Arrivals(1000.0, headers(ct_stack([0, 2, 4, 8, 10]), tmp_path))
-
-    waiting = is_complete(arrivals, 1299.0, SETTINGS)
-    given_up = is_complete(arrivals, 1300.0, SETTINGS)
-
-    assert (waiting.complete, given_up.complete) == (False, True)
-    assert "between 4.0 and 8.0 mm" in given_up.reason
-    assert "300 s" in given_up.reason
-
-
-@pytest.mark.parametrize(
-    ("offsets", "elements", "words"),
-    [
-        ([0, 2], {}, "2 of at least 3 slices"),
-        ([0, 2, 4], {"orientation": (0, 1, 0, 0, 0, -1)}, ""),
-    ],
-)
-def test_what_is_no_stack_waits_for_the_long_timer(
-    offsets: list[float], elements: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    """Also a sagittal stack is a stack: it is refused by name later."""
-    arrivals = Arrivals(1000.0, headers(ct_stack(offsets, **elements), tmp_path))
-
-    assert is_complete(arrivals, 1020.0, SETTINGS).complete == (not words)
-    assert words in is_complete(arrivals, 1020.0, SETTINGS).reason
-
-
-def test_headers_that_cannot_be_read_wait_for_the_long_timer(tmp_path: Path) -> None:
-    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), defect="PixelSpacing is missing")
-
-    assert not is_complete(arrivals, 1020.0, SETTINGS).complete
-    assert "PixelSpacing" in is_complete(arrivals, 1300.0, SETTINGS).reason
-
-
-def test_two_images_at_one_position_do_not_hold_the_series_up(tmp_path: Path) -> None:
-    datasets = [*ct_stack(), ct_slice((-4, -3, 4.0), hu=np.zeros((6, 8)))]
-
-    assert is_complete(Arrivals(0.0, headers(datasets, tmp_path)), 60.0, SETTINGS).complete
-
-
-def test_a_clock_set_back_holds_nothing_up(tmp_path: Path) -> None:
-    arrivals = Arrivals(5000.0, headers(ct_stack(), tmp_path))
-
-    assert is_complete(arrivals, 1000.0, SETTINGS).complete
-
-
-def test_as_many_images_as_the_sender_counts_are_complete_at_once(tmp_path: Path) -> None:
-    """Also with a gap: then it is there at the sender too."""
-    slices = headers(ct_stack([0, 2, 4, 8, 10]), tmp_path)
-    arrivals = Arrivals(1000.0, slices, instances=5, expected=Expectation(5, "pacs"))
-
-    verdict = is_complete(arrivals, 1000.0, SETTINGS)
-
-    assert verdict.rule is Rule.COUNT
-    assert "all 5 instances" in verdict.reason
-    assert "between 4.0 and 8.0 mm" in verdict.reason
-
-
-def test_fewer_images_than_the_sender_counts_wait_for_the_long_timer(tmp_path: Path) -> None:
-    arrivals = Arrivals(
-        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(7, "pacs")
-    )
-
-    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
-    given_up = is_complete(arrivals, 1300.0, SETTINGS)
-    assert given_up.rule is Rule.TIMER
-    assert "5 of 7 instances that pacs counts" in given_up.reason
-
-
-def test_more_images_than_counted_refute_the_count(tmp_path: Path) -> None:
-    arrivals = Arrivals(
-        1000.0, headers(ct_stack(), tmp_path), instances=5, expected=Expectation(4, "pacs")
-    )
-
-    assert is_complete(arrivals, 1009.0, SETTINGS).rule is None
-    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
-
-
-def test_a_sender_that_broke_off_has_time_to_send_again(tmp_path: Path) -> None:
-    """Without a gap: nothing in the headers tells that half of the series is missing."""
-    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), interrupted=True)
-
-    assert is_complete(arrivals, 1119.0, SETTINGS).rule is None
-    gone_on = is_complete(arrivals, 1120.0, SETTINGS)
-    assert gone_on.rule is Rule.GAP_FREE
-    assert "broke off" in gone_on.reason
-
-
-@pytest.mark.parametrize(("interrupted", "waits_s"), [(False, 10.0), (True, 120.0)])
-def test_after_a_downtime_a_sender_gets_the_time_that_it_would_have_had(
-    interrupted: bool, waits_s: float, tmp_path: Path
-) -> None:
-    arrivals = Arrivals(
-        1000.0,
-        headers(ct_stack(), tmp_path),
-        interrupted=interrupted,
-        watched_since_s=9000.0,
-    )
-
-    assert is_complete(arrivals, 9000.0 + waits_s - 1, SETTINGS).rule is None
-    assert is_complete(arrivals, 9000.0 + waits_s, SETTINGS).rule is Rule.GAP_FREE
-
-
-def test_a_series_whose_every_second_slice_is_missing_throughout_is_named(
-    tmp_path: Path,
-) -> None:
-    """Even steps of 4 mm leave no gap; the headers say that slices are 2 mm apart."""
-    arrivals = Arrivals(
-        1000.0, headers(ct_stack([0, 4, 8, 12]), tmp_path), stated_spacing_mm=2.0
-    )
-
-    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
-    assert "4.0 mm apart throughout, and say 2.0 mm" in (
-        is_complete(arrivals, 1300.0, SETTINGS).reason
-    )
-
-
-@pytest.mark.parametrize("stated_mm", [None, 2.0, 1.4])
-def test_a_stated_spacing_that_fits_roughly_holds_nothing_up(
-    stated_mm: float | None, tmp_path: Path
-) -> None:
-    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), stated_spacing_mm=stated_mm)
-
-    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
-
-
-def test_slices_that_do_not_touch_are_noted_and_hold_nothing_up(tmp_path: Path) -> None:
-    """1 mm slices every 10 mm: a sparse scan, or a series of which most is missing."""
-    sparse = is_complete(
-        Arrivals(0.0, headers(ct_stack([0, 10, 20, 30]), tmp_path / "sparse")), 20.0, SETTINGS
-    )
-    whole = is_complete(
-        Arrivals(0.0, headers(ct_stack([0, 1, 2, 3]), tmp_path / "whole")), 20.0, SETTINGS
-    )
-
-    assert (sparse.rule, whole.rule) == (Rule.GAP_FREE, Rule.GAP_FREE)
-    assert "note: 1.0 mm thick, at least 10.0 mm apart" in sparse.reason
-    assert "note" not in whole.reason
-
-
-def test_localisers_are_no_part_of_the_stack(spool: Spool) -> None:
-    scout = ct_slice((0, 0, 500.0), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    keep(spool, [*ct_stack(), scout])
-
-    arrivals = read_arrivals(spool.entries(SERIES_UID))
-
-    assert len(arrivals.slices) == 5
-    assert arrivals.last_received_s == 1000.0
-
-
-# --- handing over
 
 
 class Engine:
@@ -769,48 +490,3 @@ def test_a_series_of_which_images_were_deleted_waits_for_all_of_it(spool: Spool)
 
     assert told.reason == "5 images were deleted; the whole series must be sent again"
     assert [len(one.paths) for one in engine.taken] == [5, 8]
-
-
-# --- when to look again
-
-
-OFFSETS_MM = {"whole": [0, 2, 4, 6, 8], "gap": [0, 2, 4, 8, 10], "few": [0, 2]}
-
-
-@pytest.mark.parametrize("offsets", OFFSETS_MM)
-@pytest.mark.parametrize("interrupted", [False, True])
-@pytest.mark.parametrize("expected", [None, 4, 5, 7])
-@pytest.mark.parametrize("watched_since_s", [0.0, 1200.0])
-@pytest.mark.parametrize("resend_s", [5.0, 120.0, 1000.0])
-def test_whoever_looks_when_told_to_misses_nothing(  # noqa: PLR0917
-    offsets: str,
-    interrupted: bool,
-    expected: int | None,
-    watched_since_s: float,
-    resend_s: float,
-    tmp_path: Path,
-) -> None:
-    """A watcher that looks every second closes a series at no other time, by no other rule."""
-    settings = Completion(quiet_s=10, give_up_s=300, resend_s=resend_s)
-    slices = headers(ct_stack(OFFSETS_MM[offsets]), tmp_path)
-    arrivals = Arrivals(
-        1000.0,
-        slices,
-        instances=len(slices),
-        expected=None if expected is None else Expectation(expected, "pacs"),
-        interrupted=interrupted,
-        watched_since_s=watched_since_s,
-    )
-    begun_s = max(1000.0, watched_since_s)
-
-    every_second = begun_s
-    while not is_complete(arrivals, every_second, settings).complete:
-        every_second += 1.0
-    looks, now_s = 1, begun_s
-    while not (verdict := is_complete(arrivals, now_s, settings)).complete:
-        assert verdict.look_again_at_s > now_s
-        looks, now_s = looks + 1, verdict.look_again_at_s
-
-    assert now_s == every_second
-    assert verdict.rule is is_complete(arrivals, every_second, settings).rule
-    assert looks <= 4

@@ -1,0 +1,1 @@
+"""The corpus of bad input: `cases` has all of it, `sound` what it starts from."""

@@ -1,0 +1,89 @@
+"""Spacing, gaps, duplicates: what a stack may be, and how a refusal names what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.ct import (
+    ct_slice,
+    ct_stack,
+)
+from support.read_series import read
+
+from dicom_node.errors import (
+    DuplicateSliceError,
+    IncompleteSeriesError,
+    MixedSeriesError,
+    TooFewSlicesError,
+)
+
+
+def test_zones_of_2_6_and_1_mm_are_measured_with_their_own_thickness(tmp_path: Path) -> None:
+    offsets = [0, 2, 4, 8, 14, 20, 23.5, 24.5, 25.5]
+    thickness = [2, 2, 2, 6, 6, 6, 1, 1, 1]
+    datasets = ct_stack(offsets)
+    for dataset, value in zip(datasets, thickness, strict=True):
+        dataset.SliceThickness = value
+
+    series = read(datasets, tmp_path)
+
+    np.testing.assert_allclose(series.volume.geometry.extents_mm, thickness)
+    assert any("unevenly spaced" in note for note in series.notes)
+
+
+def test_a_lost_slice_is_named_by_position_and_may_come_later(tmp_path: Path) -> None:
+    with pytest.raises(IncompleteSeriesError, match=r"between 4\.0 and 8\.0 mm") as refused:
+        read(ct_stack([0, 2, 4, 8, 10, 12]), tmp_path)
+
+    assert refused.value.retryable
+
+
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
+    datasets = ct_stack()
+
+    series = read([*datasets, datasets[2]], tmp_path)
+
+    assert len(series.slices) == 5
+    assert [out.reason for out in series.left_out] == ["exact duplicate of another slice"]
+
+
+def test_the_same_image_under_another_uid_counts_once(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    copy = ct_slice(datasets[2].ImagePositionPatient)
+
+    series = read([*datasets, copy], tmp_path)
+
+    assert len(series.slices) == 5
+    assert len(series.left_out) == 1
+
+
+def test_different_images_at_one_position_are_refused(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    other = ct_slice(datasets[2].ImagePositionPatient, hu=np.full((6, 8), 40))
+
+    with pytest.raises(DuplicateSliceError, match=r"at 4\.0 mm"):
+        read([*datasets, other], tmp_path)
+
+
+def test_one_uid_naming_two_images_is_refused(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    datasets[3].SOPInstanceUID = datasets[1].SOPInstanceUID
+
+    with pytest.raises(DuplicateSliceError, match="carry one UID"):
+        read(datasets, tmp_path)
+
+
+def test_two_acquisitions_over_each_other_are_a_mixed_series(tmp_path: Path) -> None:
+    early = ct_stack(AcquisitionNumber=1)
+    late = ct_stack(AcquisitionNumber=2, hu=np.full((6, 8), 40))
+
+    with pytest.raises(MixedSeriesError, match="two acquisitions"):
+        read([*early, *late], tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_slices_are_refused(count: int, tmp_path: Path) -> None:
+    with pytest.raises(TooFewSlicesError, match=f"{count} slice"):
+        read(ct_stack()[:count], tmp_path)
