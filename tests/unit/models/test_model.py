@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from support.bundles import untrained_bundle
 from support.threshold_kind import KIND, THRESHOLDS, Thresholds, threshold_bundle
 from support.volumes import body
 
 from dicom_node.analysis.case_store import load_case, save_case
 from dicom_node.results.pdf.summary import summary_pdf
+from dicom_node.series.ct_series import CtSeries
 from inference.errors import BundleError
 from inference.evaluation.scores import Scope, score_structures
+from inference.geometry import Orientation
 from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bundle import DEFAULT_KIND, KINDS, load_bundle
 from inference.models.model import Model, check_counts, predict
@@ -52,8 +55,8 @@ def test_another_kind_of_network_goes_all_the_way(tmp_path: Path):
     assert done[-1] == (len(THIGHS.volume.hu), len(THIGHS.volume.hu))
     assert case.coverage.region is Region.PARTIAL
     assert (case.segments > 0).sum() == (THIGHS.volume.hu > 0).sum()
-    assert femur.mean_hu == pytest.approx(THIGHS.volume.hu[THIGHS.labels == 2].mean())
-    assert femur.mean_hu_spread is not None
+    assert femur.measured.mean_hu == pytest.approx(THIGHS.volume.hu[THIGHS.labels == 2].mean())
+    assert femur.measured.mean_hu_spread is not None
     assert (case.model.name, case.model.samples) == ("thresholds", 4)
     assert case.model.weights_sha256 == bundle.weights_sha256
     assert case.model.device == "cpu thresholds"
@@ -98,8 +101,8 @@ def test_a_model_without_uncertainty_answers_once_and_is_never_accepted(tmp_path
 
     assert (case.model.uncertainty, case.model.samples) == (Uncertainty.NONE, 1)
     assert case.uncertainty is None
-    assert (femur.uncertainty, femur.mean_hu_spread) == (None, None)
-    assert femur.mean_hu == pytest.approx(500.0)
+    assert (femur.measured.uncertainty, femur.measured.mean_hu_spread) == (None, None)
+    assert femur.measured.mean_hu == pytest.approx(500.0)
     assert femur.verdict is Verdict.NOT_JUDGED
     assert Verdict.ACCEPTED not in {case.verdict, *(one.verdict for one in case.structures)}
     assert "no measure of its uncertainty" in case_words(case)
@@ -123,7 +126,8 @@ def test_a_map_of_a_model_that_says_it_has_no_uncertainty_is_not_believed(tmp_pa
 def test_a_case_without_uncertainty_is_drawn_and_handed_over_like_any_other(tmp_path: Path):
     bundle = threshold_bundle(tmp_path / "b", LIMITS_HU)
     case = analyse(WHOLE_THIGH.volume, bundle, seed=5)
-    save_case(tmp_path / "case", case)
+    series = CtSeries(WHOLE_THIGH.volume, (), Orientation(), Dataset())
+    save_case(tmp_path / "case", series, case)
     loaded = load_case(tmp_path / "case")
 
     assert not (tmp_path / "case" / "uncertainty.npy").exists()

@@ -82,7 +82,7 @@ def test_a_structure_whose_model_has_no_uncertainty_is_not_judged():
     result = judged(measurement(uncertainty=None))
 
     assert (result.verdict, result.findings) == (Verdict.NOT_JUDGED, ())
-    assert result.volume_cm3 == 300.0
+    assert result.measured.volume_cm3 == 300.0
 
 
 def test_a_number_out_of_range_needs_no_uncertainty_to_be_doubted():
