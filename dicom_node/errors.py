@@ -19,7 +19,7 @@ NodeError
 ├── EngineBusyError           another node works on the same database
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
-├── StrandedError            begun work can go on only in a new process
+├── OrphanedError            begun work can go on only in a new process
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
     ├── PeerUnreachableError  no connection, or the association was rejected (retryable)
@@ -138,7 +138,7 @@ class JobFailedError(NodeError):
     """A job raised at every try; it is held until it is rewound or the node restarts."""
 
 
-class StrandedError(NodeError):
+class OrphanedError(NodeError):
     """The queue could not record what became of begun work: the worker starts anew."""
 
 

@@ -28,7 +28,7 @@ from inference.anatomy.metal import find_metal
 from inference.anatomy.sides import split_sides
 from inference.anatomy.trunk import cut_above_pelvis, find_chest
 from inference.measurement.measure import measure
-from inference.measurement.sample_range import spreads
+from inference.measurement.sample_range import sample_ranges
 from inference.models.bundle import Bundle
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
@@ -73,7 +73,7 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
     Raises:
         DeviceError: the device is not there or has not enough memory.
     """
-    (case,) = analyse_growing(
+    (case,) = analyse_sample_counts(
         volume,
         bundle,
         patient=patient,
@@ -85,7 +85,7 @@ def analyse(  # noqa: PLR0913 - everything a result depends on
     return case
 
 
-def analyse_growing(  # noqa: PLR0913 - see `analyse`
+def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
     volume: Volume,
     bundle: Bundle,
     *,
@@ -165,8 +165,8 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     kept = range(first, len(segments) - (chest.slices if chest else 0))
     metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
     profiles = prediction.profiles
-    scatter = spreads(profiles, prediction.labels, segments, geometry) if profiles else {}
-    measured = measure(volume, segments, prediction.uncertainty, patient, scatter)
+    ranges = sample_ranges(profiles, prediction.labels, segments, geometry) if profiles else {}
+    measured = measure(volume, segments, prediction.uncertainty, patient, ranges)
     structures = tuple(
         judge_structure(one, calibration, shown, metal)
         if one.segment in provided

@@ -34,7 +34,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.durable_files import whole_folder
 from dicom_node.series.bounded_files import read_whole
 from dicom_node.series.ct_series import CtSeries, SourceSlice
-from dicom_node.series.selection import LeftOut
+from dicom_node.series.selection import ExcludedImage
 from inference.geometry import Geometry, Orientation
 from inference.results import (
     CaseResult,
@@ -69,7 +69,7 @@ class SeriesFacts:
 
     slices: tuple[SourceSlice, ...]
     orientation: Orientation
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[ExcludedImage, ...]
     notes: tuple[str, ...]
     patient: Patient
 

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from dicom_node.errors import PeerError
-from dicom_node.peers.transports import Way
+from dicom_node.peers.transports import Transport
 from dicom_node.spool.completeness import Expectation
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class SenderCounts:
 
     def __init__(
         self,
-        whom: Callable[[str], Way | None],
+        whom: Callable[[str], Transport | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._whom = whom
@@ -41,15 +41,15 @@ class SenderCounts:
         self, calling_ae_title: str, study_instance_uid: str, series_instance_uid: str
     ) -> Expectation | None:
         """How many instances the sender of a series lists in it, or None where it is silent."""
-        way = self._whom(calling_ae_title)
-        if way is None or not study_instance_uid:
+        transport = self._whom(calling_ae_title)
+        if transport is None or not study_instance_uid:
             return None  # without its study, a series is not found but matched to anything
-        if self._clock() < self._silent_until_s.get(way.name, 0.0):
+        if self._clock() < self._silent_until_s.get(transport.name, 0.0):
             return None
         try:
-            found = way.listed(study_instance_uid, [series_instance_uid])
+            found = transport.list_instances(study_instance_uid, [series_instance_uid])
         except PeerError as error:
-            self._silent_until_s[way.name] = self._clock() + LEAVE_ALONE_S
-            log.warning("sender.silent", peer=way.name, reason=str(error))
+            self._silent_until_s[transport.name] = self._clock() + LEAVE_ALONE_S
+            log.warning("sender.silent", peer=transport.name, reason=str(error))
             return None
-        return Expectation(len(found), way.name) if found else None
+        return Expectation(len(found), transport.name) if found else None

@@ -48,10 +48,10 @@ from dicom_node.durable_files import PART, write_durably
 from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.results.builders import publish_case
 from dicom_node.results.case_facts import PublishContext
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
-from dicom_node.series.selection import leave_out
+from dicom_node.series.selection import exclusion_of
 from dicom_node.series.slice_headers import kinds, read_header
 from dicom_node.uids import device_observer_uid, seed_for, settings_digest
 from inference.models.bundle import Bundle
@@ -70,7 +70,7 @@ UNCERTAINTY_FILE: Final = "uncertainty.nii.gz"
 REPORT_FILE: Final = "report.json"
 PICTURE_FILE: Final = "qc.png"
 DENSITY_FILE: Final = "density.png"
-OBJECT_FILES: Final = {Rendering.SEG: "SEG.dcm", Rendering.SR: "SR.dcm"}
+OBJECT_FILES: Final = {ResultKind.SEG: "SEG.dcm", ResultKind.SR: "SR.dcm"}
 ALL_FILES: Final = (
     LABELS_FILE,
     LABEL_NAMES_FILE,
@@ -161,7 +161,7 @@ def _has_ct(paths: Sequence[Path]) -> bool:
     """Whether any of the images is an original axial CT image."""
     headers = (read_header(path) for path in paths)
     return any(
-        leave_out(kind) is None
+        exclusion_of(kind) is None
         for header in headers
         if header is not None
         for kind in kinds(header)
@@ -251,7 +251,7 @@ class _Run:
         for result in publish_case(series, case, context, OBJECT_FILES):
             encoded = io.BytesIO()
             result.dataset.save_as(encoded, enforce_file_format=True)
-            write_durably(out / OBJECT_FILES[result.rendering], encoded.getvalue())
+            write_durably(out / OBJECT_FILES[result.kind], encoded.getvalue())
 
     def _finish(self, scan: _Scan, case: CaseResult, out: Path) -> FolderResult:
         """Everything that does not depend on the kind of input; the report comes last."""

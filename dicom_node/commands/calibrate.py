@@ -31,7 +31,7 @@ from inference.training.calibrate import (
 from inference.training.scoring import LabelledImage, Scored, score_images
 from inference.training.synthesis.stream import labels_of
 
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def calibrate(  # noqa: PLR0913 - the command's options
     table: Path | None = None,
     hold_out_every: int = 4,
     device: str = "auto",
-    say: Say = lambda _: None,
+    on_message: OnMessage = lambda _: None,
 ) -> Fitted:
     """Fit the limits and write them into the bundle.
 
@@ -68,7 +68,7 @@ def calibrate(  # noqa: PLR0913 - the command's options
         table: label table, if not said there.
         hold_out_every: each n-th case is kept out of the fit; 0: none.
         device: for the network.
-        say: told a line for every segmentation.
+        on_message: told a line for every segmentation.
 
     Raises:
         ConfigurationError: the cases cannot be listed, or are too few for any limit, or the
@@ -85,7 +85,7 @@ def calibrate(  # noqa: PLR0913 - the command's options
         chosen = [case for case, out in zip(cases, kept, strict=True) if out is held]
         images = graded(_images(chosen, left_out))
         scoring = score_images(images, by_bundle(bundle, device), provided_labels(bundle))
-        return list(_telling(scoring, say))
+        return list(_telling(scoring, on_message))
 
     fitted_on = scored(held=False)
     calibration = fit(
@@ -122,9 +122,9 @@ def _images(cases: Sequence[ListedCase], left_out: list[str]) -> Iterator[Labell
         )
 
 
-def _telling(scored: Iterator[Scored], say: Say) -> Iterator[Scored]:
+def _telling(scored: Iterator[Scored], on_message: OnMessage) -> Iterator[Scored]:
     for one in scored:
         known = one.dice[np.isfinite(one.dice)]
         mean = f"{known.mean():.3f}" if len(known) else "none: nothing is annotated"
-        say(f"{one.name}: mean Dice {mean}")
+        on_message(f"{one.name}: mean Dice {mean}")
         yield one

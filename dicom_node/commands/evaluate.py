@@ -55,7 +55,7 @@ SCOPE_WORDS: Final = (
     " affected and unaffected in tables 7 and 8"
 )
 
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,13 @@ def request_of(  # noqa: PLR0913 - the command's options
     )
 
 
-def evaluate(request: Request, out: Path, say: Say | None = None) -> Path:
+def evaluate(request: Request, out: Path, on_message: OnMessage | None = None) -> Path:
     """Score every case with every arm, and write the report.
 
     Args:
         request: what to evaluate on what.
         out: made where missing; scores of an earlier run in it are used again.
-        say: told a line for every case and arm.
+        on_message: told a line for every case and arm.
 
     Returns:
         The HTML report.
@@ -167,9 +167,9 @@ def evaluate(request: Request, out: Path, say: Say | None = None) -> Path:
         SeriesError: not one case could be evaluated.
     """
     cases = listed_cases(request.source, request.table)
-    say = say or (lambda _: None)
+    on_message = on_message or (lambda _: None)
     arms = list({one.folder_name: one for one in (*request.arms, *request.by_samples)}.values())
-    scores, left_out = _score_all(cases, arms, _Store(out / CASES_FOLDER), say)
+    scores, left_out = _score_all(cases, arms, _Store(out / CASES_FOLDER), on_message)
     missing = {one.case for one in left_out}
     whole = [listed for listed in cases if listed.name not in missing]
     if not whole:
@@ -191,7 +191,7 @@ def evaluate(request: Request, out: Path, say: Say | None = None) -> Path:
 
 
 def _score_all(
-    cases: Sequence[ListedCase], arms: Sequence[Segmenter], store: _Store, say: Say
+    cases: Sequence[ListedCase], arms: Sequence[Segmenter], store: _Store, on_message: OnMessage
 ) -> tuple[dict[tuple[str, str], CaseScore], list[LeftOut]]:
     """The scores by name of the case and folder of the arm, and what could not be scored."""
     scores: dict[tuple[str, str], CaseScore] = {}
@@ -205,11 +205,11 @@ def _score_all(
                 for arm, score, done in store.scores(listed, together, reading):
                     scores[listed.name, arm.folder_name] = score
                     waiting.remove(arm)
-                    say(f"{about}{_with_samples(arm)}: {'was done' if done else 'done'}")
+                    on_message(f"{about}{_with_samples(arm)}: {'was done' if done else 'done'}")
             except (SeriesError, LabelTableError) as error:
                 for arm in waiting:
                     left_out.append(LeftOut(listed.name, arm.name, str(error)))
-                    say(f"{about}{_with_samples(arm)}: left out: {error}")
+                    on_message(f"{about}{_with_samples(arm)}: left out: {error}")
     return scores, left_out
 
 

@@ -155,7 +155,7 @@ def evaluate(  # noqa: PLR0913 - a command line has as many options as it has
             progress=progress,
             command=shlex.join(["msk-node", *sys.argv[1:]]),
         )
-        report = run(request, out, say=lambda line: stderr.print(line, highlight=False))
+        report = run(request, out, on_message=lambda line: stderr.print(line, highlight=False))
     stdout.print(f"report written to {report}", highlight=False)
 
 
@@ -188,7 +188,7 @@ def calibrate(  # noqa: PLR0913 - a command line has as many options as it has
         table=labels,
         hold_out_every=hold_out_every,
         device=device,
-        say=lambda line: stderr.print(line, highlight=False),
+        on_message=lambda line: stderr.print(line, highlight=False),
     )
     for line in fitted.left_out:
         stderr.print(f"left out: {line}", highlight=False)

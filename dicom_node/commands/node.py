@@ -33,8 +33,8 @@ def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> Non
     from dicom_node.node.supervisor import serve as run
     from dicom_node.settings.loading import load_config
 
-    played = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
-    run(load_config(config), ANALYSIS_COMMAND, played)
+    roles_here = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
+    run(load_config(config), ANALYSIS_COMMAND, roles_here)
 
 
 def check(config: ConfigOption = None) -> None:
@@ -84,5 +84,5 @@ def _warn_of_certificates(settings: NodeConfig) -> None:
     from dicom_node.node import tls_checks
 
     now = datetime.now(UTC)
-    for line in (*tls_checks.problems(settings, now), *tls_checks.concerns(settings, now)):
+    for line in (*tls_checks.problems(settings, now), *tls_checks.warnings(settings, now)):
         stderr.print(f"[bold yellow]Warning[/]: {escape(line)}", highlight=False)

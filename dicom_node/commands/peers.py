@@ -11,7 +11,7 @@ import typer
 from dicom_node.commands.console import EXIT_PEER_REFUSED, slices_done, stderr, stdout
 
 if TYPE_CHECKING:
-    from dicom_node.peers.transports import Way
+    from dicom_node.peers.transports import Transport
 
 
 PeerArgument = Annotated[
@@ -37,7 +37,7 @@ def echo(
     peer: PeerArgument, calling: CallingOption = None, config: PeerConfigOption = None
 ) -> None:
     """Ask a peer whether it is there (C-ECHO; QIDO-RS for a destination by DICOMweb)."""
-    _way(peer, calling, config).answers()
+    _transport(peer, calling, config).verify()
     stdout.print(f"{peer} answers", highlight=False)
 
 
@@ -50,7 +50,7 @@ def send(
     """Send DICOM files to a peer (C-STORE, STOW-RS), and say what became of each."""
     paths = [file for source in sources for file in _files_of(source)]
     with slices_done("sending") as progress:
-        outcomes = _way(peer, calling, config).send(paths, progress)
+        outcomes = _transport(peer, calling, config).send(paths, progress)
     refused = [outcome for outcome in outcomes if not outcome.stored]
     for outcome in refused:
         words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
@@ -63,17 +63,19 @@ def send(
 _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
-def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
+def _transport(text: str, calling: str | None, config: Path | None = None) -> Transport:
     """The way to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
     from dicom_node.peers.association import Peer
-    from dicom_node.peers.transports import DicomWay, way_to
+    from dicom_node.peers.transports import DicomTransport, transport_for
     from dicom_node.settings.loading import load_config
     from dicom_node.settings.values import OWN_AE_TITLE
 
     settings = load_config(config) if config is not None else None
     destination = settings.destination(text) if settings is not None else None
     if settings is not None and destination is not None:
-        return way_to(settings, destination.called_from(calling) if calling else destination)
+        return transport_for(
+            settings, destination.called_from(calling) if calling else destination
+        )
     match = _PEER.fullmatch(text)
     if match is None:
         known = "" if settings is None else " and no destination of the configuration"
@@ -85,7 +87,7 @@ def _way(text: str, calling: str | None, config: Path | None = None) -> Way:
         port=int(match["port"]),
         calling_ae_title=calling or OWN_AE_TITLE,
     )
-    return DicomWay(peer)
+    return DicomTransport(peer)
 
 
 def _files_of(source: Path) -> list[Path]:

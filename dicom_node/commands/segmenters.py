@@ -20,7 +20,7 @@ from dicom_node.uids import seed_for
 from inference.errors import LabelTableError
 from inference.evaluation.labels import SEGMENT_TABLE
 from inference.models.bundle import Bundle
-from inference.pipeline import analyse_growing
+from inference.pipeline import analyse_sample_counts
 from inference.results import Uncertainty, Verdict
 from inference.structures import BY_KEY, SEGMENTS, Segment
 from inference.volume import Patient
@@ -122,7 +122,7 @@ class ByBundle:
         """Analyse the volume once; the seed follows from its voxels."""
         content = hashlib.sha256(case.volume.hu.tobytes()).hexdigest()
         seed = seed_for((content,), self.bundle.weights_sha256, "evaluation")
-        for found in analyse_growing(
+        for found in analyse_sample_counts(
             case.volume,
             self.bundle,
             patient=Patient(case.height_m),

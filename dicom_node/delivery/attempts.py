@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from dicom_node.errors import PeerBusyError, PeerError, PeerUnreachableError
-from dicom_node.peers.transports import Way
+from dicom_node.peers.transports import Transport
 from dicom_node.persistence.rows import FINISHED, DeliveryRow, DeliveryState, ResultRow
-from dicom_node.results.kinds import FORMS, SEGMENTATIONS, Rendering, instead_of, needed_before
+from dicom_node.results.kinds import FORMS, SEGMENTATIONS, ResultKind, instead_of, needed_before
 from dicom_node.settings.destinations import Delivery
 
-SENDING_ORDER: Final = {rendering: place for place, rendering in enumerate(Rendering)}
+SENDING_ORDER: Final = {kind: place for place, kind in enumerate(ResultKind)}
 """Segmentations, reports, and then what nothing refers to."""
 
 
@@ -51,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a destination: of which visit, when, and the rule for the next.
+    """One attempt at a destination: of which delivery job, when, and the rule for the next.
 
     confirm: whether the destination will be asked whether it has got what it took.
     """
@@ -63,16 +63,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class OutgoingObject:
     """A result object, and how far it is on its way to one destination."""
 
     result: ResultRow
     row: DeliveryRow
 
     @property
-    def rendering(self) -> Rendering:
+    def kind(self) -> ResultKind:
         """What kind of object it is."""
-        return Rendering(self.result.kind)
+        return ResultKind(self.result.kind)
 
     @property
     def path(self) -> Path:
@@ -86,7 +86,10 @@ class Parcel:
 
 
 def first_rows(
-    results: Iterable[ResultRow], wanted: Collection[Rendering], destination: str, now: datetime
+    results: Iterable[ResultRow],
+    wanted: Collection[ResultKind],
+    destination: str,
+    now: datetime,
 ) -> tuple[DeliveryRow, ...]:
     """The deliveries to a destination of those results that it wants."""
     return tuple(
@@ -99,18 +102,22 @@ def first_rows(
             next_attempt_at=now,
         )
         for result in results
-        if Rendering(result.kind) in wanted
+        if ResultKind(result.kind) in wanted
     )
 
 
-def parcels_of(rows: Iterable[DeliveryRow], results: Iterable[ResultRow]) -> tuple[Parcel, ...]:
+def outgoing_objects(
+    rows: Iterable[DeliveryRow], results: Iterable[ResultRow]
+) -> tuple[OutgoingObject, ...]:
     """Deliveries to one destination with their objects, in the order of sending."""
     by_uid = {result.sop_instance_uid: result for result in results}
-    parcels = [Parcel(by_uid[row.sop_instance_uid], row) for row in rows]
-    return tuple(sorted(parcels, key=lambda parcel: SENDING_ORDER[parcel.rendering]))
+    objects = [OutgoingObject(by_uid[row.sop_instance_uid], row) for row in rows]
+    return tuple(sorted(objects, key=lambda outgoing: SENDING_ORDER[outgoing.kind]))
 
 
-def attempt_delivery(way: Way, parcels: Sequence[Parcel]) -> Mapping[str, Failure | int]:
+def attempt_delivery(
+    transport: Transport, objects: Sequence[OutgoingObject]
+) -> Mapping[str, Failure | int]:
     """Send what waits, once; what became of it, by SOP Instance UID.
 
     That is the status of what was taken (success or a warning; PS3.4 Table B.2-1, PS3.18
@@ -118,28 +125,30 @@ def attempt_delivery(way: Way, parcels: Sequence[Parcel]) -> Mapping[str, Failur
     has not got is held back.
 
     Args:
-        way: to the destination.
-        parcels: all that is meant for it of one revision of one series (`parcels_of`).
+        transport: to the destination.
+        objects: all that is meant for it of one revision of one series (`outgoing_objects`).
     """
-    waiting = [parcel for parcel in parcels if parcel.waits]
-    uids = {parcel.path: parcel.row.sop_instance_uid for parcel in waiting}
+    waiting = [outgoing for outgoing in objects if outgoing.waits]
+    uids = {outgoing.path: outgoing.row.sop_instance_uid for outgoing in waiting}
     requires = {
-        parcel.path: [
-            other.path for other in _before(parcel, parcels) if other.row.state not in FINISHED
+        outgoing.path: [
+            other.path
+            for other in _before(outgoing, objects)
+            if other.row.state not in FINISHED
         ]
-        for parcel in waiting
+        for outgoing in waiting
     }
     try:
-        outcomes = way.send(list(uids), requires=requires)
+        outcomes = transport.send(list(uids), requires=requires)
     except PeerError as error:
         return dict.fromkeys(uids.values(), _failure_of_all(error))
-    became: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
+    outcome_by_uid: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
     for outcome in outcomes:
         remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
         taken = outcome.status if outcome.stored else None
         failure = Failure(outcome.reason, remedy, outcome.again_after_s)
-        became[uids[outcome.path]] = failure if taken is None else taken
-    return became
+        outcome_by_uid[uids[outcome.path]] = failure if taken is None else taken
+    return outcome_by_uid
 
 
 def _failure_of_all(error: PeerError) -> Failure:
@@ -151,8 +160,8 @@ def _failure_of_all(error: PeerError) -> Failure:
 
 
 def after_attempt(
-    parcels: Sequence[Parcel],
-    became: Mapping[str, Failure | int],
+    objects: Sequence[OutgoingObject],
+    outcome_by_uid: Mapping[str, Failure | int],
     attempt: Attempt,
     results: Sequence[ResultRow] = (),
 ) -> tuple[DeliveryRow, ...]:
@@ -161,22 +170,24 @@ def after_attempt(
     They are to be written in one go: what a report becomes depends on its segmentation.
 
     Args:
-        parcels: all that is meant for the destination, in the order of sending.
-        became: why each of those that waited was not taken, or the status it was taken with.
+        objects: all that is meant for the destination, in the order of sending.
+        outcome_by_uid: why each of those that waited was not taken, or the status with
+            which it was.
         attempt: the attempt.
         results: all objects of the revision, among them those of other forms.
     """
     after = {
-        row.sop_instance_uid: row for row in _other_forms(parcels, became, attempt, results)
+        row.sop_instance_uid: row
+        for row in _other_forms(objects, outcome_by_uid, attempt, results)
     }
-    for parcel in parcels:
-        uid = parcel.row.sop_instance_uid
-        if uid in after or not parcel.waits:
+    for outgoing in objects:
+        uid = outgoing.row.sop_instance_uid
+        if uid in after or not outgoing.waits:
             continue
-        row = _tried(parcel.row, became[uid], attempt)
+        row = _tried(outgoing.row, outcome_by_uid[uid], attempt)
         before = {
-            other.rendering: after.get(other.row.sop_instance_uid, other.row)
-            for other in _before(parcel, parcels)
+            other.kind: after.get(other.row.sop_instance_uid, other.row)
+            for other in _before(outgoing, objects)
         }
         after[uid] = _held_with(before, row) if row.state is DeliveryState.WAITING else row
     return tuple(after.values())
@@ -188,13 +199,15 @@ def wait_after(attempt: int, policy: Delivery) -> timedelta:
     return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
 
 
-def _before(parcel: Parcel, parcels: Iterable[Parcel]) -> list[Parcel]:
+def _before(
+    outgoing: OutgoingObject, objects: Iterable[OutgoingObject]
+) -> list[OutgoingObject]:
     """What the destination must have before it gets this one."""
-    needed = needed_before(parcel.rendering)
-    return [other for other in parcels if other.rendering in needed]
+    needed = needed_before(outgoing.kind)
+    return [other for other in objects if other.kind in needed]
 
 
-def _tried(row: DeliveryRow, became: Failure | int, attempt: Attempt) -> DeliveryRow:
+def _tried(row: DeliveryRow, outcome: Failure | int, attempt: Attempt) -> DeliveryRow:
     """What a delivery becomes after an attempt."""
     if row.visit >= attempt.number:
         return row
@@ -206,18 +219,18 @@ def _tried(row: DeliveryRow, became: Failure | int, attempt: Attempt) -> Deliver
         reason="",
         next_attempt_at=None,
     )
-    if isinstance(became, int):
-        return _taken(tried, became, attempt)
-    lasting = became.remedy not in {Remedy.LATER, Remedy.RETURN}
+    if isinstance(outcome, int):
+        return _taken(tried, outcome, attempt)
+    lasting = outcome.remedy not in {Remedy.LATER, Remedy.RETURN}
     if lasting or tried.attempts >= attempt.policy.hold_after:
-        resumes = became.remedy is Remedy.RETURN
-        return replace(tried, state=DeliveryState.HELD, reason=became.reason, resumes=resumes)
-    asked_for = timedelta(seconds=became.again_after_s)
+        resumes = outcome.remedy is Remedy.RETURN
+        return replace(tried, state=DeliveryState.HELD, reason=outcome.reason, resumes=resumes)
+    asked_for = timedelta(seconds=outcome.again_after_s)
     wait = max(wait_after(tried.attempts, attempt.policy), asked_for)
     return replace(
         tried,
         state=DeliveryState.WAITING,
-        reason=became.reason,
+        reason=outcome.reason,
         next_attempt_at=attempt.now + wait,
     )
 
@@ -234,11 +247,11 @@ def _taken(row: DeliveryRow, status: int, attempt: Attempt) -> DeliveryRow:
     )
 
 
-def _held_with(before: Mapping[Rendering, DeliveryRow], row: DeliveryRow) -> DeliveryRow:
+def _held_with(before: Mapping[ResultKind, DeliveryRow], row: DeliveryRow) -> DeliveryRow:
     """A delivery that waits, held where what must go before it is held."""
-    for rendering, other in before.items():
+    for kind, other in before.items():
         if other.state is DeliveryState.HELD:
-            words = f"waits for the {rendering.value}, which is held"
+            words = f"waits for the {kind.value}, which is held"
             return replace(
                 row,
                 state=other.state,
@@ -250,8 +263,8 @@ def _held_with(before: Mapping[Rendering, DeliveryRow], row: DeliveryRow) -> Del
 
 
 def _other_forms(
-    parcels: Sequence[Parcel],
-    became: Mapping[str, Failure | int],
+    objects: Sequence[OutgoingObject],
+    outcome_by_uid: Mapping[str, Failure | int],
     attempt: Attempt,
     results: Sequence[ResultRow],
 ) -> Iterator[DeliveryRow]:
@@ -260,16 +273,16 @@ def _other_forms(
     Its segmentation and its report are replaced, with the reason; those of the other form
     are new, and due at once. Nothing, where there is no other form.
     """
-    for parcel in parcels:
-        failure = became.get(parcel.row.sop_instance_uid)
+    for outgoing in objects:
+        failure = outcome_by_uid.get(outgoing.row.sop_instance_uid)
         if not isinstance(failure, Failure) or failure.remedy is not Remedy.OTHER_FORM:
             continue
-        if parcel.rendering not in SEGMENTATIONS:
+        if outgoing.kind not in SEGMENTATIONS:
             continue
-        form = FORMS[parcel.rendering]
-        replaced = [each for each in parcels if FORMS.get(each.rendering) is form]
-        wanted = [one for each in replaced for one in instead_of(each.rendering)]
-        new = first_rows(results, wanted, parcel.row.destination, attempt.now)
+        form = FORMS[outgoing.kind]
+        replaced = [each for each in objects if FORMS.get(each.kind) is form]
+        wanted = [one for each in replaced for one in instead_of(each.kind)]
+        new = first_rows(results, wanted, outgoing.row.destination, attempt.now)
         if new:
             yield from (_replaced(each.row, failure.reason, attempt) for each in replaced)
             yield from (replace(row, visit=attempt.number) for row in new)

@@ -31,7 +31,7 @@ FAILURES: Final[Mapping[int, str]] = {
     0x0119: "class / instance conflict",
     0x0131: "duplicate transaction UID",
 }
-"""Failure Reason (0008,1197) in words (PS3.4 J.3.3.1.1)."""
+"""Failure Reason (0008,1197) in answers (PS3.4 J.3.3.1.1)."""
 
 NEVER_COMMITTED: Final = frozenset({0x0122, 0x0119})
 """Reasons that sending the object again does not change."""
@@ -40,7 +40,7 @@ DUPLICATE_TRANSACTION: Final = 0x0131
 """A reason that says something of the request and nothing of the object."""
 
 
-class Has(StrEnum):
+class Presence(StrEnum):
     """Whether a destination has an object."""
 
     YES = "yes"
@@ -50,19 +50,19 @@ class Has(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class ConfirmationAnswer:
     """What a destination says of one object.
 
     reason: why it is not confirmed; or how it is, where that is not the way asked for.
     """
 
-    has: Has
+    presence: Presence
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A question to a destination: of which visit, when, and the rules for what follows.
+class ConfirmationRequest:
+    """A question to a destination: of which delivery job, when, and the rules for what follows.
 
     again_at: when to ask again about what it said nothing of.
     """
@@ -74,74 +74,84 @@ class Question:
     delivery: Delivery
 
 
-def words_of_report(rows: Iterable[DeliveryRow], report: Report) -> Mapping[str, Word]:
+def answers_of_report(
+    rows: Iterable[DeliveryRow], report: Report
+) -> Mapping[str, ConfirmationAnswer]:
     """What a report of storage commitment says of deliveries, by SOP Instance UID."""
-    words = {uid: Word(Has.YES) for uid in report.committed}
+    answers = {uid: ConfirmationAnswer(Presence.YES) for uid in report.committed}
     for uid, failure in report.failed.items():
-        has = Has.NEVER if failure in NEVER_COMMITTED else Has.NO
-        has = Has.UNKNOWN if failure == DUPLICATE_TRANSACTION else has
-        words[uid] = Word(has, f"not committed to: {failure_words(failure)}")
-    silent = Word(Has.UNKNOWN, "the commitment report does not mention it")
+        presence = Presence.NEVER if failure in NEVER_COMMITTED else Presence.NO
+        presence = Presence.UNKNOWN if failure == DUPLICATE_TRANSACTION else presence
+        answers[uid] = ConfirmationAnswer(
+            presence, f"not committed to: {failure_words(failure)}"
+        )
+    silent = ConfirmationAnswer(Presence.UNKNOWN, "the commitment report does not mention it")
     return {
-        row.sop_instance_uid: words.get(row.sop_instance_uid, silent)
+        row.sop_instance_uid: answers.get(row.sop_instance_uid, silent)
         for row in rows
         if row.is_unconfirmed
     }
 
 
-def words_of_listing(
+def answers_of_listing(
     rows: Iterable[DeliveryRow], listed: frozenset[str], query: str = "C-FIND"
-) -> Mapping[str, Word]:
+) -> Mapping[str, ConfirmationAnswer]:
     """What a listing of the destination says of deliveries, by SOP Instance UID.
 
     Args:
         rows: the deliveries.
         listed: the SOP Instance UIDs that it lists.
-        query: what it was asked with, in words.
+        query: what it was asked with, in answers.
     """
-    words = {}
+    answers = {}
     for row in rows:
         asked = row.attempts + 1
         if row.sop_instance_uid in listed:
-            word = Word(Has.YES)
+            answer = ConfirmationAnswer(Presence.YES)
         elif asked < QUERIES_BEFORE_LOST:
-            word = Word(Has.UNKNOWN, f"{query} does not list it yet")
+            answer = ConfirmationAnswer(Presence.UNKNOWN, f"{query} does not list it yet")
         else:
-            word = Word(Has.NO, f"{query} does not list it, asked {asked} times")
-        words[row.sop_instance_uid] = word
-    return words
+            answer = ConfirmationAnswer(
+                Presence.NO, f"{query} does not list it, asked {asked} times"
+            )
+        answers[row.sop_instance_uid] = answer
+    return answers
 
 
-def after_words(
-    rows: Iterable[DeliveryRow], words: Mapping[str, Word], question: Question
+def after_answers(
+    rows: Iterable[DeliveryRow],
+    answers: Mapping[str, ConfirmationAnswer],
+    request: ConfirmationRequest,
 ) -> tuple[DeliveryRow, ...]:
     """The deliveries that an answer changes; `rows` are all that go to one destination."""
     return tuple(
-        _after_word(row, words[row.sop_instance_uid], question)
+        _after_answer(row, answers[row.sop_instance_uid], request)
         for row in rows
-        if row.sop_instance_uid in words and row.is_unconfirmed
+        if row.sop_instance_uid in answers and row.is_unconfirmed
     )
 
 
-def _after_word(row: DeliveryRow, word: Word, question: Question) -> DeliveryRow:
+def _after_answer(
+    row: DeliveryRow, answer: ConfirmationAnswer, request: ConfirmationRequest
+) -> DeliveryRow:
     """What a delivery becomes after what was said of it."""
-    now = question.now
+    now = request.now
     told = replace(
         row,
-        visit=question.number,
+        visit=request.number,
         attempts=row.attempts + 1,
         changed_at=now,
-        reason=word.reason,
+        reason=answer.reason,
         next_attempt_at=None,
     )
-    if word.has is Has.YES:
+    if answer.presence is Presence.YES:
         return replace(told, state=DeliveryState.CONFIRMED)
-    if word.has is Has.UNKNOWN:
-        return replace(told, next_attempt_at=question.again_at)
+    if answer.presence is Presence.UNKNOWN:
+        return replace(told, next_attempt_at=request.again_at)
     lost = replace(told, losses=row.losses + 1)
-    if word.has is Has.NEVER or lost.losses > question.confirmation.resend:
+    if answer.presence is Presence.NEVER or lost.losses > request.confirmation.resend:
         return replace(lost, state=DeliveryState.HELD)
-    wait = wait_after(lost.losses, question.delivery)
+    wait = wait_after(lost.losses, request.delivery)
     return replace(lost, state=DeliveryState.WAITING, attempts=0, next_attempt_at=now + wait)
 
 
@@ -152,5 +162,5 @@ def is_overdue(row: DeliveryRow, now: datetime, confirmation: Confirmation) -> b
 
 
 def failure_words(reason: int) -> str:
-    """A Failure Reason in words: `0112H, no such object instance`."""
+    """A Failure Reason in answers: `0112H, no such object instance`."""
     return f"{reason:04X}H, {FAILURES.get(reason, 'a reason of its own')}"

@@ -15,9 +15,15 @@ from pathlib import Path
 import structlog
 
 from dicom_node.delivery.attempts import wait_after
-from dicom_node.delivery.confirmation import Has, Question, Word, after_words, words_of_listing
+from dicom_node.delivery.confirmation import (
+    ConfirmationAnswer,
+    ConfirmationRequest,
+    Presence,
+    after_answers,
+    answers_of_listing,
+)
 from dicom_node.errors import PeerError, PeerLacksServiceError
-from dicom_node.peers.transports import way_to
+from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CommitmentRow, DeliveryRow
 from dicom_node.settings.destinations import Destination
@@ -33,17 +39,17 @@ def reports_folder(config: NodeConfig) -> Path:
     return config.node.spool / REPORTS
 
 
-def question_of(
+def confirmation_request(
     config: NodeConfig, number: int, now: datetime, wait: timedelta | None = None
-) -> Question:
-    """A question of one visit; asked again after `wait`, or when a report is overdue."""
+) -> ConfirmationRequest:
+    """A question of one delivery job; asked again after `wait`, or when a report is overdue."""
     confirmation = config.confirmation
     wait = wait or timedelta(seconds=confirmation.ask_again_s)
-    return Question(number, now, now + wait, confirmation, config.delivery)
+    return ConfirmationRequest(number, now, now + wait, confirmation, config.delivery)
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ConfirmationQueries:
     """Questions to destinations, with all they need; `clock` tells the time, with its zone."""
 
     config: NodeConfig
@@ -63,27 +69,29 @@ class Asking:
             destination: which one.
             rows: all that goes to it of one revision of one series.
             due: those of them to ask for.
-            number: of the visit.
+            number: of the delivery job.
         """
         wait = wait_after(max(row.attempts for row in due) + 1, self.config.delivery)
         try:
             if destination.confirm == "commitment":
-                words = self._ask_to_commit(due, destination, number)
+                answers = self._ask_to_commit(due, destination, number)
                 wait = timedelta(seconds=self.config.confirmation.ask_again_s)
             else:
-                words = self._look_up(due, destination)
+                answers = self._look_up(due, destination)
         except PeerLacksServiceError as lacking:
-            words = self._look_up_instead(due, destination, lacking)
+            answers = self._look_up_instead(due, destination, lacking)
         except PeerError as error:
-            words = _unknown(due, error)
-        return after_words(rows, words, question_of(self.config, number, self.clock(), wait))
+            answers = _unknown(due, error)
+        return after_answers(
+            rows, answers, confirmation_request(self.config, number, self.clock(), wait)
+        )
 
     def _ask_to_commit(
         self,
         due: Sequence[DeliveryRow],
         destination: Destination,
         number: int,
-    ) -> Mapping[str, Word]:
+    ) -> Mapping[str, ConfirmationAnswer]:
         """Ask for commitment; what is said comes later, as a report."""
         uid, revision, name = due[0].group
         transaction = derived_uid("commitment", uid, str(revision), name, str(number))
@@ -94,16 +102,16 @@ class Asking:
             for result in self.ledger.results(uid, revision)
         }
         instances = [(classes[row.sop_instance_uid], row.sop_instance_uid) for row in due]
-        way = way_to(self.config, destination)
+        transport = transport_for(self.config, destination)
         keep = partial(handle_report, folder=reports_folder(self.config))
-        way.ask_to_commit(transaction, instances, keep)
+        transport.ask_to_commit(transaction, instances, keep)
         log.info("commitment.asked", destination=name, key=transaction, count=len(due))
-        no_report = Word(Has.UNKNOWN, "no commitment report yet")
+        no_report = ConfirmationAnswer(Presence.UNKNOWN, "no commitment report yet")
         return {row.sop_instance_uid: no_report for row in due}
 
     def _look_up(
         self, due: Sequence[DeliveryRow], destination: Destination
-    ) -> Mapping[str, Word]:
+    ) -> Mapping[str, ConfirmationAnswer]:
         """Ask for the instances that the destination lists."""
         uid, revision, _ = due[0].group
         series = self.ledger.series(uid, revision)
@@ -114,26 +122,32 @@ class Asking:
             if result.sop_instance_uid in wanted
         }
         study = series.study_instance_uid if series is not None else ""
-        listed = way_to(self.config, destination).listed(study, sorted(own_series))
-        return words_of_listing(due, listed, destination.query_service)
+        listed = transport_for(self.config, destination).list_instances(
+            study, sorted(own_series)
+        )
+        return answers_of_listing(due, listed, destination.query_service)
 
     def _look_up_instead(
         self,
         due: Sequence[DeliveryRow],
         destination: Destination,
         lacking: PeerLacksServiceError,
-    ) -> Mapping[str, Word]:
+    ) -> Mapping[str, ConfirmationAnswer]:
         """Ask by a query where there is no commitment; every reason says so."""
         try:
-            words = self._look_up(due, destination)
+            answers = self._look_up(due, destination)
         except PeerError as error:
-            words = _unknown(due, error)
+            answers = _unknown(due, error)
         return {
-            uid: Word(word.has, "; ".join(filter(None, (str(lacking), word.reason))))
-            for uid, word in words.items()
+            uid: ConfirmationAnswer(
+                answer.presence, "; ".join(filter(None, (str(lacking), answer.reason)))
+            )
+            for uid, answer in answers.items()
         }
 
 
-def _unknown(rows: Iterable[DeliveryRow], error: PeerError) -> Mapping[str, Word]:
+def _unknown(rows: Iterable[DeliveryRow], error: PeerError) -> Mapping[str, ConfirmationAnswer]:
     """No word on any of these."""
-    return {row.sop_instance_uid: Word(Has.UNKNOWN, str(error)) for row in rows}
+    return {
+        row.sop_instance_uid: ConfirmationAnswer(Presence.UNKNOWN, str(error)) for row in rows
+    }

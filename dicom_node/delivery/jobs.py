@@ -1,14 +1,14 @@
 """Dealing with one destination: sending it what waits, asking for what it has taken.
 
-What goes to one destination of one revision of one series is a group. A *visit* is one job
-of the engine for one group; visits are numbered, and every delivery keeps the number of the
-last one that dealt with it. The next visit is the highest number and one: its key is the
-same whoever puts it, so that it is done once, and a number that has been used is a visit
-that was made already, or that something newer has overtaken.
+What goes to one destination of one revision of one series is a group. A *delivery job* is a job
+of the queue for one group. They are numbered, and every delivery keeps the number of the last
+one that dealt with it (the column `visit`). The next has the highest number and one: its key is
+the same whoever puts it, so that it is done once, and a number that has been used is a job that
+was done already, or that something newer has overtaken.
 
-Between visits a delivery may also change: by a report of storage commitment, or because a
-held one is released. Such a change takes a number of its own and leaves it due; the chores
-put visits for whatever is due.
+Between two jobs a delivery may also change: by a report of storage commitment, or because a
+held one is released. Such a change takes a number of its own and leaves it due; the maintenance
+tasks put jobs for whatever is due.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ import structlog
 from dicom_node.delivery.attempts import (
     Attempt,
     Failure,
-    Parcel,
+    OutgoingObject,
     Remedy,
     after_attempt,
     attempt_delivery,
-    parcels_of,
+    outgoing_objects,
 )
-from dicom_node.delivery.confirmation import after_words, words_of_report
-from dicom_node.delivery.confirmation_queries import Asking, question_of, reports_folder
+from dicom_node.delivery.confirmation import after_answers, answers_of_report
+from dicom_node.delivery.confirmation_queries import (
+    ConfirmationQueries,
+    confirmation_request,
+    reports_folder,
+)
 from dicom_node.delivery.release import release
-from dicom_node.peers.transports import way_to
-from dicom_node.persistence.job_queue import Put
+from dicom_node.peers.transports import transport_for
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CommitmentRow, DeliveryRow, DeliveryState
 from dicom_node.settings.destinations import Destination
@@ -51,15 +55,15 @@ GONE: Final = "the destination is no longer configured"
 
 
 @dataclass(frozen=True, slots=True)
-class Visits:
+class DeliveryJobs:
     """Visits, with all they need; `clock` tells the time, with its zone."""
 
     config: NodeConfig
     ledger: Ledger
     clock: Callable[[], datetime]
 
-    def visit(self, group: Group, number: int) -> tuple[Put, ...]:
-        """Make one visit; the next one, unless nothing is left to do."""
+    def run(self, group: Group, number: int) -> tuple[JobRequest, ...]:
+        """Run one delivery job; the next one, unless nothing is left to do."""
         rows, now = self._rows(group), self.clock()
         if number > _last_visit(rows):
             due = [row for row in rows if _is_due(row, now)]
@@ -73,11 +77,11 @@ class Visits:
                 self.ledger.advance(*(replace(row, visit=number) for row in later))
         return self._next(group)
 
-    def owed(self) -> tuple[Put, ...]:
-        """The visits that are not finished, for a node that starts.
+    def pending_jobs(self) -> tuple[JobRequest, ...]:
+        """The delivery jobs that are not finished, for a node that starts.
 
         What is held goes on, and what was sent before its destination was to confirm it is
-        asked for. A visit that has a job already is not put twice: it has the same key.
+        asked for. A delivery job that has a job already is not put twice: it has the same key.
         """
         now = self.clock()
         release(self.ledger, now)
@@ -89,9 +93,9 @@ class Visits:
         ]
         self.ledger.save(*sent)
         waiting = self.ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.SENT])
-        return self._visits(row for row in waiting if row.next_attempt_at is not None)
+        return self._jobs(row for row in waiting if row.next_attempt_at is not None)
 
-    def due(self) -> tuple[Put, ...]:
+    def due(self) -> tuple[JobRequest, ...]:
         """Visits for whatever is due now, or due so late that the clock was set back since.
 
         The job that waits for that late time keeps its number; these take the next one.
@@ -108,7 +112,7 @@ class Visits:
                 *(replace(row, visit=number, next_attempt_at=now) for row in forward)
             )
             log.warning("delivery.brought_forward", destination=group[2], count=len(forward))
-        return self._visits(self.ledger.due(now))
+        return self._jobs(self.ledger.due(now))
 
     def take_reports(self) -> None:
         """Enter every report of storage commitment that came into the ledger."""
@@ -124,8 +128,8 @@ class Visits:
     def _take_report(self, asked: CommitmentRow, report: Report) -> None:
         """Change the deliveries that one report speaks of."""
         rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
-        question = question_of(self.config, _last_visit(rows) + 1, self.clock())
-        after = after_words(rows, words_of_report(rows, report), question)
+        request = confirmation_request(self.config, _last_visit(rows) + 1, self.clock())
+        after = after_answers(rows, answers_of_report(rows, report), request)
         self.ledger.advance(*after)
         log_rows(after)
 
@@ -134,22 +138,22 @@ class Visits:
         uid, revision, name = group
         destination = self.config.destination(name)
         results = self.ledger.results(uid, revision)
-        parcels = parcels_of(rows, results)
-        became = self._attempt(parcels, destination)
+        objects = outgoing_objects(rows, results)
+        outcome_by_uid = self._attempt(objects, destination)
         confirm = destination is not None and destination.confirm != "no"
         attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
-        after = after_attempt(parcels, became, attempt, results)
+        after = after_attempt(objects, outcome_by_uid, attempt, results)
         self.ledger.advance(*after)
         log_rows(after)
 
     def _attempt(
-        self, parcels: Sequence[Parcel], destination: Destination | None
+        self, objects: Sequence[OutgoingObject], destination: Destination | None
     ) -> Mapping[str, Failure | int]:
         """Send what is on its way to one destination."""
         if destination is None:
             gone = Failure(GONE, Remedy.PERSON)
-            return {each.row.sop_instance_uid: gone for each in parcels if each.waits}
-        return attempt_delivery(way_to(self.config, destination), parcels)
+            return {each.row.sop_instance_uid: gone for each in objects if each.waits}
+        return attempt_delivery(transport_for(self.config, destination), objects)
 
     def _ask(
         self,
@@ -166,24 +170,26 @@ class Visits:
                 *(replace(row, visit=number, reason="", next_attempt_at=None) for row in due)
             )
             return
-        asking = Asking(self.config, self.ledger, self.clock)
-        after = asking.ask(destination, rows, due, number)
+        queries = ConfirmationQueries(self.config, self.ledger, self.clock)
+        after = queries.ask(destination, rows, due, number)
         self.ledger.advance(*after)
         log_rows(after)
 
-    def _next(self, group: Group) -> tuple[Put, ...]:
-        """The next visit to a group, at the time at which something is due."""
+    def _next(self, group: Group) -> tuple[JobRequest, ...]:
+        """The next delivery job to a group, at the time at which something is due."""
         rows, now = self._rows(group), self.clock()
         due = [row.next_attempt_at for row in rows if row.next_attempt_at is not None]
         if not due:
             return ()
         wait = max(min(due) - now, timedelta(0))
-        return (put_visit(group, _last_visit(rows) + 1, wait.total_seconds()),)
+        return (delivery_job(group, _last_visit(rows) + 1, wait.total_seconds()),)
 
-    def _visits(self, rows: Iterable[DeliveryRow]) -> tuple[Put, ...]:
-        """A visit at once to each group of these deliveries."""
+    def _jobs(self, rows: Iterable[DeliveryRow]) -> tuple[JobRequest, ...]:
+        """A delivery job at once to each group of these deliveries."""
         groups = dict.fromkeys(row.group for row in rows)
-        return tuple(put_visit(group, _last_visit(self._rows(group)) + 1) for group in groups)
+        return tuple(
+            delivery_job(group, _last_visit(self._rows(group)) + 1) for group in groups
+        )
 
     def _rows(self, group: Group) -> tuple[DeliveryRow, ...]:
         uid, revision, destination = group
@@ -192,8 +198,8 @@ class Visits:
         )
 
 
-def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
-    """The job of one visit."""
+def delivery_job(group: Group, number: int, delay_s: float = 0.0) -> JobRequest:
+    """The job of one delivery job."""
     uid, revision, destination = group
     payload = {
         "series_instance_uid": uid,
@@ -201,7 +207,9 @@ def put_visit(group: Group, number: int, delay_s: float = 0.0) -> Put:
         "destination": destination,
         "attempt": number,
     }
-    return Put("deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s)
+    return JobRequest(
+        "deliver", f"deliver:{uid}:{revision}:{destination}:{number}", payload, delay_s
+    )
 
 
 def _last_visit(rows: Iterable[DeliveryRow]) -> int:

@@ -56,7 +56,7 @@ def _receive(transport: AssociationSocket, wanted: int) -> bytearray:
     """
     connection = transport.socket
     if wanted > MAX_RECEIVED_PDU_BYTES:
-        tell(f"a PDU of {wanted} bytes")
+        log_abort(f"a PDU of {wanted} bytes")
         with contextlib.suppress(OSError):
             connection.sendall(INVALID_PDU)
         raise LimitError("the PDU is too long")
@@ -65,7 +65,7 @@ def _receive(transport: AssociationSocket, wanted: int) -> bytearray:
     received = bytearray()
     while len(received) < wanted:
         if patience_s is not None and time.monotonic() - started > patience_s:
-            tell(f"a PDU that took longer than {patience_s:g} s")
+            log_abort(f"a PDU that took longer than {patience_s:g} s")
             raise LimitError("the PDU came too slowly")
         part = connection.recv(min(wanted - len(received), READ_BYTES))
         if not part:
@@ -82,7 +82,7 @@ def _take_in(provider: DIMSEServiceProvider, primitive: Any) -> None:
         if provider.message is None:
             vars(provider).pop("message_since", None)
     except Exception as error:  # noqa: BLE001 - bytes of a stranger; the thread must live
-        tell(str(error) if isinstance(error, LimitError) else "a message that is none")
+        log_abort(str(error) if isinstance(error, LimitError) else "malformed message")
         provider.message = None
         provider.dul.event_queue.put("Evt19")
 
@@ -112,8 +112,8 @@ def _act(machine: StateMachine, event: str) -> None:
     try:
         _step(machine, event)
     except Exception:  # noqa: BLE001 - bytes of a stranger; the thread must end in order
-        tell("a request or an answer that is none")
-        hang_up(machine.dul)
+        log_abort("malformed PDU")
+        abort_connection(machine.dul)
 
 
 def _serve(association: Association) -> None:
@@ -121,12 +121,12 @@ def _serve(association: Association) -> None:
     try:
         _run(association)
     except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
-        tell("a request that is none")
-        hang_up(association.dul)
+        log_abort("malformed request")
+        abort_connection(association.dul)
         association.kill()
 
 
-def hang_up(dul: DULServiceProvider) -> None:
+def abort_connection(dul: DULServiceProvider) -> None:
     """Say that it is over, close the connection, and let its thread end."""
     dul._kill_thread = True  # noqa: SLF001
     if dul.socket is not None and dul.socket.socket is not None:
@@ -135,7 +135,7 @@ def hang_up(dul: DULServiceProvider) -> None:
         dul.socket.close()
 
 
-def tell(reason: str) -> None:
+def log_abort(reason: str) -> None:
     """Say in the log why an association ends."""
     log.warning("association.aborted", reason=reason)
 

@@ -17,7 +17,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from dicom_node.network.limits import install_limits
-from dicom_node.network.tls_sockets import TlsSocket, greet
+from dicom_node.network.tls_sockets import TlsSocket, handshake
 
 
 def _close_always(transport: AssociationSocket) -> None:
@@ -59,11 +59,11 @@ def _can_be_read(transport: AssociationSocket) -> bool:
         return False
 
 
-def _greet_first(
+def _handshake_first(
     server: ThreadedAssociationServer, connection: socket.socket, address: Any
 ) -> None:
     """Begin an association, on a thread of its own; under TLS, only after the handshake."""
-    if isinstance(connection, TlsSocket) and not greet(connection, address[0]):
+    if isinstance(connection, TlsSocket) and not handshake(connection, address[0]):
         server.close_request(connection)
         return
     _begin(server, connection, address)
@@ -117,7 +117,7 @@ def install() -> None:
     AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001
     AssociationSocket.close = _close_remembering
     AssociationSocket.ready = property(_can_be_read)
-    ThreadedAssociationServer.finish_request = _greet_first
+    ThreadedAssociationServer.finish_request = _handshake_first
     DIMSEServiceProvider.send_msg = _ask
     DIMSEServiceProvider.get_msg = _answer
     install_limits()

@@ -45,7 +45,7 @@ class Listener:
     """What the receiver gives pynetdicom for an SSL context.
 
     pynetdicom would do the handshake while it accepts, where one silent caller would keep
-    all others out; `greet` does it on the connection's own thread.
+    all others out; `handshake` does it on the connection's own thread.
     """
 
     context: ssl.SSLContext
@@ -100,9 +100,9 @@ def server_context(tls: ReceiveTls) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
-    _show(context, tls)
+    _load_certificate(context, tls)
     if tls.client_ca is not None:
-        _believe(context, tls.client_ca)
+        _load_trust_anchors(context, tls.client_ca)
         required = tls.require_client_certificate
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
@@ -121,10 +121,10 @@ def client_context(tls: DestinationTls) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = not tls.fingerprints
     if tls.ca is not None:
-        _believe(context, tls.ca)
+        _load_trust_anchors(context, tls.ca)
     else:
         context.verify_mode = ssl.CERT_NONE
-    _show(context, tls)
+    _load_certificate(context, tls)
     return context
 
 
@@ -139,7 +139,7 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _show(context: ssl.SSLContext, identity: Identity) -> None:
+def _load_certificate(context: ssl.SSLContext, identity: Identity) -> None:
     """Load our own certificate, if there is one."""
     if identity.certificate is None or identity.key is None:
         return
@@ -157,7 +157,7 @@ def _show(context: ssl.SSLContext, identity: Identity) -> None:
         raise ConfigurationError(f"{identity.key}: cannot be loaded") from None
 
 
-def _believe(context: ssl.SSLContext, path: Path) -> None:
+def _load_trust_anchors(context: ssl.SSLContext, path: Path) -> None:
     """Load the certificates that vouch for the other side."""
     read_pem(path)
     try:

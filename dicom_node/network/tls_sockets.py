@@ -151,7 +151,7 @@ class TlsSocket(ssl.SSLSocket):
             raise
 
 
-def greet(connection: TlsSocket, caller: str) -> bool:
+def handshake(connection: TlsSocket, caller: str) -> bool:
     """Do the handshake of an accepted connection; answers whether it came about.
 
     Args:
@@ -163,7 +163,7 @@ def greet(connection: TlsSocket, caller: str) -> bool:
         connection.do_handshake()
     except (OSError, ValueError):
         log.warning("tls.refused", host=caller, reason=connection.problem)
-        _give_last_words(connection)
+        _send_alert(connection)
         return False
     log.debug("tls.agreed", host=caller, version=connection.version())
     return True
@@ -185,7 +185,7 @@ def in_words(error: OSError) -> str:
     return error.strerror or "the connection is broken"
 
 
-def _give_last_words(connection: TlsSocket) -> None:
+def _send_alert(connection: TlsSocket) -> None:
     """Let a caller that is refused read the alert that says why.
 
     A socket that is closed with bytes unread resets the connection, and the alert is lost.

@@ -1,12 +1,12 @@
-"""What the worker looks after beside its jobs, each on a thread and at a pace of its own.
+"""Maintenance tasks: a worker's work beside its jobs, each on a thread, at a pace of its own.
 
-    look    every two seconds: reports of storage commitment, and visits that are due
-    probe   is a destination back whose deliveries are held because it could not be reached?
-    warn    what was sent and not confirmed for too long
-    purge   every hour: what is no longer needed (`retention.py`)
+    poll           every two seconds: reports of storage commitment, and deliveries that are due
+    probe          is a destination back whose deliveries are held because it was not reached?
+    raise_alarms   what was sent and not confirmed for too long
+    purge          every hour: what is no longer needed (`retention.py`)
 
 None keeps anything in memory that a restart would miss. Where nodes share a database, one
-of them does the chores (`is_first`).
+of them does the tasks (`is_first`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Final
 import structlog
 
 from dicom_node.delivery.confirmation import is_overdue
-from dicom_node.delivery.jobs import Group, Visits
+from dicom_node.delivery.jobs import DeliveryJobs, Group
 from dicom_node.delivery.release import release
 from dicom_node.errors import PeerError
 from dicom_node.node.retention import purge
-from dicom_node.peers.transports import way_to
-from dicom_node.persistence.job_queue import Put
+from dicom_node.peers.transports import transport_for
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.rows import DeliveryState
 
 log = structlog.get_logger()
@@ -35,72 +35,74 @@ PURGE_EVERY_S: Final = 3600.0
 
 
 @dataclass(slots=True)
-class Chores:
-    """The chores of one worker.
+class MaintenanceTasks:
+    """The maintenance tasks of one worker.
 
     put: hands a job to the engine.
     is_first: whether this worker is the one, of all nodes' workers, that does them.
     """
 
-    visits: Visits
-    put: Callable[[Put], None]
+    delivery_jobs: DeliveryJobs
+    put: Callable[[JobRequest], None]
     is_first: Callable[[], bool] = lambda: True
     _warned: set[Group] = field(default_factory=set, init=False)
     _put: dict[str, str] = field(default_factory=dict, init=False)
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
         """Start a thread for each, which ends when told to stop."""
-        echo_every_s = self.visits.config.delivery.echo_every_s
-        chores = (
-            (self.look, LOOK_EVERY_S),
+        echo_every_s = self.delivery_jobs.config.delivery.echo_every_s
+        tasks = (
+            (self.poll, LOOK_EVERY_S),
             (self.probe, echo_every_s),
-            (self.warn, WARN_EVERY_S),
+            (self.raise_alarms, WARN_EVERY_S),
             (self.purge, PURGE_EVERY_S),
         )
         threads = [
             threading.Thread(
                 target=self._repeat,
-                args=(chore, every_s, stop),
-                name=chore.__name__,
+                args=(task, every_s, stop),
+                name=task.__name__,
                 daemon=True,
             )
-            for chore, every_s in chores
+            for task, every_s in tasks
         ]
         for thread in threads:
             thread.start()
         return threads
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Enter what was reported, and put what is due."""
-        self.visits.take_reports()
-        for visit in self.visits.due():
+        self.delivery_jobs.take_reports()
+        for job in self.delivery_jobs.due():
             # One that runs for long is due all the while; to put it again is a write.
-            group = visit.key.rpartition(":")[0]
-            if self._put.get(group) != visit.key:
-                self.put(visit)
-                self._put[group] = visit.key
+            group = job.key.rpartition(":")[0]
+            if self._put.get(group) != job.key:
+                self.put(job)
+                self._put[group] = job.key
 
     def probe(self) -> None:
         """Release what is held for want of a destination that answers C-ECHO or QIDO now."""
-        visits = self.visits
-        held = visits.ledger.deliveries(states=[DeliveryState.HELD])
+        delivery_jobs = self.delivery_jobs
+        held = delivery_jobs.ledger.deliveries(states=[DeliveryState.HELD])
         for name in sorted({row.destination for row in held if row.resumes}):
-            destination = visits.config.destination(name)
+            destination = delivery_jobs.config.destination(name)
             if destination is None:
                 continue
             try:
-                way_to(visits.config, destination).answers()
+                transport_for(delivery_jobs.config, destination).verify()
             except PeerError:
                 continue
             log.info("destination.returned", destination=name)
-            release(visits.ledger, visits.clock(), destination=name, by_return=True)
+            release(
+                delivery_jobs.ledger, delivery_jobs.clock(), destination=name, by_return=True
+            )
 
-    def warn(self) -> None:
+    def raise_alarms(self) -> None:
         """Raise the alarm, once for each group and start, about what is not confirmed."""
-        now, confirmation = self.visits.clock(), self.visits.config.confirmation
+        now, confirmation = self.delivery_jobs.clock(), self.delivery_jobs.config.confirmation
         overdue = [
             row
-            for row in self.visits.ledger.unconfirmed()
+            for row in self.delivery_jobs.ledger.unconfirmed()
             if is_overdue(row, now, confirmation)
         ]
         for row in overdue:
@@ -118,14 +120,14 @@ class Chores:
 
     def purge(self) -> None:
         """Delete what is no longer needed."""
-        purge(self.visits.config, self.visits.ledger, self.visits.clock())
+        purge(self.delivery_jobs.config, self.delivery_jobs.ledger, self.delivery_jobs.clock())
 
-    def _repeat(self, chore: Callable[[], None], every_s: float, stop: threading.Event) -> None:
-        """Do a chore again and again; one that fails is done again."""
+    def _repeat(self, task: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+        """Do a task again and again; one that fails is done again."""
         while not stop.wait(every_s):
             try:
                 if self.is_first():
-                    chore()
+                    task()
             except Exception:
                 # A database or disk that is away comes back; the worker must not end with it.
-                log.exception("chore.failed", kind=chore.__name__)
+                log.exception("task.failed", kind=task.__name__)

@@ -28,7 +28,7 @@ from dicom_node.persistence.rows import (
 )
 from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
-from dicom_node.results.kinds import REPORTS, Rendering, renderings_for, with_fallbacks
+from dicom_node.results.kinds import REPORTS, ResultKind, kinds_for, with_fallbacks
 from dicom_node.results.result_files import ResultObject
 from dicom_node.series.ct_series import CtSeries, instances_of
 from dicom_node.series.reading import read_series
@@ -50,25 +50,25 @@ NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Publication:
     """What answers a series.
 
     state, code, reason: what becomes of the series, and why; of one with a report, what is
         remarkable about it.
     objects: what others refer to comes first; more than is shared out where an object may
         have to stand in for another.
-    shares: which of them each destination gets, by its name.
+    per_destination: which of them each destination gets, by its name.
     """
 
     state: SeriesState
     objects: tuple[ResultObject, ...]
-    shares: Mapping[str, Collection[Rendering]]
+    per_destination: Mapping[str, Collection[ResultKind]]
     code: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class EarlierRevisions:
     """What the revisions before this one left, back to the latest that has a report.
 
     What came before that one has been replaced by it.
@@ -78,11 +78,11 @@ class Past:
     deliveries: tuple[DeliveryRow, ...] = ()
 
     @property
-    def reports(self) -> Mapping[Rendering, InstanceInSeries]:
+    def reports(self) -> Mapping[ResultKind, InstanceInSeries]:
         """The reports by kind; those with all figures before that of the key slices."""
-        kinds = {Rendering(result.kind): result for result in self.results}
+        kinds = {ResultKind(result.kind): result for result in self.results}
         return {
-            kind: _instance(kinds[kind]) for kind in Rendering if kind in REPORTS & set(kinds)
+            kind: _instance(kinds[kind]) for kind in ResultKind if kind in REPORTS & set(kinds)
         }
 
     def meant_for(self, destinations: Collection[str]) -> tuple[InstanceInSeries, ...]:
@@ -99,11 +99,11 @@ class Past:
         return tuple(
             _instance(result)
             for result in self.results
-            if result.sop_instance_uid in uids and result.kind != Rendering.KO_REJECTED
+            if result.sop_instance_uid in uids and result.kind != ResultKind.KO_REJECTED
         )
 
 
-def past_of(arrival: SeriesArrival, ledger: Ledger) -> Past:
+def earlier_revisions(arrival: SeriesArrival, ledger: Ledger) -> EarlierRevisions:
     """What the ledger knows of earlier revisions of a series."""
     uid = arrival.series_instance_uid
     results: list[ResultRow] = []
@@ -116,7 +116,7 @@ def past_of(arrival: SeriesArrival, ledger: Ledger) -> Past:
         deliveries += ledger.deliveries(series_instance_uid=uid, revision=row.revision)
         if REPORTS.intersection(result.kind for result in of_revision):
             break
-    return Past(tuple(results), tuple(deliveries))
+    return EarlierRevisions(tuple(results), tuple(deliveries))
 
 
 def _of_one_study(row: SeriesRow, results: Sequence[ResultRow], arrival: SeriesArrival) -> bool:
@@ -129,13 +129,13 @@ def _of_one_study(row: SeriesRow, results: Sequence[ResultRow], arrival: SeriesA
     return alone and row.study_instance_uid == arrival.study_instance_uid
 
 
-def answer_series(
+def publish_series(
     arrival: SeriesArrival,
     outcome: Outcome,
     case_folder: Path,
     config: NodeConfig,
-    past: Past,
-) -> Answer:
+    past: EarlierRevisions,
+) -> Publication:
     """Build the answer to a series.
 
     Args:
@@ -160,13 +160,13 @@ def answer_series(
     if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
         refusal = _partial(case, series)
         return _refuse(refusal, SeriesState.REFUSED, context, destinations)
-    shares = _shares(case, destinations, past)
-    if shares:
-        wanted = with_fallbacks(one for share in shares.values() for one in share)
+    per_destination = _per_destination(case, destinations, past)
+    if per_destination:
+        wanted = with_fallbacks(one for share in per_destination.values() for one in share)
     else:
         wanted = frozenset(_share(config.profile, case, replaces=False))
     objects = publish_case(series, case, context, wanted)
-    return Answer(SeriesState.REPORTED, objects, shares, reason=remark(case))
+    return Publication(SeriesState.REPORTED, objects, per_destination, reason=remark(case))
 
 
 def remark(case: CaseResult) -> str:
@@ -176,9 +176,9 @@ def remark(case: CaseResult) -> str:
     return " ".join(filter(None, words))
 
 
-def _shares(
-    case: CaseResult, destinations: Sequence[Destination], past: Past
-) -> dict[str, Collection[Rendering]]:
+def _per_destination(
+    case: CaseResult, destinations: Sequence[Destination], past: EarlierRevisions
+) -> dict[str, Collection[ResultKind]]:
     """What each destination gets of a case, by its name."""
     return {
         each.name: _share(each.profile, case, replaces=bool(past.meant_for([each.name])))
@@ -186,12 +186,14 @@ def _shares(
     }
 
 
-def _share(profile: Profile, case: CaseResult, *, replaces: bool) -> tuple[Rendering, ...]:
+def _share(profile: Profile, case: CaseResult, *, replaces: bool) -> tuple[ResultKind, ...]:
     accepted = case.verdict is Verdict.ACCEPTED
-    return renderings_for(profile, accepted=accepted, replaces=replaces)
+    return kinds_for(profile, accepted=accepted, replaces=replaces)
 
 
-def _rejected(destinations: Sequence[Destination], past: Past) -> tuple[InstanceInSeries, ...]:
+def _rejected(
+    destinations: Sequence[Destination], past: EarlierRevisions
+) -> tuple[InstanceInSeries, ...]:
     """The earlier objects that a key object rejects."""
     return past.meant_for([each.name for each in destinations if each.profile.reject_replaced])
 
@@ -201,7 +203,7 @@ def _context(
     outcome: Outcome,
     config: NodeConfig,
     rejected: tuple[InstanceInSeries, ...],
-    past: Past,
+    past: EarlierRevisions,
 ) -> PublishContext:
     """What the objects say of their making; the same at every try."""
     installation = f"{config.node.ae_title}@{config.node.results}"
@@ -224,15 +226,15 @@ def _refuse(
     state: SeriesState,
     context: PublishContext,
     destinations: Sequence[Destination],
-) -> Answer:
+) -> Publication:
     """The answer that gives a reason; no objects where no image says which study it is of."""
     try:
         objects = publish_refusal(refusal, context)
     except ResultError:
         log.exception("refusal.unanswerable", code=refusal.code)
         objects = ()
-    shares = {each.name: tuple(Rendering) for each in destinations}
-    return Answer(state, objects, shares, refusal.code, refusal.words)
+    per_destination = {each.name: tuple(ResultKind) for each in destinations}
+    return Publication(state, objects, per_destination, refusal.code, refusal.words)
 
 
 def _partial(case: CaseResult, series: CtSeries) -> Refusal:

@@ -3,7 +3,7 @@
     receive   Storage SCP to spool; nothing it does can be slowed by an analysis
     work      the spool's watcher and the durable engine with its jobs
 
-A role reads its orders (`Orders`) as one line of JSON from standard input, which then stays
+A role reads its `RoleSettings` as one line of JSON from standard input, which then stays
 open: when it closes, the supervisor is gone and the role ends. SIGTERM ends it in order;
 being killed loses nothing. A role that cannot start for a reason that another try would
 not change says the reason on standard output and ends with exit code 3.
@@ -30,7 +30,7 @@ from dicom_node.errors import (
     ConfigurationError,
     EngineBusyError,
     LeaseLostError,
-    StrandedError,
+    OrphanedError,
 )
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.settings.node import NodeConfig
@@ -38,8 +38,8 @@ from inference.errors import InferenceError
 
 if TYPE_CHECKING:
     from dicom_node.node.workflow import Workflow
-    from dicom_node.peers.transports import Way
-    from dicom_node.persistence.job_queue import Engine, Put
+    from dicom_node.peers.transports import Transport
+    from dicom_node.persistence.job_queue import Engine, JobRequest
     from dicom_node.persistence.leases import Leases
     from dicom_node.spool.watcher import Watcher
 
@@ -50,7 +50,7 @@ LOOK_EVERY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class RoleSettings:
     """What a role is started with.
 
     analysis_command: what analyses a request file.
@@ -60,56 +60,56 @@ class Orders:
     analysis_command: tuple[str, ...]
 
 
-ORDERS: Final = TypeAdapter(Orders)
+ROLE_SETTINGS: Final = TypeAdapter(RoleSettings)
 
 
-def receive(orders: Orders, stop: threading.Event) -> None:
+def receive(settings: RoleSettings, stop: threading.Event) -> None:
     """Receive until told to stop."""
     from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 
-    with Receiver(ReceiverSettings.of(orders.config)):
+    with Receiver(ReceiverSettings.of(settings.config)):
         stop.wait()
 
 
-def counting_peer(config: NodeConfig, calling_ae_title: str) -> Way | None:
+def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None:
     """Whom to ask how many images a series of this sender has, if anyone knows."""
-    from dicom_node.peers.transports import way_to
+    from dicom_node.peers.transports import transport_for
 
     destination = config.count_at(calling_ae_title)
     if destination is None:
         return None
-    return way_to(config, destination).within(config.completion.count_timeout_s)
+    return transport_for(config, destination).within(config.completion.count_timeout_s)
 
 
-def work(orders: Orders, stop: threading.Event) -> None:
+def work(settings: RoleSettings, stop: threading.Event) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
-    from dicom_node.node.maintenance import Chores
+    from dicom_node.node.maintenance import MaintenanceTasks
     from dicom_node.node.workflow import QUEUES
-    from dicom_node.persistence.database import wait_out
+    from dicom_node.persistence.database import retry_until_available
     from dicom_node.persistence.job_queue import Engine
 
-    leases = _leases(orders.config)
-    workflow = wait_out(lambda: _workflow(orders, leases), stop)
-    node = orders.config.node
+    leases = _leases(settings.config)
+    workflow = retry_until_available(lambda: _workflow(settings, leases), stop)
+    node = settings.config.node
     engine = Engine(
         node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
     )
     engine.start()
-    for job in workflow.owed():
+    for job in workflow.pending_jobs():
         engine.put(job)
     watching = threading.Thread(
         target=_watcher(workflow, engine.put).run, args=(stop,), name="inbox", daemon=True
     )
     watching.start()
     is_first = leases.is_first if leases is not None else lambda: True
-    chores = Chores(workflow.visits, engine.put, is_first).run(stop)
-    _mind(engine, stop)
-    for thread in (watching, *chores):
+    tasks = MaintenanceTasks(workflow.delivery_jobs, engine.put, is_first).run(stop)
+    _monitor(engine, stop)
+    for thread in (watching, *tasks):
         thread.join(timeout=5.0)
     engine.stop()
 
 
-def _mind(engine: Engine, stop: threading.Event) -> None:
+def _monitor(engine: Engine, stop: threading.Event) -> None:
     """Wait to be told to stop; end at once where only a new process can go on."""
     look_at_s = time.monotonic() + LOOK_EVERY_S
     while not stop.wait(0.2):
@@ -118,17 +118,17 @@ def _mind(engine: Engine, stop: threading.Event) -> None:
             # with this process. The supervisor starts a new one.
             raise LeaseLostError(f"another worker has taken over from {engine.executor_id}")
         if time.monotonic() >= look_at_s:
-            if _is_stranded(engine):
-                raise StrandedError("the queue's record could not be written")
+            if _is_orphaned(engine):
+                raise OrphanedError("the queue's record could not be written")
             look_at_s = time.monotonic() + LOOK_EVERY_S
 
 
-def _is_stranded(engine: Engine) -> bool:
+def _is_orphaned(engine: Engine) -> bool:
     """Whether the engine must be started anew; a database that is away cannot tell."""
     try:
-        return engine.is_stranded()
+        return engine.is_orphaned()
     except Exception:
-        log.exception("engine.unreadable")
+        log.exception("queue.unreadable")
         return False
 
 
@@ -143,26 +143,26 @@ def _leases(config: NodeConfig) -> Leases | None:
     return Leases(open_database(node.database_url), node.executor_id, node.lease_s)
 
 
-def _workflow(orders: Orders, leases: Leases | None) -> Workflow:
+def _workflow(settings: RoleSettings, leases: Leases | None) -> Workflow:
     """The jobs, on a ledger that only the holder of our lease may write to."""
     from dicom_node.analysis.devices import device_key
     from dicom_node.node.workflow import Workflow
     from dicom_node.persistence.ledger import Ledger, no_fence
     from inference.models.bundle_files import bundle_sha256
 
-    config = orders.config
+    config = settings.config
     fence = leases.fence if leases is not None else no_fence
     return Workflow(
         config=config,
         ledger=Ledger(config.node.database_url, fence=fence, patient=True),
         bundle_sha256=bundle_sha256(config.analysis.bundle),
         bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
-        command=orders.analysis_command,
+        command=settings.analysis_command,
         device=device_key(config.analysis.device),
     )
 
 
-def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
+def _watcher(workflow: Workflow, put: Callable[[JobRequest], None]) -> Watcher:
     """What hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
     from dicom_node.spool.arrivals import SeriesArrival
@@ -184,7 +184,7 @@ def _watcher(workflow: Workflow, put: Callable[[Put], None]) -> Watcher:
     )
 
 
-ROLES: Final[Mapping[str, Callable[[Orders, threading.Event], None]]] = {
+ROLES: Final[Mapping[str, Callable[[RoleSettings, threading.Event], None]]] = {
     "receive": receive,
     "work": work,
 }
@@ -196,17 +196,17 @@ def main(role: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # A Ctrl-C reaches the whole terminal; the supervisor turns it into a SIGTERM for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    orders = ORDERS.validate_json(_first_line())
-    configure_logging(orders.config.logging)
+    settings = ROLE_SETTINGS.validate_json(_first_line())
+    configure_logging(settings.config.logging)
     structlog.contextvars.bind_contextvars(role=role)
     end_with_standard_input()
     try:
-        ROLES[role](orders, stop)
+        ROLES[role](settings, stop)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:
         print(error, flush=True)  # noqa: T201 - for the supervisor
         return EXIT_UNUSABLE
     except Exception:
-        log.exception("role.died")
+        log.exception("role.crashed")
         return 1
     log.info("role.ended")
     return 0

@@ -20,7 +20,7 @@ from dicom_node.persistence.rows import (
     SeriesRow,
     SeriesState,
 )
-from dicom_node.receiving.rejections import Count, read_turned_away
+from dicom_node.receiving.rejections import Count, read_rejections
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import WaitingSeries, read_waiting
 
@@ -138,7 +138,7 @@ def node_status(config: NodeConfig) -> NodeStatus:
         finally:
             ledger.close()
     status = summary(series, results, deliveries, _free_mb(config))
-    since, turned_away = read_turned_away(config.node.spool)
+    since, turned_away = read_rejections(config.node.spool)
     overdue = [row for row in deliveries if is_overdue(row, now, config.confirmation)]
     unconfirmed = [
         row for row in deliveries if row.is_unconfirmed and row.reason and row not in overdue

@@ -26,7 +26,7 @@ import structlog
 from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.node import tls_checks
-from dicom_node.node.roles import EXIT_UNUSABLE, ORDERS, Orders
+from dicom_node.node.roles import EXIT_UNUSABLE, ROLE_SETTINGS, RoleSettings
 from dicom_node.persistence.locks import hold_lock
 from dicom_node.settings.node import NodeConfig
 
@@ -48,7 +48,7 @@ PORT_PATIENCE_S: Final = 5.0
 def serve(
     config: NodeConfig,
     analysis_command: Sequence[str] = ANALYSIS_COMMAND,
-    played: Sequence[str] = ROLE_NAMES,
+    roles_here: Sequence[str] = ROLE_NAMES,
 ) -> None:
     """Run a node, or the one role of it that is played here, until SIGTERM or SIGINT.
 
@@ -58,18 +58,20 @@ def serve(
     """
     configure_logging(config.logging)
     structlog.contextvars.bind_contextvars(role="supervise")
-    with _locks(config, played), _stop_signals() as stop:
-        if "receive" in played:
+    with _locks(config, roles_here), _stop_signals() as stop:
+        if "receive" in roles_here:
             _wait_for_ports(config)
-        for concern in tls_checks.concerns(config, datetime.now(UTC)):
+        for concern in tls_checks.warnings(config, datetime.now(UTC)):
             log.warning("tls.concern", reason=concern)
-        orders = ORDERS.dump_json(Orders(config, tuple(analysis_command))) + b"\n"
-        roles = [_Role(name, orders) for name in played]
+        settings = (
+            ROLE_SETTINGS.dump_json(RoleSettings(config, tuple(analysis_command))) + b"\n"
+        )
+        roles = [_Role(name, settings) for name in roles_here]
         log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
         try:
             while not stop.wait(0.2):
                 for role in roles:
-                    role.tend(time.monotonic())
+                    role.supervise(time.monotonic())
         finally:
             _end(roles)
             log.info("node.stopped")
@@ -80,13 +82,13 @@ class _Role:
     """One process, started again with growing patience when it ends."""
 
     name: str
-    orders: bytes
+    settings: bytes
     process: subprocess.Popen[bytes] | None = None
     due_s: float = 0.0
     started_s: float = 0.0
     wait_s: float = field(default=FIRST_WAIT_S)
 
-    def tend(self, now_s: float) -> None:
+    def supervise(self, now_s: float) -> None:
         """Start the process if it is due; look after one that ended."""
         if self.process is None:
             if now_s >= self.due_s:
@@ -103,7 +105,7 @@ class _Role:
         )
         self.started_s = now_s
         if self.process.stdin is not None:
-            self.process.stdin.write(self.orders)
+            self.process.stdin.write(self.settings)
             self.process.stdin.flush()
         log.info("role.started", key=self.name, pid=self.process.pid)
 
@@ -136,7 +138,7 @@ def _end(roles: Sequence[_Role]) -> None:
 
 
 @contextmanager
-def _locks(config: NodeConfig, played: Sequence[str]) -> Iterator[None]:
+def _locks(config: NodeConfig, roles_here: Sequence[str]) -> Iterator[None]:
     """The folders, made and claimed for the roles played here.
 
     With SQLite a spool has one receiver and one worker; on a server's nodes, one of each
@@ -145,9 +147,9 @@ def _locks(config: NodeConfig, played: Sequence[str]) -> Iterator[None]:
     node = config.node
     whose = "" if node.database_path is not None else f".{node.executor_id}"
     claims = [
-        (node.spool / f".lock.{role}{whose}", f"the spool {node.spool}") for role in played
+        (node.spool / f".lock.{role}{whose}", f"the spool {node.spool}") for role in roles_here
     ]
-    if node.database_path is not None and "work" in played:
+    if node.database_path is not None and "work" in roles_here:
         lock = node.database_path.with_name(f"{node.database_path.name}.lock")
         claims.insert(0, (lock, f"the database {node.database_path}"))
     held = []

@@ -37,7 +37,7 @@ def problems(config: NodeConfig, now: datetime) -> Iterator[str]:
             yield f"senders[{index}].fingerprints: needs receive.tls.client_ca"
 
 
-def concerns(config: NodeConfig, now: datetime) -> Iterator[str]:
+def warnings(config: NodeConfig, now: datetime) -> Iterator[str]:
     """What of the configured files works today and should be looked at."""
     for key, tls in _tables(config):
         with contextlib.suppress(ConfigurationError):

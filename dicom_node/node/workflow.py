@@ -3,7 +3,7 @@
     admit    enter it into the ledger, unless the very same one has been answered before
     segment  analyse it in a child process; the answer is a case, a refusal, or a failure
     publish  build the result objects once, keep them as files, name their destinations
-    deliver  one visit to one destination (`delivery/jobs.py`); what it did not take is tried
+    deliver  one attempt at one destination (`delivery/jobs.py`); what it did not take is tried
              again later, and what it took is asked for, if it is to confirm it
 
 All but the first are jobs of the engine. Each may run twice, so its effects are derived
@@ -42,10 +42,10 @@ from dicom_node.analysis.request import (
 )
 from dicom_node.analysis.subprocesses import Ended, run_child
 from dicom_node.delivery.attempts import first_rows
-from dicom_node.delivery.jobs import Visits, put_visit
+from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
-from dicom_node.node.publication import answer_series, past_of
-from dicom_node.persistence.job_queue import JobKind, Payload, Put
+from dicom_node.node.publication import earlier_revisions, publish_series
+from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.rows import ANSWERED, ResultRow, SeriesRow, SeriesState
@@ -89,12 +89,12 @@ class Workflow:
             "segment": JobKind(
                 partial(self._in_pipeline, Workflow.segment),
                 "gpu",
-                last_resort=partial(self._in_pipeline, Workflow.fail),
+                fallback=partial(self._in_pipeline, Workflow.fail),
             ),
             "publish": JobKind(
                 partial(self._in_pipeline, Workflow.publish),
                 "publish",
-                last_resort=partial(self._in_pipeline, Workflow.fail),
+                fallback=partial(self._in_pipeline, Workflow.fail),
             ),
             "deliver": JobKind(self.deliver, "deliver"),
         }
@@ -106,12 +106,12 @@ class Workflow:
         return replace(self, config=config, bundle_sha256=sha256)
 
     def _in_pipeline(
-        self, job: Callable[[Workflow, Payload], tuple[Put, ...]], payload: Payload
-    ) -> tuple[Put, ...]:
+        self, job: Callable[[Workflow, Payload], tuple[JobRequest, ...]], payload: Payload
+    ) -> tuple[JobRequest, ...]:
         """Do a job about a series as the title that it was sent to wants it."""
         return job(self.pipeline(payload["called_ae_title"]), payload)
 
-    def admit(self, arrival: SeriesArrival) -> tuple[Put, ...]:
+    def admit(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
         """Enter a complete series into the ledger; what to do about it.
 
         The same images under the same settings are one revision, however often they are
@@ -128,7 +128,7 @@ class Workflow:
         log.info("series.accepted", instances=row.instances, **_about(row))
         return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
 
-    def segment(self, payload: Payload) -> tuple[Put, ...]:
+    def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Analyse a series in a child process; an analysis that dies is tried again."""
         arrival, attempt = _arrival(payload), payload["attempt"]
         folder = self._finished(arrival)
@@ -152,7 +152,7 @@ class Workflow:
         self._reach(arrival, SeriesState.SEGMENTED)
         return (_publish(payload, folder),)
 
-    def publish(self, payload: Payload) -> tuple[Put, ...]:
+    def publish(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Build, keep and enter the result objects; then put their deliveries."""
         arrival = _arrival(payload)
         if self._known_row(arrival).state not in ANSWERED:
@@ -161,11 +161,11 @@ class Workflow:
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
         return tuple(
-            put_visit((arrival.series_instance_uid, arrival.revision, each.name), 1)
+            delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
         )
 
-    def fail(self, payload: Payload) -> tuple[Put, ...]:
+    def fail(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Answer a series whose jobs raised at every try with a reason instead."""
         arrival = _arrival(payload)
         if payload.get("analysis") == NODE_FAILED:
@@ -176,19 +176,19 @@ class Workflow:
         write_outcome(folder, failed)
         return (_publish(payload, folder, ":failed"),)
 
-    def deliver(self, payload: Payload) -> tuple[Put, ...]:
-        """Make one visit to one destination."""
+    def deliver(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Deliver to one destination, once."""
         group = (payload["series_instance_uid"], payload["revision"], payload["destination"])
-        return self.visits.visit(group, payload["attempt"])
+        return self.delivery_jobs.run(group, payload["attempt"])
 
-    def owed(self) -> tuple[Put, ...]:
-        """The visits that are not finished, for a node that starts."""
-        return self.visits.owed()
+    def pending_jobs(self) -> tuple[JobRequest, ...]:
+        """The delivery jobs that are not finished, for a node that starts."""
+        return self.delivery_jobs.pending_jobs()
 
     @property
-    def visits(self) -> Visits:
+    def delivery_jobs(self) -> DeliveryJobs:
         """Deliveries, from the first attempt to the confirmation."""
-        return Visits(self.config, self.ledger, self.clock)
+        return DeliveryJobs(self.config, self.ledger, self.clock)
 
     @property
     def settings_hash(self) -> str:
@@ -202,7 +202,7 @@ class Workflow:
         settings = self.pipeline(arrival.called_ae_title).settings_hash
         return hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()
 
-    def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[Put, ...]:
+    def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """What to do about a series that is in the ledger: only what may have been lost."""
         if row.state is SeriesState.RECEIVED:
             return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
@@ -226,7 +226,7 @@ class Workflow:
             changed_at=now,
         )
 
-    def _wait_for_device(self, payload: Payload) -> Put:
+    def _wait_for_device(self, payload: Payload) -> JobRequest:
         """The same attempt a little later: somebody else's analysis has the device."""
         waits = payload.get("waits", 0) + 1
         log.info(
@@ -294,20 +294,27 @@ class Workflow:
         outcome = read_outcome(folder)
         if outcome is None:
             raise ResultError("there is no outcome to publish")
-        past = past_of(arrival, self.ledger)
-        answer = answer_series(arrival, outcome, folder / CASE_FOLDER, self.config, past)
+        past = earlier_revisions(arrival, self.ledger)
+        publication = publish_series(arrival, outcome, folder / CASE_FOLDER, self.config, past)
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
-        results = _result_rows(arrival, answer.objects, kept, outcome.finished_at)
+        results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
         now = self.clock()
         deliveries = [
             row
-            for name, wanted in answer.shares.items()
+            for name, wanted in publication.per_destination.items()
             for row in first_rows(results, wanted, name, now)
         ]
         row = self._known_row(arrival)
         self.ledger.add(*results, *deliveries)
-        self.ledger.save(row.become(answer.state, now, code=answer.code, reason=answer.reason))
-        log.info("series.answered", state=answer.state.value, code=answer.code, **_about(row))
+        self.ledger.save(
+            row.become(publication.state, now, code=publication.code, reason=publication.reason)
+        )
+        log.info(
+            "series.answered",
+            state=publication.state.value,
+            code=publication.code,
+            **_about(row),
+        )
 
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
@@ -344,19 +351,19 @@ def _arrival(payload: Payload) -> SeriesArrival:
     return SeriesArrival(**values)
 
 
-def _segment(payload: Payload, *, attempt: int) -> Put:
+def _segment(payload: Payload, *, attempt: int) -> JobRequest:
     """An attempt to analyse a series; the first at once, the next a little later."""
     key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
     delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
-    return Put("segment", key, {**payload, "attempt": attempt}, delay_s)
+    return JobRequest("segment", key, {**payload, "attempt": attempt}, delay_s)
 
 
-def _publish(payload: Payload, folder: Path, variant: str = "") -> Put:
+def _publish(payload: Payload, folder: Path, variant: str = "") -> JobRequest:
     """The publication of the analysis in a folder."""
     key = f"publish:{payload['series_instance_uid']}:{payload['revision']}{variant}"
     # An older node left its one analysis in the revision's own folder.
     name = "" if folder.name == str(payload["revision"]) else folder.name
-    return Put("publish", key, {**payload, "analysis": name})
+    return JobRequest("publish", key, {**payload, "analysis": name})
 
 
 def _about(row: SeriesRow) -> dict[str, Any]:
@@ -375,7 +382,7 @@ def _result_rows(
         ResultRow(
             sop_instance_uid=each.sop_instance_uid,
             sop_class_uid=each.sop_class_uid,
-            kind=each.rendering.value,
+            kind=each.kind.value,
             own_series_instance_uid=each.series_instance_uid,
             series_instance_uid=arrival.series_instance_uid,
             revision=arrival.revision,

@@ -83,14 +83,14 @@ def send(
         PeerUnreachableError: no connection, or the association was rejected, before
             anything was sent.
     """
-    parcels = [_parcel(path) for path in paths]
+    files = [_outgoing_file(path) for path in paths]
     outcomes = {
-        number: parcel
-        for number, parcel in enumerate(parcels)
-        if isinstance(parcel, SendOutcome)
+        number: file for number, file in enumerate(files) if isinstance(file, SendOutcome)
     }
-    order = _Order(requires or {}, {p.path: p for p in parcels if isinstance(p, _Parcel)})
-    for batch in _batches(parcels):
+    order = _SendOrder(
+        requires or {}, {p.path: p for p in files if isinstance(p, _OutgoingFile)}
+    )
+    for batch in _batches(files):
         try:
             for number, outcome in _send_batch(peer, batch, order):
                 outcomes[number] = outcome
@@ -105,7 +105,7 @@ def send(
 
 
 @dataclass(frozen=True, slots=True)
-class _Parcel:
+class _OutgoingFile:
     """A file to send, and the presentation context it needs."""
 
     path: Path
@@ -133,15 +133,15 @@ class _Parcel:
 
 
 @dataclass(slots=True)
-class _Order:
+class _SendOrder:
     """What must have been stored before what, and what has been.
 
     requires: paths by the path that needs them.
-    parcels: what is sent, by path.
+    files: what is sent, by path.
     """
 
     requires: Mapping[Path, Collection[Path]]
-    parcels: Mapping[Path, _Parcel]
+    files: Mapping[Path, _OutgoingFile]
     stored: set[Path] = field(default_factory=set)
 
     def waits_for(self, path: Path) -> str:
@@ -149,16 +149,16 @@ class _Order:
         missing = next((p for p in self.requires.get(path, ()) if p not in self.stored), None)
         if missing is None:
             return ""
-        parcel = self.parcels.get(missing)
-        name = _name(parcel.sop_class_uid) if parcel else "an object"
+        file = self.files.get(missing)
+        name = _name(file.sop_class_uid) if file else "an object"
         return f"waits for {name} that was not taken"
 
 
-def _parcel(path: Path) -> _Parcel | SendOutcome:
+def _outgoing_file(path: Path) -> _OutgoingFile | SendOutcome:
     """What a file's meta information says, or why it cannot be sent."""
     try:
         meta = read_meta(path)
-        return _Parcel(
+        return _OutgoingFile(
             path,
             str(meta.MediaStorageSOPClassUID),
             str(meta.MediaStorageSOPInstanceUID),
@@ -170,37 +170,39 @@ def _parcel(path: Path) -> _Parcel | SendOutcome:
         return SendOutcome(path, "", None, f"cannot be read: {error.strerror}")
 
 
-def _batches(parcels: Sequence[_Parcel | SendOutcome]) -> Iterator[dict[int, _Parcel]]:
+def _batches(
+    files: Sequence[_OutgoingFile | SendOutcome],
+) -> Iterator[dict[int, _OutgoingFile]]:
     """Parcels by their place in the whole, as many as one association can negotiate."""
-    batch: dict[int, _Parcel] = {}
+    batch: dict[int, _OutgoingFile] = {}
     contexts: set[tuple[str, str]] = set()
-    for number, parcel in enumerate(parcels):
-        if isinstance(parcel, SendOutcome):
+    for number, file in enumerate(files):
+        if isinstance(file, SendOutcome):
             continue
-        if len(contexts.union(parcel.contexts)) > MAX_CONTEXTS:
+        if len(contexts.union(file.contexts)) > MAX_CONTEXTS:
             yield batch
             batch, contexts = {}, set()
-        contexts.update(parcel.contexts)
-        batch[number] = parcel
+        contexts.update(file.contexts)
+        batch[number] = file
     if batch:
         yield batch
 
 
 def _send_batch(
-    peer: Peer, batch: dict[int, _Parcel], order: _Order
+    peer: Peer, batch: dict[int, _OutgoingFile], order: _SendOrder
 ) -> Iterator[tuple[int, SendOutcome]]:
     """Send one association's worth; whatever happens, every parcel gets its outcome."""
-    pairs = dict.fromkeys(pair for parcel in batch.values() for pair in parcel.contexts)
+    pairs = dict.fromkeys(pair for file in batch.values() for pair in file.contexts)
     contexts = [build_context(UID(abstract), UID(syntax)) for abstract, syntax in pairs]
     with associate(peer, contexts) as association:
-        for number, parcel in batch.items():
-            if held_back := order.waits_for(parcel.path):
+        for number, file in batch.items():
+            if held_back := order.waits_for(file.path):
                 log.warning("send.held_back", peer=peer.name, reason=held_back)
-                yield number, parcel.outcome(None, held_back)
+                yield number, file.outcome(None, held_back)
                 continue
-            outcome = _send_one(peer, association, parcel, number % MAX_MESSAGE_ID + 1)
+            outcome = _send_one(peer, association, file, number % MAX_MESSAGE_ID + 1)
             if outcome.stored:
-                order.stored.add(parcel.path)
+                order.stored.add(file.path)
             else:
                 log.warning(
                     "send.refused",
@@ -212,34 +214,36 @@ def _send_batch(
             yield number, outcome
 
 
-def _send_one(peer: Peer, association: Any, parcel: _Parcel, message_id: int) -> SendOutcome:
+def _send_one(
+    peer: Peer, association: Any, file: _OutgoingFile, message_id: int
+) -> SendOutcome:
     """Send one file on an association, if that has a context for it."""
     accepted = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0]))
         for context in association.accepted_contexts
     }
-    usable = next((pair for pair in parcel.contexts if pair in accepted), None)
+    usable = next((pair for pair in file.contexts if pair in accepted), None)
     if usable is None:
         proposed = association.requestor.requested_contexts
-        reason, refused = _refusal(proposed, association.rejected_contexts, parcel)
-        return parcel.outcome(None, reason, refused=refused)
+        reason, refused = _refusal(proposed, association.rejected_contexts, file)
+        return file.outcome(None, reason, refused=refused)
     if not association.is_established:
-        return parcel.outcome(None, f"{peer} ended the association before this object")
+        return file.outcome(None, f"{peer} ended the association before this object")
     try:
-        exact = usable[1] == parcel.transfer_syntax_uid
-        source = parcel.path if exact else _uncompressed(parcel.path)
+        exact = usable[1] == file.transfer_syntax_uid
+        source = file.path if exact else _uncompressed(file.path)
         answer = association.send_c_store(source, message_id)
     except (RuntimeError, ValueError, AttributeError, OSError) as error:
-        return parcel.outcome(None, f"could not be sent: {error}")
+        return file.outcome(None, f"could not be sent: {error}")
     if "Status" not in answer:
         # The library takes a moment to see that a connection is gone. An object sent in that
         # moment would be waited for in vain, as long as for an answer.
         association.kill()
         waited = f"{peer.answer_timeout_s:g} s"
-        return parcel.outcome(None, f"{peer} broke off or did not answer within {waited}")
+        return file.outcome(None, f"{peer} broke off or did not answer within {waited}")
     status, comment = int(answer.Status), str(answer.get("ErrorComment") or "")
     refused = status == SOP_CLASS_NOT_SUPPORTED
-    return parcel.outcome(status, _status_words(status), comment, refused=refused)
+    return file.outcome(status, _status_words(status), comment, refused=refused)
 
 
 def _uncompressed(path: Path) -> Dataset:
@@ -274,7 +278,7 @@ def _status_words(status: int) -> str:
 def _refusal(
     proposed: Sequence[PresentationContext],
     rejected: Sequence[PresentationContext],
-    parcel: _Parcel,
+    file: _OutgoingFile,
 ) -> tuple[str, bool]:
     """Why there is no presentation context for a file, and whether there never will be.
 
@@ -286,11 +290,11 @@ def _refusal(
         for context in proposed
     }
     by_number = {context.context_id: context.result for context in rejected}
-    results = [by_number.get(numbers.get(pair)) for pair in parcel.contexts]
+    results = [by_number.get(numbers.get(pair)) for pair in file.contexts]
     why = CONTEXT_RESULTS.get(results[0] or 0, "refused")
     reason = (
-        f"presentation context {why}: {_name(parcel.sop_class_uid)}"
-        f" in {_name(parcel.transfer_syntax_uid)}"
+        f"presentation context {why}: {_name(file.sop_class_uid)}"
+        f" in {_name(file.transfer_syntax_uid)}"
     )
     return reason, all(result in NEVER_ACCEPTED for result in results)
 

@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 Requires = Mapping[Path, Collection[Path]]
 
 
-class Way(Protocol):
+class Transport(Protocol):
     """How a destination is reached. What goes wrong is a `PeerError`, either way."""
 
     @property
@@ -36,7 +36,7 @@ class Way(Protocol):
     def within(self, timeout_s: float) -> Self:
         """The same way, with this long for a connection and for each answer."""
 
-    def answers(self) -> None:
+    def verify(self) -> None:
         """Raise where the destination is not there."""
 
     def send(
@@ -47,7 +47,7 @@ class Way(Protocol):
     ) -> tuple[SendOutcome, ...]:
         """Send files; what became of each, in order."""
 
-    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+    def list_instances(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """The SOP Instance UIDs that it lists in series of a study."""
 
     def ask_to_commit(
@@ -61,7 +61,7 @@ class Way(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DicomWay:
+class DicomTransport:
     """By associations (PS3.7, PS3.8)."""
 
     peer: Peer
@@ -76,7 +76,7 @@ class DicomWay:
         peer = replace(self.peer, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
         return replace(self, peer=peer)
 
-    def answers(self) -> None:
+    def verify(self) -> None:
         """C-ECHO."""
         echo(self.peer)
 
@@ -89,7 +89,7 @@ class DicomWay:
         """C-STORE."""
         return send(self.peer, paths, progress, requires)
 
-    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+    def list_instances(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """C-FIND."""
         return listed_instances(self.peer, study, series)
 
@@ -105,7 +105,7 @@ class DicomWay:
 
 
 @dataclass(frozen=True, slots=True)
-class WebWay:
+class WebTransport:
     """By HTTP (PS3.18)."""
 
     service: WebService
@@ -120,7 +120,7 @@ class WebWay:
         service = replace(self.service, connect_timeout_s=timeout_s, answer_timeout_s=timeout_s)
         return replace(self, service=service)
 
-    def answers(self) -> None:
+    def verify(self) -> None:
         """QIDO-RS for a single study."""
         from dicom_node.peers.dicomweb import ask_whether_there
 
@@ -137,7 +137,7 @@ class WebWay:
 
         return store(self.service, paths, progress, requires)
 
-    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+    def list_instances(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """QIDO-RS."""
         from dicom_node.peers.stow import listed_by
 
@@ -157,14 +157,14 @@ class WebWay:
         return str(self.service)
 
 
-def way_to(config: NodeConfig, destination: Destination) -> Way:
+def transport_for(config: NodeConfig, destination: Destination) -> Transport:
     """The way to a configured destination."""
-    return WAYS[type(destination)](config, destination)
+    return TRANSPORTS[type(destination)](config, destination)
 
 
-def _dicom_way(config: NodeConfig, destination: DicomDestination) -> Way:
+def _dicom_transport(config: NodeConfig, destination: DicomDestination) -> Transport:
     """The way to an application entity."""
-    return DicomWay(
+    return DicomTransport(
         Peer(
             name=destination.name,
             ae_title=destination.ae_title,
@@ -177,15 +177,15 @@ def _dicom_way(config: NodeConfig, destination: DicomDestination) -> Way:
     )
 
 
-def _web_way(config: NodeConfig, destination: WebDestination) -> Way:
+def _web_transport(config: NodeConfig, destination: WebDestination) -> Transport:
     """The way to a DICOMweb service."""
     from dicom_node.peers.dicomweb import service_of
 
-    return WebWay(service_of(config, destination))
+    return WebTransport(service_of(config, destination))
 
 
-WAYS: Final[dict[type[Destination], Callable[[NodeConfig, Any], Way]]] = {
-    DicomDestination: _dicom_way,
-    WebDestination: _web_way,
+TRANSPORTS: Final[dict[type[Destination], Callable[[NodeConfig, Any], Transport]]] = {
+    DicomDestination: _dicom_transport,
+    WebDestination: _web_transport,
 }
 """What makes the way to each kind of destination (`settings.destinations.KINDS`)."""

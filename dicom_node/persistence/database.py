@@ -1,7 +1,8 @@
 """Opening a database, and waiting while it is away.
 
 A database that is restarted, stopped or locked for a while is no reason to fail anything: its
-errors pass (`is_passing`), and whoever has nothing better to do waits them out (`wait_out`).
+errors are transient (`is_transient`), and whoever has nothing better to do tries again until it
+is back (`retry_until_available`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy.engine import make_url
 
 log = structlog.get_logger()
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 FIRST_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 10.0
@@ -100,7 +101,7 @@ def sqlite_path(database_url: str) -> Path | None:
     return Path(url.database)
 
 
-def is_passing(error: sa.exc.DBAPIError) -> bool:
+def is_transient(error: sa.exc.DBAPIError) -> bool:
     """Whether the same statement may well succeed later."""
     if error.connection_invalidated:
         return True
@@ -114,7 +115,9 @@ def is_passing(error: sa.exc.DBAPIError) -> bool:
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
 
-def wait_out(attempt: Callable[[], Answer], stop: threading.Event = NEVER) -> Answer:
+def retry_until_available(
+    attempt: Callable[[], Result], stop: threading.Event = NEVER
+) -> Result:
     """Do something with the database as soon as it is there.
 
     Raises:
@@ -127,7 +130,7 @@ def wait_out(attempt: Callable[[], Answer], stop: threading.Event = NEVER) -> An
         except sa.exc.TimeoutError as error:
             _wait(error, wait_s, stop)
         except sa.exc.DBAPIError as error:
-            if not is_passing(error):
+            if not is_transient(error):
                 raise
             _wait(error, wait_s, stop)
         else:
@@ -139,6 +142,6 @@ def wait_out(attempt: Callable[[], Answer], stop: threading.Event = NEVER) -> An
 
 def _wait(error: sa.exc.SQLAlchemyError, wait_s: float, stop: threading.Event) -> None:
     """Say why, and wait; raise the error if told to stop meanwhile."""
-    log.warning("database.away", reason=type(error).__name__, wait_s=wait_s)
+    log.warning("database.unavailable", reason=type(error).__name__, wait_s=wait_s)
     if stop.wait(wait_s):
         raise error

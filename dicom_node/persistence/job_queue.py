@@ -51,7 +51,7 @@ from dbos import (
 
 from dicom_node.errors import JobFailedError
 from dicom_node.monitoring.logs import describe
-from dicom_node.persistence.database import SERVER_OPTIONS, sqlite_path, wait_out
+from dicom_node.persistence.database import SERVER_OPTIONS, retry_until_available, sqlite_path
 from dicom_node.persistence.leases import Leases
 from dicom_node.persistence.locks import hold_lock
 
@@ -72,7 +72,7 @@ Payload: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class JobRequest:
     """One job to do.
 
     kind: which job.
@@ -87,7 +87,7 @@ class Put:
     delay_s: float = 0.0
 
 
-Job: TypeAlias = Callable[[Payload], tuple[Put, ...]]
+Job: TypeAlias = Callable[[Payload], tuple[JobRequest, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ class JobKind:
 
     run: does one.
     queue: where they wait.
-    last_resort: done instead when `run` has raised at every try.
+    fallback: done instead when `run` has raised at every try.
     """
 
     run: Job
     queue: str
-    last_resort: Job | None = None
+    fallback: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Engine:
         """
         self._lock = _take_lock(self.database_url, self.executor_id)
         if self.leases is not None:
-            wait_out(self.leases.acquire)
+            retry_until_available(self.leases.acquire)
             self.leases.keep(_executors_at_work, _recover, self.lost.set)
         _use_write_ahead_log(self.database_url)
         self._dbos = DBOS(config=self._configuration())
@@ -181,7 +181,7 @@ class Engine:
             self._lock = None
         log.info("engine.stopped")
 
-    def put(self, work: Put) -> None:
+    def put(self, work: JobRequest) -> None:
         """Put work durably; it has been put when this returns. A known key does nothing."""
         self._enqueue(work, retry=0)
 
@@ -210,7 +210,7 @@ class Engine:
             Work(each.workflow_id, _kind_of(each.input), each.status.lower()) for each in found
         )
 
-    def is_stranded(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether begun work can go on only after a new start: its record was not written."""
         if self._unrecorded.is_set():
             return True
@@ -284,22 +284,24 @@ class Engine:
             try:
                 self.take_up_stranded()
             except Exception as error:  # noqa: BLE001 - the database will be back
-                log.warning("engine.trouble", reason=type(error).__name__)
+                log.warning("queue.error", reason=type(error).__name__)
 
     def _job(self, key: str, kind: str, payload: dict[str, Any], retry: int) -> str:
         """Run a job as a recorded step, then put what follows."""
         done = DBOS.run_step({"name": kind}, self._attempt, self.kinds[kind].run, payload, key)
         if "error" in done and retry < MAX_RETRIES:
-            again = Put(kind, _retry_key(key, retry + 1), payload, FIRST_RETRY_S * 2**retry)
+            again = JobRequest(
+                kind, _retry_key(key, retry + 1), payload, FIRST_RETRY_S * 2**retry
+            )
             self._enqueue(again, retry=retry + 1)
             return "put again"
-        resort = self.kinds[kind].last_resort
+        resort = self.kinds[kind].fallback
         if "error" in done and resort is not None:
             done = DBOS.run_step({"name": "resort"}, self._attempt, resort, payload, key)
         if "error" in done:
             raise JobFailedError(f"{kind} failed {retry + 1} times: {done['error']}")
         for follower in done["followers"]:
-            self._enqueue(Put(**follower), retry=0)
+            self._enqueue(JobRequest(**follower), retry=0)
         return "done"
 
     def _attempt(self, job: Job, payload: dict[str, Any], key: str) -> dict[str, Any]:
@@ -315,7 +317,7 @@ class Engine:
             return {"error": describe(error)}
         return {"followers": [asdict(each) for each in followers]}
 
-    def _enqueue(self, work: Put, *, retry: int) -> None:
+    def _enqueue(self, work: JobRequest, *, retry: int) -> None:
         """Hand work to DBOS."""
         if self._run is None:
             raise RuntimeError("the engine has not been started")

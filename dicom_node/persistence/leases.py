@@ -175,7 +175,7 @@ class Leases:
                         self._take_over(working(), recover)
                 except Exception as error:  # noqa: BLE001 - the heartbeat must go on
                     trouble_s = beat_s = time.monotonic()
-                    log.warning("lease.trouble", reason=type(error).__name__)
+                    log.warning("lease.error", reason=type(error).__name__)
 
         self._beating = threading.Thread(target=run, name="lease", daemon=True)
         self._beating.start()

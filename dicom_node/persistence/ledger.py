@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.persistence.database import open_database, sqlite_path, wait_out
+from dicom_node.persistence.database import open_database, retry_until_available, sqlite_path
 from dicom_node.persistence.rows import (
     CommitmentRow,
     DeliveryRow,
@@ -39,7 +39,7 @@ TABLES: Final[Mapping[type, sa.Table]] = {
 }
 
 Fence: TypeAlias = Callable[[sa.Connection], None]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 def no_fence(_connection: sa.Connection) -> None:
@@ -97,7 +97,7 @@ class Ledger:
     def advance(self, *rows: DeliveryRow) -> None:
         """Write deliveries in one transaction, save where something newer stands.
 
-        That is what a later visit wrote, and a confirmation: a report may come while a visit
+        That is what a later job wrote, and a confirmation: a report may come while a job
         is still asking, with the same number.
         """
         self._write(self._upsert(row, unless_later=True) for row in rows)
@@ -186,14 +186,14 @@ class Ledger:
 
         self._do(write)
 
-    def _do(self, work: Callable[[sa.Connection], Answer]) -> Answer:
+    def _do(self, work: Callable[[sa.Connection], Result]) -> Result:
         """Work in one transaction, once or as soon as the database is there."""
 
-        def attempt() -> Answer:
+        def attempt() -> Result:
             with self._engine.begin() as connection:
                 return work(connection)
 
-        return wait_out(attempt) if self._patient else attempt()
+        return retry_until_available(attempt) if self._patient else attempt()
 
     def _upsert(
         self, row: AnyRow, *, keep: bool = False, unless_later: bool = False
@@ -203,7 +203,7 @@ class Ledger:
         Args:
             row: what to write.
             keep: leave a row of that key as it is.
-            unless_later: leave one that is confirmed, or that a later visit has written.
+            unless_later: leave one that is confirmed, or that a later job has written.
         """
         table, values = TABLES[type(row)], asdict(row)
         insert = (

@@ -57,7 +57,7 @@ class SeriesRow:
 class ResultRow:
     """One result object, encoded once and kept as a file.
 
-    kind: the value of its `Rendering`: "SEG", "SR-LABELMAP", ...
+    kind: the value of its `ResultKind`: "SEG", "SR-LABELMAP", ...
     own_series_instance_uid: the series it is in; `series_instance_uid` is what it is about.
     """
 

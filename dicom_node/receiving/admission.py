@@ -1,8 +1,8 @@
 """Who may send, and how much: decided when an association is requested.
 
-    judge        one request against the rules: nobody, or the reason to turn it away
+    rejection_reason        one request against the rules: nobody, or the reason to turn it away
     Room         what the spool and its disk may still take
-    TurnedAway   how often who was turned away and why, kept in a small file
+    RejectionLog   how often who was turned away and why, kept in a small file
 
 The file is what `msk-node status` shows; it lies in the spool, for the receiver writes
 nowhere else, and holds no word about patients.
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_node.receiving.host_names import Address, is_from
-from dicom_node.receiving.rejections import Caller, Reason, TurnedAway
+from dicom_node.receiving.rejections import Caller, Reason, RejectionLog
 from dicom_node.settings.senders import Sender
-from dicom_node.spool.capacity import Room
+from dicom_node.spool.capacity import SpoolCapacity
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Rules:
     called_ae_titles: tuple[str, ...] = ()
 
 
-def judge(
+def rejection_reason(
     caller: Caller,
     rules: Rules,
     look_up: Callable[[str], Collection[Address]],
@@ -63,18 +63,18 @@ def judge(
     return Reason.HOST if by_title else Reason.CALLING_TITLE
 
 
-class Gate:
+class AssociationPolicy:
     """Lets associations in or not, and counts those it does not."""
 
     def __init__(
         self,
         rules: Rules,
-        room: Room,
-        turned_away: TurnedAway,
+        capacity: SpoolCapacity,
+        turned_away: RejectionLog,
         look_up: Callable[[str], Collection[Address]],
     ) -> None:
         self._rules = rules
-        self._room = room
+        self._capacity = capacity
         self._turned_away = turned_away
         self._look_up = look_up
 
@@ -85,8 +85,8 @@ class Gate:
             caller: Who calls.
             shown: Fingerprint of its certificate; empty where it has shown none.
         """
-        reason = judge(caller, self._rules, self._look_up, shown)
-        if reason is None and self._room.lacks():
+        reason = rejection_reason(caller, self._rules, self._look_up, shown)
+        if reason is None and self._capacity.shortage():
             reason = Reason.NO_ROOM
         if reason is not None:
             self._turned_away.note(reason, caller)

@@ -7,7 +7,7 @@ that waits for the socket alone; a C-STORE goes from the read buffer to the file
 
     ReceivingAssociation   one association, from its request to its end
     UpperLayer             its state machine (PS3.8 9.2)
-    Reception              who takes what comes: the receiver's side (`receiver.py`)
+    InstanceHandler              who takes what comes: the receiver's side (`receiver.py`)
 
 Inner names of the pinned pynetdicom are used; `test_receive.py` and `test_bad_*.py` in
 `tests/integration` cover the seam.
@@ -31,11 +31,11 @@ from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
-from dicom_node.network.limits import LimitError, hang_up, tell
+from dicom_node.network.limits import LimitError, abort_connection, log_abort
 from dicom_node.network.tls_sockets import socket_of, tune
 from dicom_node.receiving.command_sets import StoreRequest
-from dicom_node.receiving.instance import Announced
-from dicom_node.receiving.messages import Messages, Service, Taker
+from dicom_node.receiving.instance import StoreCommand
+from dicom_node.receiving.messages import DatasetSink, Messages, Service
 from dicom_node.receiving.pdus import COMMAND, LAST, P_DATA_TF, Pdu, PduReader, Waker, data_pdus
 
 INVALID_PDU: Final = "Evt19"
@@ -50,12 +50,12 @@ CLOSING: Final = "Sta13"
 """States in which there is no association, or none any more (PS3.8 Table 9-5)."""
 
 
-class Reception(Protocol):
+class InstanceHandler(Protocol):
     """Who takes what comes on one association."""
 
     max_object_bytes: int
 
-    def begin(self, announced: Announced) -> Taker:
+    def begin(self, announced: StoreCommand) -> DatasetSink:
         """Take an instance that is announced."""
 
     def released(self) -> None:
@@ -73,7 +73,7 @@ class UpperLayer(DULServiceProvider):
         """Whether there is no association any more, or never will be."""
         return self._kill_thread or self.state_machine.current_state in (IDLE, CLOSING)
 
-    def happened(self, event: str) -> None:
+    def post_event(self, event: str) -> None:
         """Note an event (PS3.8 Table 9-10)."""
         self.event_queue.put(event)
 
@@ -82,11 +82,11 @@ class UpperLayer(DULServiceProvider):
         try:
             decoded, event = self._decode_pdu(pdu.encoded)
         except Exception:  # noqa: BLE001 - whatever a PDU of a stranger raises
-            tell("a PDU that is none")
-            self.happened(INVALID_PDU)
+            log_abort("malformed PDU")
+            self.post_event(INVALID_PDU)
         else:
             self._recv_pdu.put(decoded)
-            self.happened(event)
+            self.post_event(event)
 
     def drive(self) -> None:
         """Let the state machine act on all that has happened, and on all that is to be sent."""
@@ -105,7 +105,7 @@ class ReceivingAssociation(Association):
     that then tells its user is done here.
     """
 
-    def __init__(self, entity: AE, reception: Reception) -> None:
+    def __init__(self, entity: AE, reception: InstanceHandler) -> None:
         super().__init__(entity, MODE_ACCEPTOR)
         self.dul = UpperLayer(self)
         self._reception = reception
@@ -122,25 +122,25 @@ class ReceivingAssociation(Association):
         try:
             if connection is not None:
                 tune(connection, _shorter(self.acse_timeout, self.network_timeout))
-                self._go_on(PduReader(connection, self._waker))
+                self._serve_pdus(PduReader(connection, self._waker))
         except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
-            tell("a request that is none")
-            hang_up(self.dul)
+            log_abort("malformed request")
+            abort_connection(self.dul)
         finally:
             self._end()
 
-    def _go_on(self, reader: PduReader) -> None:
+    def _serve_pdus(self, reader: PduReader) -> None:
         """Take PDU after PDU; the connection itself is the first event."""
         self.dul.drive()
         try:
             while not self.dul.is_over:
-                self._turn(reader)
+                self._handle_pdu(reader)
                 self.dul.drive()
-                self._obey()
+                self._handle_indication()
         finally:
             reader.close()
 
-    def _turn(self, reader: PduReader) -> None:
+    def _handle_pdu(self, reader: PduReader) -> None:
         """Wait for one PDU, and take it."""
         try:
             pdu = None if self._told_to_end.is_set() else reader.next()
@@ -148,7 +148,7 @@ class ReceivingAssociation(Association):
             self._refuse(str(error))
             return
         except TimeoutError:
-            tell("silence")
+            log_abort("silence")
             self._told_to_end.set()
             pdu = None
         except OSError:
@@ -156,7 +156,7 @@ class ReceivingAssociation(Association):
         if pdu is None and self._told_to_end.is_set() and self.is_established:
             self.abort()
         elif pdu is None:
-            self.dul.happened(CLOSED)
+            self.dul.post_event(CLOSED)
         elif pdu.kind == P_DATA_TF and self.is_established:
             self._take_data(pdu)
         else:
@@ -168,14 +168,14 @@ class ReceivingAssociation(Association):
         except LimitError as error:
             self._refuse(str(error))
         except ValueError:
-            self._refuse("a message that is none")
+            self._refuse("malformed message")
 
     def _refuse(self, reason: str) -> None:
         """End the association for what the peer has sent."""
-        tell(reason)
-        self.dul.happened(INVALID_PDU)
+        log_abort(reason)
+        self.dul.post_event(INVALID_PDU)
 
-    def _obey(self) -> None:
+    def _handle_indication(self) -> None:
         """Do what the state machine tells its user."""
         primitive = self.dul.receive_pdu(wait=False)
         if isinstance(primitive, A_ASSOCIATE):
@@ -220,14 +220,14 @@ class ReceivingAssociation(Association):
             evt.trigger(self, evt.EVT_ABORTED, {})
             self.kill()
 
-    def _begin(self, context_id: int, request: StoreRequest) -> Taker:
+    def _begin(self, context_id: int, request: StoreRequest) -> DatasetSink:
         """Take a C-STORE, where its context was agreed and its class can be stored."""
         context = self._accepted_cx.get(context_id)
         service = uid_to_service_class(request.sop_class_uid)
         if context is None or service is not StorageServiceClass:
             raise ValueError("a store on a context that is not for it")
         return self._reception.begin(
-            Announced(
+            StoreCommand(
                 sop_class_uid=request.sop_class_uid,
                 sop_instance_uid=request.sop_instance_uid,
                 transfer_syntax_uid=str(context.transfer_syntax[0]),
@@ -255,7 +255,7 @@ class ReceivingAssociation(Association):
             primitive = message.message_to_primitive()
         except Exception as error:
             # pynetdicom and pydicom let out what they like.
-            raise ValueError("a message that is none") from error
+            raise ValueError("malformed message") from error
         self._serve_request(primitive, context_id)
 
     def _end(self) -> None:

@@ -16,7 +16,7 @@ import structlog
 from dicom_node.durable_files import Incoming
 from dicom_node.receiving.file_meta import file_meta_bytes
 from dicom_node.series.bounded_files import SERIES_INSTANCE_UID, uids_at_start
-from dicom_node.spool.capacity import Room
+from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.open_associations import Transmissions
 from dicom_node.spool.spool import Spool
 from dicom_node.uids import is_uid
@@ -40,7 +40,7 @@ LOOK_EVERY_BYTES: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class StoreCommand:
     """What is known of an instance before its dataset comes."""
 
     sop_class_uid: str
@@ -58,16 +58,20 @@ class _RefusedError(Exception):
         self.status = status
 
 
-class Arriving:
+class InstanceWriter:
     """An instance that is arriving: `write` its dataset as it comes, then `finish`.
 
     size_bytes: of the dataset, as far as it came.
     """
 
     def __init__(
-        self, spool: Spool, room: Room, sent: Transmissions, announced: Announced
+        self,
+        spool: Spool,
+        capacity: SpoolCapacity,
+        sent: Transmissions,
+        announced: StoreCommand,
     ) -> None:
-        self._spool, self._room, self._sent = spool, room, sent
+        self._spool, self._capacity, self._sent = spool, capacity, sent
         self._announced = announced
         self._incoming: Incoming | None = None
         self._head = bytearray()
@@ -84,7 +88,7 @@ class Arriving:
         self.size_bytes += len(part)
         if self._incoming is None:
             return
-        self._room.arrives(len(part))
+        self._capacity.arrives(len(part))
         self._counted_bytes += len(part)
         try:
             self._incoming.write(part)
@@ -114,13 +118,13 @@ class Arriving:
         """Leave nothing behind of what is not kept."""
         if self._incoming is not None:
             incoming, self._incoming = self._incoming, None
-            self._room.arrives(-self._counted_bytes)
+            self._capacity.arrives(-self._counted_bytes)
             incoming.close()
 
     def _finish(self) -> int:
         uid = self._announced.sop_instance_uid
         if not is_uid(uid):
-            raise _RefusedError(CANNOT_UNDERSTAND, "the SOP Instance UID is none")
+            raise _RefusedError(CANNOT_UNDERSTAND, "invalid SOP Instance UID")
         series_uid = self._series()
         kept = self._is_taken(series_uid)
         self._sent.came(series_uid, kept=kept)
@@ -155,7 +159,7 @@ class Arriving:
 
     def _has_room(self, for_bytes: int = 0) -> bool:
         """Whether there is room for what came so far, and for so much more."""
-        if lack := self._room.lacks(for_bytes):
+        if lack := self._capacity.shortage(for_bytes):
             uid = self._announced.sop_instance_uid
             log.error("store.refused", sop_instance_uid=uid, reason=lack)
         return not lack
@@ -170,7 +174,7 @@ class Arriving:
         except OSError:
             log.exception("store.failed", sop_instance_uid=uid)
             return False
-        self._room.add(self.size_bytes)
+        self._capacity.add(self.size_bytes)
         return True
 
     def _series(self) -> str:
@@ -186,7 +190,7 @@ class Arriving:
             raise _RefusedError(CANNOT_UNDERSTAND, "not a readable dataset") from error
         series_uid = found.get(SERIES_INSTANCE_UID, "")
         if not is_uid(series_uid):
-            raise _RefusedError(CANNOT_UNDERSTAND, "the Series Instance UID is missing or none")
+            raise _RefusedError(CANNOT_UNDERSTAND, "missing or invalid Series Instance UID")
         said = (found.get(0x00080016), found.get(0x00080018))
         if said != (self._announced.sop_class_uid, self._announced.sop_instance_uid):
             raise _RefusedError(DOES_NOT_MATCH, "not what the command says")

@@ -14,7 +14,7 @@ from pynetdicom.transport import (
 )
 
 from dicom_node.network.pynetdicom_patches import install
-from dicom_node.receiving.association import ReceivingAssociation, Reception
+from dicom_node.receiving.association import InstanceHandler, ReceivingAssociation
 
 LISTEN_BACKLOG: Final = 128
 """Connections the system holds while associations are being set up (pynetdicom: 5)."""
@@ -37,13 +37,13 @@ class ReceivingEntity(AE):
 class ReceivingServer(ThreadedAssociationServer):
     """Listens on a port; each association has a thread of its own.
 
-    begin: makes the `Reception` of a new association.
+    begin: makes the `InstanceHandler` of a new association.
     """
 
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(
-        self, *arguments: Any, begin: Callable[[], Reception], **settings: Any
+        self, *arguments: Any, begin: Callable[[], InstanceHandler], **settings: Any
     ) -> None:
         self.begin = begin
         super().__init__(*arguments, request_handler=_Handler, **settings)

@@ -30,7 +30,7 @@ MAX_DATASET_BYTES: Final = 1 << 24
 """No dataset of another message than a C-STORE is longer: a report on 100,000 instances."""
 
 
-class Taker(Protocol):
+class DatasetSink(Protocol):
     """Whoever takes the dataset of a C-STORE."""
 
     def write(self, part: memoryview) -> None:
@@ -53,7 +53,7 @@ class Service:
     max_object_bytes: a larger object ends the association.
     """
 
-    begin: Callable[[int, StoreRequest], Taker]
+    begin: Callable[[int, StoreRequest], DatasetSink]
     answer: Callable[[int, bytes], None]
     serve: Callable[[int, bytes, bytes | None], None]
     max_object_bytes: int

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from dicom_node.network.limits import MAX_RECEIVED_PDU_BYTES, LimitError, tell
+from dicom_node.network.limits import MAX_RECEIVED_PDU_BYTES, LimitError, log_abort
 from dicom_node.network.tls_sockets import TlsSocket
 
 P_DATA_TF: Final = 0x04
@@ -143,7 +143,7 @@ class PduReader:
             now_s = time.monotonic()
             started_s = now_s if self._end == self._start else started_s
             if came < 0 or (patience_s is not None and now_s - started_s > patience_s):
-                tell(f"a PDU that took longer than {patience_s:g} s")
+                log_abort(f"a PDU that took longer than {patience_s:g} s")
                 raise OSError("the PDU came too slowly")
             self._end += came
         return True

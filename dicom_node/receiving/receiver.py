@@ -49,16 +49,16 @@ from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_vers
 from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
-from dicom_node.receiving.admission import Gate, Rules
+from dicom_node.receiving.admission import AssociationPolicy, Rules
 from dicom_node.receiving.host_names import HostNames
-from dicom_node.receiving.instance import SUCCESS, Announced, Arriving
+from dicom_node.receiving.instance import SUCCESS, InstanceWriter, StoreCommand
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
-from dicom_node.receiving.rejections import Caller, TurnedAway
+from dicom_node.receiving.rejections import Caller, RejectionLog
 from dicom_node.series.selection import CT_SOP_CLASSES
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
-from dicom_node.spool.capacity import Room
+from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.commitment_reports import REPORTS, handle_report
 from dicom_node.spool.open_associations import Transmissions
 from dicom_node.spool.spool import Spool
@@ -148,7 +148,9 @@ class Receiver:
     def __init__(self, settings: ReceiverSettings) -> None:
         self.settings = settings
         self.spool = Spool(settings.spool)
-        self.room = Room(self.spool, settings.free_reserve_bytes, settings.max_spool_bytes)
+        self.capacity = SpoolCapacity(
+            self.spool, settings.free_reserve_bytes, settings.max_spool_bytes
+        )
         self._ae: ReceivingEntity | None = None
         self._server: Any = None
 
@@ -165,14 +167,14 @@ class Receiver:
             ConfigurationError: a certificate or a key cannot be used.
         """
         swept = self.spool.sweep()
-        self.room.start()
+        self.capacity.start()
         settings = self.settings
-        turned_away = TurnedAway(settings.spool)
-        gate = Gate(_rules(settings), self.room, turned_away, HostNames())
+        turned_away = RejectionLog(settings.spool)
+        policy = AssociationPolicy(_rules(settings), self.capacity, turned_away, HostNames())
         self._ae = _application_entity(settings)
         handlers = [
-            (evt.EVT_REQUESTED, _handle_requested, [gate]),
-            (evt.EVT_REJECTED, _handle_rejected, [gate]),
+            (evt.EVT_REQUESTED, _handle_requested, [policy]),
+            (evt.EVT_REJECTED, _handle_rejected, [policy]),
             (evt.EVT_C_ECHO, _handle_echo),
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
         ]
@@ -191,7 +193,7 @@ class Receiver:
             ssl_context=Listener(server_context(tls)) if tls is not None else None,
             evt_handlers=handlers,
             server_class=ReceivingServer,
-            begin=partial(_Reception, self.settings, self.spool, self.room),
+            begin=partial(_SpoolHandler, self.settings, self.spool, self.capacity),
         )
         self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
         threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
@@ -199,7 +201,7 @@ class Receiver:
 
     def stop(self) -> None:
         """Stop listening and end open associations; what was answered is on disk."""
-        self.room.stop()
+        self.capacity.stop()
         if self._ae is not None:
             associations = self._ae.active_associations
             self._ae.shutdown()
@@ -221,17 +223,19 @@ class Receiver:
         self.stop()
 
 
-class _Reception:
+class _SpoolHandler:
     """Takes what comes on one association into the spool."""
 
-    def __init__(self, settings: ReceiverSettings, spool: Spool, room: Room) -> None:
+    def __init__(
+        self, settings: ReceiverSettings, spool: Spool, capacity: SpoolCapacity
+    ) -> None:
         self.max_object_bytes = settings.max_object_bytes
-        self._spool, self._room = spool, room
+        self._spool, self._capacity = spool, capacity
         self._sent = Transmissions(settings.spool)
 
-    def begin(self, announced: Announced) -> Arriving:
+    def begin(self, announced: StoreCommand) -> InstanceWriter:
         """Take an instance that is announced."""
-        return Arriving(self._spool, self._room, self._sent, announced)
+        return InstanceWriter(self._spool, self._capacity, self._sent, announced)
 
     def released(self) -> None:
         """Note that the peer has sent all it wanted to."""
@@ -260,13 +264,13 @@ def _application_entity(settings: ReceiverSettings) -> ReceivingEntity:
     return entity
 
 
-def _handle_requested(event: evt.Event, gate: Gate) -> None:
+def _handle_requested(event: evt.Event, policy: AssociationPolicy) -> None:
     """Let an association in or not; support what it proposes, as far as we support it."""
     association = event.assoc
     request = association.requestor.primitive
     connection = socket_of(association)
     shown = connection.shown if isinstance(connection, TlsSocket) else ""
-    reason = gate.refuses(_caller(association), shown)
+    reason = policy.refuses(_caller(association), shown)
     if reason is not None:
         # The library can check calling titles alone, and a single called one.
         association.acse.send_reject(*reason.rejection)
@@ -315,9 +319,9 @@ def _caller(association: Any) -> Caller:
     )
 
 
-def _handle_rejected(event: evt.Event, gate: Gate) -> None:
+def _handle_rejected(event: evt.Event, policy: AssociationPolicy) -> None:
     """Count what the library itself rejects: more associations than allowed."""
-    gate.is_full(_caller(event.assoc))
+    policy.is_full(_caller(event.assoc))
 
 
 def _handle_echo(_event: evt.Event) -> int:

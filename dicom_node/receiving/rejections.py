@@ -15,7 +15,7 @@ import structlog
 
 log = structlog.get_logger()
 
-BOOK: Final = ".turned-away.json"
+REJECTIONS_FILE: Final = ".turned-away.json"
 MAX_ROWS: Final = 100
 """Who tries one title after the other fills no disk: what comes later is counted together."""
 
@@ -72,18 +72,18 @@ class Count:
 OTHERS: Final = Caller("(others)", "", "")
 
 
-class TurnedAway:
+class RejectionLog:
     """Counts who was turned away, in a file of the spool that outlives the process."""
 
     def __init__(
         self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self._path = folder / BOOK
-        self._temporary = folder / f"{BOOK}.part"
+        self._path = folder / REJECTIONS_FILE
+        self._temporary = folder / f"{REJECTIONS_FILE}.part"
         self._temporary.unlink(missing_ok=True)
         self._clock = clock
         self._lock = threading.Lock()
-        since, counts = read_turned_away(folder)
+        since, counts = read_rejections(folder)
         self._since = since or self._now()
         self._counts = {_key(each): each for each in counts}
 
@@ -132,10 +132,10 @@ class TurnedAway:
         return self._clock().isoformat(timespec="seconds")
 
 
-def read_turned_away(folder: Path) -> tuple[str, tuple[Count, ...]]:
+def read_rejections(folder: Path) -> tuple[str, tuple[Count, ...]]:
     """Since when, and how often who was turned away; empty where nobody ever was."""
     try:
-        table = json.loads((folder / BOOK).read_text(encoding="utf-8"))
+        table = json.loads((folder / REJECTIONS_FILE).read_text(encoding="utf-8"))
         counts = tuple(Count(**each) for each in table["counts"])
         for text in (table["since"], *(each.last_at for each in counts)):
             datetime.fromisoformat(text)

@@ -21,14 +21,14 @@ from dicom_node.results.case_facts import (
     CaseFacts,
     PublishContext,
     case_facts,
+    equipment_of,
     identity_of,
-    maker_of,
     provenance_of,
 )
 from dicom_node.results.density_series import build_density_series
-from dicom_node.results.headers import Letterhead, complete
+from dicom_node.results.headers import ObjectHeader, add_common_modules
 from dicom_node.results.key_object import build_key_object, build_rejection
-from dicom_node.results.kinds import GROUP_OF, Rendering
+from dicom_node.results.kinds import GROUP_OF, ResultKind
 from dicom_node.results.parametric_map import build_parametric_map
 from dicom_node.results.pdf.encapsulated_pdf import build_encapsulated_pdf
 from dicom_node.results.result_files import ResultObject
@@ -72,7 +72,7 @@ class Refusal:
 
 
 def publish_case(
-    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[Rendering]
+    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[ResultKind]
 ) -> tuple[ResultObject, ...]:
     """The objects that answer a case, each once; what others refer to comes first.
 
@@ -88,13 +88,11 @@ def publish_case(
     """
     facts = case_facts(series, case, context, wanted)
     built = (
-        (rendering, BUILDERS[rendering](facts, rendering))
-        for rendering in Rendering  # in this order, segmentations before reports
-        if rendering in wanted
+        (kind, BUILDERS[kind](facts, kind))
+        for kind in ResultKind  # in this order, segmentations before reports
+        if kind in wanted
     )
-    return tuple(
-        _result(rendering, dataset) for rendering, dataset in built if dataset is not None
-    )
+    return tuple(_result(kind, dataset) for kind, dataset in built if dataset is not None)
 
 
 def publish_refusal(refusal: Refusal, context: PublishContext) -> tuple[ResultObject, ...]:
@@ -116,121 +114,119 @@ def publish_refusal(refusal: Refusal, context: PublishContext) -> tuple[ResultOb
     )
 
 
-def _segmentation(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
-    if not facts.numbers[rendering]:
+def _segmentation(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
+    if not facts.numbers[kind]:
         return None
-    is_label_map = rendering is Rendering.SEG_LABELMAP
+    is_label_map = kind is ResultKind.SEG_LABELMAP
     return build_segmentation(
         facts.case,
         facts.grid,
         SegmentationUids(
             tracking=facts.tracking_uids,
-            dimension_organization=facts.provenance.dimension_organization_uid(rendering.value),
+            dimension_organization=facts.provenance.dimension_organization_uid(kind.value),
         ),
-        facts.letterhead(rendering),
+        facts.object_header(kind),
         encoding=Encoding.LABELMAP if is_label_map else Encoding.BINARY,
-        group=GROUP_OF.get(rendering),
+        group=GROUP_OF.get(kind),
     )
 
 
-def _report(facts: CaseFacts, rendering: Rendering) -> Dataset:
-    dataset = build_report(facts.case, report_context(facts, rendering))
-    complete(dataset, facts.letterhead(rendering))
+def _report(facts: CaseFacts, kind: ResultKind) -> Dataset:
+    dataset = build_report(facts.case, report_context(facts, kind))
+    add_common_modules(dataset, facts.object_header(kind))
     return dataset
 
 
-def _key_slice_report(facts: CaseFacts, rendering: Rendering) -> Dataset:
-    dataset = build_key_slice_report(
-        facts.case, report_context(facts, rendering), key_slices(facts)
-    )
-    complete(dataset, facts.letterhead(rendering))
+def _key_slice_report(facts: CaseFacts, kind: ResultKind) -> Dataset:
+    dataset = build_key_slice_report(facts.case, report_context(facts, kind), key_slices(facts))
+    add_common_modules(dataset, facts.object_header(kind))
     return dataset
 
 
-def _quality_image(facts: CaseFacts, rendering: Rendering) -> Dataset:
+def _quality_image(facts: CaseFacts, kind: ResultKind) -> Dataset:
     return build_secondary_capture(
-        qc_picture(facts.series.volume, facts.case, title=_title(facts, rendering)),
+        qc_picture(facts.series.volume, facts.case, title=_title(facts, kind)),
         case_words(facts.case),
         facts.sources,
-        facts.letterhead(rendering),
+        facts.object_header(kind),
         derivation=QUALITY_DERIVATION,
     )
 
 
-def _title(facts: CaseFacts, rendering: Rendering) -> str:
+def _title(facts: CaseFacts, kind: ResultKind) -> str:
     """What an object is and of which series, without a word about the patient."""
     revision = facts.context.revision
     revised = f", revision {revision}" if revision > 1 else ""
-    return f"{rendering.traits.title}{source_words(facts.header)}{revised}"
+    return f"{kind.traits.title}{source_words(facts.header)}{revised}"
 
 
-def _density_picture(facts: CaseFacts, rendering: Rendering) -> Dataset:
+def _density_picture(facts: CaseFacts, kind: ResultKind) -> Dataset:
     return build_secondary_capture(
         density_picture(facts.series.volume, facts.case),
         f"Muscle density. {case_words(facts.case)}",
         facts.sources,
-        facts.letterhead(rendering),
+        facts.object_header(kind),
         derivation=DENSITY_DERIVATION,
     )
 
 
-def _density_slices(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+def _density_slices(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
     if not facts.case.segments.any():
         return None
     return build_density_series(
-        facts.series.volume, facts.case, facts.grid, facts.letterhead(rendering)
+        facts.series.volume, facts.case, facts.grid, facts.object_header(kind)
     )
 
 
-def _uncertainty_map(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+def _uncertainty_map(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
     if facts.case.uncertainty is None:
         return None
-    return build_parametric_map(facts.case, facts.grid, facts.letterhead(rendering))
+    return build_parametric_map(facts.case, facts.grid, facts.object_header(kind))
 
 
-def _summary(facts: CaseFacts, rendering: Rendering) -> Dataset:
+def _summary(facts: CaseFacts, kind: ResultKind) -> Dataset:
     # Here, for few nodes send a PDF: the others need not wait for what writes it.
     from dicom_node.results.pdf.summary import summary_pdf  # noqa: PLC0415
 
     return build_encapsulated_pdf(
-        summary_pdf(facts.series.volume, facts.case, title=_title(facts, rendering)),
+        summary_pdf(facts.series.volume, facts.case, title=_title(facts, kind)),
         case_words(facts.case),
         facts.sources,
-        facts.letterhead(rendering),
+        facts.object_header(kind),
     )
 
 
-def _key_object(facts: CaseFacts, rendering: Rendering) -> Dataset:
-    return build_key_object(case_words(facts.case), facts.sources, facts.letterhead(rendering))
+def _key_object(facts: CaseFacts, kind: ResultKind) -> Dataset:
+    return build_key_object(case_words(facts.case), facts.sources, facts.object_header(kind))
 
 
-def _rejection(facts: CaseFacts, rendering: Rendering) -> Dataset | None:
+def _rejection(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
     replaced = facts.context.replaced
     if not replaced:
         return None
     words = f"Replaced by revision {facts.context.revision} of the results"
-    return build_rejection(replaced, facts.letterhead(rendering), words)
+    return build_rejection(replaced, facts.object_header(kind), words)
 
 
-BUILDERS: Final[Mapping[Rendering, Callable[[CaseFacts, Rendering], Dataset | None]]] = (
+BUILDERS: Final[Mapping[ResultKind, Callable[[CaseFacts, ResultKind], Dataset | None]]] = (
     MappingProxyType(
         {
-            Rendering.SEG: _segmentation,
-            Rendering.SEG_LABELMAP: _segmentation,
-            Rendering.SEG_BONES: _segmentation,
-            Rendering.SEG_HIP: _segmentation,
-            Rendering.SEG_THIGH: _segmentation,
-            Rendering.SR: _report,
-            Rendering.SR_LABELMAP: _report,
-            Rendering.SR_GROUPS: _report,
-            Rendering.SR_KEY_SLICE: _key_slice_report,
-            Rendering.SC: _quality_image,
-            Rendering.SC_DENSITY: _density_picture,
-            Rendering.SC_DENSITY_SLICES: _density_slices,
-            Rendering.PM: _uncertainty_map,
-            Rendering.PDF: _summary,
-            Rendering.KO: _key_object,
-            Rendering.KO_REJECTED: _rejection,
+            ResultKind.SEG: _segmentation,
+            ResultKind.SEG_LABELMAP: _segmentation,
+            ResultKind.SEG_BONES: _segmentation,
+            ResultKind.SEG_HIP: _segmentation,
+            ResultKind.SEG_THIGH: _segmentation,
+            ResultKind.SR: _report,
+            ResultKind.SR_LABELMAP: _report,
+            ResultKind.SR_GROUPS: _report,
+            ResultKind.SR_KEY_SLICE: _key_slice_report,
+            ResultKind.SC: _quality_image,
+            ResultKind.SC_DENSITY: _density_picture,
+            ResultKind.SC_DENSITY_SLICES: _density_slices,
+            ResultKind.PM: _uncertainty_map,
+            ResultKind.PDF: _summary,
+            ResultKind.KO: _key_object,
+            ResultKind.KO_REJECTED: _rejection,
         }
     )
 )
@@ -247,21 +243,21 @@ def _refuse_study(
     # A refusal is a result of its own: it must not share UIDs with a later analysis.
     provenance = provenance_of(study.sources, f"refused: {refusal.code}", context)
     words = f"Not analysed ({refusal.code}): {refusal.words}"
-    maker = maker_of(context)
+    equipment = equipment_of(context)
     heads = {
-        each: Letterhead(study.header, identity_of(each, provenance), maker)
-        for each in (Rendering.SC, Rendering.KO)
+        each: ObjectHeader(study.header, identity_of(each, provenance), equipment)
+        for each in (ResultKind.SC, ResultKind.KO)
     }
     image = build_secondary_capture(
-        picture, words, study.sources, heads[Rendering.SC], derivation=QUALITY_DERIVATION
+        picture, words, study.sources, heads[ResultKind.SC], derivation=QUALITY_DERIVATION
     )
-    flag = build_key_object(words, study.sources, heads[Rendering.KO])
-    return _result(Rendering.SC, image), _result(Rendering.KO, flag)
+    flag = build_key_object(words, study.sources, heads[ResultKind.KO])
+    return _result(ResultKind.SC, image), _result(ResultKind.KO, flag)
 
 
-def _result(rendering: Rendering, dataset: Dataset) -> ResultObject:
+def _result(kind: ResultKind, dataset: Dataset) -> ResultObject:
     return ResultObject(
-        rendering=rendering,
+        kind=kind,
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_instance_uid=str(dataset.SeriesInstanceUID),

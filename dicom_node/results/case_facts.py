@@ -13,8 +13,8 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import FORMS, GROUP_OF, Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import FORMS, GROUP_OF, ResultKind
 from dicom_node.results.seg.segmentation import segment_numbers
 from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceGrid, instances_of
 from dicom_node.uids import Provenance, tracking_uid
@@ -45,11 +45,11 @@ class PublishContext:
     revision: int = 1
     station_name: str | None = None
     institution_name: str | None = None
-    predecessors: Mapping[Rendering, InstanceInSeries] = field(default_factory=dict)
+    predecessors: Mapping[ResultKind, InstanceInSeries] = field(default_factory=dict)
     replaced: tuple[InstanceInSeries, ...] = ()
     closed_by: str | None = None
 
-    def predecessor_of(self, report: Rendering) -> InstanceInSeries | None:
+    def predecessor_of(self, report: ResultKind) -> InstanceInSeries | None:
         """The report that one replaces: of its own kind, or else any."""
         return self.predecessors.get(report) or next(iter(self.predecessors.values()), None)
 
@@ -72,26 +72,26 @@ class CaseFacts:
     grid: SourceGrid
     sources: tuple[InstanceReference, ...]
     provenance: Provenance
-    maker: Maker
-    numbers: Mapping[Rendering, Mapping[int, int]]
+    equipment: Equipment
+    numbers: Mapping[ResultKind, Mapping[int, int]]
     tracking_uids: Mapping[int, str]
 
-    def letterhead(self, rendering: Rendering) -> Letterhead:
+    def object_header(self, kind: ResultKind) -> ObjectHeader:
         """What goes onto an object."""
-        return Letterhead(self.header, identity_of(rendering, self.provenance), self.maker)
+        return ObjectHeader(self.header, identity_of(kind, self.provenance), self.equipment)
 
-    def instance(self, rendering: Rendering) -> InstanceInSeries:
+    def instance(self, kind: ResultKind) -> InstanceInSeries:
         """How other objects refer to one of this case."""
-        identity = identity_of(rendering, self.provenance)
+        identity = identity_of(kind, self.provenance)
         return InstanceInSeries(
-            rendering.traits.sop_class_uid,
+            kind.traits.sop_class_uid,
             identity.sop_instance_uid,
             identity.series_instance_uid,
         )
 
 
 def case_facts(
-    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[Rendering]
+    series: CtSeries, case: CaseResult, context: PublishContext, wanted: Collection[ResultKind]
 ) -> CaseFacts:
     """The facts that the wanted objects of a case need."""
     header = Dataset(series.header)
@@ -107,7 +107,7 @@ def case_facts(
         grid=series.grid,
         sources=sources,
         provenance=provenance_of(sources, model.weights_sha256, context),
-        maker=maker_of(context, f"{model.name} {model.version}"),
+        equipment=equipment_of(context, f"{model.name} {model.version}"),
         numbers=_numbers(case, wanted),
         tracking_uids={
             segment.number: tracking_uid(header.SeriesInstanceUID, segment.key)
@@ -128,9 +128,9 @@ def provenance_of(
     )
 
 
-def maker_of(context: PublishContext, *more_versions: str) -> Maker:
+def equipment_of(context: PublishContext, *more_versions: str) -> Equipment:
     """The node as the maker of objects, with the versions of what took part."""
-    return Maker(
+    return Equipment(
         created=context.created,
         device_uid=context.device_observer_uid,
         software_versions=(context.software_version, *more_versions),
@@ -139,24 +139,24 @@ def maker_of(context: PublishContext, *more_versions: str) -> Maker:
     )
 
 
-def identity_of(rendering: Rendering, provenance: Provenance) -> Identity:
+def identity_of(kind: ResultKind, provenance: Provenance) -> Identity:
     """The UIDs of the object of a kind."""
     return Identity(
-        rendering=rendering,
-        sop_instance_uid=provenance.instance_uid(rendering.value),
-        series_instance_uid=provenance.series_uid(rendering.value),
+        kind=kind,
+        sop_instance_uid=provenance.instance_uid(kind.value),
+        series_instance_uid=provenance.series_uid(kind.value),
         revision=provenance.revision,
     )
 
 
 def _numbers(
-    case: CaseResult, wanted: Iterable[Rendering]
-) -> dict[Rendering, Mapping[int, int]]:
+    case: CaseResult, wanted: Iterable[ResultKind]
+) -> dict[ResultKind, Mapping[int, int]]:
     """The segments' numbers in every segmentation that is wanted or referred to.
 
     To count through all voxels takes long, so segmentations of the same segments share it.
     """
-    forms = {FORMS[rendering] for rendering in wanted if rendering in FORMS}
+    forms = {FORMS[kind] for kind in wanted if kind in FORMS}
     needed = [segmentation for form in forms for segmentation in form.segmentations]
     groups = {GROUP_OF.get(segmentation) for segmentation in needed}
     by_group = {group: segment_numbers(case, group) for group in groups}

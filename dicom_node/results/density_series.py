@@ -16,7 +16,7 @@ from pydicom.sr.coding import Code
 from pydicom.tag import Tag
 
 from dicom_node.errors import ResultError
-from dicom_node.results.headers import Letterhead, complete
+from dicom_node.results.headers import ObjectHeader, add_common_modules
 from dicom_node.results.planes import (
     derivation_item,
     orientation_item,
@@ -44,7 +44,7 @@ DERIVATION: Final = (
 
 
 def build_density_series(
-    volume: Volume, case: CaseResult, grid: SourceGrid, letterhead: Letterhead
+    volume: Volume, case: CaseResult, grid: SourceGrid, object_header: ObjectHeader
 ) -> Dataset:
     """The coloured slices of a case on the grid of its source images.
 
@@ -52,7 +52,7 @@ def build_density_series(
         volume: the CT that was analysed.
         case: with at least one voxel segmented.
         grid: of its source images.
-        letterhead: of the object.
+        object_header: of the object.
 
     Raises:
         ResultError: no voxel is segmented.
@@ -61,12 +61,12 @@ def build_density_series(
     if not numbers:
         raise ResultError("nothing to colour: no voxel is segmented")
     dataset = Dataset()
-    put_frame_of_reference(dataset, letterhead.header)
-    _put_image(dataset, letterhead.header)
+    put_frame_of_reference(dataset, object_header.header)
+    _put_image(dataset, object_header.header)
     _put_frames(dataset, volume, case, grid, numbers)
-    _put_groups(dataset, case, grid.planes, numbers, letterhead.identity.sop_instance_uid)
-    put_references(dataset, [grid.planes[number] for number in numbers], letterhead.header)
-    complete(dataset, letterhead)
+    _put_groups(dataset, case, grid.planes, numbers, object_header.identity.sop_instance_uid)
+    put_references(dataset, [grid.planes[number] for number in numbers], object_header.header)
+    add_common_modules(dataset, object_header)
     return dataset
 
 

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.study_header import (
     EMPTY_WHERE_UNKNOWN,
     PATIENT_AND_STUDY,
@@ -40,7 +40,7 @@ PER_FRAME_GROUPS: Final = 0x52009230
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class Equipment:
     """The node that makes an object, and when.
 
     created: with a time zone; every date and time of the object is this one.
@@ -64,14 +64,14 @@ class Maker:
 class Identity:
     """What tells one result object from every other."""
 
-    rendering: Rendering
+    kind: ResultKind
     sop_instance_uid: str
     series_instance_uid: str
     revision: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Letterhead:
+class ObjectHeader:
     """All that goes onto an object beside its content.
 
     header: from `readable_header`, of the series that the object answers.
@@ -79,22 +79,26 @@ class Letterhead:
 
     header: Dataset
     identity: Identity
-    maker: Maker
+    equipment: Equipment
 
 
-def complete(dataset: Dataset, letterhead: Letterhead) -> None:
+def add_common_modules(dataset: Dataset, object_header: ObjectHeader) -> None:
     """Give an object its patient, study, series, equipment and file meta information.
 
     Args:
         dataset: the object with its content; what it already says of these is replaced.
-        letterhead: what goes onto it.
+        object_header: what goes onto it.
     """
-    header, identity, maker = letterhead.header, letterhead.identity, letterhead.maker
+    header, identity, equipment = (
+        object_header.header,
+        object_header.identity,
+        object_header.equipment,
+    )
     _put_patient_and_study(dataset, header)
-    _put_series(dataset, header, identity, maker)
-    _put_equipment(dataset, maker)
-    _put_contributors(dataset, header, maker)
-    _put_sop_common(dataset, header, identity, maker)
+    _put_series(dataset, header, identity, equipment)
+    _put_equipment(dataset, equipment)
+    _put_contributors(dataset, header, equipment)
+    _put_sop_common(dataset, header, identity, equipment)
     dataset.file_meta = _file_meta(identity)
     dataset.preamble = b"\0" * 128
 
@@ -119,9 +123,11 @@ def _put_patient_and_study(dataset: Dataset, header: Dataset) -> None:
             setattr(dataset, keyword, "")
 
 
-def _put_series(dataset: Dataset, header: Dataset, identity: Identity, maker: Maker) -> None:
-    created = local_time(header, maker.created)
-    dataset.Modality = identity.rendering.traits.modality
+def _put_series(
+    dataset: Dataset, header: Dataset, identity: Identity, equipment: Equipment
+) -> None:
+    created = local_time(header, equipment.created)
+    dataset.Modality = identity.kind.traits.modality
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesNumber = series_number(header, identity)
     dataset.SeriesDescription = _series_description(header, identity)
@@ -141,27 +147,27 @@ def series_number(header: Dataset, identity: Identity) -> int:
     except (TypeError, ValueError):
         source = 0
     revision = min(identity.revision, 99)
-    return abs(source) % 100_000 * 10_000 + revision * 100 + identity.rendering.traits.number
+    return abs(source) % 100_000 * 10_000 + revision * 100 + identity.kind.traits.number
 
 
 def _series_description(header: Dataset, identity: Identity) -> str:
     revised = f", revision {identity.revision}" if identity.revision > 1 else ""
-    return f"{identity.rendering.traits.title}{source_words(header)}{revised}"[:64]
+    return f"{identity.kind.traits.title}{source_words(header)}{revised}"[:64]
 
 
-def _put_equipment(dataset: Dataset, maker: Maker) -> None:
+def _put_equipment(dataset: Dataset, equipment: Equipment) -> None:
     """General and Enhanced General Equipment, PS3.3 C.7.5.1 and C.7.5.2."""
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = MODEL_NAME
-    dataset.DeviceSerialNumber = maker.device_uid
-    dataset.SoftwareVersions = list(maker.software_versions)
-    if maker.station_name:
-        dataset.StationName = maker.station_name
-    if maker.institution_name:
-        dataset.InstitutionName = maker.institution_name
+    dataset.DeviceSerialNumber = equipment.device_uid
+    dataset.SoftwareVersions = list(equipment.software_versions)
+    if equipment.station_name:
+        dataset.StationName = equipment.station_name
+    if equipment.institution_name:
+        dataset.InstitutionName = equipment.institution_name
 
 
-def _put_contributors(dataset: Dataset, header: Dataset, maker: Maker) -> None:
+def _put_contributors(dataset: Dataset, header: Dataset, equipment: Equipment) -> None:
     """The scanner that made the images and the node that worked on them, C.12.1.1."""
     scanner = Dataset()
     scanner.PurposeOfReferenceCodeSequence = [
@@ -184,9 +190,9 @@ def _put_contributors(dataset: Dataset, header: Dataset, maker: Maker) -> None:
     ]
     node.Manufacturer = MANUFACTURER
     node.ManufacturerModelName = MODEL_NAME
-    node.DeviceSerialNumber = maker.device_uid
-    node.SoftwareVersions = list(maker.software_versions)
-    created = local_time(header, maker.created)
+    node.DeviceSerialNumber = equipment.device_uid
+    node.SoftwareVersions = list(equipment.software_versions)
+    created = local_time(header, equipment.created)
     node.ContributionDateTime = created.strftime("%Y%m%d%H%M%S%z")
     node.ContributionDescription = "Automatic segmentation and measurement"
     # Manufacturer is required of a contributor, so an unknown scanner goes unnamed.
@@ -195,15 +201,15 @@ def _put_contributors(dataset: Dataset, header: Dataset, maker: Maker) -> None:
 
 
 def _put_sop_common(
-    dataset: Dataset, header: Dataset, identity: Identity, maker: Maker
+    dataset: Dataset, header: Dataset, identity: Identity, equipment: Equipment
 ) -> None:
-    created = local_time(header, maker.created)
+    created = local_time(header, equipment.created)
     dataset.SpecificCharacterSet = UNICODE
-    dataset.SOPClassUID = identity.rendering.traits.sop_class_uid
+    dataset.SOPClassUID = identity.kind.traits.sop_class_uid
     dataset.SOPInstanceUID = identity.sop_instance_uid
     dataset.InstanceCreationDate = created.strftime("%Y%m%d")
     dataset.InstanceCreationTime = created.strftime("%H%M%S")
-    dataset.InstanceCreatorUID = maker.device_uid
+    dataset.InstanceCreatorUID = equipment.device_uid
     dataset.pop("CodingSchemeIdentificationSequence", None)
     if _uses_own_codes(dataset):
         dataset.CodingSchemeIdentificationSequence = [_coding_scheme_item()]
@@ -235,7 +241,7 @@ def _coding_scheme_item() -> Dataset:
 def _file_meta(identity: Identity) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = UID(identity.rendering.traits.sop_class_uid)
+    meta.MediaStorageSOPClassUID = UID(identity.kind.traits.sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)

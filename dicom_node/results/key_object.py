@@ -13,7 +13,13 @@ from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.results.headers import MANUFACTURER, MODEL_NAME, Letterhead, Maker, complete
+from dicom_node.results.headers import (
+    MANUFACTURER,
+    MODEL_NAME,
+    Equipment,
+    ObjectHeader,
+    add_common_modules,
+)
 from dicom_node.results.sr.requests import referenced_requests
 from dicom_node.series.ct_series import InstanceReference
 from sr_templates.context import InstanceInSeries
@@ -29,25 +35,25 @@ WITHOUT_PIXELS: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1
 def build_key_object(
     words: str,
     sources: Sequence[InstanceReference],
-    letterhead: Letterhead,
+    object_header: ObjectHeader,
 ) -> Dataset:
     """A Key Object Selection (TID 2010) titled Quality Issue on the images of a series.
 
     Args:
         words: the reason.
         sources: the images, of one series; at least one.
-        letterhead: of the object.
+        object_header: of the object.
     """
-    series_instance_uid = str(letterhead.header.SeriesInstanceUID)
+    series_instance_uid = str(object_header.header.SeriesInstanceUID)
     images = [
         InstanceInSeries(source.sop_class_uid, source.sop_instance_uid, series_instance_uid)
         for source in sources
     ]
-    return _selection(QUALITY_ISSUE, words, images, letterhead)
+    return _selection(QUALITY_ISSUE, words, images, object_header)
 
 
 def build_rejection(
-    rejected: Sequence[InstanceInSeries], letterhead: Letterhead, words: str
+    rejected: Sequence[InstanceInSeries], object_header: ObjectHeader, words: str
 ) -> Dataset:
     """The note that results of an earlier revision are replaced (IHE IOCM, RAD-66).
 
@@ -58,29 +64,29 @@ def build_rejection(
     a note about objects that it never had, so a note lists what the archive was sent.
 
     Args:
-        rejected: the replaced objects, of any series of the letterhead's study; at least
+        rejected: the replaced objects, of any series of the header's study; at least
             one.
-        letterhead: of the object.
+        object_header: of the object.
         words: why they are replaced, and by what.
     """
-    return _selection(REJECTED, words, rejected, letterhead)
+    return _selection(REJECTED, words, rejected, object_header)
 
 
 def _selection(
-    title: Code, words: str, selected: Sequence[InstanceInSeries], letterhead: Letterhead
+    title: Code, words: str, selected: Sequence[InstanceInSeries], object_header: ObjectHeader
 ) -> Dataset:
-    evidence = [_evidence(instance, letterhead.header) for instance in selected]
+    evidence = [_evidence(instance, object_header.header) for instance in selected]
     document: Dataset = KeyObjectSelectionDocument(
         evidence=evidence,
         content=KeyObjectSelection(
             document_title=title,
             referenced_objects=evidence,
-            observer_device_context=_observer(letterhead.maker),
+            observer_device_context=_observer(object_header.equipment),
             description=words,
         ),
-        series_instance_uid=letterhead.identity.series_instance_uid,
+        series_instance_uid=object_header.identity.series_instance_uid,
         series_number=1,
-        sop_instance_uid=letterhead.identity.sop_instance_uid,
+        sop_instance_uid=object_header.identity.sop_instance_uid,
         instance_number=1,
         manufacturer=MANUFACTURER,
     )
@@ -88,20 +94,20 @@ def _selection(
     for item in document.ContentSequence:
         if "ReferencedSOPSequence" in item:
             del item.ConceptNameCodeSequence  # no purpose of reference (TID 2010 rows 7 to 9)
-    if requests := referenced_requests(letterhead.header):
+    if requests := referenced_requests(object_header.header):
         document.ReferencedRequestSequence = list(requests)
-    complete(document, letterhead)
+    add_common_modules(document, object_header)
     return document
 
 
-def _observer(maker: Maker) -> ObserverContext:
+def _observer(equipment: Equipment) -> ObserverContext:
     return ObserverContext(
         observer_type=DEVICE,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=maker.device_uid,
-            name=maker.station_name or MODEL_NAME,
+            uid=equipment.device_uid,
+            name=equipment.station_name or MODEL_NAME,
             manufacturer_name=MANUFACTURER,
-            model_name=f"{MODEL_NAME} {maker.software_versions[0]}",
+            model_name=f"{MODEL_NAME} {equipment.software_versions[0]}",
         ),
     )
 

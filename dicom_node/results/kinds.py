@@ -27,7 +27,7 @@ ENCAPSULATED_PDF_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 KEY_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
-class Rendering(StrEnum):
+class ResultKind(StrEnum):
     """One kind of result object; the value is how ledger, files and logs call it."""
 
     SEG = "SEG"
@@ -48,13 +48,13 @@ class Rendering(StrEnum):
     KO_REJECTED = "KO-REJECTED"
 
     @property
-    def traits(self) -> Traits:
+    def traits(self) -> ObjectTraits:
         """What an object of this kind says it is."""
         return TRAITS[self]
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class ObjectTraits:
     """What an object says it is.
 
     title: its series in a reader's words.
@@ -68,34 +68,38 @@ class Traits:
     number: int
 
 
-def _seg(number: int, title: str, sop_class_uid: str = SEGMENTATION_STORAGE) -> Traits:
-    return Traits("SEG", sop_class_uid, title, number)
+def _seg(number: int, title: str, sop_class_uid: str = SEGMENTATION_STORAGE) -> ObjectTraits:
+    return ObjectTraits("SEG", sop_class_uid, title, number)
 
 
-def _sr(number: int, title: str = "MSK measurements") -> Traits:
-    return Traits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, number)
+def _sr(number: int, title: str = "MSK measurements") -> ObjectTraits:
+    return ObjectTraits("SR", COMPREHENSIVE_3D_SR_STORAGE, title, number)
 
 
 TRAITS: Final = MappingProxyType(
     {
-        Rendering.SEG: _seg(1, "MSK segmentation"),
-        Rendering.SEG_LABELMAP: _seg(11, "MSK segmentation", LABEL_MAP_SEGMENTATION_STORAGE),
-        Rendering.SEG_BONES: _seg(13, "MSK bones"),
-        Rendering.SEG_HIP: _seg(14, "MSK hip muscles"),
-        Rendering.SEG_THIGH: _seg(15, "MSK thigh muscles"),
-        Rendering.SR: _sr(2),
-        Rendering.SR_LABELMAP: _sr(12),
-        Rendering.SR_GROUPS: _sr(16),
-        Rendering.SR_KEY_SLICE: _sr(5, "MSK key slices"),
-        Rendering.SC: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3),
-        Rendering.SC_DENSITY: Traits("OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6),
-        Rendering.SC_DENSITY_SLICES: Traits(
+        ResultKind.SEG: _seg(1, "MSK segmentation"),
+        ResultKind.SEG_LABELMAP: _seg(11, "MSK segmentation", LABEL_MAP_SEGMENTATION_STORAGE),
+        ResultKind.SEG_BONES: _seg(13, "MSK bones"),
+        ResultKind.SEG_HIP: _seg(14, "MSK hip muscles"),
+        ResultKind.SEG_THIGH: _seg(15, "MSK thigh muscles"),
+        ResultKind.SR: _sr(2),
+        ResultKind.SR_LABELMAP: _sr(12),
+        ResultKind.SR_GROUPS: _sr(16),
+        ResultKind.SR_KEY_SLICE: _sr(5, "MSK key slices"),
+        ResultKind.SC: ObjectTraits("OT", SECONDARY_CAPTURE_STORAGE, "MSK quality image", 3),
+        ResultKind.SC_DENSITY: ObjectTraits(
+            "OT", SECONDARY_CAPTURE_STORAGE, "MSK muscle density", 6
+        ),
+        ResultKind.SC_DENSITY_SLICES: ObjectTraits(
             "OT", TRUE_COLOUR_SECONDARY_CAPTURE_STORAGE, "MSK muscle density slices", 10
         ),
-        Rendering.PM: Traits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7),
-        Rendering.PDF: Traits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8),
-        Rendering.KO: Traits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4),
-        Rendering.KO_REJECTED: Traits("KO", KEY_OBJECT_STORAGE, "MSK replaced results", 9),
+        ResultKind.PM: ObjectTraits("CT", PARAMETRIC_MAP_STORAGE, "MSK uncertainty", 7),
+        ResultKind.PDF: ObjectTraits("DOC", ENCAPSULATED_PDF_STORAGE, "MSK summary", 8),
+        ResultKind.KO: ObjectTraits("KO", KEY_OBJECT_STORAGE, "MSK quality issue", 4),
+        ResultKind.KO_REJECTED: ObjectTraits(
+            "KO", KEY_OBJECT_STORAGE, "MSK replaced results", 9
+        ),
     }
 )
 """Every object is alone in its series: viewers list series by their descriptions."""
@@ -109,12 +113,12 @@ class Form(StrEnum):
     GROUPS = "groups"
 
     @property
-    def segmentations(self) -> tuple[Rendering, ...]:
+    def segmentations(self) -> tuple[ResultKind, ...]:
         """The segmentation objects of this form."""
         return _SEGMENTATIONS[self]
 
     @property
-    def report(self) -> Rendering:
+    def report(self) -> ResultKind:
         """The report that refers to them."""
         return _REPORTS[self]
 
@@ -125,44 +129,44 @@ class Form(StrEnum):
 
 
 _SEGMENTATIONS: Final = {
-    Form.BINARY: (Rendering.SEG,),
-    Form.LABELMAP: (Rendering.SEG_LABELMAP,),
-    Form.GROUPS: (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH),
+    Form.BINARY: (ResultKind.SEG,),
+    Form.LABELMAP: (ResultKind.SEG_LABELMAP,),
+    Form.GROUPS: (ResultKind.SEG_BONES, ResultKind.SEG_HIP, ResultKind.SEG_THIGH),
 }
 _REPORTS: Final = {
-    Form.BINARY: Rendering.SR,
-    Form.LABELMAP: Rendering.SR_LABELMAP,
-    Form.GROUPS: Rendering.SR_GROUPS,
+    Form.BINARY: ResultKind.SR,
+    Form.LABELMAP: ResultKind.SR_LABELMAP,
+    Form.GROUPS: ResultKind.SR_GROUPS,
 }
 
 GROUP_OF: Final = MappingProxyType(
     {
-        Rendering.SEG_BONES: Group.BONE,
-        Rendering.SEG_HIP: Group.HIP_MUSCLE,
-        Rendering.SEG_THIGH: Group.THIGH_MUSCLE,
+        ResultKind.SEG_BONES: Group.BONE,
+        ResultKind.SEG_HIP: Group.HIP_MUSCLE,
+        ResultKind.SEG_THIGH: Group.THIGH_MUSCLE,
     }
 )
 """Which structures the segmentations of the form GROUPS hold."""
 
 FORMS: Final = MappingProxyType(
-    {rendering: form for form in Form for rendering in (*form.segmentations, form.report)}
+    {kind: form for form in Form for kind in (*form.segmentations, form.report)}
 )
 """Of which form a segmentation or a report is; the others are of none."""
 
 SEGMENTATIONS: Final = frozenset(one for form in Form for one in form.segmentations)
-REPORTS: Final = frozenset({*(form.report for form in Form), Rendering.SR_KEY_SLICE})
+REPORTS: Final = frozenset({*(form.report for form in Form), ResultKind.SR_KEY_SLICE})
 
 
-def needed_before(rendering: Rendering) -> frozenset[Rendering]:
+def needed_before(kind: ResultKind) -> frozenset[ResultKind]:
     """What a destination must have, of what it is to get, before an object of this kind.
 
     A report comes after the segmentations it refers to, and earlier results are rejected
     when those that replace them are there.
     """
-    if rendering is Rendering.KO_REJECTED:
+    if kind is ResultKind.KO_REJECTED:
         return SEGMENTATIONS | REPORTS
-    form = FORMS.get(rendering)
-    if form is None or rendering in form.segmentations:
+    form = FORMS.get(kind)
+    if form is None or kind in form.segmentations:
         return frozenset()
     return frozenset(form.segmentations)
 
@@ -196,51 +200,49 @@ def _quality_image(this: Occasion) -> bool:
     return policy == "always" or (policy == "on_failure" and not this.accepted)
 
 
-GOES_OUT: Final[Mapping[Rendering, Callable[[Occasion], bool]]] = MappingProxyType(
+GOES_OUT: Final[Mapping[ResultKind, Callable[[Occasion], bool]]] = MappingProxyType(
     {
-        Rendering.SEG: _segmentation(Form.BINARY),
-        Rendering.SEG_LABELMAP: _segmentation(Form.LABELMAP),
-        Rendering.SEG_BONES: _segmentation(Form.GROUPS),
-        Rendering.SEG_HIP: _segmentation(Form.GROUPS),
-        Rendering.SEG_THIGH: _segmentation(Form.GROUPS),
-        Rendering.SR: _record(Form.BINARY),
-        Rendering.SR_LABELMAP: _record(Form.LABELMAP),
-        Rendering.SR_GROUPS: _record(Form.GROUPS),
-        Rendering.SR_KEY_SLICE: lambda this: this.profile.report in {"key_slice", "both"},
-        Rendering.SC: _quality_image,
-        Rendering.SC_DENSITY: lambda this: this.profile.density_picture,
-        Rendering.SC_DENSITY_SLICES: lambda this: this.profile.density_slices,
-        Rendering.PM: lambda this: this.profile.uncertainty_map,
-        Rendering.PDF: lambda this: this.profile.pdf_summary,
-        Rendering.KO: lambda this: not this.accepted and this.profile.qc_image != "never",
-        Rendering.KO_REJECTED: lambda this: this.replaces and this.profile.reject_replaced,
+        ResultKind.SEG: _segmentation(Form.BINARY),
+        ResultKind.SEG_LABELMAP: _segmentation(Form.LABELMAP),
+        ResultKind.SEG_BONES: _segmentation(Form.GROUPS),
+        ResultKind.SEG_HIP: _segmentation(Form.GROUPS),
+        ResultKind.SEG_THIGH: _segmentation(Form.GROUPS),
+        ResultKind.SR: _record(Form.BINARY),
+        ResultKind.SR_LABELMAP: _record(Form.LABELMAP),
+        ResultKind.SR_GROUPS: _record(Form.GROUPS),
+        ResultKind.SR_KEY_SLICE: lambda this: this.profile.report in {"key_slice", "both"},
+        ResultKind.SC: _quality_image,
+        ResultKind.SC_DENSITY: lambda this: this.profile.density_picture,
+        ResultKind.SC_DENSITY_SLICES: lambda this: this.profile.density_slices,
+        ResultKind.PM: lambda this: this.profile.uncertainty_map,
+        ResultKind.PDF: lambda this: this.profile.pdf_summary,
+        ResultKind.KO: lambda this: not this.accepted and this.profile.qc_image != "never",
+        ResultKind.KO_REJECTED: lambda this: this.replaces and this.profile.reject_replaced,
     }
 )
 """When an object of each kind goes to a destination."""
 
 
-def renderings_for(
-    profile: Profile, *, accepted: bool, replaces: bool
-) -> tuple[Rendering, ...]:
+def kinds_for(profile: Profile, *, accepted: bool, replaces: bool) -> tuple[ResultKind, ...]:
     """What a destination gets of a case, what others refer to first; see `Occasion`."""
     this = Occasion(profile, accepted=accepted, replaces=replaces)
-    return tuple(rendering for rendering in Rendering if GOES_OUT[rendering](this))
+    return tuple(kind for kind in ResultKind if GOES_OUT[kind](this))
 
 
-def instead_of(rendering: Rendering) -> frozenset[Rendering]:
+def instead_of(kind: ResultKind) -> frozenset[ResultKind]:
     """What goes to a destination that does not know the form of a segmentation or report.
 
     Empty where there is no other form.
     """
-    form = FORMS.get(rendering)
+    form = FORMS.get(kind)
     if form is None or form.falls_back_to is None:
         return frozenset()
-    if rendering is form.report:
+    if kind is form.report:
         return frozenset({form.falls_back_to.report})
     return frozenset(form.falls_back_to.segmentations)
 
 
-def with_fallbacks(wanted: Iterable[Rendering]) -> frozenset[Rendering]:
+def with_fallbacks(wanted: Iterable[ResultKind]) -> frozenset[ResultKind]:
     """What is wanted, and what may have to go instead: the case is gone once it is built."""
     wanted = frozenset(wanted)
     return wanted.union(*map(instead_of, wanted))

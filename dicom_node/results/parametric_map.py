@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.results.headers import MODEL_NAME, Letterhead, code_item, complete
+from dicom_node.results.headers import MODEL_NAME, ObjectHeader, add_common_modules, code_item
 from dicom_node.results.planes import (
     derivation_item,
     orientation_item,
@@ -42,13 +42,15 @@ SMALLEST_SLOPE: Final = 1e-9
 """Where nothing is uncertain; one sample of a variance is far above."""
 
 
-def build_parametric_map(case: CaseResult, grid: SourceGrid, letterhead: Letterhead) -> Dataset:
+def build_parametric_map(
+    case: CaseResult, grid: SourceGrid, object_header: ObjectHeader
+) -> Dataset:
     """The uncertainty of a case on the grid of its source images.
 
     Args:
         case: whose `uncertainty` is there, and not negative.
         grid: of its source images.
-        letterhead: of the object.
+        object_header: of the object.
     """
     uncertainty = case.uncertainty
     if uncertainty is None:
@@ -56,13 +58,13 @@ def build_parametric_map(case: CaseResult, grid: SourceGrid, letterhead: Letterh
     highest = float(uncertainty.max())
     slope = _slope(highest)
     dataset = Dataset()
-    _put_image(dataset, letterhead.header, grid.orientation.to_source(uncertainty), slope)
-    _put_dimension(dataset, letterhead.identity.sop_instance_uid)
+    _put_image(dataset, object_header.header, grid.orientation.to_source(uncertainty), slope)
+    _put_dimension(dataset, object_header.identity.sop_instance_uid)
     _put_functional_groups(dataset, grid.planes, case, highest, slope)
-    put_references(dataset, grid.planes, letterhead.header)
-    if letterhead.header.get("BodyPartExamined"):
-        dataset.BodyPartExamined = letterhead.header.BodyPartExamined
-    complete(dataset, letterhead)
+    put_references(dataset, grid.planes, object_header.header)
+    if object_header.header.get("BodyPartExamined"):
+        dataset.BodyPartExamined = object_header.header.BodyPartExamined
+    add_common_modules(dataset, object_header)
     return dataset
 
 

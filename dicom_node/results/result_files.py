@@ -13,14 +13,14 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicom_node.durable_files import sync, sync_folder
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultObject:
     """One object, complete with file meta information, ready to be encoded."""
 
-    rendering: Rendering
+    kind: ResultKind
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
@@ -40,7 +40,7 @@ def write_results(objects: Iterable[ResultObject], folder: Path) -> tuple[Path, 
 
 
 def _write_once(result: ResultObject, folder: Path) -> Path:
-    path = folder / f"{result.rendering.value.lower()}-{result.sop_instance_uid}.dcm"
+    path = folder / f"{result.kind.value.lower()}-{result.sop_instance_uid}.dcm"
     if path.exists():
         return path
     temporary = path.with_suffix(f".{uuid.uuid4().hex}.part")

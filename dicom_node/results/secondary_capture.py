@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.results.headers import Letterhead, code_item, complete
+from dicom_node.results.headers import ObjectHeader, add_common_modules, code_item
 from dicom_node.series.ct_series import InstanceReference
 
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
@@ -23,7 +23,7 @@ def build_secondary_capture(
     picture: NDArray[np.uint8],
     words: str,
     sources: Sequence[InstanceReference],
-    letterhead: Letterhead,
+    object_header: ObjectHeader,
     *,
     derivation: str,
 ) -> Dataset:
@@ -33,22 +33,25 @@ def build_secondary_capture(
         picture: uint8 [row, column, 3], red, green and blue.
         words: what the picture says, also as text.
         sources: the images it was made from.
-        letterhead: of the object.
+        object_header: of the object.
         derivation: how the picture came from its sources.
     """
     dataset = Dataset()
-    _put_image(dataset, words, sources, letterhead)
+    _put_image(dataset, words, sources, object_header)
     dataset.DerivationDescription = derivation
     _put_pixels(dataset, picture)
-    complete(dataset, letterhead)
+    add_common_modules(dataset, object_header)
     return dataset
 
 
 def _put_image(
-    dataset: Dataset, words: str, sources: Sequence[InstanceReference], letterhead: Letterhead
+    dataset: Dataset,
+    words: str,
+    sources: Sequence[InstanceReference],
+    object_header: ObjectHeader,
 ) -> None:
     """SC Equipment, General Image and SC Image modules; and the request, General Series."""
-    header = letterhead.header
+    header = object_header.header
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = ""

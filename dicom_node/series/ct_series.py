@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from dicom_node.series.selection import LeftOut
+from dicom_node.series.selection import ExcludedImage
 from inference.geometry import Orientation
 from inference.volume import Patient, Volume
 
@@ -98,7 +98,7 @@ class CtSeries:
     slices: tuple[SourceSlice, ...]
     orientation: Orientation
     header: Dataset
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[ExcludedImage, ...] = ()
     notes: tuple[str, ...] = ()
     patient: Patient = field(default_factory=Patient)
 

@@ -38,7 +38,7 @@ from dicom_node.series.patient_identity import (
     unreadable_notes,
 )
 from dicom_node.series.pixels import fingerprint, hounsfield, stored_values
-from dicom_node.series.selection import LeftOut, leave_out
+from dicom_node.series.selection import ExcludedImage, exclusion_of
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import (
     MAX_SLICES,
@@ -49,9 +49,9 @@ from dicom_node.series.slice_headers import (
 from dicom_node.series.slice_spacing import (
     SAME_POSITION_MM,
     SHEAR_DEGREES,
-    crooked_mm,
+    distinct_steps_mm,
     find_gaps,
-    runs_mm,
+    lateral_jump_mm,
     shear_degrees,
 )
 from dicom_node.series.study_header import TAKEN_OVER, readable_header
@@ -71,7 +71,7 @@ OBLIQUE_DEGREES: Final = 15.0
 SAME_DIRECTION: Final = 1e-3
 """Direction cosines of one stack differ by less (0.06 degrees): rounding in headers."""
 
-CROOKED_MM: Final = 0.5
+LATERAL_JUMP_MM: Final = 0.5
 """In-plane jumps between slices below this are rounding; above, no common grid exists."""
 
 UIDS: Final = frozenset({"series", "frames of reference"})
@@ -142,21 +142,21 @@ class _Stated:
 
 def _read_headers(
     paths: Iterable[Path],
-) -> tuple[list[SliceHeader], list[LeftOut], _Stated]:
+) -> tuple[list[SliceHeader], list[ExcludedImage], _Stated]:
     """Headers of the slices that count, what was left out, and what all images state."""
     found: list[SliceHeader] = []
-    left_out: list[LeftOut] = []
+    left_out: list[ExcludedImage] = []
     identities: dict[Path, ImageIdentity] = {}
     heights: list[float | None] = []
     for path in sorted(paths):
         header = read_header(path)
         if header is None:
-            left_out.append(LeftOut("", "a file that is not DICOM"))
+            left_out.append(ExcludedImage("", "a file that is not DICOM"))
             continue
         identities[path] = identity_of(header)
         heights.append(stated_height_m(header))
         for kind in kinds(header):
-            if (out := leave_out(kind)) is not None:
+            if (out := exclusion_of(kind)) is not None:
                 left_out.append(out)
             else:
                 found.append(slice_header(path, header, kind.frame_number))
@@ -167,7 +167,7 @@ def _read_headers(
     return found, left_out, _Stated(identities, heights)
 
 
-def _tally(left_out: Sequence[LeftOut]) -> str:
+def _tally(left_out: Sequence[ExcludedImage]) -> str:
     """How many images were left out for which reason, commonest first."""
     counts = Counter(out.reason.split(": ", 1)[-1] for out in left_out)
     return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5)) or "none"
@@ -215,8 +215,8 @@ def _check_tilt(found: Sequence[SliceHeader]) -> None:
             f"the slices are sheared by {lean:.1f} degrees against each other"
             f" (Gantry/Detector Tilt says {stated:g} degrees)"
         )
-    jump = crooked_mm(positions, normal)
-    if jump > CROOKED_MM:
+    jump = lateral_jump_mm(positions, normal)
+    if jump > LATERAL_JUMP_MM:
         raise MixedSeriesError(
             f"the slices do not lie on one grid: shifted sideways by up to {jump:.1f} mm"
         )
@@ -267,18 +267,20 @@ def _headward(normal: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _without_duplicates(
     ordered: Sequence[SliceHeader],
-) -> tuple[list[SliceHeader], list[LeftOut]]:
+) -> tuple[list[SliceHeader], list[ExcludedImage]]:
     """Drop exact duplicates; refuse different images at one position or with one UID."""
     normal = _headward(ordered[0].normal)
     _check_one_image_per_uid(ordered)
     distinct: list[SliceHeader] = []
-    dropped: list[LeftOut] = []
+    dropped: list[ExcludedImage] = []
     for header in ordered:
         below = distinct[-1] if distinct else None
         if below is None or _apart_mm(below, header, normal) > SAME_POSITION_MM:
             distinct.append(header)
         elif fingerprint(below) == fingerprint(header):
-            dropped.append(LeftOut(header.sop_instance_uid, "exact duplicate of another slice"))
+            dropped.append(
+                ExcludedImage(header.sop_instance_uid, "exact duplicate of another slice")
+            )
         else:
             _refuse_duplicate(below, header, ordered, normal)
     return distinct, dropped
@@ -395,7 +397,7 @@ def _pixels(
 
 def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     notes = []
-    steps = runs_mm(_offsets_mm(distinct))
+    steps = distinct_steps_mm(_offsets_mm(distinct))
     if len(steps) > 1 and steps[-1] - steps[0] > 0.2:
         listed = ", ".join(f"{step:g}" for step in steps[:6])
         notes.append(f"unevenly spaced slices: steps of {listed} mm")

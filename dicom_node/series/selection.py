@@ -47,7 +47,7 @@ class ImageKind:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class ExcludedImage:
     """An image that does not count, and the reason in words.
 
     sop_instance_uid: empty for a file that is not DICOM.
@@ -85,11 +85,11 @@ def _reasons(kind: ImageKind) -> Iterator[str]:
         yield f"not in Hounsfield units (Rescale Type {kind.rescale_type})"
 
 
-def leave_out(kind: ImageKind) -> LeftOut | None:
+def exclusion_of(kind: ImageKind) -> ExcludedImage | None:
     """The reason as a value, naming the frame of a multi-frame image."""
     reason = reason_to_leave_out(kind)
     if reason is None:
         return None
     if kind.frame_number is not None:
         reason = f"frame {kind.frame_number}: {reason}"
-    return LeftOut(kind.sop_instance_uid, reason)
+    return ExcludedImage(kind.sop_instance_uid, reason)

@@ -148,7 +148,7 @@ def _longest_allowed(
     return max(allowed) or float(steps.min())
 
 
-def lean_mm(
+def in_plane_shift_mm(
     positions_mm: NDArray[np.float64], normal: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(slices, 3) in-plane shift of each slice against the first."""
@@ -161,16 +161,16 @@ def shear_degrees(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]
 
     Shifts that rounding explains count as none.
     """
-    drift = float(np.linalg.norm(lean_mm(positions_mm, normal)[-1]))
+    drift = float(np.linalg.norm(in_plane_shift_mm(positions_mm, normal)[-1]))
     length = float(abs((positions_mm[-1] - positions_mm[0]) @ normal))
     if drift <= SHEAR_SLACK_MM:
         return 0.0
     return float(np.degrees(np.arctan2(drift, length)))
 
 
-def crooked_mm(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+def lateral_jump_mm(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
     """The largest in-plane jump between neighbours beyond a steady lean, in mm."""
-    lean = lean_mm(positions_mm, normal)
+    lean = in_plane_shift_mm(positions_mm, normal)
     offsets = (positions_mm - positions_mm[0]) @ normal
     if abs(offsets[-1]) < SAME_POSITION_MM:
         return float(np.linalg.norm(lean, axis=1).max())
@@ -178,6 +178,6 @@ def crooked_mm(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -
     return float(np.linalg.norm(lean - steady, axis=1).max())
 
 
-def runs_mm(offsets_mm: NDArray[np.float64]) -> tuple[float, ...]:
+def distinct_steps_mm(offsets_mm: NDArray[np.float64]) -> tuple[float, ...]:
     """The distinct steps of a stack, rounded to a tenth, for messages and notes."""
     return tuple(sorted({round(upper - lower, 1) for lower, upper in pairwise(offsets_mm)}))

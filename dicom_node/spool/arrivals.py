@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import SeriesError
 from dicom_node.series.bounded_files import read_meta
 from dicom_node.series.pixels import fingerprint
-from dicom_node.series.selection import leave_out
+from dicom_node.series.selection import exclusion_of
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import (
     kinds,
@@ -131,7 +131,7 @@ def _slices_of(path: Path) -> Iterator[SliceHeader]:
 
 def _slices_in(path: Path, header: Dataset) -> Iterator[SliceHeader]:
     for kind in kinds(header):
-        if leave_out(kind) is None:
+        if exclusion_of(kind) is None:
             yield slice_header(path, header, kind.frame_number)
 
 

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 MEASURE_SPOOL_EVERY_S: Final = 60.0
 
 
-class Room:
+class SpoolCapacity:
     """What may still be received: a reserve of free space, and the spool's own limit.
 
     The spool is measured in the background, for it may hold a million files; in between,
@@ -54,7 +54,7 @@ class Room:
         with self._lock:
             self._arriving_bytes += size_bytes
 
-    def lacks(self, size_bytes: int = 0) -> str:
+    def shortage(self, size_bytes: int = 0) -> str:
         """Why there is no room for so much more, in words; empty where there is."""
         if self._spool.free_bytes() - size_bytes < self._free_reserve_bytes:
             return "the disk is nearly full"

@@ -52,7 +52,7 @@ class WaitingList:
             with temporary_file(self.spool, [data]) as temporary:
                 temporary.rename(self.spool / WAITING)
         except OSError as error:
-            log.warning("series.waiting_untold", error=type(error).__name__)
+            log.warning("pending.write_failed", error=type(error).__name__)
         else:
             self._rows = dict(rows)
 
@@ -65,5 +65,5 @@ def read_waiting(spool: Path) -> tuple[WaitingSeries, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:
-        log.warning("series.waiting_unreadable", error=type(error).__name__)
+        log.warning("pending.unreadable", error=type(error).__name__)
         return ()

@@ -201,12 +201,12 @@ class _Sums:
         def weighed(part: NDArray[Any]) -> float:
             return float(geometry.voxel_volumes_mm3 @ part[:, columns].sum(axis=1))
 
-        volume_mm3, wavering = weighed(sums.voxels), sums.uncertainty
+        volume_mm3, uncertainties = weighed(sums.voxels), sums.uncertainty
         return cls(
             voxels,
             volume_mm3 / 1000,
             weighed(sums.hu) / volume_mm3,
-            None if wavering is None else weighed(wavering) / volume_mm3,
+            None if uncertainties is None else weighed(uncertainties) / volume_mm3,
         )
 
 

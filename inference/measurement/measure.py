@@ -42,7 +42,7 @@ def measure(
     segments: NDArray[np.uint8],
     uncertainty: NDArray[np.float32] | None,
     patient: Patient,
-    scatter: Mapping[Segment, SegmentSpread] | None = None,
+    ranges: Mapping[Segment, SegmentSpread] | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure all 43 segments, in the order of `SEGMENTS`.
 
@@ -51,11 +51,11 @@ def measure(
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
         uncertainty: voxel-wise uncertainty on the same grid; None of a model that has none.
         patient: for the height, if known.
-        scatter: spreads over the Monte Carlo samples, if there are several.
+        ranges: spreads over the Monte Carlo samples, if there are several.
     """
     counts = tally(volume, segments, uncertainty)
     return tuple(
-        _with_spread(_measurement(segment, counts, volume, patient), scatter or {})
+        _with_spread(_measurement(segment, counts, volume, patient), ranges or {})
         for segment in SEGMENTS
     )
 
@@ -102,7 +102,7 @@ def _measurement(
         float(voxel_mm3 @ sums[:, column])
         for sums in (counts.voxels, counts.hu, counts.fat, counts.lean)
     )
-    wavering = counts.uncertainty
+    uncertainties = counts.uncertainty
     volume_cm3 = volume_mm3 / 1000
     height_m = patient.height_m
     fat, lean = fat_mm3 / volume_mm3, lean_mm3 / volume_mm3
@@ -114,15 +114,15 @@ def _measurement(
         mean_hu=hu_mm3 / volume_mm3,
         composition=Composition(lean=lean, mixed=max(0.0, 1 - fat - lean), fat=fat),
         uncertainty=(
-            None if wavering is None else float(voxel_mm3 @ wavering[:, column]) / volume_mm3
+            None
+            if uncertainties is None
+            else float(voxel_mm3 @ uncertainties[:, column]) / volume_mm3
         ),
     )
 
 
-def _with_spread(
-    measured: Measurement, scatter: Mapping[Segment, SegmentSpread]
-) -> Measurement:
-    spread = scatter.get(measured.segment)
+def _with_spread(measured: Measurement, ranges: Mapping[Segment, SegmentSpread]) -> Measurement:
+    spread = ranges.get(measured.segment)
     if spread is None or not measured.voxel_count:
         return measured
     return replace(measured, volume_spread_cm3=spread.volume_cm3, mean_hu_spread=spread.mean_hu)

@@ -32,7 +32,7 @@ class SegmentSpread:
     mean_hu: Spread
 
 
-def spreads(
+def sample_ranges(
     profiles: SampleProfiles,
     labels: NDArray[np.uint8],
     segments: NDArray[np.uint8],

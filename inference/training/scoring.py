@@ -119,14 +119,14 @@ def compare(
     found = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
     true = np.bincount(truth.ravel(), minlength=LABEL_COUNT)
     both = np.bincount(truth[truth == labels].ravel(), minlength=LABEL_COUNT)
-    wavering = np.full(LABEL_COUNT, np.nan)
+    uncertainties = np.full(LABEL_COUNT, np.nan)
     if uncertainty is not None:
-        wavering = np.bincount(labels.ravel(), uncertainty.ravel(), minlength=LABEL_COUNT)
+        uncertainties = np.bincount(labels.ravel(), uncertainty.ravel(), minlength=LABEL_COUNT)
     dice, mean = np.full(LABEL_COUNT - 1, np.nan), np.full(LABEL_COUNT - 1, np.nan)
     for k in provided:
         if true[k] >= FEWEST_VOXELS:
             dice[k - 1] = dice_of_counts(both[k], true[k], found[k])
             if found[k] >= FOUND_SHARE * true[k]:
-                mean[k - 1] = wavering[k] / found[k]
+                mean[k - 1] = uncertainties[k] / found[k]
     name = ", ".join(part for part in (image.name, image.corrupted) if part)
     return Scored(name, bool(image.corrupted), dice, mean)

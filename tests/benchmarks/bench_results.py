@@ -27,8 +27,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from dicom_node.results.headers import Identity, Letterhead, Maker, complete
-from dicom_node.results.kinds import GROUP_OF, Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader, complete
+from dicom_node.results.kinds import GROUP_OF, ResultKind
 from dicom_node.results.seg.segmentation import (
     Encoding,
     SegmentationUids,
@@ -188,17 +188,17 @@ def realistic_case(labels: np.ndarray) -> CaseResult:
     )
 
 
-def segmentation(encoding: Encoding, *renderings: Rendering) -> Build:
+def segmentation(encoding: Encoding, *kinds: ResultKind) -> Build:
     """The segmentations of a form."""
 
     def prepared(case: CaseResult) -> Callable[[], list[Dataset]]:
         grid, uids = source_grid(case), SegmentationUids(TRACKING_UIDS, derived_uid("org"))
-        heads = {rendering: letterhead(rendering) for rendering in renderings}
+        heads = {kind: object_header(kind) for kind in kinds}
         return lambda: [
             build_segmentation(
-                case, grid, uids, head, encoding=encoding, group=GROUP_OF.get(rendering)
+                case, grid, uids, head, encoding=encoding, group=GROUP_OF.get(kind)
             )
-            for rendering, head in heads.items()
+            for kind, head in heads.items()
         ]
 
     return prepared
@@ -206,7 +206,7 @@ def segmentation(encoding: Encoding, *renderings: Rendering) -> Build:
 
 def report(case: CaseResult) -> Callable[[], list[Dataset]]:
     """The TID 1411 report."""
-    head = letterhead(Rendering.SR)
+    head = object_header(ResultKind.SR)
     study = str(head.header.StudyInstanceUID)
     where = InstanceInSeries(
         "1.2.840.10008.5.1.4.1.1.66.4", derived_uid("seg"), derived_uid("s")
@@ -274,8 +274,8 @@ def by_highdicom(encoding: Encoding) -> Build:
 Build = Callable[[CaseResult], Callable[[], list[Dataset]]]
 
 OBJECTS: Final[dict[str, Build]] = {
-    "SEG BINARY": segmentation(Encoding.BINARY, Rendering.SEG),
-    "SEG LABELMAP, RLE": segmentation(Encoding.LABELMAP, Rendering.SEG_LABELMAP),
+    "SEG BINARY": segmentation(Encoding.BINARY, ResultKind.SEG),
+    "SEG LABELMAP, RLE": segmentation(Encoding.LABELMAP, ResultKind.SEG_LABELMAP),
     "SEG of three groups": segmentation(Encoding.BINARY, *GROUP_OF),
     "SR": report,
     "SEG BINARY by highdicom": by_highdicom(Encoding.BINARY),
@@ -283,12 +283,12 @@ OBJECTS: Final[dict[str, Build]] = {
 }
 
 
-def letterhead(rendering: Rendering) -> Letterhead:
+def object_header(kind: ResultKind) -> ObjectHeader:
     """Of a made-up study."""
-    return Letterhead(
+    return ObjectHeader(
         header=readable_header(source_header()),
-        identity=Identity(rendering, derived_uid(rendering.value), derived_uid("series"), 1),
-        maker=Maker(datetime.now(UTC), derived_uid("device"), ("0.1.0", "compact 1.0")),
+        identity=Identity(kind, derived_uid(kind.value), derived_uid("series"), 1),
+        maker=Equipment(datetime.now(UTC), derived_uid("device"), ("0.1.0", "compact 1.0")),
     )
 
 

@@ -49,7 +49,7 @@ def take_report(site: Site) -> None:
     """Wait for Orthanc's report, which comes on an association that it opens."""
     folder = site.config.node.spool / REPORTS
     wait_until(lambda: any(folder.glob("*.json")), within_s=30, words="Orthanc reports")
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
 
 def states(site: Site) -> dict[str, DeliveryState]:
@@ -58,7 +58,7 @@ def states(site: Site) -> dict[str, DeliveryState]:
 
 def test_orthanc_commits_to_what_it_stored(make: Make) -> None:
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     take_report(site)
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
@@ -76,14 +76,14 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     assert site.row(SEG).reason == "not committed to: 0112H, no such object instance"
 
     site.clock.advance(minutes=1)
-    site.make_visits(site.visits.due(), most=2)
+    site.do_jobs(site.delivery_jobs.due(), most=2)
     take_report(site)
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
 
 
 def test_orthanc_lists_what_it_stored(make: Make) -> None:
     site = make("query")
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
 
@@ -94,7 +94,7 @@ def test_what_orthanc_does_not_list_is_sent_again_until_it_does(
     site = make("query")
     (ask,) = site.make(site.answer()[0])
     orthanc.lose(SEG)
-    site.make_visits([ask])
+    site.do_jobs([ask])
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert site.row(SEG).losses == 1

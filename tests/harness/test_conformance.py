@@ -33,13 +33,13 @@ from support.validators import Said, dciodvfy, pixelmed
 
 from dicom_node.peers.association import Peer
 from dicom_node.peers.store import send
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from inference.structures import BY_KEY
 
 KEYS = ("FEMUR_R", "FEMUR_L", "SACRUM", "GMAX_R", "GMAX_L", "RF_R", "RF_L")
 """Bones, hip muscles and thigh muscles, on both sides."""
 
-LABELMAP = frozenset({Rendering.SEG_LABELMAP, Rendering.SR_LABELMAP})
+LABELMAP = frozenset({ResultKind.SEG_LABELMAP, ResultKind.SR_LABELMAP})
 NOT_KNOWN = (
     "Information Object Not found",
     "SegmentNumber(0062,0004): SegmentNumber not monotonically increasing",
@@ -50,7 +50,7 @@ NOT_KNOWN = (
 
 def of_modality(modality: str) -> list[Row]:
     """Rows that dcmqi reads."""
-    return [row for row in READ_BY_DCMQI if row.renderings[0].traits.modality == modality]
+    return [row for row in READ_BY_DCMQI if row.kinds[0].traits.modality == modality]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_dciodvfy_finds_no_error_but_that_it_knows_no_label_map(
 ) -> None:
     errors = record(findings, row, Check.DCIODVFY, [dciodvfy(one) for one in published.of(row)])
 
-    if LABELMAP.issuperset(row.renderings):
+    if LABELMAP.issuperset(row.kinds):
         errors = [error for error in errors if not error.startswith(NOT_KNOWN)]
     assert errors == []
 
@@ -141,9 +141,9 @@ def test_dcmqi_reads_segmentations_back_voxel_by_voxel(
     """The objects of a row together hold all that was segmented, and nothing else."""
     case = published.known.case
     read = np.zeros(case.segments.shape, np.uint8)
-    for rendering in row.renderings:
-        path = published.files[rendering]
-        read += read_segments(path, case.geometry, tmp_path / rendering)
+    for kind in row.kinds:
+        path = published.files[kind]
+        read += read_segments(path, case.geometry, tmp_path / kind)
 
     wrong = int((read != case.segments).sum())
     text = "every voxel read back" if wrong == 0 else f"{wrong} voxels read otherwise"
@@ -175,7 +175,7 @@ def test_dcmqi_takes_only_maps_of_floating_point_numbers(
     published: Published, findings: Findings, tmp_path: Path
 ) -> None:
     """Ours holds integers with a scale, which more viewers show."""
-    row = BY_RENDERING[Rendering.PM]
+    row = BY_RENDERING[ResultKind.PM]
     (path,) = published.of(row)
 
     done = subprocess.run(
@@ -217,9 +217,9 @@ def test_dcmqrscp_takes_what_it_knows_and_gives_it_back_by_c_move(
     )
 
     findings.record(row, Check.DCMQRSCP, *answer.words("C-MOVE"))
-    if row.renderings == (Rendering.SEG_LABELMAP,):
+    if row.kinds == (ResultKind.SEG_LABELMAP,):
         assert answer.refused
-    elif row.renderings == (Rendering.PM,):
+    elif row.kinds == (ResultKind.PM,):
         assert answer.found
         assert not answer.given_back, "dcmqrscp sends parametric maps now: ask that of it too"
     else:

@@ -14,9 +14,9 @@ from support.encoded_names import GARBLED, NAMES, save_encoded
 from support.orthanc import Orthanc
 from support.validators import dciodvfy_errors
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
 from dicom_node.results.key_object import build_key_object
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.study_header import readable_header
 
@@ -44,11 +44,11 @@ def _result(number: int, folder: Path) -> Path:
     )
     (path,) = save_encoded([image], folder / str(number), case.declared, {"NAME": case.raw})
     header = readable_header(dcmread(path, stop_before_pixels=True))
-    identity = Identity(Rendering.KO, f"2.25.77{number}", f"2.25.78{number}", revision=1)
-    letterhead = Letterhead(header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
+    identity = Identity(ResultKind.KO, f"2.25.77{number}", f"2.25.78{number}", revision=1)
+    object_header = ObjectHeader(header, identity, Equipment(CREATED, "2.25.3", ("0.1.0",)))
     sources = [InstanceReference(image.SOPClassUID, image.SOPInstanceUID)]
     result = folder / f"{number}.dcm"
-    build_key_object("words", sources, letterhead).save_as(result, enforce_file_format=True)
+    build_key_object("words", sources, object_header).save_as(result, enforce_file_format=True)
     return result
 
 

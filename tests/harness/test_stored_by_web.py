@@ -13,9 +13,9 @@ import pytest
 from support.orthanc import HTTP_PORT, Orthanc
 from support.sent_results import SEG, SERIES, SR, STUDY, Site
 
-from dicom_node.node.maintenance import Chores
-from dicom_node.peers.transports import way_to
-from dicom_node.persistence.job_queue import Put
+from dicom_node.node.maintenance import MaintenanceTasks
+from dicom_node.peers.transports import transport_for
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config
@@ -53,7 +53,7 @@ def test_orthanc_takes_results_by_stow_and_lists_them_by_qido(
     make: Make, orthanc: Orthanc
 ) -> None:
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert {row.status for row in site.ledger.deliveries()} == {0}
@@ -66,7 +66,7 @@ def test_what_orthanc_has_lost_is_stored_again(make: Make, orthanc: Orthanc) -> 
     site = make()
     (ask,) = site.make(site.answer()[0])
     orthanc.lose(SEG)
-    site.make_visits([ask])
+    site.do_jobs([ask])
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert site.row(SEG).losses == 1
@@ -77,7 +77,7 @@ def test_storing_the_same_again_is_taken_again(make: Make, orthanc: Orthanc) -> 
     site = make()
     site.answer()
     paths = [Path(each.path) for each in site.ledger.results(SERIES, 1)]
-    way = way_to(site.config, site.config.destinations[0])
+    way = transport_for(site.config, site.config.destinations[0])
     first, again = way.send(paths), way.send(paths)
 
     assert all(each.stored for each in (*first, *again))
@@ -95,7 +95,7 @@ def test_a_large_object_arrives_whole_in_pieces(
     length = 8 << 20
     pixels = bytes.fromhex("e07f 1000 4f42 0000") + length.to_bytes(4, "little")
     large.write_bytes(small.read_bytes() + pixels + bytes(range(256)) * (length // 256))
-    (outcome,) = way_to(site.config, site.config.destinations[0]).send([large])
+    (outcome,) = transport_for(site.config, site.config.destinations[0]).send([large])
     (kept,) = orthanc.instances(STUDY)
 
     assert outcome.stored
@@ -110,7 +110,7 @@ def test_what_is_no_dicom_is_refused_beside_what_is_taken(
     good = Path(site.ledger.results(SERIES, 1)[0].path)
     torn = tmp_path / "torn.dcm"
     torn.write_bytes(good.read_bytes()[:300])
-    way = way_to(site.config, site.config.destinations[0])
+    way = transport_for(site.config, site.config.destinations[0])
     refused, taken = way.send([torn, good])
 
     assert (refused.stored, taken.stored) == (False, True)
@@ -121,14 +121,14 @@ def test_what_was_held_for_want_of_orthanc_goes_on_when_it_answers_a_query(
     make: Make, orthanc: Orthanc
 ) -> None:
     away = make(port=1)
-    away.make_visits(away.answer())
+    away.do_jobs(away.answer())
     assert states(away) == {SEG: HELD, SR: HELD}
     assert "cannot be reached: no connection" in away.row(SEG).reason
 
     back = make()
-    put: list[Put] = []
-    chores = Chores(back.visits, put.append)
-    chores.probe()
-    chores.look()
-    back.make_visits(put)
+    put: list[JobRequest] = []
+    tasks = MaintenanceTasks(back.delivery_jobs, put.append)
+    tasks.probe()
+    tasks.look()
+    back.do_jobs(put)
     assert states(back) == {SEG: CONFIRMED, SR: CONFIRMED}

@@ -25,7 +25,7 @@ from support.published import Published, address_of, publish
 from support.stopping import stop
 from support.truth import VIEWED_PHANTOM
 
-from dicom_node.results.kinds import GROUP_OF, Rendering
+from dicom_node.results.kinds import GROUP_OF, ResultKind
 from dicom_node.uids import tracking_uid
 from inference.pictures.outlines import key_slice_outlines
 from inference.structures import BY_KEY, SEGMENTS, Group, Side
@@ -67,7 +67,7 @@ def published(
     """One study in Orthanc: the phantom, all objects, and a segmentation that is not ours."""
     folder = tmp_path_factory.mktemp("viewed")
     published = publish(folder, VIEWED_PHANTOM)
-    underived = _without_derivation(published.files[Rendering.SEG], folder / "underived.dcm")
+    underived = _without_derivation(published.files[ResultKind.SEG], folder / "underived.dcm")
     with namespace.inside():
         running_orthanc.upload([*published.known.paths, *published.files.values(), underived])
     yield published
@@ -92,7 +92,7 @@ class Reader:
     def __init__(self, viewer: Viewer, published: Published) -> None:
         self.viewer, self.known = viewer, published.known
         self.series_of = {
-            rendering: address_of(path).series for rendering, path in published.files.items()
+            kind: address_of(path).series for kind, path in published.files.items()
         }
         self.files = published.files
         volume = self.known.series.volume
@@ -103,9 +103,9 @@ class Reader:
         study = str(self.known.series.header.StudyInstanceUID)
         self.viewer.open(study, len(self.series_of) + 2)  # the CT, and what is not ours
 
-    def listed(self, series: Rendering | str) -> ListedSeries:
+    def listed(self, series: ResultKind | str) -> ListedSeries:
         """What the viewer's list has of an object, or of a series by its UID."""
-        uid = self.series_of[series] if isinstance(series, Rendering) else series
+        uid = self.series_of[series] if isinstance(series, ResultKind) else series
         (found,) = (one for one in self.viewer.series() if one.series_instance_uid == uid)
         return found
 
@@ -124,29 +124,29 @@ class Reader:
                 seen[probe] = pixels.reshape(-1, 3).mean(axis=0)
         return seen
 
-    def outcome(self, series: ListedSeries, rendering: Rendering) -> tuple[str, list[str]]:
+    def outcome(self, series: ListedSeries, kind: ResultKind) -> tuple[str, list[str]]:
         """What becomes of a series that is opened: shown or not, and what the viewer says."""
         if series.handler == "unsupported":
             return "not shown", ["OHIF lists key objects and cannot open them"]
         before = self.viewer.picture()
         self.viewer.open_series(series)
         self.viewer.page.wait_for_timeout(OPENING_MS)
-        if rendering is Rendering.PDF:
+        if kind is ResultKind.PDF:
             shown = self.viewer.page.locator('object[type="application/pdf"]').count() == 1
             return ("shown" if shown else "not shown"), []
         if self.viewer.page.locator("canvas").count() == 0:
             return "not shown", [
                 "OHIF ends with an error: its page says that something went wrong"
             ]
-        if rendering.traits.modality == "OT":
-            return ("shown" if self._shows_picture(rendering) else "not shown"), []
+        if kind.traits.modality == "OT":
+            return ("shown" if self._shows_picture(kind) else "not shown"), []
         after = self.viewer.picture()
         changed = before.shape != after.shape or bool((before != after).any())
         return ("shown over the CT" if changed else "not shown"), []
 
-    def _shows_picture(self, rendering: Rendering) -> bool:
+    def _shows_picture(self, kind: ResultKind) -> bool:
         """Whether the screen has the pixels of a colour picture, as large as fits."""
-        pixels = pydicom.dcmread(self.files[rendering]).pixel_array
+        pixels = pydicom.dcmread(self.files[kind]).pixel_array
         picture = Image.fromarray(pixels if pixels.ndim == 3 else pixels[0])
         screen = Image.fromarray(self.viewer.picture())
         scale = min(screen.width / picture.width, screen.height / picture.height)
@@ -206,13 +206,13 @@ def test_all_43_segments_are_drawn_in_their_place_and_colour(
 ) -> None:
     """Right and left, inside and outside."""
     reader.open_study()
-    series = reader.listed(Rendering.SEG)
+    series = reader.listed(ResultKind.SEG)
 
     drawn = reader.viewer.load_segmentation(series)
     wrong = wrong_colours(plain, reader.colours(), in_all_groups(reader.viewer.opacity(series)))
 
     reader.viewer.save(out / "ohif_binary.png")
-    findings.record(BY_RENDERING[Rendering.SEG], Check.OHIF, _drawn(wrong))
+    findings.record(BY_RENDERING[ResultKind.SEG], Check.OHIF, _drawn(wrong))
     assert {one.label for one in drawn} == {segment.title for segment in SEGMENTS}
     assert {probe.segment for probe in plain} == {None, *SEGMENTS}
     assert wrong == []
@@ -239,7 +239,7 @@ def test_the_right_of_the_patient_is_on_the_left_of_the_screen(
 ) -> None:
     """Only the segments that the viewer calls right (left) are left visible."""
     reader.open_study()
-    series = reader.listed(Rendering.SEG)
+    series = reader.listed(ResultKind.SEG)
     word = {Side.RIGHT: ", right", Side.LEFT: ", left"}[side]
 
     index = reader.probes[0].slice_index
@@ -266,15 +266,10 @@ def test_the_groups_together_show_what_the_one_segmentation_shows(
     out: Path,
 ) -> None:
     reader.open_study()
-    groups = BY_RENDERING[Rendering.SEG_BONES]
+    groups = BY_RENDERING[ResultKind.SEG_BONES]
 
-    loaded = [
-        reader.viewer.load_segmentation(reader.listed(rendering))
-        for rendering in groups.renderings
-    ]
-    opacity = {
-        GROUP_OF[one]: reader.viewer.opacity(reader.listed(one)) for one in groups.renderings
-    }
+    loaded = [reader.viewer.load_segmentation(reader.listed(kind)) for kind in groups.kinds]
+    opacity = {GROUP_OF[one]: reader.viewer.opacity(reader.listed(one)) for one in groups.kinds}
     wrong = wrong_colours(plain, reader.colours(), opacity)
 
     reader.viewer.save(out / "ohif_groups.png")
@@ -292,12 +287,12 @@ def test_what_becomes_of_the_label_map_is_written_down(
     """OHIF is not asked to show it right: whoever has OHIF is sent the BINARY form."""
     reader.open_study()
 
-    series = reader.listed(Rendering.SEG_LABELMAP)
+    series = reader.listed(ResultKind.SEG_LABELMAP)
     drawn = reader.viewer.load_segmentation(series)
     wrong = wrong_colours(plain, reader.colours(), in_all_groups(reader.viewer.opacity(series)))
 
     reader.viewer.save(out / "ohif_labelmap.png")
-    findings.record(BY_RENDERING[Rendering.SEG_LABELMAP], Check.OHIF, _drawn(wrong))
+    findings.record(BY_RENDERING[ResultKind.SEG_LABELMAP], Check.OHIF, _drawn(wrong))
     assert len(drawn) >= len(SEGMENTS)
 
 
@@ -311,7 +306,7 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
 ) -> None:
     """Volume and HU as they stand beside the outline, and on which side the outline lies."""
     reader.open_study()
-    reader.viewer.open_series(reader.listed(Rendering.SR_KEY_SLICE))
+    reader.viewer.open_series(reader.listed(ResultKind.SR_KEY_SLICE))
     case, series = reader.known.case, reader.known.series
     slices = key_slice_outlines(case.segments)
 
@@ -329,34 +324,34 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
 
     reader.viewer.save(out / "ohif_key_slices.png")
     text = f"outlines with volume and HU: {len(READ_ALOUD) - len(wrong)} of {len(READ_ALOUD)}"
-    findings.record(BY_RENDERING[Rendering.SR_KEY_SLICE], Check.OHIF, f"{text} as in the case")
+    findings.record(BY_RENDERING[ResultKind.SR_KEY_SLICE], Check.OHIF, f"{text} as in the case")
     assert wrong == []
 
 
 @pytest.mark.parametrize(
     ("rendering", "expected"),
     [
-        (Rendering.SR, "not shown"),
-        (Rendering.SR_GROUPS, "not shown"),
-        (Rendering.SR_LABELMAP, "not shown"),
-        (Rendering.SC, "shown"),
-        (Rendering.SC_DENSITY, "shown"),
-        (Rendering.SC_DENSITY_SLICES, "shown"),
-        (Rendering.PM, None),
-        (Rendering.PDF, "shown"),
-        (Rendering.KO, "not shown"),
-        (Rendering.KO_REJECTED, "not shown"),
+        (ResultKind.SR, "not shown"),
+        (ResultKind.SR_GROUPS, "not shown"),
+        (ResultKind.SR_LABELMAP, "not shown"),
+        (ResultKind.SC, "shown"),
+        (ResultKind.SC_DENSITY, "shown"),
+        (ResultKind.SC_DENSITY_SLICES, "shown"),
+        (ResultKind.PM, None),
+        (ResultKind.PDF, "shown"),
+        (ResultKind.KO, "not shown"),
+        (ResultKind.KO_REJECTED, "not shown"),
     ],
 )
 def test_what_else_the_viewer_shows(
-    reader: Reader, rendering: Rendering, expected: str | None, findings: Findings, out: Path
+    reader: Reader, kind: ResultKind, expected: str | None, findings: Findings, out: Path
 ) -> None:
     """Pictures (of a series its first) and the PDF are shown; what becomes of others."""
     reader.open_study()
-    series = reader.listed(rendering)
+    series = reader.listed(kind)
 
-    text, notes = reader.outcome(series, rendering)
+    text, notes = reader.outcome(series, kind)
 
-    reader.viewer.save(out / f"ohif_{rendering.value.lower()}.png")
-    findings.record(BY_RENDERING[rendering], Check.OHIF, text, notes)
+    reader.viewer.save(out / f"ohif_{kind.value.lower()}.png")
+    findings.record(BY_RENDERING[kind], Check.OHIF, text, notes)
     assert expected is None or text.startswith(expected)

@@ -177,7 +177,7 @@ def test_the_reasons_stand_in_the_log(node: Node) -> None:
         "a PDU that took longer than 1.5 s",
         "a command set of more than 65536 bytes",
         f"an object of more than {OBJECT_BYTES} bytes",
-        "a message that is none",
+        "malformed message",
         "not a readable dataset",
         "not what the command says",
     ):

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from dicom_node.commands import cli
 from dicom_node.commands.status_tables import render
 from dicom_node.delivery.release import release
-from dicom_node.node.maintenance import Chores
+from dicom_node.node.maintenance import MaintenanceTasks
 from dicom_node.node.status import node_status
-from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config
@@ -59,7 +59,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def hold(site: Site) -> None:
     """Let every attempt fail."""
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     assert {row.state for row in site.ledger.deliveries()} == {HELD}
 
 
@@ -68,14 +68,14 @@ def test_what_is_held_goes_on_when_its_destination_answers_again(
 ) -> None:
     hold(make(1))
     back = make(pacs.port)
-    put: list[Put] = []
-    chores = Chores(back.visits, put.append)
+    put: list[JobRequest] = []
+    chores = MaintenanceTasks(back.delivery_jobs, put.append)
     chores.probe()
-    chores.look()
-    chores.look()
+    chores.poll()
+    chores.poll()
 
     assert [each.key for each in put] == [f"deliver:{SERIES}:1:pacs:4"], "put only once"
-    back.make_visits(put)
+    back.do_jobs(put)
     assert {row.state for row in back.ledger.deliveries()} == {SENT}
 
 
@@ -94,7 +94,7 @@ def test_every_delivery_that_is_held_is_an_alarm_with_its_reason(make: Make) -> 
 def test_what_is_held_stays_so_while_its_destination_is_away(make: Make) -> None:
     site = make(1)
     hold(site)
-    Chores(site.visits, lambda _: None).probe()
+    MaintenanceTasks(site.delivery_jobs, lambda _: None).probe()
 
     assert {row.state for row in site.ledger.deliveries()} == {HELD}
 
@@ -106,7 +106,7 @@ def test_an_archive_that_answers_and_refuses_is_not_tried_for_ever(
     with result_pacs(statuses=[0xA700] * 20).running() as full:
         site = make(full.port)
         hold(site)
-        Chores(site.visits, lambda _: None).probe()
+        MaintenanceTasks(site.delivery_jobs, lambda _: None).probe()
 
     assert {row.state for row in site.ledger.deliveries()} == {HELD}
 
@@ -123,7 +123,7 @@ def test_a_person_releases_what_is_held_and_it_has_all_its_attempts_again(
     assert site.row(SEG).attempts == 0
     mended = make(pacs.port)
     mended.clock.now = site.clock.now
-    mended.make_visits(mended.visits.due())
+    mended.do_jobs(mended.delivery_jobs.due())
     assert {row.state for row in mended.ledger.deliveries()} == {SENT}
 
 
@@ -132,15 +132,15 @@ def test_a_release_is_not_lost_on_a_visit_that_waits_for_its_time(
 ) -> None:
     """The job of the next visit is there already, for later; this one has another key."""
     site = make(pacs.port, confirm="commitment")
-    site.make_visits(site.answer(), most=2)
-    (later,) = site.make(Put("deliver", "", _payload(2)))
+    site.do_jobs(site.answer(), most=2)
+    (later,) = site.make(JobRequest("deliver", "", _payload(2)))
     held = site.row(SR)
     site.ledger.save(_held(held))
     release(site.ledger, site.clock())
-    (now,) = site.visits.due()
+    (now,) = site.delivery_jobs.due()
 
     assert now.key != later.key
-    site.make_visits([now], most=1)
+    site.do_jobs([now], most=1)
     assert site.row(SR).state is SENT
     assert site.make(later)[0].key != later.key, "overtaken: it does nothing and leads on"
 
@@ -178,7 +178,7 @@ def test_status_shows_what_is_asked_for_in_vain_and_what_is_overdue(
 ) -> None:
     """The report was sent an hour ago, the segmentation 25."""
     site = make(pacs.port, confirm="commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     now = datetime.now(UTC)
     for uid, hours in ((SEG, 25), (SR, 1)):
         site.ledger.save(replace(site.row(uid), sent_at=now - timedelta(hours=hours)))
@@ -196,15 +196,15 @@ def test_status_shows_what_is_asked_for_in_vain_and_what_is_overdue(
 
 def test_what_is_unconfirmed_for_too_long_is_an_alarm_once(make: Make, pacs: Pacs) -> None:
     site = make(pacs.port, confirm="commitment")
-    site.make_visits(site.answer(), most=2)
-    chores = Chores(site.visits, lambda _: None)
+    site.do_jobs(site.answer(), most=2)
+    chores = MaintenanceTasks(site.delivery_jobs, lambda _: None)
     with capture_logs() as events:
         site.clock.advance(hours=23.9)
-        chores.warn()
+        chores.raise_alarms()
         assert events == []
         site.clock.advance(hours=0.2)
-        chores.warn()
-        chores.warn()
+        chores.raise_alarms()
+        chores.raise_alarms()
 
     (alarm,) = events
     assert (alarm["event"], alarm["log_level"]) == ("delivery.unconfirmed", "error")

@@ -85,7 +85,7 @@ def states(site: Site) -> dict[str, DeliveryState]:
 def test_without_confirmation_sent_is_the_end(make: Make, pacs: Pacs) -> None:
     site = make("no")
 
-    assert site.make_visits(site.answer()) == ["deliver:1.2.3:1:pacs:1"]
+    assert site.do_jobs(site.answer()) == ["deliver:1.2.3:1:pacs:1"]
     assert states(site) == {SEG: SENT, SR: SENT}
     assert (pacs.asked, pacs.queries) == ([], 0)
 
@@ -95,22 +95,22 @@ def test_a_report_on_an_association_of_the_archive_s_own_confirms(
 ) -> None:
     """With the role selection that Orthanc asks for, too; see `tests/harness`."""
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     assert states(site) == {SEG: SENT, SR: SENT}
 
     assert pacs.report(pacs.asked[0]) == 0x0000
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert reports(site) == []
-    assert site.visits.due() == ()
+    assert site.delivery_jobs.due() == ()
 
 
 def test_a_report_on_the_association_of_the_request_confirms(make: Make, pacs: Pacs) -> None:
     pacs.reports = "same"
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
-    site.visits.take_reports()
+    site.do_jobs(site.answer(), most=2)
+    site.delivery_jobs.take_reports()
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert len(pacs.associations) == 2, "one to send, one to ask"
@@ -121,20 +121,20 @@ def test_an_object_that_is_not_committed_to_is_sent_again_and_asked_for_again(
 ) -> None:
     """0112H, no such object instance: the archive lost it."""
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     pacs.failures = {SEG: 0x0112}
     pacs.report(pacs.asked[0])
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
     lost = site.row(SEG)
 
     assert states(site) == {SEG: WAITING, SR: CONFIRMED}
     assert lost.reason == "not committed to: 0112H, no such object instance"
 
     site.clock.advance(minutes=1)
-    site.make_visits(site.visits.due(), most=2)
+    site.do_jobs(site.delivery_jobs.due(), most=2)
     pacs.failures = {}
     pacs.report(pacs.asked[-1])
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert [uid for uid, _, _ in pacs.received] == [SEG, SR, SEG]
     assert [str(each.ReferencedSOPInstanceUID) for each in pacs.asked[1].ReferencedSOPSequence
@@ -150,11 +150,11 @@ def test_an_archive_that_keeps_losing_an_object_has_it_held_with_the_reason(
     site = make("commitment", confirmation={"resend": 2})
     puts = site.answer()
     for _ in range(3):
-        site.make_visits(puts, most=2)
+        site.do_jobs(puts, most=2)
         pacs.report(pacs.asked[-1])
-        site.visits.take_reports()
+        site.delivery_jobs.take_reports()
         site.clock.advance(minutes=5)
-        puts = site.visits.due()
+        puts = site.delivery_jobs.due()
 
     assert puts == ()
     assert states(site) == {SEG: HELD, SR: CONFIRMED}
@@ -167,9 +167,9 @@ def test_an_object_whose_class_is_never_committed_to_is_held_at_once(
 ) -> None:
     pacs.failures = {SEG: 0x0122}
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     pacs.report(pacs.asked[0])
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert site.row(SEG).state is HELD
     assert "0122H, referenced SOP class not supported" in site.row(SEG).reason
@@ -180,12 +180,12 @@ def test_without_a_report_it_is_asked_again_and_a_late_one_still_counts(
 ) -> None:
     """Each request under a transaction of its own; the archive answers the first one."""
     site = make("commitment")
-    site.make_visits(site.answer(), most=4)
+    site.do_jobs(site.answer(), most=4)
 
     assert len({str(each.TransactionUID) for each in pacs.asked}) == 3
     assert site.clock.now.hour == 18, "asked at once, and after one hour and two"
     pacs.report(pacs.asked[0])
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
 
 
@@ -199,7 +199,7 @@ def test_an_archive_without_commitment_is_asked_by_c_find_and_the_ledger_says_so
 ) -> None:
     with without(StorageCommitmentPushModel).running() as plain:
         site = make("commitment", port=plain.port)
-        site.make_visits(site.answer(), most=2)
+        site.do_jobs(site.answer(), most=2)
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert site.row(SEG).reason.endswith("does not offer Storage Commitment")
@@ -209,7 +209,7 @@ def test_what_an_archive_without_commitment_does_not_list_is_sent_again(make: Ma
     with without(StorageCommitmentPushModel).running() as plain:
         plain.unlisted = {SEG}
         site = make("commitment", port=plain.port, confirmation={"resend": 1})
-        site.make_visits(site.answer())
+        site.do_jobs(site.answer())
 
     assert states(site) == {SEG: HELD, SR: CONFIRMED}
     assert [uid for uid, _, _ in plain.received].count(SEG) == 2
@@ -222,7 +222,7 @@ def test_an_archive_that_can_be_asked_in_no_way_leaves_the_objects_sent_and_says
     services = (StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind)
     with without(*services).running() as plain:
         site = make("commitment", port=plain.port)
-        site.make_visits(site.answer(), most=2)
+        site.do_jobs(site.answer(), most=2)
 
     assert states(site) == {SEG: SENT, SR: SENT}
     assert "does not offer Storage Commitment" in site.row(SEG).reason
@@ -232,7 +232,7 @@ def test_an_archive_that_can_be_asked_in_no_way_leaves_the_objects_sent_and_says
 def test_a_request_that_is_refused_is_no_confirmation(make: Make, pacs: Pacs) -> None:
     pacs.action_status = 0x0110
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
 
     assert site.row(SEG).reason.endswith("answered the N-ACTION with 0x0110")
     assert site.row(SEG).is_unconfirmed
@@ -242,11 +242,11 @@ def test_a_report_of_a_transaction_that_nobody_asked_for_changes_nothing(
     make: Make, pacs: Pacs, receiver: Receiver
 ) -> None:
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     stranger = pacs.asked[0]
     stranger.TransactionUID = "1.2.3.4"
     pacs.report(stranger)
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert states(site) == {SEG: SENT, SR: SENT}
     assert reports(site) == []
@@ -258,14 +258,14 @@ def test_a_report_that_is_read_twice_is_entered_once(
     """Killed after the ledger was written and before the file was deleted."""
     pacs.failures = {SEG: 0x0112}
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     pacs.report(pacs.asked[0])
     (path,) = reports(site)
     content = path.read_bytes()
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
     path.write_bytes(content)
     before = site.ledger.deliveries()
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert site.ledger.deliveries() == before
 
@@ -274,11 +274,11 @@ def test_a_report_file_that_a_disk_has_spoiled_does_not_keep_others_waiting(
     make: Make, pacs: Pacs, receiver: Receiver
 ) -> None:
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     pacs.report(pacs.asked[0])
     spoiled = site.config.node.spool / REPORTS / "1.2.json"
     spoiled.write_text('{"transaction_uid": "1.2", "comm')
-    site.visits.take_reports()
+    site.delivery_jobs.take_reports()
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert reports(site) == []
@@ -287,7 +287,7 @@ def test_a_report_file_that_a_disk_has_spoiled_does_not_keep_others_waiting(
 
 def test_a_listing_confirms(make: Make, pacs: Pacs) -> None:
     site = make("query")
-    done = site.make_visits(site.answer())
+    done = site.do_jobs(site.answer())
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert len(done) == 2
@@ -296,13 +296,13 @@ def test_a_listing_confirms(make: Make, pacs: Pacs) -> None:
 def test_an_archive_may_take_minutes_to_list_what_it_took(make: Make, pacs: Pacs) -> None:
     pacs.unlisted = {SEG}
     site = make("query")
-    site.make_visits(site.answer(), most=4)
+    site.do_jobs(site.answer(), most=4)
     assert states(site) == {SEG: SENT, SR: CONFIRMED}
     assert site.row(SEG).reason == "C-FIND does not list it yet"
 
     pacs.unlisted = set()
     site.clock.advance(minutes=10)
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     assert site.row(SEG).state is CONFIRMED
     assert len(pacs.received) == 2
 
@@ -311,7 +311,7 @@ def test_what_is_never_listed_is_sent_again_and_then_held(make: Make, pacs: Pacs
     """Five queries for each of two times that it was sent."""
     pacs.unlisted = {SEG}
     site = make("query", confirmation={"resend": 1})
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: HELD, SR: CONFIRMED}
     assert site.row(SEG).reason == "C-FIND does not list it, asked 5 times"
@@ -327,7 +327,7 @@ def test_a_query_that_fails_loses_nothing_and_sends_nothing_again(
     """Also not after many: the archive never said that it lacks the object."""
     pacs.find_status = status
     site = make("query")
-    site.make_visits(site.answer(), most=8)
+    site.do_jobs(site.answer(), most=8)
 
     assert states(site) == {SEG: SENT, SR: SENT}
     assert words in site.row(SEG).reason
@@ -349,9 +349,9 @@ def test_switching_confirmation_on_asks_for_what_was_sent_before(
     make: Make, pacs: Pacs
 ) -> None:
     before = make("no")
-    before.make_visits(before.answer())
+    before.do_jobs(before.answer())
     after = make("query")
-    after.make_visits(after.visits.owed())
+    after.do_jobs(after.delivery_jobs.pending_jobs())
 
     assert states(after) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert len(pacs.received) == 2
@@ -362,7 +362,7 @@ def test_a_report_that_cannot_be_kept_is_not_answered_with_success(
 ) -> None:
     """A file stands where the folder would be; the archive will report again."""
     site = make("commitment")
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     folder = site.config.node.spool / REPORTS
     folder.write_text("in the way")
 
@@ -379,11 +379,11 @@ def test_a_clock_that_is_set_back_puts_no_visit_off_for_days(
     """The next one was due when the clock stood two days ahead."""
     port = pacs.port if confirm == "commitment" else free_port()
     site = make(confirm, port=port, confirmation={"ask_again_s": 60.0})
-    site.make_visits(site.answer(), most=2 if confirm == "commitment" else 1)
+    site.do_jobs(site.answer(), most=2 if confirm == "commitment" else 1)
     before = site.row(SEG)
     site.clock.advance(days=-2)
-    site.make_visits(site.visits.due(), most=1)
+    site.do_jobs(site.delivery_jobs.due(), most=1)
 
     assert before.next_attempt_at is not None
     assert (before.attempts, site.row(SEG).attempts) == (1, 2)
-    assert site.visits.due() == ()
+    assert site.delivery_jobs.due() == ()

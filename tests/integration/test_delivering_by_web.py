@@ -15,10 +15,10 @@ from support.sent_results import SEG, SERIES, SR, Site
 from support.web_archive import Reply, WebArchive
 
 from dicom_node.errors import PeerRefusedError
-from dicom_node.node.maintenance import Chores
+from dicom_node.node.maintenance import MaintenanceTasks
 from dicom_node.peers.dicomweb import WebService
 from dicom_node.peers.outcome import SendOutcome
-from dicom_node.peers.transports import WebWay
+from dicom_node.peers.transports import WebTransport
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config
@@ -75,7 +75,7 @@ def test_files_arrive_byte_for_byte_and_a_report_after_its_segmentation(
     make: Make, archive: WebArchive
 ) -> None:
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: SENT, SR: SENT}
     assert archive.requests == [[SEG], [SR]]
@@ -87,7 +87,7 @@ def test_a_warning_is_kept(make: Make, archive: WebArchive) -> None:
     """B006H, elements discarded (PS3.18 Table I.2-1): stored all the same."""
     archive.warnings = {SEG: 0xB006}
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert (site.row(SEG).state, site.row(SEG).status) == (SENT, 0xB006)
     assert site.row(SR).status == 0
@@ -100,7 +100,7 @@ def test_of_two_that_go_together_the_one_that_failed_is_sent_again_alone(
     archive.replies, archive.failures = [Reply(202)], {SEG: 0xA700}
     site = make()
     site.answer()
-    outcomes = WebWay(WebService("pacs", archive.url)).send(files(site))
+    outcomes = WebTransport(WebService("pacs", archive.url)).send(files(site))
 
     assert archive.requests == [[SEG, SR]]
     assert [each.status for each in outcomes] == [0xA700, 0]
@@ -119,7 +119,7 @@ def test_a_partial_answer_leaves_the_report_waiting_for_its_segmentation(
 
     archive.failures = {}
     site.clock.advance(minutes=1)
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     assert states(site) == {SEG: SENT, SR: SENT}
 
 
@@ -136,7 +136,7 @@ def test_what_a_service_can_never_take_is_held_with_its_reason(
     """409: none was taken, and the body says why; there is no other form of a plain SEG."""
     archive.replies, archive.failures = [Reply(409)], {SEG: reason}
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: HELD, SR: HELD}
     assert site.row(SEG).reason == words
@@ -159,7 +159,7 @@ def test_a_request_that_is_refused_is_held_at_once_with_its_status(
 ) -> None:
     archive.replies = [Reply(status, body=b"<html>")]
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: HELD, SR: HELD}
     assert site.row(SEG).reason == f"{archive.url} answered with {words}"
@@ -174,7 +174,7 @@ def test_one_object_that_is_refused_takes_no_other_with_it(
     archive.replies = [Reply(status, body=b""), Reply(status, body=b""), Reply()]
     site = make()
     site.answer()
-    refused, taken = WebWay(WebService("pacs", archive.url)).send(files(site))
+    refused, taken = WebTransport(WebService("pacs", archive.url)).send(files(site))
 
     assert archive.requests == [[SEG, SR], [SEG], [SR]]
     assert (refused.refused, refused.stored, taken.stored) == (True, False, True)
@@ -191,7 +191,7 @@ def test_a_service_in_trouble_is_tried_again_and_then_takes_everything(
     assert tried_once(site) == timedelta(seconds=30)
     assert f"answered with {status}" in site.row(SEG).reason
     site.clock.advance(seconds=30)
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     assert states(site) == {SEG: SENT, SR: SENT}
 
 
@@ -234,7 +234,7 @@ def test_a_connection_that_breaks_off_loses_nothing_and_doubles_nothing(
 
     archive.drop_after = None
     site.clock.advance(seconds=30)
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     assert states(site) == {SEG: SENT, SR: SENT}
     assert set(archive.stored) == {path.read_bytes() for path in files(site)}
 
@@ -259,7 +259,7 @@ def test_a_large_object_goes_in_pieces_and_arrives_whole(
     large = tmp_path / "large.dcm"
     pixels = bytes.fromhex("e07f 1000 4f42 0000 c0270900") + bytes(600_000)
     large.write_bytes(small.read_bytes() + pixels)
-    way = WebWay(WebService("pacs", archive.url, max_batch_bytes=600_000))
+    way = WebTransport(WebService("pacs", archive.url, max_batch_bytes=600_000))
     outcomes = way.send([other, large])
 
     assert [each.stored for each in outcomes] == [True, True]
@@ -304,7 +304,7 @@ def test_an_object_that_the_answer_leaves_out_is_not_taken_for_stored(
     archive.silent = {SR}
     site = make()
     site.answer()
-    outcomes = WebWay(WebService("pacs", archive.url)).send(files(site))
+    outcomes = WebTransport(WebService("pacs", archive.url)).send(files(site))
 
     assert [each.stored for each in outcomes] == [True, False]
     assert outcomes[1].reason == "the service did not say what became of it"
@@ -315,7 +315,7 @@ def test_success_without_a_body_is_what_the_status_says(
 ) -> None:
     archive.replies = [Reply(200, body=b""), Reply(200, body=b"")]
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: SENT, SR: SENT}
 
@@ -333,7 +333,7 @@ def test_an_answer_in_xml_is_read_too(make: Make, archive: WebArchive) -> None:
     kind = {"Content-Type": "application/dicom+xml"}
     archive.replies = [Reply(200, kind, body=each) for each in answers]
     site = make()
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: SENT, SR: SENT}
 
@@ -343,7 +343,7 @@ def test_a_redirection_is_not_followed(make: Make, archive: WebArchive) -> None:
     with WebArchive().running() as elsewhere:
         archive.replies = [Reply(307, {"Location": f"{elsewhere.url}/studies"}, body=b"")]
         site = make()
-        site.make_visits(site.answer())
+        site.do_jobs(site.answer())
 
         assert states(site) == {SEG: HELD, SR: HELD}
         assert "redirects elsewhere" in site.row(SEG).reason
@@ -356,7 +356,7 @@ def test_an_unreadable_file_stops_no_other(make: Make, archive: WebArchive) -> N
     segmentation, report = files(site)
     segmentation.write_bytes(b"torn")
     missing = segmentation.with_name("none.dcm")
-    way = WebWay(WebService("pacs", archive.url))
+    way = WebTransport(WebService("pacs", archive.url))
     outcomes: tuple[SendOutcome, ...] = way.send([segmentation, missing, report])
 
     assert [each.stored for each in outcomes] == [False, False, True]
@@ -366,7 +366,7 @@ def test_an_unreadable_file_stops_no_other(make: Make, archive: WebArchive) -> N
 
 def test_what_qido_lists_is_confirmed(make: Make, archive: WebArchive) -> None:
     site = make(confirm="query")
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert [path for path, _ in archive.queries] == [
@@ -379,18 +379,18 @@ def test_what_qido_does_not_list_is_asked_for_again_and_then_stored_again(
 ) -> None:
     archive.unlisted = {SEG}
     site = make(confirm="query")
-    site.make_visits(site.answer(), most=4)
+    site.do_jobs(site.answer(), most=4)
     assert site.row(SEG).reason == "QIDO-RS does not list it yet"
 
-    site.make_visits(site.visits.due() or [], most=1)
+    site.do_jobs(site.delivery_jobs.due() or [], most=1)
     site.clock.advance(minutes=30)
-    site.make_visits(site.visits.due(), most=1)
+    site.do_jobs(site.delivery_jobs.due(), most=1)
     site.clock.advance(minutes=30)
-    site.make_visits(site.visits.due(), most=2)
+    site.do_jobs(site.delivery_jobs.due(), most=2)
     assert archive.requests.count([SEG]) == 2
     archive.unlisted = set()
     site.clock.advance(minutes=30)
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
 
 
@@ -403,7 +403,7 @@ def test_a_query_that_fails_confirms_nothing_and_sends_nothing_again(
 ) -> None:
     archive.query_reply = reply
     site = make(confirm="query")
-    site.make_visits(site.answer(), most=8)
+    site.do_jobs(site.answer(), most=8)
 
     assert states(site) == {SEG: SENT, SR: SENT}
     assert site.row(SEG).reason
@@ -425,12 +425,12 @@ def test_what_is_held_goes_on_when_the_service_answers_a_query_for_one_study(
 ) -> None:
     """That it wants another query is an answer; that it lets us do nothing is none."""
     away = make(url="http://127.0.0.1:1/dicom-web", hold_after=2)
-    away.make_visits(away.answer())
+    away.do_jobs(away.answer())
     assert states(away) == {SEG: HELD, SR: HELD}
 
     archive.query_reply = reply
     back = make(hold_after=2)
-    Chores(back.visits, lambda _: None).probe()
+    MaintenanceTasks(back.delivery_jobs, lambda _: None).probe()
     assert archive.queries[0][1]["limit"] == ["1"]
     assert {row.state for row in back.ledger.deliveries()} == {WAITING if resumes else HELD}
 
@@ -440,14 +440,14 @@ def test_a_study_is_asked_for_by_whatever_uid_the_scanner_gave_it(
     archive: WebArchive, study: str
 ) -> None:
     """A component with a leading zero is no UID (PS3.5 9.1), and in archives all the same."""
-    WebWay(WebService("pacs", archive.url)).listed(study, ["2.25.11"])
+    WebTransport(WebService("pacs", archive.url)).listed(study, ["2.25.11"])
 
     assert archive.queries[0][0] == f"/dicom-web/studies/{study}/series/2.25.11/instances"
 
 
 def test_what_has_no_study_is_not_asked_for(archive: WebArchive) -> None:
     with pytest.raises(PeerRefusedError, match="has no UID"):
-        WebWay(WebService("pacs", archive.url)).listed("", ["2.25.11"])
+        WebTransport(WebService("pacs", archive.url)).listed("", ["2.25.11"])
 
 
 def test_a_visit_that_runs_again_stores_nothing_again(make: Make, archive: WebArchive) -> None:

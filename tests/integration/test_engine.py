@@ -16,13 +16,15 @@ import pytest
 from support.waiting import wait_until
 
 from dicom_node.errors import EngineBusyError
-from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
 
 QUEUES = {"gpu": 1, "light": 4}
 
 
 def running(
-    folder: Path, jobs: dict[str, Callable[[Payload], tuple[Put, ...]]], queue: str = "light"
+    folder: Path,
+    jobs: dict[str, Callable[[Payload], tuple[JobRequest, ...]]],
+    queue: str = "light",
 ) -> AbstractContextManager[Engine]:
     """An engine that does these jobs until the block ends."""
     kinds = {name: JobKind(run=job, queue=queue) for name, job in jobs.items()}
@@ -40,34 +42,34 @@ def started(engine: Engine) -> Iterator[Engine]:
         engine.stop()
 
 
-def nothing(_payload: Payload) -> tuple[Put, ...]:
+def nothing(_payload: Payload) -> tuple[JobRequest, ...]:
     return ()
 
 
 def test_a_job_puts_the_jobs_that_follow_it(tmp_path: Path) -> None:
     done: list[int] = []
 
-    def count(payload: Payload) -> tuple[Put, ...]:
+    def count(payload: Payload) -> tuple[JobRequest, ...]:
         done.append(payload["n"])
         after = payload["n"] + 1
-        return (Put("count", f"count:{after}", {"n": after}),) if after < 3 else ()
+        return (JobRequest("count", f"count:{after}", {"n": after}),) if after < 3 else ()
 
     with running(tmp_path, {"count": count}) as engine:
-        engine.put(Put("count", "count:0", {"n": 0}))
+        engine.put(JobRequest("count", "count:0", {"n": 0}))
         wait_until(lambda: done == [0, 1, 2])
 
 
 def test_a_key_is_done_once_however_often_it_is_put(tmp_path: Path) -> None:
     done: list[str] = []
 
-    def note(payload: Payload) -> tuple[Put, ...]:
+    def note(payload: Payload) -> tuple[JobRequest, ...]:
         done.append(payload["word"])
         return ()
 
     with running(tmp_path, {"note": note}) as engine:
         for word in ("a", "b", "c"):
-            engine.put(Put("note", "note:1", {"word": word}))
-        engine.put(Put("note", "note:2", {"word": "last"}))
+            engine.put(JobRequest("note", "note:1", {"word": word}))
+        engine.put(JobRequest("note", "note:2", {"word": "last"}))
         wait_until(lambda: "last" in done and not engine.list(states=("enqueued", "pending")))
 
     assert sorted(done) == ["a", "last"]
@@ -75,7 +77,7 @@ def test_a_key_is_done_once_however_often_it_is_put(tmp_path: Path) -> None:
 
 def test_delayed_work_waits(tmp_path: Path) -> None:
     with running(tmp_path, {"nothing": nothing}) as engine:
-        engine.put(Put("nothing", "n:1", {}, delay_s=3600.0))
+        engine.put(JobRequest("nothing", "n:1", {}, delay_s=3600.0))
 
         assert [(each.kind, each.state) for each in engine.list()] == [("nothing", "delayed")]
 
@@ -84,7 +86,7 @@ def test_a_queue_for_one_never_runs_two(tmp_path: Path) -> None:
     inside: list[int] = []
     seen: list[int] = []
 
-    def alone(_payload: Payload) -> tuple[Put, ...]:
+    def alone(_payload: Payload) -> tuple[JobRequest, ...]:
         inside.append(1)
         seen.append(len(inside))
         time.sleep(0.05)
@@ -93,7 +95,7 @@ def test_a_queue_for_one_never_runs_two(tmp_path: Path) -> None:
 
     with running(tmp_path, {"alone": alone}, queue="gpu") as engine:
         for n in range(4):
-            engine.put(Put("alone", f"alone:{n}", {}))
+            engine.put(JobRequest("alone", f"alone:{n}", {}))
         wait_until(lambda: len(seen) == 4)
 
     assert seen == [1, 1, 1, 1]
@@ -106,12 +108,12 @@ def test_a_job_that_raises_is_put_again_and_then_held(
     monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 2)
     tries: list[int] = []
 
-    def broken(_payload: Payload) -> tuple[Put, ...]:
+    def broken(_payload: Payload) -> tuple[JobRequest, ...]:
         tries.append(1)
         raise ZeroDivisionError
 
     with running(tmp_path, {"broken": broken}) as engine:
-        engine.put(Put("broken", "broken:1", {}))
+        engine.put(JobRequest("broken", "broken:1", {}))
         wait_until(lambda: bool(engine.list(states=("error",))))
         held = engine.list(states=("error",))
 
@@ -126,23 +128,23 @@ def test_a_last_resort_is_done_when_every_try_has_raised(
     monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 1)
     seen: list[str] = []
 
-    def broken(payload: Payload) -> tuple[Put, ...]:
+    def broken(payload: Payload) -> tuple[JobRequest, ...]:
         seen.append(payload["word"])
         raise ZeroDivisionError
 
-    def resort(_payload: Payload) -> tuple[Put, ...]:
-        return (Put("note", "note:1", {"word": "resort"}),)
+    def resort(_payload: Payload) -> tuple[JobRequest, ...]:
+        return (JobRequest("note", "note:1", {"word": "resort"}),)
 
-    def note(payload: Payload) -> tuple[Put, ...]:
+    def note(payload: Payload) -> tuple[JobRequest, ...]:
         seen.append(payload["word"])
         return ()
 
     kinds = {
         "note": JobKind(note, "light"),
-        "broken": JobKind(broken, "light", last_resort=resort),
+        "broken": JobKind(broken, "light", fallback=resort),
     }
     with started(Engine(f"sqlite:///{tmp_path}/db", "worker-0", kinds, QUEUES, 0.05)) as engine:
-        engine.put(Put("broken", "broken:1", {"word": "try"}))
+        engine.put(JobRequest("broken", "broken:1", {"word": "try"}))
         wait_until(lambda: seen == ["try", "try", "resort"])
 
 
@@ -152,15 +154,15 @@ def test_held_work_is_tried_again_at_the_next_start(
     monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 0)
     mended: list[int] = []
 
-    def broken(_payload: Payload) -> tuple[Put, ...]:
+    def broken(_payload: Payload) -> tuple[JobRequest, ...]:
         raise ZeroDivisionError
 
-    def mend(_payload: Payload) -> tuple[Put, ...]:
+    def mend(_payload: Payload) -> tuple[JobRequest, ...]:
         mended.append(1)
         return ()
 
     with running(tmp_path, {"job": broken}) as engine:
-        engine.put(Put("job", "job:1", {}))
+        engine.put(JobRequest("job", "job:1", {}))
         wait_until(lambda: bool(engine.list(states=("error",))))
     with running(tmp_path, {"job": mend}) as engine:
         wait_until(lambda: mended == [1])
@@ -170,12 +172,12 @@ def test_held_work_is_tried_again_at_the_next_start(
 def test_cancelled_work_is_not_begun_until_resumed(tmp_path: Path) -> None:
     done: list[int] = []
 
-    def note(_payload: Payload) -> tuple[Put, ...]:
+    def note(_payload: Payload) -> tuple[JobRequest, ...]:
         done.append(1)
         return ()
 
     with running(tmp_path, {"note": note}) as engine:
-        engine.put(Put("note", "note:1", {}, delay_s=3600.0))
+        engine.put(JobRequest("note", "note:1", {}, delay_s=3600.0))
         engine.cancel("note:1")
         assert [each.state for each in engine.list()] == ["cancelled"]
         engine.resume("note:1")
@@ -188,12 +190,12 @@ def test_work_that_was_begun_here_unknown_to_us_is_put_into_the_queue_again(
     """As after a server's death between the commit and the answer to it."""
     done: list[int] = []
 
-    def note(_payload: Payload) -> tuple[Put, ...]:
+    def note(_payload: Payload) -> tuple[JobRequest, ...]:
         done.append(1)
         return ()
 
     with running(tmp_path, {"note": note}) as engine:
-        engine.put(Put("note", "note:1", {}, delay_s=3600.0))
+        engine.put(JobRequest("note", "note:1", {}, delay_s=3600.0))
         connection = sqlite3.connect(tmp_path / "node.sqlite", timeout=30.0)
         connection.execute(
             "UPDATE workflow_status SET status = 'PENDING', executor_id = 'worker-0'"
@@ -216,7 +218,7 @@ def test_a_second_engine_on_the_same_database_is_refused(tmp_path: Path) -> None
 
 def test_no_pickle_is_stored_and_the_log_is_written_ahead(tmp_path: Path) -> None:
     with running(tmp_path, {"nothing": nothing}) as engine:
-        engine.put(Put("nothing", "n:1", {"plain": "words"}))
+        engine.put(JobRequest("nothing", "n:1", {"plain": "words"}))
         wait_until(lambda: not engine.list(states=("enqueued", "pending")))
     connection = sqlite3.connect(tmp_path / "node.sqlite")
     stored = connection.execute("SELECT DISTINCT serialization FROM workflow_status").fetchall()

@@ -14,7 +14,7 @@ from support.postgres import Postgres, running_postgres
 from support.waiting import wait_until
 
 from dicom_node.errors import EngineBusyError, LeaseLostError
-from dicom_node.persistence.database import is_passing, open_database, wait_out
+from dicom_node.persistence.database import is_transient, open_database, retry_until_available
 from dicom_node.persistence.job_queue import Engine
 from dicom_node.persistence.leases import Leases, may_take_over
 from dicom_node.persistence.ledger import Ledger
@@ -146,12 +146,12 @@ def test_a_server_that_is_away_is_waited_for(server: Postgres, database: sa.Engi
             server.start()
         hasty.save(SERIES)
 
-    wait_out(save_at_the_second_try)
+    retry_until_available(save_at_the_second_try)
     ledger.save(SERIES)
     for each in (ledger, hasty):
         each.close()
 
-    assert is_passing(caught.value)
+    assert is_transient(caught.value)
     assert len(tried) == 2
 
 
@@ -163,8 +163,8 @@ def test_an_error_that_does_not_pass_is_raised(database: sa.Engine, tmp_path: Pa
                 connection.execute(sa.text("SELECT nothing FROM nowhere"))
 
         with pytest.raises(sa.exc.DBAPIError) as caught:
-            wait_out(wrong)
-        assert not is_passing(caught.value)
+            retry_until_available(wrong)
+        assert not is_transient(caught.value)
         each.dispose()
 
 

@@ -17,7 +17,7 @@ from dicom_node.node.status import node_status
 from dicom_node.peers.association import Peer
 from dicom_node.peers.store import send
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
-from dicom_node.receiving.rejections import Reason, read_turned_away
+from dicom_node.receiving.rejections import Reason, read_rejections
 from dicom_node.settings.loading import parse_config
 from dicom_node.settings.senders import Sender
 
@@ -45,7 +45,7 @@ def rejection(receiver: Receiver, **names: str) -> tuple[int, int, int] | None:
 def counted(settings: ReceiverSettings) -> dict[str, int]:
     """How often somebody was turned away, by reason."""
     found: dict[str, int] = {}
-    for each in read_turned_away(settings.spool)[1]:
+    for each in read_rejections(settings.spool)[1]:
         found[each.reason] = found.get(each.reason, 0) + each.count
     return found
 

@@ -101,7 +101,7 @@ def reasons(site: Site) -> dict[str, str]:
 def test_images_and_results_go_when_their_days_are_over(make: Make) -> None:
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     clear(site, days=29)
     assert (images(site), files(site)) == (3, 2)
 
@@ -117,7 +117,7 @@ def test_images_and_results_go_when_their_days_are_over(make: Make) -> None:
 def test_without_settings_nothing_ever_goes(make: Make) -> None:
     site = make(retention={})
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     clear(site, days=3650)
 
     assert (images(site), files(site)) == (3, 2)
@@ -128,13 +128,13 @@ def test_what_is_not_confirmed_stays(make: Make, pacs: Pacs) -> None:
     pacs.unlisted = {SEG}
     site = make(confirm="query")
     hand_over(site)
-    site.make_visits(site.answer(), most=2)
+    site.do_jobs(site.answer(), most=2)
     clear(site, days=400)
     assert (images(site), files(site)) == (3, 2)
     assert reasons(site)["images"] == "not confirmed by pacs"
 
     pacs.unlisted = set()
-    site.make_visits(site.visits.due())
+    site.do_jobs(site.delivery_jobs.due())
     clear(site, days=61)
     assert (images(site), files(site)) == (0, 0)
 
@@ -146,7 +146,7 @@ def test_what_is_not_confirmed_stays(make: Make, pacs: Pacs) -> None:
 def test_what_has_not_been_taken_stays(make: Make, state: DeliveryState, words: str) -> None:
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     site.ledger.save(replace(site.row(SEG), state=state, reason="why"))
     clear(site, days=400)
 
@@ -157,7 +157,7 @@ def test_what_has_not_been_taken_stays(make: Make, state: DeliveryState, words: 
 def test_one_destination_that_lacks_an_object_keeps_it_for_all(make: Make) -> None:
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     site.ledger.save(replace(site.row(SEG), destination="viewer", state=DeliveryState.HELD))
     clear(site, days=400)
 
@@ -178,7 +178,7 @@ def test_what_is_not_answered_well_stays(
     """A refusal that no object could be made of; a failure that a person may try again."""
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     (row,) = site.ledger.revisions(SERIES)
     site.ledger.save(replace(row, **change))
     clear(site, days=400)
@@ -210,7 +210,7 @@ def test_images_that_the_ledger_does_not_know_stay(make: Make) -> None:
 def test_the_same_images_sent_again_after_a_purge_are_known_and_go_again(make: Make) -> None:
     site = make()
     assert len(hand_over(site)) == 1
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     clear(site, **LATE)
     receive(site.config.node.spool / SERIES, (0.0, 2.0, 4.0))
 
@@ -225,7 +225,7 @@ def test_a_late_slice_after_a_purge_waits_until_the_whole_series_is_sent_again(
     """Alone it would be a series of one slice, refused, and the refusal sent to the archive."""
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     clear(site, **LATE)
     folder = site.config.node.spool / SERIES
     receive(folder, (0.0, 2.0, 4.0, 6.0))
@@ -245,7 +245,7 @@ def test_a_purge_that_was_killed_halfway_is_finished_the_next_time(
 ) -> None:
     site = make()
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
     deleted: list[Path] = []
     unlink = Path.unlink
 
@@ -269,7 +269,7 @@ def test_a_purge_that_was_killed_halfway_is_finished_the_next_time(
 def test_status_says_what_is_kept_and_why(make: Make) -> None:
     site = make(retention={})
     hand_over(site)
-    site.make_visits(site.answer())
+    site.do_jobs(site.answer())
 
     kept = {(what, reason): series for what, reason, series, _ in node_status(site.config).kept}
     assert kept == {

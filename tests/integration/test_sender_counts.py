@@ -14,7 +14,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 from dicom_node.archive.expected_counts import SenderCounts
 from dicom_node.node.roles import counting_peer
 from dicom_node.peers.association import Peer
-from dicom_node.peers.transports import DicomWay
+from dicom_node.peers.transports import DicomTransport
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.senders import Sender
 from dicom_node.spool.completeness import Expectation
@@ -47,7 +47,7 @@ def archive(instances: int, status: int = 0x0000, *, queries: bool = True) -> It
 
 
 def counts(port: int, now_s: list[float] | None = None) -> SenderCounts:
-    way = DicomWay(Peer("pacs", "PACS", "127.0.0.1", port, "MSKNODE", 1.0, 1.0))
+    way = DicomTransport(Peer("pacs", "PACS", "127.0.0.1", port, "MSKNODE", 1.0, 1.0))
     return SenderCounts(lambda _title: way, clock=lambda: (now_s or [0.0])[0])
 
 
@@ -110,7 +110,7 @@ def test_the_settings_say_whom_to_ask_and_for_how_long_to_wait() -> None:
     way = counting_peer(config, "PACS")
 
     assert counting_peer(config, "CT1") is None
-    assert isinstance(way, DicomWay)
+    assert isinstance(way, DicomTransport)
     peer = way.peer
     assert (peer.name, peer.connect_timeout_s, peer.answer_timeout_s) == ("pacs", 2.0, 2.0)
 

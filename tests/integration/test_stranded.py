@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.waiting import wait_until
 
-from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
 
 TABLE = "operation_outputs"
 
@@ -17,13 +17,13 @@ def test_work_whose_record_was_not_written_is_done_by_the_next_start(tmp_path: P
     database = tmp_path / "db"
     done: list[str] = []
 
-    def break_the_record(_payload: Payload) -> tuple[Put, ...]:
+    def break_the_record(_payload: Payload) -> tuple[JobRequest, ...]:
         if not done:
             rename(database, TABLE, "away")
         done.append("effect")
-        return (Put("note", "note:1", {}),)
+        return (JobRequest("note", "note:1", {}),)
 
-    def note(_payload: Payload) -> tuple[Put, ...]:
+    def note(_payload: Payload) -> tuple[JobRequest, ...]:
         done.append("follower")
         return ()
 
@@ -33,15 +33,15 @@ def test_work_whose_record_was_not_written_is_done_by_the_next_start(tmp_path: P
 
     first = engine()
     first.start()
-    before = first.is_stranded()
-    first.put(Put("break", "break:1", {}))
-    wait_until(first.is_stranded)
+    before = first.is_orphaned()
+    first.put(JobRequest("break", "break:1", {}))
+    wait_until(first.is_orphaned)
     first.stop()
     rename(database, "away", TABLE)
     second = engine()
     second.start()
     wait_until(lambda: "follower" in done)
-    after = second.is_stranded()
+    after = second.is_orphaned()
     second.stop()
 
     assert (before, after) == (False, False)

@@ -24,7 +24,7 @@ from support.ct import enhanced_ct, save
 from support.validators import dciodvfy_errors, pixelmed_sr_errors
 
 from dicom_node.results.builders import Refusal, publish_case, publish_refusal
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import write_results
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
@@ -59,7 +59,7 @@ def published(series: CtSeries, folder: Path, **changes: Any) -> dict[str, Path]
     case = small_case(series.volume.geometry, **changes)
     objects = publish_case(series, case, CONTEXT, FLAGGED)
     paths = write_results(objects, folder)
-    return {one.rendering: path for one, path in zip(objects, paths, strict=True)}
+    return {one.kind: path for one, path in zip(objects, paths, strict=True)}
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -75,7 +75,7 @@ def test_dciodvfy_finds_no_error_in_density_slices(tmp_path: Path, source: str):
     series = small_series(tmp_path / "ct", **SOURCES[source])
     case = small_case(series.volume.geometry)
 
-    objects = publish_case(series, case, CONTEXT, {Rendering.SC_DENSITY_SLICES})
+    objects = publish_case(series, case, CONTEXT, {ResultKind.SC_DENSITY_SLICES})
 
     (path,) = write_results(objects, tmp_path / "out")
     assert dciodvfy_errors(path) == []
@@ -111,7 +111,7 @@ def test_pixelmed_finds_no_error_in_the_report_of_a_revision(tmp_path: Path):
     """A report with everything that it may hold: numbers, absent structures, predecessor."""
     series = small_series(tmp_path / "ct")
     first = InstanceInSeries("1.2.840.10008.5.1.4.1.1.88.34", "2.25.7", "2.25.8")
-    context = replace(CONTEXT, revision=2, predecessors={Rendering.SR: first})
+    context = replace(CONTEXT, revision=2, predecessors={ResultKind.SR: first})
     objects = publish_case(series, small_case(series.volume.geometry), context, RECORD)
     _, report = write_results(objects, tmp_path / "out")
 

@@ -18,7 +18,7 @@ from dicom_node.commands import cli
 from dicom_node.errors import ConfigurationError, PeerUnreachableError
 from dicom_node.node.preflight import check_surroundings
 from dicom_node.peers.dicomweb import WebService
-from dicom_node.peers.transports import WebWay
+from dicom_node.peers.transports import WebTransport
 from dicom_node.settings.description import describe
 from dicom_node.settings.destinations import Credentials
 from dicom_node.settings.loading import load_config
@@ -54,7 +54,7 @@ def listening(certificate: Certificate, ca: Authority | None = None) -> ssl.SSLC
 
 
 def ask(archive: WebArchive, **values: object) -> None:
-    WebWay(replace(WebService("pacs", archive.url), **values)).answers()  # type: ignore[arg-type]
+    WebTransport(replace(WebService("pacs", archive.url), **values)).answers()  # type: ignore[arg-type]
 
 
 def test_a_token_of_a_file_is_shown_and_read_anew_each_time(

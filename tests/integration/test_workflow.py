@@ -34,7 +34,7 @@ from dicom_node.case_files.report_reader import reported_structures
 from dicom_node.case_files.result_folder import segment_to_folder
 from dicom_node.errors import ResultError
 from dicom_node.node.workflow import Workflow
-from dicom_node.persistence.job_queue import Put
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.rows import DeliveryState, SeriesState
@@ -91,7 +91,7 @@ def arrival(tmp_path: Path) -> SeriesArrival:
     return small_arrival(tmp_path / "spool" / SERIES_UID)
 
 
-def finish(workflow: Workflow, work: Sequence[Put], *, most: int = 30) -> list[str]:
+def finish(workflow: Workflow, work: Sequence[JobRequest], *, most: int = 30) -> list[str]:
     """Do jobs and what follows them until nothing is left; the keys in order."""
     kinds, waiting, done = workflow.kinds(), list(work), []
     while waiting and len(done) < most:
@@ -436,8 +436,8 @@ def test_a_delivery_is_held_with_its_reason_and_released_at_the_next_start(
     assert "cannot be reached" in held[0].reason
 
     up = make()
-    released = up.owed()
-    assert up.owed() == released, "a start that is killed at once must not lose them"
+    released = up.pending_jobs()
+    assert up.pending_jobs() == released, "a start that is killed at once must not lose them"
     finish(up, released)
 
     assert [put.key for put in released] == [f"deliver:{SERIES_UID}:1:pacs:4"]
@@ -595,7 +595,9 @@ def test_a_kill_between_the_fall_back_and_its_job_loses_and_doubles_nothing(
             work = workflow.kinds()[work[0].kind].run(work[0].payload)
         lost = workflow.deliver(work[0].payload)
         assert received(workflow, old) == []
-        assert workflow.owed() == (Put(lost[0].kind, lost[0].key, lost[0].payload),)
+        assert workflow.pending_jobs() == (
+            JobRequest(lost[0].kind, lost[0].key, lost[0].payload),
+        )
 
         assert workflow.deliver(work[0].payload) == lost
         finish(workflow, lost)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.results.case_facts import PublishContext
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import ResultObject
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
@@ -70,8 +70,8 @@ CONTEXT = PublishContext(
     station_name="MSKNODE1",
     closed_by="no image for 60 s",
 )
-RECORD = frozenset({Rendering.SEG, Rendering.SR})
-FLAGGED = RECORD | {Rendering.SC, Rendering.KO}
+RECORD = frozenset({ResultKind.SEG, ResultKind.SR})
+FLAGGED = RECORD | {ResultKind.SC, ResultKind.KO}
 """What a destination gets by default: of an accepted case, and of one that is not."""
 
 
@@ -203,6 +203,6 @@ def with_numbers(result: StructureResult, **numbers: Any) -> StructureResult:
 
 def of_kind(objects: tuple[ResultObject, ...], kind: str) -> Dataset:
     """The dataset of the one object of a kind."""
-    found = [one.dataset for one in objects if one.rendering == kind]
-    assert len(found) == 1, [one.rendering for one in objects]
+    found = [one.dataset for one in objects if one.kind == kind]
+    assert len(found) == 1, [one.kind for one in objects]
     return found[0]

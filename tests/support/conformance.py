@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from support import ohif
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
@@ -38,43 +38,41 @@ class Row:
     """One line of the table: the objects that make it up, and what it is called."""
 
     title: str
-    renderings: tuple[Rendering, ...]
+    kinds: tuple[ResultKind, ...]
 
     def __str__(self) -> str:
         """Short, for the names of tests."""
-        return self.renderings[0].value
+        return self.kinds[0].value
 
 
 ROWS: Final = (
-    Row("Segmentation, BINARY", (Rendering.SEG,)),
+    Row("Segmentation, BINARY", (ResultKind.SEG,)),
     Row(
         "Segmentation, BINARY, one for each group",
-        (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH),
+        (ResultKind.SEG_BONES, ResultKind.SEG_HIP, ResultKind.SEG_THIGH),
     ),
-    Row("Segmentation, LABELMAP, RLE", (Rendering.SEG_LABELMAP,)),
-    Row("Report (TID 1411) on the BINARY one", (Rendering.SR,)),
-    Row("Report on the groups", (Rendering.SR_GROUPS,)),
-    Row("Report on the LABELMAP one", (Rendering.SR_LABELMAP,)),
-    Row("Key slices (TID 1410)", (Rendering.SR_KEY_SLICE,)),
-    Row("Quality image", (Rendering.SC,)),
-    Row("Muscle density picture", (Rendering.SC_DENSITY,)),
-    Row("Muscle density on the source slices", (Rendering.SC_DENSITY_SLICES,)),
-    Row("Uncertainty map", (Rendering.PM,)),
-    Row("Summary (PDF)", (Rendering.PDF,)),
-    Row("Key object: quality issue", (Rendering.KO,)),
-    Row("Key object: replaced results", (Rendering.KO_REJECTED,)),
+    Row("Segmentation, LABELMAP, RLE", (ResultKind.SEG_LABELMAP,)),
+    Row("Report (TID 1411) on the BINARY one", (ResultKind.SR,)),
+    Row("Report on the groups", (ResultKind.SR_GROUPS,)),
+    Row("Report on the LABELMAP one", (ResultKind.SR_LABELMAP,)),
+    Row("Key slices (TID 1410)", (ResultKind.SR_KEY_SLICE,)),
+    Row("Quality image", (ResultKind.SC,)),
+    Row("Muscle density picture", (ResultKind.SC_DENSITY,)),
+    Row("Muscle density on the source slices", (ResultKind.SC_DENSITY_SLICES,)),
+    Row("Uncertainty map", (ResultKind.PM,)),
+    Row("Summary (PDF)", (ResultKind.PDF,)),
+    Row("Key object: quality issue", (ResultKind.KO,)),
+    Row("Key object: replaced results", (ResultKind.KO_REJECTED,)),
 )
-BY_RENDERING: Final = {rendering: row for row in ROWS for rendering in row.renderings}
+BY_RENDERING: Final = {kind: row for row in ROWS for kind in row.kinds}
 
-DOCUMENTS: Final = tuple(
-    row for row in ROWS if row.renderings[0].traits.modality in {"SR", "KO"}
-)
+DOCUMENTS: Final = tuple(row for row in ROWS if row.kinds[0].traits.modality in {"SR", "KO"})
 """What PixelMed's validator has templates for."""
 
 READ_BY_DCMQI: Final = tuple(
     row
     for row in ROWS
-    if row.renderings[0].traits.modality in {"SEG", "SR"} or row.renderings == (Rendering.PM,)
+    if row.kinds[0].traits.modality in {"SEG", "SR"} or row.kinds == (ResultKind.PM,)
 )
 
 CELLS: Final = frozenset(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 
 from dicom_node.results.builders import publish_case
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import write_results
 from inference.phantom.spec import PhantomSpec
 from sr_templates.context import InstanceInSeries
@@ -17,7 +17,7 @@ from support.cases import CONTEXT
 from support.conformance import Row
 from support.truth import KnownCase, known_case
 
-REPLACED = InstanceInSeries(Rendering.SR.traits.sop_class_uid, "2.25.7001", "2.25.7002")
+REPLACED = InstanceInSeries(ResultKind.SR.traits.sop_class_uid, "2.25.7001", "2.25.7002")
 """A report of an earlier revision, to be rejected."""
 
 
@@ -35,17 +35,17 @@ class Published:
     """The case with its objects' files."""
 
     known: KnownCase
-    files: dict[Rendering, Path]
+    files: dict[ResultKind, Path]
 
     def of(self, row: Row) -> list[Path]:
         """The files of a line of the table."""
-        return [self.files[rendering] for rendering in row.renderings]
+        return [self.files[kind] for kind in row.kinds]
 
 
 def publish(
     folder: Path,
     spec: PhantomSpec,
-    wanted: Collection[Rendering] = tuple(Rendering),
+    wanted: Collection[ResultKind] = tuple(ResultKind),
     *,
     keys: Collection[str] = (),
 ) -> Published:
@@ -54,9 +54,7 @@ def publish(
     context = replace(CONTEXT, replaced=(REPLACED,))
     objects = publish_case(known.series, known.case, context, wanted)
     files = write_results(objects, folder / "objects")
-    return Published(
-        known, {one.rendering: path for one, path in zip(objects, files, strict=True)}
-    )
+    return Published(known, {one.kind: path for one, path in zip(objects, files, strict=True)})
 
 
 def address_of(path: Path) -> Address:

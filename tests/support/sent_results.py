@@ -12,11 +12,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.delivery.attempts import first_rows
-from dicom_node.delivery.jobs import Visits, put_visit
-from dicom_node.persistence.job_queue import Put
+from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
+from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryRow, ResultRow, SeriesRow, SeriesState
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.settings.node import NodeConfig
 
 SERIES = "1.2.3"
@@ -50,29 +50,29 @@ class Site:
     clock: MovedClock = field(default_factory=MovedClock)
 
     @property
-    def visits(self) -> Visits:
-        """The visits of a node with these settings."""
-        return Visits(self.config, self.ledger, self.clock)
+    def delivery_jobs(self) -> DeliveryJobs:
+        """The delivery jobs of a node with these settings."""
+        return DeliveryJobs(self.config, self.ledger, self.clock)
 
-    def answer(self) -> tuple[Put, ...]:
-        """Enter the series with its objects; the first visits to its destinations."""
+    def answer(self) -> tuple[JobRequest, ...]:
+        """Enter the series with its objects; the first delivery jobs to its destinations."""
         series = SeriesRow(SERIES, 1, STUDY, "CT1", "MSKNODE", 12, "f" * 64, START, START)
         folder = self.config.node.results / SERIES / "1"
         results = [
-            _result(folder, SEG, Rendering.SEG, "2.25.11"),
-            _result(folder, SR, Rendering.SR, "2.25.12"),
+            _result(folder, SEG, ResultKind.SEG, "2.25.11"),
+            _result(folder, SR, ResultKind.SR, "2.25.12"),
         ]
         names = [each.name for each in self.config.destinations]
         rows = [
             row
             for name in names
-            for row in first_rows(results, {Rendering.SEG, Rendering.SR}, name, START)
+            for row in first_rows(results, {ResultKind.SEG, ResultKind.SR}, name, START)
         ]
         self.ledger.add(series.become(SeriesState.REPORTED, START), *results, *rows)
-        return tuple(put_visit((SERIES, 1, name), 1) for name in names)
+        return tuple(delivery_job((SERIES, 1, name), 1) for name in names)
 
-    def make_visits(self, puts: Sequence[Put], *, most: int = 20) -> list[str]:
-        """Make visits and those that follow, without waiting; their keys."""
+    def do_jobs(self, puts: Sequence[JobRequest], *, most: int = 20) -> list[str]:
+        """Do delivery jobs and those that follow, without waiting; their keys."""
         waiting, done = list(puts), []
         while waiting and len(done) < most:
             put = waiting.pop(0)
@@ -81,11 +81,11 @@ class Site:
             waiting += self.make(put)
         return done
 
-    def make(self, put: Put) -> tuple[Put, ...]:
+    def make(self, put: JobRequest) -> tuple[JobRequest, ...]:
         """Make one visit; what follows."""
         payload = put.payload
         group = (payload["series_instance_uid"], payload["revision"], payload["destination"])
-        return self.visits.visit(group, payload["attempt"])
+        return self.delivery_jobs.run(group, payload["attempt"])
 
     def row(self, uid: str, destination: str = "pacs") -> DeliveryRow:
         """How far one object has come."""
@@ -93,26 +93,26 @@ class Site:
         return next(row for row in rows if row.sop_instance_uid == uid)
 
 
-def _result(folder: Path, uid: str, rendering: Rendering, series: str) -> ResultRow:
+def _result(folder: Path, uid: str, kind: ResultKind, series: str) -> ResultRow:
     """A file that says what it is and nothing else, and its row."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = rendering.traits.sop_class_uid
+    dataset.file_meta.MediaStorageSOPClassUID = kind.traits.sop_class_uid
     dataset.file_meta.MediaStorageSOPInstanceUID = uid
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = rendering.traits.sop_class_uid
+    dataset.SOPClassUID = kind.traits.sop_class_uid
     dataset.SOPInstanceUID = uid
     dataset.PatientID = "P1"
     dataset.StudyInstanceUID = STUDY
     dataset.SeriesInstanceUID = series
-    dataset.Modality = rendering.traits.modality
+    dataset.Modality = kind.traits.modality
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{rendering.value}.dcm"
+    path = folder / f"{kind.value}.dcm"
     dataset.save_as(path, enforce_file_format=True)
     return ResultRow(
         sop_instance_uid=uid,
-        sop_class_uid=rendering.traits.sop_class_uid,
-        kind=rendering.value,
+        sop_class_uid=kind.traits.sop_class_uid,
+        kind=kind.value,
         own_series_instance_uid=series,
         series_instance_uid=SERIES,
         revision=1,

@@ -22,14 +22,14 @@ ROLE = "--role"
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop."""
-    played = ROLE_NAMES
+    roles_here = ROLE_NAMES
     if ROLE in arguments:
         at = arguments.index(ROLE)
-        played = (arguments[at + 1],)
+        roles_here = (arguments[at + 1],)
         del arguments[at : at + 2]
     config = NodeConfig.model_validate_json(Path(arguments[0]).read_bytes())
     try:
-        serve(config, [*COMMAND, *arguments[1:]], played)
+        serve(config, [*COMMAND, *arguments[1:]], roles_here)
     except NodeError as error:
         print(f"{type(error).__name__}: {error}")  # noqa: T201 - its one answer
         return 3

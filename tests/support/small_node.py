@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from dicom_node.results.kinds import LABEL_MAP_SEGMENTATION_STORAGE, Rendering
+from dicom_node.results.kinds import LABEL_MAP_SEGMENTATION_STORAGE, ResultKind
 from dicom_node.settings.loading import parse_config
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
@@ -24,7 +24,7 @@ from support.cases import source_datasets
 from support.ct import SERIES_UID, STUDY_UID, save
 from support.pacs import Pacs
 
-RESULT_CLASSES = {one.traits.sop_class_uid for one in Rendering}
+RESULT_CLASSES = {one.traits.sop_class_uid for one in ResultKind}
 
 
 ASKED_WITH = (

@@ -65,12 +65,12 @@ def _case(series: CtSeries, segments: NDArray[np.uint8]) -> CaseResult:
     uncertainty = _uncertainty(segments)
     shown, metal = coverage(segments, volume), find_metal(volume, segments)
     plain = measure(volume, segments, uncertainty, series.patient)
-    scatter = {
+    ranges = {
         one.segment: _scatter(one.volume_cm3, one.mean_hu)
         for one in plain
         if one.volume_cm3 is not None and one.mean_hu is not None
     }
-    measured = measure(volume, segments, uncertainty, series.patient, scatter)
+    measured = measure(volume, segments, uncertainty, series.patient, ranges)
     structures = tuple(judge_structure(one, None, shown, metal) for one in measured)
     verdict, findings = judge_case(structures, None, shown, metal)
     return CaseResult(

@@ -28,11 +28,11 @@ import sqlalchemy as sa
 import structlog
 
 from dicom_node.analysis.subprocesses import run_child
-from dicom_node.errors import LeaseLostError, StrandedError
+from dicom_node.errors import LeaseLostError, OrphanedError
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.node.roles import _mind
 from dicom_node.persistence.database import open_database, sqlite_path
-from dicom_node.persistence.job_queue import Engine, JobKind, Payload, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
 from dicom_node.persistence.leases import Leases
 from dicom_node.persistence.ledger import Ledger, no_fence
 from dicom_node.persistence.locks import try_lock
@@ -59,30 +59,30 @@ note("end")
 """
 
 
-def segment(folder: Path, device: str, payload: Payload) -> tuple[Put, ...]:
+def segment(folder: Path, device: str, payload: Payload) -> tuple[JobRequest, ...]:
     """Hold the device in a child process; come back later where another holds it."""
     series, waits = payload["series"], payload.get("waits", 0)
     lock = try_lock(folder / f".{device}.lock")
     if lock is None:
         again = {**payload, "waits": waits + 1}
-        return (Put("segment", f"segment:{series}:w{waits + 1}", again, 0.2),)
+        return (JobRequest("segment", f"segment:{series}:w{waits + 1}", again, 0.2),)
     log = str(folder / f"device-{device}.jsonl")
     command = [sys.executable, "-c", HOLD_DEVICE, log, series, "0.2"]
     ended = run_child(command, 60.0, lambda _done, _total: None, lock)
     if ended.exit_code != 0:
         raise RuntimeError(ended.words)
-    return (Put("publish", f"publish:{series}", {"series": series}),)
+    return (JobRequest("publish", f"publish:{series}", {"series": series}),)
 
 
-def publish(folder: Path, payload: Payload) -> tuple[Put, ...]:
+def publish(folder: Path, payload: Payload) -> tuple[JobRequest, ...]:
     """Write each object once, under its name."""
     series = payload["series"]
     for name in OBJECTS:
         _write_once(folder / "results" / f"{series}.{name}", uuid.uuid4().hex)
-    return (Put("deliver", f"deliver:{series}", {"series": series}),)
+    return (JobRequest("deliver", f"deliver:{series}", {"series": series}),)
 
 
-def deliver(folder: Path, ledger: Ledger, payload: Payload) -> tuple[Put, ...]:
+def deliver(folder: Path, ledger: Ledger, payload: Payload) -> tuple[JobRequest, ...]:
     """Hand the objects to a peer, which notes each arrival, and enter that."""
     series = payload["series"]
     for name in OBJECTS:
@@ -90,10 +90,10 @@ def deliver(folder: Path, ledger: Ledger, payload: Payload) -> tuple[Put, ...]:
         with (folder / "arrivals").open("a") as arrivals:
             arrivals.write(f"{series}.{name} {content}\n")
         ledger.save(_row(series, name, DeliveryState.SENT))
-    return (Put("confirm", f"confirm:{series}", {"series": series}),)
+    return (JobRequest("confirm", f"confirm:{series}", {"series": series}),)
 
 
-def confirm(ledger: Ledger, payload: Payload) -> tuple[Put, ...]:
+def confirm(ledger: Ledger, payload: Payload) -> tuple[JobRequest, ...]:
     """Enter that the peer has got them."""
     rows = [_row(payload["series"], name, DeliveryState.CONFIRMED) for name in OBJECTS]
     ledger.save(*rows)
@@ -132,7 +132,7 @@ def main(url: str, name: str, folder: Path, device: str, lease_s: float) -> int:
     threading.Thread(target=watch, args=(folder / "inbox", engine), daemon=True).start()
     try:
         _mind(engine, threading.Event())
-    except (LeaseLostError, StrandedError) as error:
+    except (LeaseLostError, OrphanedError) as error:
         log.error("worker.ends", reason=str(error))  # noqa: TRY400 - no defect, but its end
     return 1
 
@@ -143,7 +143,9 @@ def watch(inbox: Path, engine: Engine) -> None:
         time.sleep(0.1)
         for order in sorted(inbox.glob("*.new")):
             with contextlib.suppress(sa.exc.SQLAlchemyError):  # it is put the next time
-                engine.put(Put("segment", f"segment:{order.stem}", {"series": order.stem}))
+                engine.put(
+                    JobRequest("segment", f"segment:{order.stem}", {"series": order.stem})
+                )
                 order.unlink(missing_ok=True)
 
 

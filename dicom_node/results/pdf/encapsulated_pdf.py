@@ -8,7 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.results.headers import Letterhead, code_item, complete
+from dicom_node.results.headers import ObjectHeader, add_common_modules, code_item
 from dicom_node.series.ct_series import InstanceReference
 
 REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
@@ -21,7 +21,7 @@ def build_encapsulated_pdf(
     pdf: bytes,
     words: str,
     sources: Sequence[InstanceReference],
-    letterhead: Letterhead,
+    object_header: ObjectHeader,
 ) -> Dataset:
     """A PDF as an Encapsulated PDF object (PS3.3 A.45.1 and C.24.2).
 
@@ -30,7 +30,7 @@ def build_encapsulated_pdf(
         words: what it says; the first sentence becomes part of its title, by which
             viewers list documents.
         sources: the images it is about.
-        letterhead: of the object.
+        object_header: of the object.
 
     Raises:
         ValueError: `pdf` is no PDF.
@@ -41,19 +41,19 @@ def build_encapsulated_pdf(
     dataset.ConversionType = "WSD"
     dataset.AcquisitionDateTime = ""  # a document is not acquired
     dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
-    dataset.DocumentTitle = _title(words, letterhead)
+    dataset.DocumentTitle = _title(words, object_header)
     dataset.ConceptNameCodeSequence = [code_item(REPORT)]
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.SourceInstanceSequence = [source.item() for source in sources]
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     dataset.EncapsulatedDocumentLength = len(pdf)
-    if "RequestAttributesSequence" in letterhead.header:
-        dataset.add(letterhead.header["RequestAttributesSequence"])
-    complete(dataset, letterhead)
+    if "RequestAttributesSequence" in object_header.header:
+        dataset.add(object_header.header["RequestAttributesSequence"])
+    add_common_modules(dataset, object_header)
     return dataset
 
 
-def _title(words: str, letterhead: Letterhead) -> str:
+def _title(words: str, object_header: ObjectHeader) -> str:
     first = words.split(". ", maxsplit=1)[0].rstrip(".")
-    return f"{letterhead.identity.rendering.traits.title}. {first}."[:LONGEST_TITLE]
+    return f"{object_header.identity.kind.traits.title}. {first}."[:LONGEST_TITLE]

@@ -165,7 +165,7 @@ def _text(words: str, style: ParagraphStyle) -> Paragraph:
 
 
 def _foot(canvas: Any, template: Any, case: CaseResult) -> None:
-    """Maker, use and page number at the bottom of each page."""
+    """Equipment, use and page number at the bottom of each page."""
     made_by = f"{MODEL_NAME}, model {case.model.name} {case.model.version}. {USE}"
     canvas.setFont(_fonts()[0], 7)
     canvas.setFillColor(GREY)

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from dicom_node.errors import ResultError
-from dicom_node.results.headers import MODEL_NAME, Letterhead, complete
+from dicom_node.results.headers import MODEL_NAME, ObjectHeader, add_common_modules
 from dicom_node.results.planes import (
     put_frame_of_reference,
     put_lossy_history,
@@ -90,7 +90,7 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
     case: CaseResult,
     grid: SourceGrid,
     uids: SegmentationUids,
-    letterhead: Letterhead,
+    object_header: ObjectHeader,
     *,
     encoding: Encoding = Encoding.BINARY,
     group: Group | None = None,
@@ -101,7 +101,7 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
         case: with at least one voxel of the group segmented.
         grid: of its source images.
         uids: derived.
-        letterhead: of the object.
+        object_header: of the object.
         encoding: BINARY is uncompressed, LABELMAP RLE Lossless.
         group: of the structures in the object; None for all of them.
 
@@ -112,8 +112,8 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
     if not numbers:
         raise ResultError(f"nothing to put into a segmentation of {group or 'all structures'}")
     dataset = Dataset()
-    put_frame_of_reference(dataset, letterhead.header)
-    put_lossy_history(dataset, letterhead.header)
+    put_frame_of_reference(dataset, object_header.header)
+    put_lossy_history(dataset, object_header.header)
     dataset.ContentLabel, dataset.ContentDescription = CONTENTS[group]
     dataset.ContentCreatorName = f"{MODEL_NAME}^"  # one component alone is a retired form
     dataset.SegmentSequence = [
@@ -126,8 +126,8 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
     frames = put_frames(dataset, labels, numbers)
     put_dimensions(dataset, frames, uids.dimension_organization)
     put_functional_groups(dataset, frames, grid.planes, numbers, case.geometry)
-    put_references(dataset, grid.planes, letterhead.header)
-    complete(dataset, letterhead)
+    put_references(dataset, grid.planes, object_header.header)
+    add_common_modules(dataset, object_header)
     if encoding is Encoding.LABELMAP:
         dataset.file_meta.TransferSyntaxUID = RLELossless
     # Written as it stands: the encoded groups are not to be taken apart again.

@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.results.case_facts import CaseFacts
 from dicom_node.results.headers import MANUFACTURER, MODEL_NAME
-from dicom_node.results.kinds import FORMS, Rendering
+from dicom_node.results.kinds import FORMS, ResultKind
 from dicom_node.results.sr.requests import referenced_requests
 from dicom_node.series.ct_series import CtSeries, InstanceReference
 from sr_templates.context import (
@@ -21,7 +21,7 @@ from sr_templates.context import (
 )
 
 
-def report_context(facts: CaseFacts, report: Rendering) -> ReportContext:
+def report_context(facts: CaseFacts, report: ResultKind) -> ReportContext:
     """What the report of a kind says beside the case."""
     context = facts.context
     return ReportContext(
@@ -50,7 +50,7 @@ def in_source_series(source: InstanceReference, header: Dataset) -> InstanceInSe
     )
 
 
-def _segments(facts: CaseFacts, report: Rendering) -> SegmentReferences | None:
+def _segments(facts: CaseFacts, report: ResultKind) -> SegmentReferences | None:
     """The segments in the segmentations of the report's form; None where there are none."""
     form = FORMS.get(report)
     if form is None:

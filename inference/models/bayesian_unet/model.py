@@ -74,14 +74,14 @@ class BayesianUNetModel:
 class UNetPredictor:
     """A Bayesian U-Net ready on its device; see `inference.models.model.Predictor`.
 
-    spare: makes the sampler that goes on where the device's memory ends.
+    fallback: makes the sampler that goes on where the device's memory ends.
     before: what happened before the first slice, in front of what computed it.
     """
 
     sampler: Sampler
     window: Window
     grid: PixelGrid
-    spare: Callable[[], Sampler]
+    fallback: Callable[[], Sampler]
     uncertainty: Uncertainty
     before: str = ""
 
@@ -97,13 +97,13 @@ class UNetPredictor:
         uncertainty: Uncertainty = Uncertainty.VARIANCE,
     ) -> UNetPredictor:
         """A network in memory made ready; the CPU's where the device cannot hold it."""
-        spare = partial(Sampler.of, network, torch.device("cpu"), precision)
+        fallback = partial(Sampler.of, network, torch.device("cpu"), precision)
         before = ""
         try:
             sampler = Sampler.of(network, find_device(device), precision)
         except torch.OutOfMemoryError:
-            sampler, before = spare(), f"{device}: no memory for the weights, "
-        return cls(sampler, window, grid, spare, uncertainty, before)
+            sampler, before = fallback(), f"{device}: no memory for the weights, "
+        return cls(sampler, window, grid, fallback, uncertainty, before)
 
     def predict(
         self,
@@ -119,7 +119,7 @@ class UNetPredictor:
             volume,
             self.window,
             self.grid,
-            spare=self.spare,
+            fallback=self.fallback,
             counts=counts,
             seed=seed,
             uncertainty=self.uncertainty,

@@ -52,7 +52,7 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
     window: Window,
     grid: PixelGrid,
     *,
-    spare: Callable[[], Sampler],
+    fallback: Callable[[], Sampler],
     counts: Sequence[int],
     seed: int,
     uncertainty: Uncertainty = Uncertainty.VARIANCE,
@@ -69,7 +69,7 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
     if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
         raise ValueError(f"the entropy is that of one pass, not of {counts[-1]} samples")
     frame = frame_of(volume, grid, sampler.network.architecture)
-    task = _Task(volume, window, frame, sampler, spare, tuple(counts), seed, uncertainty)
+    task = _Task(volume, window, frame, sampler, fallback, tuple(counts), seed, uncertainty)
     with torch.inference_mode():
         return task.run(progress)
 
@@ -136,7 +136,7 @@ class _Task:
     window: Window
     frame: Frame
     sampler: Sampler
-    spare: Callable[[], Sampler]
+    fallback: Callable[[], Sampler]
     counts: tuple[int, ...]
     seed: int
     uncertainty: Uncertainty
@@ -183,7 +183,7 @@ class _Task:
         """Sample some neighbouring slices, streaming the moments."""
         hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
-        profiles, labels, wavering = [], [], []
+        profiles, labels, uncertainties = [], [], []
         moments = None
         softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
         for count, softmax in enumerate(softmaxes, start=1):
@@ -195,12 +195,12 @@ class _Task:
             if count in self.counts:
                 mean = moments.mean(count)
                 labels.append(self._labels(mean))
-                wavering.append(self._uncertainty(moments, mean, count))
+                uncertainties.append(self._uncertainty(moments, mean, count))
         # Transfers wait for the device: they come last, and once for all samples.
         return _Slices(
             places=places,
             labels=torch.stack(labels).cpu().numpy(),
-            uncertainty=torch.stack(wavering).cpu().numpy(),
+            uncertainty=torch.stack(uncertainties).cpu().numpy(),
             voxels=torch.stack([voxels for voxels, _ in profiles]).cpu().numpy(),
             hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
         )
@@ -264,7 +264,7 @@ class _Task:
         else:
             return
         torch.cuda.empty_cache()
-        on_cpu = replace(self, sampler=self.spare())
+        on_cpu = replace(self, sampler=self.fallback())
         computed_by.append(
             f"out of memory, {on_cpu.sampler.description} from slice {rest.start + 1}"
         )

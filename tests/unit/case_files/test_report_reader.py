@@ -16,7 +16,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     series = small_series(tmp_path_factory.mktemp("ct"))
     case = small_case(series.volume.geometry)
     objects = publish_case(series, case, CONTEXT, RECORD)
-    return next(one.dataset for one in objects if one.rendering == "SR")
+    return next(one.dataset for one in objects if one.kind == "SR")
 
 
 def test_every_segment_is_reported_once_with_its_side(report: Dataset):

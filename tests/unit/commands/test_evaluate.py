@@ -36,7 +36,7 @@ from dicom_node.commands import cli, segmenters
 from dicom_node.commands.evaluate import evaluate, numbers_of, request_of
 from dicom_node.errors import ConfigurationError, GeometryError, NoImagesError
 from dicom_node.results.builders import publish_case
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.reading import read_series
 from inference.errors import LabelTableError
 from inference.evaluation import report
@@ -128,10 +128,10 @@ def _listing(folder: Path, image: str, labels: str = "labels.nii.gz", **more: st
     return path
 
 
-@pytest.mark.parametrize("rendering", [Rendering.SEG, Rendering.SEG_LABELMAP])
+@pytest.mark.parametrize("rendering", [ResultKind.SEG, ResultKind.SEG_LABELMAP])
 @pytest.mark.parametrize("orientation", [AXIAL, FEET_FIRST_PRONE, TURNED])
 def test_a_dicom_segmentation_is_a_label_map_too(
-    orientation: tuple[float, ...], rendering: Rendering, tmp_path: Path
+    orientation: tuple[float, ...], kind: ResultKind, tmp_path: Path
 ):
     """Segments are known by their codes, frames by their positions; slices come turned."""
     origin = {AXIAL: (-128.0, -128.0, 0.0), FEET_FIRST_PRONE: (124.0, 124.0, 0.0)}
@@ -140,7 +140,7 @@ def test_a_dicom_segmentation_is_a_label_map_too(
         orientation=orientation,
         origin_mm=origin.get(orientation, (124.0, -128.0, 0.0)),
     )
-    (made,) = publish_case(series, small_case(series.volume.geometry), CONTEXT, {rendering})
+    (made,) = publish_case(series, small_case(series.volume.geometry), CONTEXT, {kind})
     made.dataset.save_as(tmp_path / "labels.dcm", enforce_file_format=True)
 
     read = read_segmentation(tmp_path / "labels.dcm", series.volume.geometry)
@@ -156,7 +156,7 @@ def test_a_dicom_segmentation_is_a_label_map_too(
 def test_a_segmentation_with_other_codes_takes_a_table(tmp_path: Path):
     series = small_series(tmp_path / "series")
     case = small_case(series.volume.geometry)
-    (made,) = publish_case(series, case, CONTEXT, {Rendering.SEG})
+    (made,) = publish_case(series, case, CONTEXT, {ResultKind.SEG})
     for item in made.dataset.SegmentSequence:
         item.SegmentedPropertyTypeCodeSequence[0].CodeValue = "4711"
     made.dataset.save_as(tmp_path / "labels.dcm", enforce_file_format=True)
@@ -178,7 +178,9 @@ def test_a_segmentation_with_other_codes_takes_a_table(tmp_path: Path):
 def test_a_segmentation_of_another_series_is_refused(tmp_path: Path):
     series = small_series(tmp_path / "series")
     beside = small_series(tmp_path / "beside", origin_mm=(-128.0, -120.0, 0.0))
-    (made,) = publish_case(beside, small_case(beside.volume.geometry), CONTEXT, {Rendering.SEG})
+    (made,) = publish_case(
+        beside, small_case(beside.volume.geometry), CONTEXT, {ResultKind.SEG}
+    )
     made.dataset.save_as(tmp_path / "labels.dcm", enforce_file_format=True)
 
     with pytest.raises(GeometryError, match=r"8\.0 mm beside"):
@@ -277,13 +279,13 @@ def test_a_case_that_is_done_is_not_done_again(
     cases: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     analysed = []
-    real = segmenters.analyse_growing
+    real = segmenters.analyse_sample_counts
 
     def counted(*args: Any, **options: Any) -> Any:
         analysed.append(options["counts"])
         return real(*args, **options)
 
-    monkeypatch.setattr(segmenters, "analyse_growing", counted)
+    monkeypatch.setattr(segmenters, "analyse_sample_counts", counted)
     run(cases, tmp_path, [bundle])
     first = (tmp_path / "scores.csv").read_text()
     assert analysed == [[2], [2]]
@@ -325,7 +327,7 @@ def test_what_the_listing_says_of_a_case_may_change_without_doing_it_again(
         for k in range(2)
     ]
     listing.write_text("".join(["name,image,labels,affected_side,data_set\n", *rows]))
-    monkeypatch.setattr(segmenters, "analyse_growing", None)
+    monkeypatch.setattr(segmenters, "analyse_sample_counts", None)
 
     run(listing, tmp_path / "out", [bundle])
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from dicom_node.delivery.attempts import (
     Attempt,
     Failure,
-    Parcel,
+    OutgoingObject,
     Remedy,
     after_attempt,
     first_rows,
-    parcels_of,
+    outgoing_objects,
     wait_after,
 )
 from dicom_node.persistence.rows import DeliveryRow, DeliveryState, ResultRow
-from dicom_node.results.kinds import Rendering, with_fallbacks
+from dicom_node.results.kinds import ResultKind, with_fallbacks
 from dicom_node.settings.destinations import Delivery
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -33,31 +33,31 @@ GONE = Failure("the destination is no longer configured", Remedy.PERSON)
 
 WAITING, SENT = DeliveryState.WAITING, DeliveryState.SENT
 HELD, REPLACED = DeliveryState.HELD, DeliveryState.REPLACED
-SEG, SR, PM = Rendering.SEG, Rendering.SR, Rendering.PM
-SEG_LABELMAP, SR_LABELMAP = Rendering.SEG_LABELMAP, Rendering.SR_LABELMAP
-KO_REJECTED = Rendering.KO_REJECTED
+SEG, SR, PM = ResultKind.SEG, ResultKind.SR, ResultKind.PM
+SEG_LABELMAP, SR_LABELMAP = ResultKind.SEG_LABELMAP, ResultKind.SR_LABELMAP
+KO_REJECTED = ResultKind.KO_REJECTED
 
 
-def result(kind: Rendering) -> ResultRow:
+def result(kind: ResultKind) -> ResultRow:
     return ResultRow(
         uid(kind), "1.1", kind.value, "2.25.9", "1.2.3", 1, f"{kind}.dcm", "0", NOW
     )
 
 
-def uid(kind: Rendering) -> str:
-    return f"2.25.{list(Rendering).index(kind) + 1}"
+def uid(kind: ResultKind) -> str:
+    return f"2.25.{list(ResultKind).index(kind) + 1}"
 
 
-def parcels(*kinds: Rendering, **states: DeliveryState) -> tuple[Parcel, ...]:
+def parcels(*kinds: ResultKind, **states: DeliveryState) -> tuple[OutgoingObject, ...]:
     """All that is meant for a destination; what is not named in `states` waits."""
     results = [result(kind) for kind in kinds]
     rows = first_rows(results, kinds, "pacs", NOW - timedelta(hours=1))
-    named = {uid(Rendering[name]): state for name, state in states.items()}
+    named = {uid(ResultKind[name]): state for name, state in states.items()}
     rows = tuple(replace(row, state=named.get(row.sop_instance_uid, WAITING)) for row in rows)
-    return parcels_of(reversed(rows), results)
+    return outgoing_objects(reversed(rows), results)
 
 
-def tried_before(meant: tuple[Parcel, ...], times: int) -> tuple[Parcel, ...]:
+def tried_before(meant: tuple[OutgoingObject, ...], times: int) -> tuple[OutgoingObject, ...]:
     """The same after so many attempts that failed."""
     return tuple(
         replace(one, row=replace(one.row, attempts=times, visit=times)) for one in meant
@@ -65,22 +65,22 @@ def tried_before(meant: tuple[Parcel, ...], times: int) -> tuple[Parcel, ...]:
 
 
 def attempted(
-    meant: tuple[Parcel, ...],
-    failures: Mapping[Rendering, Failure],
+    meant: tuple[OutgoingObject, ...],
+    failures: Mapping[ResultKind, Failure],
     number: int = 1,
     policy: Delivery = POLICY,
-) -> dict[Rendering, DeliveryRow]:
+) -> dict[ResultKind, DeliveryRow]:
     """The rows after an attempt, by kind."""
-    became = {uid(one.rendering): failures.get(one.rendering, 0) for one in meant if one.waits}
-    wanted = with_fallbacks(one.rendering for one in meant)
-    kinds = {uid(kind): kind for kind in Rendering}
+    outcome_by_uid = {uid(one.kind): failures.get(one.kind, 0) for one in meant if one.waits}
+    wanted = with_fallbacks(one.kind for one in meant)
+    kinds = {uid(kind): kind for kind in ResultKind}
     after = after_attempt(
-        meant, became, Attempt(number, NOW, policy), [result(kind) for kind in wanted]
+        meant, outcome_by_uid, Attempt(number, NOW, policy), [result(kind) for kind in wanted]
     )
     return {kinds[row.sop_instance_uid]: row for row in after}
 
 
-def states(rows: Mapping[Rendering, DeliveryRow]) -> dict[Rendering, DeliveryState]:
+def states(rows: Mapping[ResultKind, DeliveryRow]) -> dict[ResultKind, DeliveryState]:
     return {kind: row.state for kind, row in rows.items()}
 
 
@@ -92,7 +92,7 @@ def test_the_wait_doubles_from_30_seconds_to_10_minutes(attempt: int, wait_s: fl
 
 
 def test_a_destination_gets_those_results_that_it_wants_and_no_other() -> None:
-    rows = first_rows([result(kind) for kind in Rendering], {SEG, SR}, "pacs", NOW)
+    rows = first_rows([result(kind) for kind in ResultKind], {SEG, SR}, "pacs", NOW)
 
     assert {row.sop_instance_uid for row in rows} == {uid(SEG), uid(SR)}
     assert {(row.destination, row.state, row.next_attempt_at) for row in rows} == {
@@ -101,9 +101,9 @@ def test_a_destination_gets_those_results_that_it_wants_and_no_other() -> None:
 
 
 def test_segmentations_are_sent_before_reports_and_rejections_last() -> None:
-    kinds = (KO_REJECTED, SR, Rendering.SC, SEG)
+    kinds = (KO_REJECTED, SR, ResultKind.SC, SEG)
 
-    assert [one.rendering for one in parcels(*kinds)] == [SEG, SR, Rendering.SC, KO_REJECTED]
+    assert [one.kind for one in parcels(*kinds)] == [SEG, SR, ResultKind.SC, KO_REJECTED]
 
 
 def test_a_failed_attempt_is_due_again_after_the_wait() -> None:
@@ -127,7 +127,7 @@ def test_a_destination_that_asks_for_patience_is_left_alone_for_the_longer_of_tw
 
 def test_success_clears_the_reason_of_the_attempt_before() -> None:
     failed = attempted(parcels(SEG), {SEG: DOWN})[SEG]
-    sent = attempted((Parcel(result(SEG), failed),), {}, 2)[SEG]
+    sent = attempted((OutgoingObject(result(SEG), failed),), {}, 2)[SEG]
 
     assert (sent.state, sent.reason, sent.next_attempt_at) == (SENT, "", None)
 
@@ -188,7 +188,7 @@ def test_a_failure_that_only_a_person_can_mend_is_held_at_once() -> None:
 def test_an_attempt_that_is_recorded_twice_counts_once() -> None:
     once = attempted(parcels(SEG), {SEG: DOWN}, 3)[SEG]
 
-    assert attempted((Parcel(result(SEG), once),), {SEG: DOWN}, 3)[SEG] == once
+    assert attempted((OutgoingObject(result(SEG), once),), {SEG: DOWN}, 3)[SEG] == once
 
 
 def test_an_object_that_is_refused_for_good_is_held_at_once_and_the_rest_is_sent() -> None:
@@ -229,13 +229,13 @@ def test_what_stands_in_goes_on_with_the_number_of_the_visit() -> None:
 
 
 def test_a_destination_without_the_record_gets_no_record_instead() -> None:
-    meant = parcels(SEG_LABELMAP, Rendering.SR_KEY_SLICE)
+    meant = parcels(SEG_LABELMAP, ResultKind.SR_KEY_SLICE)
     after = attempted(meant, {SEG_LABELMAP: UNKNOWN})
 
     assert states(after) == {
         SEG_LABELMAP: REPLACED,
         SEG: WAITING,
-        Rendering.SR_KEY_SLICE: SENT,
+        ResultKind.SR_KEY_SLICE: SENT,
     }
 
 
@@ -271,16 +271,16 @@ FAILURES = st.one_of(
     st.integers(1, 10),
 )
 def test_no_sequence_of_outcomes_drops_a_delivery(
-    outcomes: list[list[Failure | None]], kinds: tuple[Rendering, ...], hold_after: int
+    outcomes: list[list[Failure | None]], kinds: tuple[ResultKind, ...], hold_after: int
 ) -> None:
     """Whatever happens: sent, replaced by one of the others, held with a reason, or due.
 
     Where a report was replaced, another one of the record is on its way.
     """
     policy = POLICY.model_copy(update={"hold_after": hold_after})
-    rows = {one.rendering: one.row for one in parcels(*kinds)}
+    rows = {one.kind: one.row for one in parcels(*kinds)}
     for number, several in enumerate(outcomes, start=1):
-        meant = parcels_of(rows.values(), [result(kind) for kind in rows])
+        meant = outgoing_objects(rows.values(), [result(kind) for kind in rows])
         chosen = dict(zip(rows, several, strict=False))
         failures = {kind: failure for kind, failure in chosen.items() if failure is not None}
         rows |= attempted(meant, failures, number, policy)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.geometry import Geometry
-from inference.measurement.sample_range import SegmentSpread, spreads
+from inference.measurement.sample_range import SegmentSpread, sample_ranges
 from inference.prediction import SampleProfiles
 from inference.structures import BY_KEY, Segment
 
@@ -34,7 +34,9 @@ def found(
             hu_sums[number, 0, GMED.label, place] = pixels * hu
     edges = np.arange(BINS + 1) - 0.5
     profiles = SampleProfiles(voxels, hu_sums, edges, source_pixels)
-    return dict(spreads(profiles, labels, segments, Geometry.regular(labels.shape, (1, 1, 1))))
+    return dict(
+        sample_ranges(profiles, labels, segments, Geometry.regular(labels.shape, (1, 1, 1)))
+    )
 
 
 def test_each_side_has_the_lowest_and_highest_of_its_own_samples():

@@ -23,7 +23,7 @@ from inference.models.bayesian_unet.declaration import LABELS
 from inference.models.bundle import DEFAULT_KIND, KINDS, load_bundle
 from inference.models.model import Model, check_counts, predict
 from inference.pictures.quality_page import qc_picture
-from inference.pipeline import analyse, analyse_growing
+from inference.pipeline import analyse, analyse_sample_counts
 from inference.results import Region, Uncertainty, Verdict
 from inference.structures import BY_KEY, SEGMENTS
 from inference.training.calibrate import by_bundle, fit, provided_labels, score
@@ -168,7 +168,7 @@ def test_another_kind_grows_by_samples_and_repeats_itself(tmp_path: Path):
     """A spread of 50 HU lets muscles waver around a threshold of 50 HU."""
     bundle = threshold_bundle(tmp_path / "b", LIMITS_HU | {"VLVI": 50.0}, spread_hu=50.0)
     volume = THIGHS.volume
-    together = list(analyse_growing(volume, bundle, counts=(1, 3), seed=5))
+    together = list(analyse_sample_counts(volume, bundle, counts=(1, 3), seed=5))
 
     for count, found in zip((1, 3), together, strict=True):
         alone = analyse(volume, bundle, samples=count, seed=5)

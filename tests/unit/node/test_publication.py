@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from dicom_node.delivery.attempts import first_rows
-from dicom_node.node.publication import Past, past_of
+from dicom_node.node.publication import EarlierRevisions, earlier_revisions
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState, ResultRow, SeriesRow
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.spool.arrivals import SeriesArrival
 
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
-SEG, SR, SC, KO = Rendering.SEG, Rendering.SR, Rendering.SC, Rendering.KO
-SEG_LABELMAP, SR_LABELMAP = Rendering.SEG_LABELMAP, Rendering.SR_LABELMAP
-KO_REJECTED = Rendering.KO_REJECTED
+SEG, SR, SC, KO = ResultKind.SEG, ResultKind.SR, ResultKind.SC, ResultKind.KO
+SEG_LABELMAP, SR_LABELMAP = ResultKind.SEG_LABELMAP, ResultKind.SR_LABELMAP
+KO_REJECTED = ResultKind.KO_REJECTED
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-def uid(kind: Rendering, revision: int) -> str:
-    return f"2.25.{revision}.{list(Rendering).index(kind)}"
+def uid(kind: ResultKind, revision: int) -> str:
+    return f"2.25.{revision}.{list(ResultKind).index(kind)}"
 
 
 def enter(
     ledger: Ledger,
     revision: int,
-    *kinds: Rendering,
+    *kinds: ResultKind,
     destinations: tuple[str, ...] = ("pacs",),
     study: str = "1.2",
 ) -> None:
@@ -50,19 +50,19 @@ def enter(
     ledger.save(series, *results, *rows)
 
 
-def past(ledger: Ledger, revision: int) -> Past:
+def past(ledger: Ledger, revision: int) -> EarlierRevisions:
     arrival = SeriesArrival("1.2.3", "1.2", revision, (), (), "CT1", "MSKNODE", "quiet")
-    return past_of(arrival, ledger)
+    return earlier_revisions(arrival, ledger)
 
 
-def named(past: Past, *destinations: str) -> set[str]:
+def named(past: EarlierRevisions, *destinations: str) -> set[str]:
     return {instance.sop_instance_uid for instance in past.meant_for(destinations)}
 
 
 def test_a_first_revision_has_no_past(ledger: Ledger) -> None:
     enter(ledger, 1, SEG, SR)
 
-    assert past(ledger, 1) == Past()
+    assert past(ledger, 1) == EarlierRevisions()
 
 
 def test_a_failure_between_two_reports_is_replaced_with_the_report_before_it(
@@ -80,10 +80,10 @@ def test_a_failure_between_two_reports_is_replaced_with_the_report_before_it(
 def test_a_report_of_each_kind_is_known_and_the_record_stands_in_for_others(
     ledger: Ledger,
 ) -> None:
-    enter(ledger, 1, Rendering.SR_KEY_SLICE, SR, SEG, SC)
+    enter(ledger, 1, ResultKind.SR_KEY_SLICE, SR, SEG, SC)
     reports = past(ledger, 2).reports
 
-    assert list(reports) == [SR, Rendering.SR_KEY_SLICE]
+    assert list(reports) == [SR, ResultKind.SR_KEY_SLICE]
     assert reports[SR].sop_instance_uid == uid(SR, 1)
 
 
@@ -111,7 +111,7 @@ def test_nothing_of_another_study_is_named(ledger: Ledger) -> None:
     """A sender that mixed up its studies and mends it must not tie two patients together."""
     enter(ledger, 1, SEG, SR, study="1.9")
 
-    assert past(ledger, 2) == Past()
+    assert past(ledger, 2) == EarlierRevisions()
 
 
 def test_a_refusal_that_was_answered_in_two_studies_is_named_in_neither(ledger: Ledger) -> None:
@@ -119,4 +119,4 @@ def test_a_refusal_that_was_answered_in_two_studies_is_named_in_neither(ledger: 
     (picture, *_) = ledger.results("1.2.3", 1)
     ledger.save(replace(picture, sop_instance_uid="2.25.99"))
 
-    assert past(ledger, 2) == Past()
+    assert past(ledger, 2) == EarlierRevisions()

@@ -31,7 +31,7 @@ def test_good_files_are_no_problem(authority: Authority, node: Certificate) -> N
     )
 
     assert found(config) == []
-    assert list(tls_checks.concerns(config, now())) == []
+    assert list(tls_checks.warnings(config, now())) == []
 
 
 def test_a_certificate_file_without_one_is_named(node: Certificate, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_certificate_that_expires_soon_is_a_concern(authority: Authority) -> N
     config = parse(destination=shown(soon, ca=str(authority.path)))
 
     assert found(config) == []
-    assert list(tls_checks.concerns(config, now())) == [
+    assert list(tls_checks.warnings(config, now())) == [
         f"destinations[0].tls: {soon.path}: expires in 5 days"
     ]
 
@@ -115,7 +115,7 @@ def test_a_key_that_everyone_may_read_is_a_concern(authority: Authority) -> None
     open_key.key.chmod(0o644)
     config = parse(destination=shown(open_key, ca=str(authority.path)))
 
-    assert list(tls_checks.concerns(config, now())) == [
+    assert list(tls_checks.warnings(config, now())) == [
         f"destinations[0].tls: {open_key.key}: every user of this machine can get at this key"
     ]
 

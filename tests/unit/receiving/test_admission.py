@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dicom_node.receiving.admission import Rules, judge
+from dicom_node.receiving.admission import Rules, rejection_reason
 from dicom_node.receiving.host_names import Address, HostNames
 from dicom_node.receiving.rejections import Caller, Reason
 from dicom_node.settings.senders import Sender
@@ -24,7 +24,7 @@ def names(_name: str) -> Collection[Address]:
 
 
 def test_without_rules_anyone_may_come_in() -> None:
-    assert judge(CALLER, Rules(), nobody) is None
+    assert rejection_reason(CALLER, Rules(), nobody) is None
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_without_rules_anyone_may_come_in() -> None:
     ],
 )
 def test_title_and_address_must_both_fit(allowed: Sender, reason: Reason | None) -> None:
-    assert judge(CALLER, Rules((allowed,)), nobody) is reason
+    assert rejection_reason(CALLER, Rules((allowed,)), nobody) is reason
 
 
 def test_the_address_of_one_sender_does_not_let_another_in() -> None:
@@ -55,7 +55,7 @@ def test_the_address_of_one_sender_does_not_let_another_in() -> None:
         )
     )
 
-    assert judge(CALLER, rules, nobody) is Reason.HOST
+    assert rejection_reason(CALLER, rules, nobody) is Reason.HOST
 
 
 @pytest.mark.parametrize(
@@ -65,19 +65,19 @@ def test_the_address_of_one_sender_does_not_let_another_in() -> None:
 def test_a_host_name_stands_for_its_addresses(host: str, reason: Reason | None) -> None:
     rules = Rules((Sender(ae_title="CT1", hosts=("ct1.example",)),))
 
-    assert judge(Caller("CT1", "MSKNODE", host), rules, names) is reason
+    assert rejection_reason(Caller("CT1", "MSKNODE", host), rules, names) is reason
 
 
 def test_a_host_name_that_nobody_knows_lets_nobody_in() -> None:
     rules = Rules((Sender(ae_title="CT1", hosts=("ct1.example",)),))
 
-    assert judge(CALLER, rules, nobody) is Reason.HOST
+    assert rejection_reason(CALLER, rules, nobody) is Reason.HOST
 
 
 def test_a_name_for_us_that_is_not_ours_is_said_first() -> None:
     rules = Rules((Sender(ae_title="CT9"),), called_ae_titles=("MSK2",))
 
-    assert judge(CALLER, rules, nobody) is Reason.CALLED_TITLE
+    assert rejection_reason(CALLER, rules, nobody) is Reason.CALLED_TITLE
 
 
 def test_every_reason_of_the_rule_has_an_answer_of_the_standard() -> None:

@@ -30,7 +30,7 @@ from support.golden import check_golden, header_text, tree_text
 from dicom_node.errors import ResultError
 from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
-from dicom_node.results.kinds import SEGMENTATIONS, Form, Rendering
+from dicom_node.results.kinds import SEGMENTATIONS, Form, ResultKind
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.series.study_header import studies_of
 from inference.structures import BY_KEY
@@ -39,13 +39,13 @@ from sr_templates.context import InstanceInSeries
 BACKGROUND = 0
 """A label map has a segment for what is none."""
 
-EARLIER = InstanceInSeries(Rendering.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
+EARLIER = InstanceInSeries(ResultKind.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
 TILTED = "the slices are sheared by 12.0 degrees against each other"
 
 
 def answer(
     tmp_path: Path,
-    wanted: Collection[Rendering] = FLAGGED,
+    wanted: Collection[ResultKind] = FLAGGED,
     context: PublishContext = CONTEXT,
     **changes: Any,
 ) -> tuple[ResultObject, ...]:
@@ -58,17 +58,17 @@ def refusal() -> Refusal:
 
 
 def kinds(objects: Iterable[ResultObject]) -> list[str]:
-    return [one.rendering.value for one in objects]
+    return [one.kind.value for one in objects]
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[Rendering, Dataset]:
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dataset]:
     """Every kind of object of the small case, as revision 2."""
     context = replace(
-        CONTEXT, revision=2, predecessors={Rendering.SR: EARLIER}, replaced=(EARLIER,)
+        CONTEXT, revision=2, predecessors={ResultKind.SR: EARLIER}, replaced=(EARLIER,)
     )
-    objects = answer(tmp_path_factory.mktemp("ct"), set(Rendering), context)
-    return {one.rendering: one.dataset for one in objects}
+    objects = answer(tmp_path_factory.mktemp("ct"), set(ResultKind), context)
+    return {one.kind: one.dataset for one in objects}
 
 
 def segments_referred_to(report: Dataset) -> dict[str, set[int]]:
@@ -83,26 +83,26 @@ def segments_referred_to(report: Dataset) -> dict[str, set[int]]:
 
 
 def test_what_is_wanted_is_built_once_what_others_refer_to_first(tmp_path: Path):
-    wanted = [Rendering.KO, Rendering.SR, Rendering.SEG, Rendering.SR]
+    wanted = [ResultKind.KO, ResultKind.SR, ResultKind.SEG, ResultKind.SR]
 
     assert kinds(answer(tmp_path, wanted)) == ["SEG", "SR", "KO"]
 
 
 def test_every_kind_of_object_can_be_built_and_says_what_it_is(
-    everything: dict[Rendering, Dataset],
+    everything: dict[ResultKind, Dataset],
 ):
-    assert list(everything) == list(Rendering)
-    for rendering, dataset in everything.items():
-        assert dataset.SOPClassUID == rendering.traits.sop_class_uid
-        assert dataset.Modality == rendering.traits.modality
-        assert dataset.SeriesDescription == f"{rendering.traits.title} of series 3, revision 2"
+    assert list(everything) == list(ResultKind)
+    for kind, dataset in everything.items():
+        assert dataset.SOPClassUID == kind.traits.sop_class_uid
+        assert dataset.Modality == kind.traits.modality
+        assert dataset.SeriesDescription == f"{kind.traits.title} of series 3, revision 2"
     uids = [dataset.SOPInstanceUID for dataset in everything.values()]
-    assert len(set(uids)) == len(Rendering)
+    assert len(set(uids)) == len(ResultKind)
 
 
 @pytest.mark.parametrize("form", Form)
 def test_the_report_of_a_form_refers_to_the_segments_of_that_form(
-    everything: dict[Rendering, Dataset], form: Form
+    everything: dict[ResultKind, Dataset], form: Form
 ):
     """Every segment of every object, under the object's own number."""
     segmentations = [everything[one] for one in form.segmentations]
@@ -115,7 +115,7 @@ def test_the_report_of_a_form_refers_to_the_segments_of_that_form(
     }
 
 
-def test_a_structure_has_one_tracking_uid_in_every_form(everything: dict[Rendering, Dataset]):
+def test_a_structure_has_one_tracking_uid_in_every_form(everything: dict[ResultKind, Dataset]):
     by_form = [
         {
             item.SegmentLabel: item.TrackingUID
@@ -131,7 +131,7 @@ def test_a_structure_has_one_tracking_uid_in_every_form(everything: dict[Renderi
 
 
 def test_the_three_groups_are_series_that_a_list_tells_apart(
-    everything: dict[Rendering, Dataset],
+    everything: dict[ResultKind, Dataset],
 ):
     groups = [everything[one] for one in Form.GROUPS.segmentations]
 
@@ -158,9 +158,9 @@ def test_a_group_without_a_structure_is_no_object(tmp_path: Path):
 
 def test_a_report_names_its_predecessor_of_the_same_kind_or_else_another(tmp_path: Path):
     other = InstanceInSeries(EARLIER.sop_class_uid, "2.25.70", "2.25.80")
-    predecessors = {Rendering.SR: EARLIER, Rendering.SR_KEY_SLICE: other}
+    predecessors = {ResultKind.SR: EARLIER, ResultKind.SR_KEY_SLICE: other}
     context = replace(CONTEXT, revision=2, predecessors=predecessors)
-    wanted = {*Form.LABELMAP.segmentations, Form.LABELMAP.report, Rendering.SR_KEY_SLICE}
+    wanted = {*Form.LABELMAP.segmentations, Form.LABELMAP.report, ResultKind.SR_KEY_SLICE}
     objects = answer(tmp_path, wanted, context)
 
     def named(kind: str) -> str:
@@ -174,8 +174,8 @@ def test_a_report_names_its_predecessor_of_the_same_kind_or_else_another(tmp_pat
     assert named("SR-KEYSLICE") == "2.25.70"
 
 
-def test_a_rejection_names_what_is_replaced_and_by_what(everything: dict[Rendering, Dataset]):
-    note = everything[Rendering.KO_REJECTED]
+def test_a_rejection_names_what_is_replaced_and_by_what(everything: dict[ResultKind, Dataset]):
+    note = everything[ResultKind.KO_REJECTED]
 
     assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
     assert "Replaced by revision 2" in tree_text(note)
@@ -184,7 +184,7 @@ def test_a_rejection_names_what_is_replaced_and_by_what(everything: dict[Renderi
 
 
 def test_where_nothing_is_replaced_nothing_is_rejected(tmp_path: Path):
-    assert kinds(answer(tmp_path, {Rendering.SR, Rendering.KO_REJECTED})) == ["SR"]
+    assert kinds(answer(tmp_path, {ResultKind.SR, ResultKind.KO_REJECTED})) == ["SR"]
 
 
 def test_all_objects_are_of_the_sources_study_and_each_of_its_own_series(tmp_path: Path):
@@ -201,9 +201,9 @@ def test_all_objects_are_of_the_sources_study_and_each_of_its_own_series(tmp_pat
 
 def test_a_case_without_any_structure_is_reported_without_a_segmentation(tmp_path: Path):
     nothing = np.zeros(SHAPE, dtype=np.uint8)
-    objects = answer(tmp_path, set(Rendering), segments=nothing, mean_uncertainty=None)
+    objects = answer(tmp_path, set(ResultKind), segments=nothing, mean_uncertainty=None)
 
-    assert not {one.rendering for one in objects} & SEGMENTATIONS
+    assert not {one.kind for one in objects} & SEGMENTATIONS
     for form in Form:
         assert "IMAGE" not in tree_text(of_kind(objects, form.report))
 
@@ -253,7 +253,7 @@ def test_a_left_over_of_a_killed_write_does_not_stand_in_the_way(tmp_path: Path)
 def test_a_refusal_is_answered_with_a_picture_and_a_flag_that_say_why(tmp_path: Path):
     objects = publish_refusal(refusal(), CONTEXT)
 
-    assert [one.rendering for one in objects] == ["SC", "KO"]
+    assert [one.kind for one in objects] == ["SC", "KO"]
     words = f"Not analysed (gantry-tilt): {TILTED}"
     assert of_kind(objects, "SC").ImageComments == words
     assert words in tree_text(of_kind(objects, "KO"))
@@ -281,7 +281,7 @@ def test_images_of_several_studies_are_each_answered_in_their_own():
         Refusal("mixed-patient", "two", studies_of((*mine, *other))), CONTEXT
     )
 
-    assert [one.rendering for one in objects] == ["SC", "KO", "SC", "KO"]
+    assert [one.kind for one in objects] == ["SC", "KO", "SC", "KO"]
     assert [one.dataset.PatientID for one in objects] == ["MSK0001"] * 2 + ["MSK0002"] * 2
     assert len(objects[2].dataset.SourceImageSequence) == 1
 

@@ -13,8 +13,8 @@ from support.cases import CREATED, SHAPE, small_case, small_series
 
 from dicom_node.errors import ResultError
 from dicom_node.results.density_series import build_density_series
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.ct_series import CtSeries
 from inference.geometry import Geometry
 from inference.pictures.density import BONE_RGB
@@ -43,9 +43,11 @@ def tile(hu: float, label: int) -> np.ndarray:
 def density_series(series: CtSeries, segments: np.ndarray) -> Dataset:
     """The object, written and read again."""
     case = small_case(series.volume.geometry, segments=segments)
-    identity = Identity(Rendering.SC_DENSITY_SLICES, "2.25.1", "2.25.2", revision=1)
-    letterhead = Letterhead(series.header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
-    built = build_density_series(series.volume, case, series.grid, letterhead)
+    identity = Identity(ResultKind.SC_DENSITY_SLICES, "2.25.1", "2.25.2", revision=1)
+    object_header = ObjectHeader(
+        series.header, identity, Equipment(CREATED, "2.25.3", ("0.1.0",))
+    )
+    built = build_density_series(series.volume, case, series.grid, object_header)
     buffer = io.BytesIO()
     built.save_as(buffer, enforce_file_format=True)
     buffer.seek(0)

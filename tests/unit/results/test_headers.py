@@ -18,8 +18,8 @@ from support.cases import CONTEXT, CREATED, RECORD, of_kind, small_case, source_
 from support.ct import save
 
 from dicom_node.results.builders import publish_case
-from dicom_node.results.headers import Identity, Maker, series_number
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, series_number
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.series.study_header import EMPTY_WHERE_UNKNOWN, readable_header
@@ -248,9 +248,9 @@ def test_without_a_stated_zone_times_are_the_nodes_own(tmp_path: Path):
 
 def test_a_time_without_zone_is_refused():
     with pytest.raises(ValueError, match="time zone"):
-        Maker(datetime(2026, 11, 22), "2.25.1", ("0.1.0",))  # noqa: DTZ001 - the point
+        Equipment(datetime(2026, 11, 22), "2.25.1", ("0.1.0",))  # noqa: DTZ001 - the point
 
-    assert Maker(CREATED, "2.25.1", ("0.1.0",)).created == CREATED
+    assert Equipment(CREATED, "2.25.1", ("0.1.0",)).created == CREATED
 
 
 @pytest.mark.parametrize(
@@ -266,11 +266,11 @@ def test_the_series_number_tells_source_kind_and_revision(
 
 @given(
     st.integers(0, 10**9),
-    st.tuples(st.integers(1, 99), st.sampled_from(Rendering)),
-    st.tuples(st.integers(1, 99), st.sampled_from(Rendering)),
+    st.tuples(st.integers(1, 99), st.sampled_from(ResultKind)),
+    st.tuples(st.integers(1, 99), st.sampled_from(ResultKind)),
 )
 def test_series_numbers_of_one_source_collide_for_no_kinds_and_revisions(
-    source: int, one: tuple[int, Rendering], other: tuple[int, Rendering]
+    source: int, one: tuple[int, ResultKind], other: tuple[int, ResultKind]
 ):
     header = Dataset()
     header.SeriesNumber = source
@@ -287,7 +287,7 @@ def test_a_revision_after_the_99th_keeps_its_number():
     """Two digits are full; it is told apart by its UIDs and its description."""
     header = Dataset()
     header.SeriesNumber = 3
-    late = Identity(Rendering.SR, "2.25.1", "2.25.2", revision=120)
+    late = Identity(ResultKind.SR, "2.25.1", "2.25.2", revision=120)
 
     assert series_number(header, late) == 39902
 
@@ -322,24 +322,24 @@ def test_scanner_and_node_are_both_named_as_contributors(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[Rendering, Dataset]:
+def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dataset]:
     """Every kind of object for a series with odd but lawful words in its header."""
     folder = tmp_path_factory.mktemp("everything")
     series = series_with(folder, IssuerOfPatientID="Zürich", TimezoneOffsetFromUTC="-0330")
     case = small_case(series.volume.geometry)
-    earlier = InstanceInSeries(Rendering.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
+    earlier = InstanceInSeries(ResultKind.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
     context = replace(CONTEXT, revision=2, replaced=(earlier,))
     return {
-        one.rendering: one.dataset
-        for one in publish_case(series, case, context, frozenset(Rendering))
+        one.kind: one.dataset
+        for one in publish_case(series, case, context, frozenset(ResultKind))
     }
 
 
-@pytest.mark.parametrize("rendering", Rendering)
+@pytest.mark.parametrize("rendering", ResultKind)
 def test_every_object_is_of_the_patient_and_study_of_its_source(
-    everything: dict[Rendering, Dataset], rendering: Rendering
+    everything: dict[ResultKind, Dataset], kind: ResultKind
 ):
-    dataset = everything[rendering]
+    dataset = everything[kind]
     source = source_datasets(offsets_mm=(0.0,), IssuerOfPatientID="Zürich")[0]
 
     for keyword in (*EMPTY_WHERE_UNKNOWN, "StudyInstanceUID", "IssuerOfPatientID"):
@@ -350,12 +350,12 @@ def test_every_object_is_of_the_patient_and_study_of_its_source(
     assert not any(element.tag.is_private for element in dataset)
 
 
-@pytest.mark.parametrize("rendering", Rendering)
+@pytest.mark.parametrize("rendering", ResultKind)
 def test_the_private_scheme_is_declared_wherever_it_is_used_and_only_there(
-    everything: dict[Rendering, Dataset], rendering: Rendering
+    everything: dict[ResultKind, Dataset], kind: ResultKind
 ):
     """PS3.3 C.12.1.1.5: with a UID, so that a reader can tell it from another 99MSK."""
-    dataset = everything[rendering]
+    dataset = everything[kind]
     used = any(
         element.keyword == "CodingSchemeDesignator" and element.value == SCHEME.designator
         for element in _all_but_the_declaration(dataset).iterall()
@@ -373,8 +373,8 @@ def _all_but_the_declaration(dataset: Dataset) -> Dataset:
     return rest
 
 
-@pytest.mark.parametrize("rendering", [Rendering.SC, Rendering.SC_DENSITY, Rendering.PDF])
+@pytest.mark.parametrize("rendering", [ResultKind.SC, ResultKind.SC_DENSITY, ResultKind.PDF])
 def test_a_picture_or_document_says_whether_words_are_burned_in(
-    everything: dict[Rendering, Dataset], rendering: Rendering
+    everything: dict[ResultKind, Dataset], kind: ResultKind
 ):
-    assert everything[rendering].BurnedInAnnotation in {"YES", "NO"}
+    assert everything[kind].BurnedInAnnotation in {"YES", "NO"}

@@ -7,9 +7,9 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 from support.golden import check_golden, header_text, tree_text
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
 from dicom_node.results.key_object import build_key_object, build_rejection
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.study_header import readable_header
 from sr_templates.context import InstanceInSeries
@@ -19,12 +19,12 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 def key_object() -> Dataset:
     sources = source_datasets(offsets_mm=(0.0, 5.0, 10.0))
-    identity = Identity(Rendering.KO, "2.25.1", "2.25.2", revision=1)
-    maker = Maker(CREATED, "2.25.3", ("0.1.0",))
+    identity = Identity(ResultKind.KO, "2.25.1", "2.25.2", revision=1)
+    equipment = Equipment(CREATED, "2.25.3", ("0.1.0",))
     return build_key_object(
         "Not analysed (gantry-tilt): the slices are sheared",
         [InstanceReference(CT, one.SOPInstanceUID) for one in sources],
-        Letterhead(readable_header(sources[0]), identity, maker),
+        ObjectHeader(readable_header(sources[0]), identity, equipment),
     )
 
 
@@ -71,8 +71,10 @@ def test_it_refers_to_the_request_behind_the_images():
         RequestAttributesSequence=[request],
         IssuerOfAccessionNumberSequence=[issuer],
     )
-    identity = Identity(Rendering.KO, "2.25.1", "2.25.2", revision=1)
-    head = Letterhead(readable_header(sources[0]), identity, Maker(CREATED, "2.25.3", ("1",)))
+    identity = Identity(ResultKind.KO, "2.25.1", "2.25.2", revision=1)
+    head = ObjectHeader(
+        readable_header(sources[0]), identity, Equipment(CREATED, "2.25.3", ("1",))
+    )
 
     dataset = build_key_object("words", [InstanceReference(CT, "1.2.3")], head)
 
@@ -88,31 +90,31 @@ def test_no_stand_in_of_an_image_header_is_written():
     assert "Rows" not in key_object()
 
 
-def replaced(*renderings: Rendering) -> list[InstanceInSeries]:
+def replaced(*kinds: ResultKind) -> list[InstanceInSeries]:
     """An object of each kind, each in a series of its own."""
     return [
         InstanceInSeries(each.traits.sop_class_uid, f"2.25.10{number}", f"2.25.20{number}")
-        for number, each in enumerate(renderings)
+        for number, each in enumerate(kinds)
     ]
 
 
 def rejection(rejected: list[InstanceInSeries]) -> Dataset:
-    identity = Identity(Rendering.KO_REJECTED, "2.25.1", "2.25.2", revision=2)
-    maker = Maker(CREATED, "2.25.3", ("0.1.0", "compact 1.0"), station_name="MSKNODE1")
+    identity = Identity(ResultKind.KO_REJECTED, "2.25.1", "2.25.2", revision=2)
+    equipment = Equipment(CREATED, "2.25.3", ("0.1.0", "compact 1.0"), station_name="MSKNODE1")
     header = readable_header(source_datasets(offsets_mm=(0.0,))[0])
     words = "Replaced by revision 2: late images changed the series."
-    return build_rejection(rejected, Letterhead(header, identity, maker), words)
+    return build_rejection(rejected, ObjectHeader(header, identity, equipment), words)
 
 
 def test_a_rejection_is_titled_rejected_for_quality_reasons():
-    (title,) = rejection(replaced(Rendering.SR)).ConceptNameCodeSequence
+    (title,) = rejection(replaced(ResultKind.SR)).ConceptNameCodeSequence
 
     assert (title.CodeValue, title.CodingSchemeDesignator) == ("113001", "DCM")
     assert title.CodeMeaning == "Rejected for Quality Reasons"
 
 
 def test_a_rejection_lists_each_object_under_its_own_series_of_the_one_study():
-    objects = replaced(Rendering.SEG, Rendering.SR, Rendering.SC, Rendering.KO)
+    objects = replaced(ResultKind.SEG, ResultKind.SR, ResultKind.SC, ResultKind.KO)
     dataset = rejection(objects)
 
     (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
@@ -130,28 +132,26 @@ def test_a_rejection_lists_each_object_under_its_own_series_of_the_one_study():
 @pytest.mark.parametrize(
     ("rendering", "value_type"),
     [
-        (Rendering.SEG, "IMAGE"),
-        (Rendering.SEG_LABELMAP, "IMAGE"),
-        (Rendering.SC, "IMAGE"),
-        (Rendering.PM, "IMAGE"),
-        (Rendering.SR, "COMPOSITE"),
-        (Rendering.SR_KEY_SLICE, "COMPOSITE"),
-        (Rendering.KO, "COMPOSITE"),
-        (Rendering.PDF, "COMPOSITE"),
+        (ResultKind.SEG, "IMAGE"),
+        (ResultKind.SEG_LABELMAP, "IMAGE"),
+        (ResultKind.SC, "IMAGE"),
+        (ResultKind.PM, "IMAGE"),
+        (ResultKind.SR, "COMPOSITE"),
+        (ResultKind.SR_KEY_SLICE, "COMPOSITE"),
+        (ResultKind.KO, "COMPOSITE"),
+        (ResultKind.PDF, "COMPOSITE"),
     ],
 )
-def test_only_objects_with_pixels_are_referred_to_as_images(
-    rendering: Rendering, value_type: str
-):
+def test_only_objects_with_pixels_are_referred_to_as_images(kind: ResultKind, value_type: str):
     """PS3.16 TID 2010 rows 8 and 10; PS3.3 C.17.3 defines what an IMAGE may point at."""
-    dataset = rejection(replaced(rendering))
+    dataset = rejection(replaced(kind))
 
     (reference,) = [item for item in dataset.ContentSequence if "ReferencedSOPSequence" in item]
     assert reference.ValueType == value_type
 
 
 def test_a_rejection_says_why_and_which_revision_replaces_the_objects():
-    dataset = rejection(replaced(Rendering.SEG, Rendering.SR))
+    dataset = rejection(replaced(ResultKind.SEG, ResultKind.SR))
 
     (words,) = [
         item.TextValue
@@ -169,6 +169,6 @@ def test_a_rejection_of_nothing_is_no_object():
 
 
 def test_the_rejection_reads_as_reviewed(request: pytest.FixtureRequest):
-    dataset = rejection(replaced(Rendering.SEG, Rendering.SR, Rendering.SC, Rendering.KO))
+    dataset = rejection(replaced(ResultKind.SEG, ResultKind.SR, ResultKind.SC, ResultKind.KO))
 
     check_golden("key_object_rejected", header_text(dataset) + tree_text(dataset), request)

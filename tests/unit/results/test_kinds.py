@@ -16,10 +16,10 @@ from dicom_node.results.kinds import (
     SEGMENTATIONS,
     TRAITS,
     Form,
-    Rendering,
+    ResultKind,
     instead_of,
+    kinds_for,
     needed_before,
-    renderings_for,
     with_fallbacks,
 )
 from dicom_node.settings.profile import Profile
@@ -38,27 +38,27 @@ PROFILES = st.builds(
 
 
 def share(*, accepted: bool = True, replaces: bool = False, **keys: Any) -> list[str]:
-    return [*renderings_for(Profile(**keys), accepted=accepted, replaces=replaces)]
+    return [*kinds_for(Profile(**keys), accepted=accepted, replaces=replaces)]
 
 
 def test_every_rendering_says_what_it_is() -> None:
-    assert set(TRAITS) == set(Rendering)
+    assert set(TRAITS) == set(ResultKind)
 
 
 def test_no_two_kinds_share_the_digits_of_their_series_number() -> None:
     numbers = {one: traits.number for one, traits in TRAITS.items()}
 
-    assert len(set(numbers.values())) == len(Rendering)
+    assert len(set(numbers.values())) == len(ResultKind)
     assert all(1 <= number <= 99 for number in numbers.values())
 
 
 def test_every_kind_has_a_rule_for_when_it_goes_out() -> None:
-    assert set(GOES_OUT) == set(Rendering)
+    assert set(GOES_OUT) == set(ResultKind)
 
 
 def test_objects_of_one_destination_are_told_apart_by_description() -> None:
     """A destination gets one form, so only the same object in another form may share one."""
-    for one, other in product(Rendering, Rendering):
+    for one, other in product(ResultKind, ResultKind):
         if one.traits.title == other.traits.title and one is not other:
             assert FORMS[one] is not FORMS[other]
 
@@ -110,8 +110,8 @@ def test_what_must_go_first_is_sent_first_and_goes_too(
     profile: Profile, accepted: bool, replaces: bool
 ) -> None:
     """The order of the table is the order of sending and of building."""
-    wanted = renderings_for(profile, accepted=accepted, replaces=replaces)
-    order = list(Rendering)
+    wanted = kinds_for(profile, accepted=accepted, replaces=replaces)
+    order = list(ResultKind)
     for one in wanted:
         assert all(order.index(before) < order.index(one) for before in needed_before(one))
         if one in FORMS:
@@ -119,27 +119,27 @@ def test_what_must_go_first_is_sent_first_and_goes_too(
 
 
 def test_a_report_needs_the_segmentations_of_its_own_form() -> None:
-    assert needed_before(Rendering.SR_GROUPS) == {
-        Rendering.SEG_BONES,
-        Rendering.SEG_HIP,
-        Rendering.SEG_THIGH,
+    assert needed_before(ResultKind.SR_GROUPS) == {
+        ResultKind.SEG_BONES,
+        ResultKind.SEG_HIP,
+        ResultKind.SEG_THIGH,
     }
-    assert needed_before(Rendering.SR_KEY_SLICE) == frozenset()
+    assert needed_before(ResultKind.SR_KEY_SLICE) == frozenset()
 
 
 def test_a_rejection_waits_for_all_that_replaces_the_rejected() -> None:
-    assert needed_before(Rendering.KO_REJECTED) == SEGMENTATIONS | REPORTS
+    assert needed_before(ResultKind.KO_REJECTED) == SEGMENTATIONS | REPORTS
 
 
 def test_binary_stands_in_for_a_label_map_and_nothing_for_any_other_form() -> None:
-    assert instead_of(Rendering.SEG_LABELMAP) == {Rendering.SEG}
-    assert instead_of(Rendering.SR_LABELMAP) == {Rendering.SR}
-    others = set(Rendering) - {Rendering.SEG_LABELMAP, Rendering.SR_LABELMAP}
+    assert instead_of(ResultKind.SEG_LABELMAP) == {ResultKind.SEG}
+    assert instead_of(ResultKind.SR_LABELMAP) == {ResultKind.SR}
+    others = set(ResultKind) - {ResultKind.SEG_LABELMAP, ResultKind.SR_LABELMAP}
     assert all(not instead_of(one) for one in others)
 
 
 def test_what_may_have_to_stand_in_is_built_with_it_but_no_report_that_nobody_wants() -> None:
     labelmap = Form.LABELMAP.segmentations
 
-    assert with_fallbacks(labelmap) == {Rendering.SEG_LABELMAP, Rendering.SEG}
-    assert with_fallbacks([Rendering.PM]) == {Rendering.PM}
+    assert with_fallbacks(labelmap) == {ResultKind.SEG_LABELMAP, ResultKind.SEG}
+    assert with_fallbacks([ResultKind.PM]) == {ResultKind.PM}

@@ -16,8 +16,8 @@ from support.cases import CREATED, SHAPE, small_case, small_series, source_datas
 from support.ct import enhanced_ct, save
 from support.golden import check_golden, header_text
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.parametric_map import build_parametric_map
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
@@ -39,11 +39,11 @@ def parametric_map(
 ) -> Dataset:
     """The object, written and read again."""
     case = small_case(series.volume.geometry, uncertainty=uncertainty, **changes)
-    identity = Identity(Rendering.PM, "2.25.1", "2.25.2", revision=1)
-    maker = Maker(CREATED, "2.25.3", ("0.1.0",))
-    letterhead = Letterhead(series.header, identity, maker)
+    identity = Identity(ResultKind.PM, "2.25.1", "2.25.2", revision=1)
+    equipment = Equipment(CREATED, "2.25.3", ("0.1.0",))
+    object_header = ObjectHeader(series.header, identity, equipment)
     buffer = io.BytesIO()
-    build_parametric_map(case, series.grid, letterhead).save_as(
+    build_parametric_map(case, series.grid, object_header).save_as(
         buffer, enforce_file_format=True
     )
     buffer.seek(0)

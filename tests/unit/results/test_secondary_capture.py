@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 
 from dicom_node.results.builders import DENSITY_DERIVATION, QUALITY_DERIVATION
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.secondary_capture import build_secondary_capture
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.study_header import readable_header
@@ -23,16 +23,16 @@ SOURCES = (
 )
 
 
-def letterhead(rendering: Rendering = Rendering.SC, **elements: object) -> Letterhead:
-    identity = Identity(rendering, "2.25.1", "2.25.2", revision=1)
+def object_header(kind: ResultKind = ResultKind.SC, **elements: object) -> ObjectHeader:
+    identity = Identity(kind, "2.25.1", "2.25.2", revision=1)
     header = readable_header(source_datasets(**elements)[0])
-    return Letterhead(header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
+    return ObjectHeader(header, identity, Equipment(CREATED, "2.25.3", ("0.1.0",)))
 
 
 def capture(picture: np.ndarray, **elements: object) -> Dataset:
     """The object, written and read again."""
     dataset = build_secondary_capture(
-        picture, "Not hip", SOURCES, letterhead(**elements), derivation=QUALITY_DERIVATION
+        picture, "Not hip", SOURCES, object_header(**elements), derivation=QUALITY_DERIVATION
     )
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
@@ -64,10 +64,10 @@ def test_it_says_that_it_is_derived_and_bears_words():
 def test_each_kind_of_picture_says_how_it_was_derived():
     picture = np.zeros((4, 4, 3), np.uint8)
     quality, density = (
-        build_secondary_capture(picture, "", SOURCES, letterhead(rendering), derivation=words)
-        for rendering, words in (
-            (Rendering.SC, QUALITY_DERIVATION),
-            (Rendering.SC_DENSITY, DENSITY_DERIVATION),
+        build_secondary_capture(picture, "", SOURCES, object_header(kind), derivation=words)
+        for kind, words in (
+            (ResultKind.SC, QUALITY_DERIVATION),
+            (ResultKind.SC_DENSITY, DENSITY_DERIVATION),
         )
     )
 
@@ -95,5 +95,5 @@ def test_the_body_part_is_the_sources_own_and_never_asks_for_a_side():
 def test_a_picture_of_another_type_is_refused():
     with pytest.raises(ValueError, match=r"float32 \(4, 4\)"):
         build_secondary_capture(
-            np.zeros((4, 4), np.float32), "", SOURCES, letterhead(), derivation=""
+            np.zeros((4, 4), np.float32), "", SOURCES, object_header(), derivation=""
         )

@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 from support.encoded_names import GARBLED, NAMES, EncodedName, save_encoded
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
 from dicom_node.results.key_object import build_key_object
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.character_sets import readable, texts_of
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.study_header import readable_header
@@ -35,11 +35,11 @@ def source(
 
 def result(header: Dataset) -> bytes:
     """A result object with this header, as a file."""
-    identity = Identity(Rendering.KO, "2.25.1", "2.25.2", revision=1)
-    letterhead = Letterhead(header, identity, Maker(CREATED, "2.25.3", ("0.1.0",)))
-    sources = [InstanceReference(Rendering.SC.traits.sop_class_uid, "1.2.3")]
+    identity = Identity(ResultKind.KO, "2.25.1", "2.25.2", revision=1)
+    object_header = ObjectHeader(header, identity, Equipment(CREATED, "2.25.3", ("0.1.0",)))
+    sources = [InstanceReference(ResultKind.SC.traits.sop_class_uid, "1.2.3")]
     buffer = io.BytesIO()
-    build_key_object("words", sources, letterhead).save_as(buffer, enforce_file_format=True)
+    build_key_object("words", sources, object_header).save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

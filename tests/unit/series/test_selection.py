@@ -7,7 +7,7 @@ import pytest
 from dicom_node.series.selection import (
     CT_IMAGE_STORAGE,
     ImageKind,
-    leave_out,
+    exclusion_of,
     reason_to_leave_out,
 )
 
@@ -54,7 +54,7 @@ def test_everything_else_is_left_out_with_its_reason(image: ImageKind, reason: s
 
 
 def test_the_reason_names_the_frame_of_a_multi_frame_image() -> None:
-    out = leave_out(kind("ORIGINAL", "PRIMARY", "LOCALIZER", frame_number=4))
+    out = exclusion_of(kind("ORIGINAL", "PRIMARY", "LOCALIZER", frame_number=4))
 
     assert out is not None
     assert out.sop_instance_uid == "1.2.3"
@@ -62,4 +62,4 @@ def test_the_reason_names_the_frame_of_a_multi_frame_image() -> None:
 
 
 def test_an_image_that_counts_has_no_reason() -> None:
-    assert leave_out(kind("ORIGINAL", "PRIMARY", "AXIAL")) is None
+    assert exclusion_of(kind("ORIGINAL", "PRIMARY", "AXIAL")) is None

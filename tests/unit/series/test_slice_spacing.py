@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicom_node.series.slice_spacing import crooked_mm, find_gaps, shear_degrees
+from dicom_node.series.slice_spacing import find_gaps, lateral_jump_mm, shear_degrees
 
 
 def places(
@@ -118,5 +118,5 @@ def test_a_sideways_jump_is_told_from_a_steady_lean() -> None:
     jumping = np.outer(np.arange(5.0), up)
     jumping[2, 0] += 7.0
 
-    assert crooked_mm(leaning, up) == pytest.approx(0.0, abs=1e-9)
-    assert crooked_mm(jumping, up) == pytest.approx(7.0)
+    assert lateral_jump_mm(leaning, up) == pytest.approx(0.0, abs=1e-9)
+    assert lateral_jump_mm(jumping, up) == pytest.approx(7.0)

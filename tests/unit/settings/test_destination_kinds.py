@@ -15,7 +15,7 @@ from dicom_node.peers import transports
 from dicom_node.peers.commitment import KeepReport
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.peers.outcome import SendOutcome
-from dicom_node.peers.transports import DicomWay, WebWay, way_to
+from dicom_node.peers.transports import DicomTransport, WebTransport, transport_for
 from dicom_node.settings import destinations
 from dicom_node.settings.description import describe
 from dicom_node.settings.destinations import Destination, DicomDestination, WebDestination
@@ -59,7 +59,7 @@ class FolderWay:
         """The same: a folder lets nobody wait."""
         return self
 
-    def answers(self) -> None:
+    def verify(self) -> None:
         """A folder is there once it is made."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,7 +74,7 @@ class FolderWay:
             shutil.copy(path, self.folder)
         return tuple(SendOutcome(path, path.stem, 0) for path in paths)
 
-    def listed(self, study: str, series: Iterable[str]) -> frozenset[str]:
+    def list_instances(self, study: str, series: Iterable[str]) -> frozenset[str]:
         """What is there."""
         return frozenset(path.stem for path in self.folder.iterdir())
 
@@ -90,7 +90,7 @@ def third_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the two modules that a new kind is declared in would say."""
     monkeypatch.setattr(destinations, "KINDS", (*destinations.KINDS, FolderDestination))
     monkeypatch.setitem(
-        transports.WAYS,
+        transports.TRANSPORTS,
         FolderDestination,
         lambda _config, destination: FolderWay(destination.name, destination.folder),
     )
@@ -107,7 +107,7 @@ def problems(**table: Any) -> list[str]:
 
 
 def test_every_kind_has_its_way() -> None:
-    assert set(transports.WAYS) == set(destinations.KINDS)
+    assert set(transports.TRANSPORTS) == set(destinations.KINDS)
 
 
 def test_a_table_is_of_the_kind_whose_mark_it_bears() -> None:
@@ -115,8 +115,8 @@ def test_a_table_is_of_the_kind_whose_mark_it_bears() -> None:
     dicom, web = config.destinations
 
     assert (type(dicom), type(web)) == (DicomDestination, WebDestination)
-    assert isinstance(way_to(config, dicom), DicomWay)
-    assert isinstance(way_to(config, web), WebWay)
+    assert isinstance(transport_for(config, dicom), DicomTransport)
+    assert isinstance(transport_for(config, web), WebTransport)
 
 
 @pytest.mark.usefixtures("third_kind")
@@ -161,12 +161,12 @@ def test_results_find_their_way_to_a_third_kind(tmp_path: Path) -> None:
     table = {"destinations": [{**SHARE, "folder": "shared"}]}
     config = parse_config(table, source="node.toml", folder=tmp_path)
 
-    way = way_to(config, config.destinations[0])
-    way.answers()
-    (outcome,) = way.send([source])
+    transport = transport_for(config, config.destinations[0])
+    transport.verify()
+    (outcome,) = transport.send([source])
 
     assert outcome.stored
-    assert way.listed("1.2", ["1.2.3"]) == {"1.2.3"}
+    assert transport.list_instances("1.2", ["1.2.3"]) == {"1.2.3"}
     assert (tmp_path / "shared" / "1.2.3.dcm").read_bytes() == b"result"
 
 

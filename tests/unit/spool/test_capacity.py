@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.spool.capacity import Room
+from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.spool import Spool
 
 
@@ -14,26 +14,26 @@ def test_what_is_kept_counts_at_once_and_what_is_purged_at_the_next_measurement(
     tmp_path: Path,
 ) -> None:
     spool = Spool(tmp_path)
-    room = Room(spool, 0, max_spool_bytes=100)
+    room = SpoolCapacity(spool, 0, max_spool_bytes=100)
     room.measure()
     spool.keep("1.2", "1.2.3", (b"m" * 20, b"d" * 60))
     room.add(80)
 
-    before = [bool(room.lacks(size)) for size in (20, 21)]
+    before = [bool(room.shortage(size)) for size in (20, 21)]
     room.measure()
-    measured = [bool(room.lacks(size)) for size in (20, 21)]
+    measured = [bool(room.shortage(size)) for size in (20, 21)]
     spool.purge("1.2")
     room.measure()
 
     assert before == measured == [False, True]
-    assert not room.lacks(100)
+    assert not room.shortage(100)
 
 
 def test_what_is_kept_while_the_spool_is_measured_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path)
-    room = Room(spool, 0, max_spool_bytes=100)
+    room = SpoolCapacity(spool, 0, max_spool_bytes=100)
 
     def measured() -> int:
         room.add(60)
@@ -42,4 +42,4 @@ def test_what_is_kept_while_the_spool_is_measured_is_not_forgotten(
     monkeypatch.setattr(spool, "size_bytes", measured)
     room.measure()
 
-    assert room.lacks() == "the spool is as large as it may be"
+    assert room.shortage() == "the spool is as large as it may be"

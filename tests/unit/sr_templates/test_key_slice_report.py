@@ -16,14 +16,14 @@ from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.case_files.report_reader import reported_structures
 from dicom_node.results.builders import publish_case
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import ResultObject, write_results
 from inference.results import CaseResult, StructureResult, Verdict
 from inference.structures import BY_KEY, SEGMENTS
 from sr_templates.context import InstanceInSeries, Observer, ReportContext
 from sr_templates.key_slice_report import KeySlice, build_key_slice_report
 
-BOTH = frozenset({Rendering.SEG, Rendering.SR, Rendering.SR_KEY_SLICE})
+BOTH = frozenset({ResultKind.SEG, ResultKind.SR, ResultKind.SR_KEY_SLICE})
 VIEWER_LINES = 5
 """How many lines OHIF shows at an outline: the numbers first, then the finding site."""
 
@@ -263,7 +263,7 @@ def test_without_key_slices_there_are_no_measurements(tmp_path: Path):
 def test_the_report_reads_as_reviewed(
     objects: tuple[ResultObject, ...], tmp_path: Path, request: pytest.FixtureRequest
 ):
-    shown = [one for one in objects if one.rendering is Rendering.SR_KEY_SLICE]
+    shown = [one for one in objects if one.kind is ResultKind.SR_KEY_SLICE]
     dataset = dcmread(write_results(shown, tmp_path)[0])
 
     check_golden("key_slice_report_header", header_text(dataset), request)

@@ -22,9 +22,9 @@ from support.golden import check_golden, header_text, tree_text
 
 from dicom_node.case_files.report_reader import reported_structures
 from dicom_node.results.builders import publish_case
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import write_results
-from dicom_node.series.selection import LeftOut
+from dicom_node.series.selection import ExcludedImage
 from inference.results import Finding, Metal, Verdict
 from inference.structures import BY_KEY, SEGMENTS, Side
 from sr_templates.context import InstanceInSeries
@@ -202,9 +202,9 @@ def test_the_summary_stands_before_everything_measured(report: Dataset):
 def test_segments_in_several_segmentations_are_found_in_their_own(tmp_path: Path):
     """One segmentation for each group of structures; the report refers to all of them."""
     series = small_series(tmp_path)
-    forms = (Rendering.SEG_BONES, Rendering.SEG_HIP, Rendering.SEG_THIGH)
+    forms = (ResultKind.SEG_BONES, ResultKind.SEG_HIP, ResultKind.SEG_THIGH)
     objects = publish_case(
-        series, small_case(series.volume.geometry), CONTEXT, {*forms, Rendering.SR_GROUPS}
+        series, small_case(series.volume.geometry), CONTEXT, {*forms, ResultKind.SR_GROUPS}
     )
     dataset = of_kind(objects, "SR-GROUPS")
     labels = {
@@ -375,7 +375,7 @@ def test_metal_is_told_with_volume_and_side(tmp_path: Path):
 
 def test_notes_on_the_images_and_what_was_left_out_are_told(tmp_path: Path):
     series = small_series(tmp_path)
-    left_out = (LeftOut("1.2.3", "localiser"), LeftOut("1.2.4", "localiser"))
+    left_out = (ExcludedImage("1.2.3", "localiser"), ExcludedImage("1.2.4", "localiser"))
     series = replace(series, notes=("unevenly spaced slices",), left_out=left_out)
     dataset = of_kind(
         publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD), "SR"
@@ -407,7 +407,7 @@ def test_evidence_lists_the_source_series_and_the_segmentation(tmp_path: Path):
 def test_a_revision_names_the_report_that_it_replaces(tmp_path: Path):
     series = small_series(tmp_path)
     first = InstanceInSeries("1.2.840.10008.5.1.4.1.1.88.34", "2.25.7", "2.25.8")
-    context = replace(CONTEXT, revision=2, predecessors={Rendering.SR: first})
+    context = replace(CONTEXT, revision=2, predecessors={ResultKind.SR: first})
 
     dataset = of_kind(
         publish_case(series, small_case(series.volume.geometry), context, RECORD), "SR"

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from support.cases import CREATED, source_datasets
 from support.golden import check_golden, header_text
 
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.pdf.encapsulated_pdf import build_encapsulated_pdf
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.study_header import readable_header
@@ -27,11 +27,11 @@ def encapsulated(
     pdf: bytes = PDF, words: str = "Case failed: metal. Absent: sacrum."
 ) -> Dataset:
     """The object, written and read again."""
-    identity = Identity(Rendering.PDF, "2.25.1", "2.25.2", revision=1)
-    maker = Maker(CREATED, "2.25.3", ("0.1.0",))
-    letterhead = Letterhead(readable_header(source_datasets()[0]), identity, maker)
+    identity = Identity(ResultKind.PDF, "2.25.1", "2.25.2", revision=1)
+    equipment = Equipment(CREATED, "2.25.3", ("0.1.0",))
+    object_header = ObjectHeader(readable_header(source_datasets()[0]), identity, equipment)
     buffer = io.BytesIO()
-    dataset = build_encapsulated_pdf(pdf, words, SOURCES, letterhead)
+    dataset = build_encapsulated_pdf(pdf, words, SOURCES, object_header)
     dataset.save_as(buffer, enforce_file_format=True)
     buffer.seek(0)
     return dcmread(buffer)

@@ -34,8 +34,8 @@ from support.ct import enhanced_ct, save
 from support.golden import check_golden, header_text
 
 from dicom_node.errors import ResultError
-from dicom_node.results.headers import Identity, Letterhead, Maker
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.seg.frames import Frame
 from dicom_node.results.seg.pixels import run_lengths
 from dicom_node.results.seg.segmentation import (
@@ -52,14 +52,14 @@ from inference.structures import BY_KEY, SEGMENTS, Group
 
 FEET_FIRST_PRONE = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 TURNED = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0)
-Form = tuple[Rendering, Encoding, Group | None]
+Form = tuple[ResultKind, Encoding, Group | None]
 FORMS: list[Form] = [
-    (Rendering.SEG, Encoding.BINARY, None),
-    (Rendering.SEG_LABELMAP, Encoding.LABELMAP, None),
-    (Rendering.SEG_BONES, Encoding.BINARY, Group.BONE),
-    (Rendering.SEG_HIP, Encoding.BINARY, Group.HIP_MUSCLE),
-    (Rendering.SEG_THIGH, Encoding.BINARY, Group.THIGH_MUSCLE),
-    (Rendering.SEG_THIGH, Encoding.LABELMAP, Group.THIGH_MUSCLE),
+    (ResultKind.SEG, Encoding.BINARY, None),
+    (ResultKind.SEG_LABELMAP, Encoding.LABELMAP, None),
+    (ResultKind.SEG_BONES, Encoding.BINARY, Group.BONE),
+    (ResultKind.SEG_HIP, Encoding.BINARY, Group.HIP_MUSCLE),
+    (ResultKind.SEG_THIGH, Encoding.BINARY, Group.THIGH_MUSCLE),
+    (ResultKind.SEG_THIGH, Encoding.LABELMAP, Group.THIGH_MUSCLE),
 ]
 BINARY, LABELMAP = FORMS[:2]
 
@@ -67,7 +67,7 @@ BINARY, LABELMAP = FORMS[:2]
 def written(
     series: CtSeries,
     path: Path,
-    rendering: Rendering,
+    kind: ResultKind,
     encoding: Encoding,
     group: Group | None = None,
     *,
@@ -79,15 +79,13 @@ def written(
         tracking={s.number: tracking_uid(source_uid, s.key) for s in SEGMENTS},
         dimension_organization=derived_uid("dimensions", source_uid),
     )
-    identity = Identity(
-        rendering, derived_uid(rendering), derived_uid("s", rendering), revision=1
-    )
-    maker = Maker(CREATED, "2.25.1001", ("0.1.0", f"{MODEL.name} {MODEL.version}"))
+    identity = Identity(kind, derived_uid(kind), derived_uid("s", kind), revision=1)
+    equipment = Equipment(CREATED, "2.25.1001", ("0.1.0", f"{MODEL.name} {MODEL.version}"))
     dataset = build_segmentation(
         case or small_case(series.volume.geometry),
         series.grid,
         uids,
-        Letterhead(series.header, identity, maker),
+        ObjectHeader(series.header, identity, equipment),
         encoding=encoding,
         group=group,
     )
@@ -383,5 +381,5 @@ def test_encodings_and_groups_read_as_reviewed(
 ):
     path = written(small_series(tmp_path / "ct"), tmp_path / "seg.dcm", *form)
 
-    name = {Rendering.SEG_LABELMAP: "label_map", Rendering.SEG_HIP: "hip"}[form[0]]
+    name = {ResultKind.SEG_LABELMAP: "label_map", ResultKind.SEG_HIP: "hip"}[form[0]]
     check_golden(f"segmentation_{name}", header_text(dcmread(path)), request)

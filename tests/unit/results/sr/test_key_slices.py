@@ -11,7 +11,7 @@ from skimage.draw import polygon2mask
 from support.cases import BOXES, CONTEXT, box_labels, small_case, small_series
 
 from dicom_node.results.case_facts import case_facts
-from dicom_node.results.kinds import Rendering
+from dicom_node.results.kinds import ResultKind
 from dicom_node.results.sr.key_slices import key_slices, on_source_image
 from inference.geometry import Orientation
 
@@ -51,7 +51,7 @@ def test_an_outline_encloses_its_structure_in_the_named_source_image(
 ) -> None:
     """Its inside, drawn on the source image, is the structure as the source has it."""
     series = small_series(tmp_path, **source)
-    facts = case_facts(series, small_case(series.volume.geometry), CONTEXT, {Rendering.SR})
+    facts = case_facts(series, small_case(series.volume.geometry), CONTEXT, {ResultKind.SR})
     on_source = {
         one.sop_instance_uid: labels
         for one, labels in zip(
