@@ -21,7 +21,7 @@ from dicom_node.network.tls_sockets import TlsSocket, handshake
 
 
 def _close_always(transport: AssociationSocket) -> None:
-    """Close a socket also where it never was connected, which pynetdicom leaves open."""
+    """Close a socket also where it never was connected; pynetdicom leaves that to Python."""
     connection = transport.socket
     if connection is not None:
         with contextlib.suppress(OSError):

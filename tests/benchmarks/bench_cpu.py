@@ -139,7 +139,7 @@ def numbers(network: BayesianUNet, image: Tensor) -> Options:
 def jit(network: BayesianUNet, image: Tensor) -> Options:
     """Traced and frozen by torch.jit, 5 samples at once.
 
-    Not the arranged network: the frozen trace loses what that writes into a buffer.
+    Not the arranged network: `optimize_for_inference` loses what that writes into a buffer.
     """
     last = channels_last(fold_batch_normalisation(network))
     rearranged = as_last(image)

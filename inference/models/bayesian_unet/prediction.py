@@ -282,7 +282,7 @@ class _Task:
                 pool.shutdown(cancel_futures=True)
 
     def _alone(self, place: int) -> _Slices:
-        torch.set_num_threads(1)  # holds for the calling thread
+        torch.set_num_threads(1)  # of this thread, and of those that begin later
         with torch.inference_mode():  # likewise
             return self.analyse(range(place, place + 1), self._samples_on_cpu)
 
