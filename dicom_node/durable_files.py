@@ -24,7 +24,7 @@ CHUNK_BYTES: Final = 1 << 20
 INCOMING: Final = ".incoming"
 
 PART: Final = ".part-"
-"""How the names of files begin that are not whole yet."""
+"""The prefix in the names of files that are not whole yet."""
 
 
 class Incoming:

@@ -1,4 +1,4 @@
-"""What can go wrong in the node, as a tree. Each class knows whether a retry can help.
+"""The errors of the node, as a tree. Each class knows whether a retry can help.
 
 ```
 NodeError

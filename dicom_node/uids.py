@@ -32,7 +32,7 @@ def derived_uid(*facts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a set of result objects was made from.
+    """The provenance of a set of result objects.
 
     source_sop_instance_uids: in any order, with or without repeats.
     weights_sha256: of the bundle; empty where nothing was analysed.
@@ -103,7 +103,7 @@ def sources_digest(source_sop_instance_uids: Iterable[str]) -> str:
 
 
 def is_uid(text: str) -> bool:
-    """Whether a text is a UID, and so nothing that could leave the spool's folder."""
+    """True for a UID, and so for nothing that could leave the spool's folder."""
     return len(text) <= 64 and UID_PATTERN.fullmatch(text) is not None
 
 

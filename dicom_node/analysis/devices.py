@@ -1,4 +1,4 @@
-"""What device an analysis uses, under a name that all who could use it share."""
+"""The device of an analysis, under a name that all who could use it share."""
 
 from __future__ import annotations
 

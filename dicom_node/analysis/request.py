@@ -18,7 +18,7 @@ CASE_FOLDER: Final = "case"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to analyse, how, and where to put the answer.
+    """A request for one analysis: what to analyse, how, and where to put the answer.
 
     samples: None for as many as the bundle says.
     settings_hash: of the settings that change results; part of the random seed.
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an analysis ended; `code` and `words` say why it was refused or failed."""
+    """The end of an analysis; `code` and `words` say why it was refused or failed."""
 
     kind: Literal["analysed", "refused", "failed"]
     settings_hash: str

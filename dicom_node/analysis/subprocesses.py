@@ -17,7 +17,7 @@ EXIT_KILLED: Final = -signal.SIGKILL
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: its exit code, negative for a signal, and whether we killed it."""
+    """The end of a child: its exit code, negative for a signal, and whether we killed it."""
 
     exit_code: int
     timed_out: bool = False

@@ -19,7 +19,7 @@ from dicom_node.spool.completeness import Expectation
 log = structlog.get_logger()
 
 LEAVE_ALONE_S: Final = 60.0
-"""How long a sender that did not answer is not asked again."""
+"""The time for which a sender that did not answer is not asked again."""
 
 
 class SenderCounts:
@@ -40,7 +40,7 @@ class SenderCounts:
     def __call__(
         self, calling_ae_title: str, study_instance_uid: str, series_instance_uid: str
     ) -> Expectation | None:
-        """How many instances the sender of a series lists in it, or None where it is silent."""
+        """The number of instances a series' sender lists in it, or None if it is silent."""
         transport = self._whom(calling_ae_title)
         if transport is None or not study_instance_uid:
             return None  # without its study, a series is not found but matched to anything

@@ -32,7 +32,7 @@ from inference.volume import Volume
 SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".mhd")
 
 AIR_HU: Final = -1000.0
-"""What voxels without a number (NaN) count as."""
+"""The value of voxels without a number (NaN)."""
 
 EVEN_MM: Final = 0.05
 """Slices that lie this close to even positions count as evenly spaced."""
@@ -43,7 +43,7 @@ HALF_WAY_MM: Final = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """How an image file stores a volume of the patient frame.
+    """The way in which an image file stores a volume of the patient frame.
 
     axes: which axis of the stored array `[k, j, i]` are slices, rows and columns.
     flipped: which of slices, rows, columns run against the stored direction.
@@ -85,7 +85,7 @@ class ImageFile:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file's name says NIfTI or MetaImage."""
+    """True if a file's name says NIfTI or MetaImage."""
     return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
@@ -116,7 +116,7 @@ def read_image_file(path: Path) -> ImageFile:
 
 
 def series_layout(series: CtSeries) -> Layout:
-    """How results of a DICOM series are written: its pixels' axes, evenly spaced slices."""
+    """The layout for results of a DICOM series: its pixels' axes, evenly spaced slices."""
     geometry, turn = series.volume.geometry, series.orientation
     in_plane = [turn.rows_flipped, turn.columns_flipped]
     # Stored j, i before the slices' direction is known: the source's rows and columns.

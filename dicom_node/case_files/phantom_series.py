@@ -31,7 +31,7 @@ _RESCALE_INTERCEPT: Final = -1024
 
 
 class PatientPosition(StrEnum):
-    """How the patient lies in the scanner (PS3.3 C.7.3.1.1.2)."""
+    """The patient's position in the scanner (PS3.3 C.7.3.1.1.2)."""
 
     HEAD_FIRST_SUPINE = "HFS"
     FEET_FIRST_SUPINE = "FFS"
@@ -51,7 +51,7 @@ class PatientPosition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PhantomHeader:
-    """What a series says besides its pixels; everything in it is made up.
+    """The header of a series, besides its pixels; everything in it is made up.
 
     patient_name: in alphabetic, ideographic and phonetic writing.
     patient_size_known: whether Patient's Size is given, from the body's height.

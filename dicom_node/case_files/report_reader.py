@@ -1,4 +1,4 @@
-"""What a report says, read back from its content tree (TID 1500 with TID 1410 or 1411).
+"""The contents of a report, read back from its content tree (TID 1500 with TID 1410 or 1411).
 
 Written against the codes of `sr_templates` and the standard's templates, not against the code
 that builds the report: who reads only this module's answer sees what a PACS can see.

@@ -89,7 +89,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class FolderResult:
-    """What became of one scan.
+    """The result for one scan.
 
     verdict: the case's verdict, or `refused (code)`.
     words: what a person needs to know, a line each.
@@ -158,7 +158,7 @@ def _series_of(source: Path) -> list[_Series]:
 
 
 def _has_ct(paths: Sequence[Path]) -> bool:
-    """Whether any of the images is an original axial CT image."""
+    """True if any of the images is an original axial CT image."""
     headers = (read_header(path) for path in paths)
     return any(
         exclusion_of(kind) is None
@@ -284,7 +284,7 @@ def _clear(out: Path) -> None:
 
 
 def label_names() -> dict[str, dict[str, str | None]]:
-    """What the numbers in labels.nii.gz mean."""
+    """The meanings of the numbers in labels.nii.gz."""
     return {
         str(segment.number): {
             "structure": segment.structure.abbreviation,

@@ -71,7 +71,7 @@ def read_segmentation(path: Path, geometry: Geometry) -> SegmentationFile:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a frame belongs; `segment` is None where pixels say it themselves."""
+    """The place of a frame; `segment` is None where pixels say it themselves."""
 
     slice_index: int
     orientation: Orientation
@@ -108,7 +108,7 @@ def _macro(groups: tuple[Dataset, Dataset], keyword: str) -> Dataset:
 
 
 def _turn(axes: NDArray[np.float64], geometry: Geometry) -> Orientation | None:
-    """How a frame is turned: its column index grows along axes[0], its row index axes[1]."""
+    """The turn of a frame: its column index grows along axes[0], its row index axes[1]."""
     cosines = axes @ np.stack([geometry.column_axis, geometry.row_axis]).T
     transposed = bool(abs(cosines[0, 1]) > abs(cosines[0, 0]))
     along = cosines[::-1] if transposed else cosines
@@ -162,7 +162,7 @@ def _slice_of(
 
 
 def _table(header: Dataset) -> LabelTable:
-    """What the segments are by their coded types; a code of no structure means nothing."""
+    """The meanings of the segments by their coded types; an unknown code means nothing."""
     meanings = {int(item.SegmentNumber): _meaning(item) for item in header.SegmentSequence}
     return LabelTable(meanings, "coded property types of the DICOM segmentation")
 

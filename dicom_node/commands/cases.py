@@ -57,7 +57,7 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
 
 
 class Scan(StrEnum):
-    """How the phantom is scanned."""
+    """The scan protocol of the phantom."""
 
     DEFAULT = "default"
     SMALL = "small"

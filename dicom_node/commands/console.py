@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, options, where they print, and a progress bar."""
+"""The common parts of the commands: exit codes, options, consoles, and a progress bar."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def run_demo(
 
 @dataclass(slots=True)
 class _Pacs:
-    """What the Storage SCP has taken so far: one file a kind of object."""
+    """The objects that the Storage SCP has taken so far: one file a kind of object."""
 
     folder: Path
     port: int = 0
@@ -176,7 +176,7 @@ class _Node:
     log: Path
 
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """True if the process is gone."""
         return self.process.poll() is not None
 
     def wait_until_it_answers(self) -> None:

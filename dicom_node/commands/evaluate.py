@@ -60,7 +60,7 @@ OnMessage = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to evaluate.
+    """A request for one evaluation.
 
     source: a listing or folder of labelled cases.
     table: what the labels mean, if not said there.
@@ -226,7 +226,7 @@ def _with_samples(arm: Segmenter) -> str:
 
 
 def _names(compared: Sequence[Segmenter], others: Sequence[Segmenter]) -> dict[str, str]:
-    """What each arm is called, by its folder; compared arms never alike.
+    """The name of each arm, by its folder; compared arms never share one.
 
     Two of one name get their number of samples; where that is the same, too, their folder.
     """
@@ -247,7 +247,7 @@ def _facts(
     scores: dict[tuple[str, str], CaseScore],
     names: dict[str, str],
 ) -> tuple[tuple[str, str], ...]:
-    """What the report says of itself."""
+    """The facts that the report states of itself."""
     tables = dict.fromkeys(score.words for score in scores.values())
     samples = (arm.samples for arm in request.arms)
     made_by = dict.fromkeys(listed.made_by for listed in whole if listed.made_by)

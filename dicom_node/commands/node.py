@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ServedRole(StrEnum):
-    """What `serve` does of a node's work."""
+    """The part of a node's work that `serve` does."""
 
     RECEIVE = "receive"
     WORK = "work"

@@ -1,4 +1,4 @@
-"""Where the segmentations that are evaluated come from: a bundle, or ready results."""
+"""Sources of the segmentations that are evaluated: a bundle, or ready results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
-    """What an arm answers for a case, on the case's grid.
+    """An arm's answer for a case, on the case's grid.
 
     uncertainty: None of a model that has none.
     not_provided: segments that the model was not made to find; they have no score.
@@ -42,7 +42,7 @@ class Segmented:
 
 
 class Segmenter(Protocol):
-    """Where segmentations come from."""
+    """A source of segmentations."""
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ class ByBundle:
 
     @property
     def trained_on(self) -> str:
-        """What bundle.toml says of its cases or bodies."""
+        """The numbers of cases or bodies that bundle.toml gives."""
         told = self.bundle.training
         known = [f"{told[key]} {key}" for key in ("cases", "bodies") if key in told]
         return ", ".join(known)

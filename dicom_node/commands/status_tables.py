@@ -89,7 +89,7 @@ def _unanalysed(rows: Sequence[Unanalysed]) -> Table:
 
 
 def _traffic_table(rows: Sequence[Traffic]) -> Table:
-    """What goes to whom, and how far it has come."""
+    """The objects by destination, and how far they have come."""
     table = Table("Destination", "Object", *DeliveryState, title="Deliveries")
     for row in rows:
         table.add_row(row.destination, row.kind, *(str(n or "") for n in row.objects.values()))
@@ -97,7 +97,7 @@ def _traffic_table(rows: Sequence[Traffic]) -> Table:
 
 
 def _remarks_table(rows: Sequence[Remark]) -> Table:
-    """What is remarkable about the latest reports."""
+    """The remarks on the latest reports."""
     table = Table(_series(), "Remark", title="Remarks on the latest reports")
     for row in rows:
         table.add_row(f"{row.series_instance_uid} ({row.revision})", row.words)
@@ -105,7 +105,7 @@ def _remarks_table(rows: Sequence[Remark]) -> Table:
 
 
 def _replacements(title: str, rows: Sequence[Replacement]) -> Table:
-    """What was not taken as it is: another form went instead, or there was a warning."""
+    """The objects not taken as they are: another form went instead, or there was a warning."""
     headings = ("Destination", "Object", "Count", "Reason")
     table = Table(*headings, title=title)
     for row in rows:
@@ -131,7 +131,7 @@ def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
 
 
 def _kept(rows: Sequence[tuple[str, str, int, float]]) -> Table:
-    """What files are kept, and why; what may go does so within the hour."""
+    """The files that are kept, and why; those that may go do so within the hour."""
     table = Table("Kept", "Series", "MB", "Reason", title="Files")
     for what, reason, count, megabytes in rows:
         words = escape(reason) or "no longer needed: about to be deleted"
@@ -140,7 +140,7 @@ def _kept(rows: Sequence[tuple[str, str, int, float]]) -> Table:
 
 
 def _turned_away(rows: Sequence[Count], since: str) -> Table:
-    """Who was not let in, the latest first."""
+    """The callers that were rejected, the latest first."""
     headings = ("Calling", "Called", "From", "Times", "Last", "Reason")
     table = Table(*headings, title=f"Turned away since {_local(since)}")
     for row in sorted(rows, key=lambda each: each.last_at, reverse=True):

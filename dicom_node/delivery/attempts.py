@@ -29,7 +29,7 @@ SENDING_ORDER: Final = {kind: place for place, kind in enumerate(ResultKind)}
 
 
 class Remedy(StrEnum):
-    """What helps against a failure."""
+    """The remedy for a failure."""
 
     LATER = "another attempt"
     RETURN = "the destination's return"
@@ -39,7 +39,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an object was not taken, and what helps.
+    """The reason why an object was not taken, and the remedy.
 
     again_after_s: how long the destination wants to be left alone; 0 where it did not say.
     """
@@ -71,7 +71,7 @@ class OutgoingObject:
 
     @property
     def kind(self) -> ResultKind:
-        """What kind of object it is."""
+        """The kind of object that it is."""
         return ResultKind(self.result.kind)
 
     @property
@@ -81,7 +81,7 @@ class OutgoingObject:
 
     @property
     def waits(self) -> bool:
-        """Whether it is still to be sent."""
+        """True if it is still to be sent."""
         return self.row.state is DeliveryState.WAITING
 
 
@@ -152,7 +152,7 @@ def attempt_delivery(
 
 
 def _failure_of_all(error: PeerError) -> Failure:
-    """What helps where nothing was taken at all."""
+    """The failure of all objects, where nothing was taken at all."""
     if isinstance(error, PeerUnreachableError):
         wait_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
         return Failure(str(error), Remedy.RETURN, wait_s)
@@ -194,7 +194,7 @@ def after_attempt(
 
 
 def wait_after(attempt: int, policy: Delivery) -> timedelta:
-    """How long to wait after failed attempt number `attempt` (1 is the first)."""
+    """The wait after failed attempt number `attempt` (1 is the first)."""
     doublings = min(attempt - 1, 40)  # beyond that a float overflows before the limit counts
     return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
 
@@ -202,13 +202,13 @@ def wait_after(attempt: int, policy: Delivery) -> timedelta:
 def _before(
     outgoing: OutgoingObject, objects: Iterable[OutgoingObject]
 ) -> list[OutgoingObject]:
-    """What the destination must have before it gets this one."""
+    """The objects that the destination must have before it gets this one."""
     needed = needed_before(outgoing.kind)
     return [other for other in objects if other.kind in needed]
 
 
 def _tried(row: DeliveryRow, outcome: Failure | int, attempt: Attempt) -> DeliveryRow:
-    """What a delivery becomes after an attempt."""
+    """A delivery after an attempt."""
     if row.visit >= attempt.number:
         return row
     tried = replace(

@@ -1,4 +1,4 @@
-"""Whether a destination has got what it took: the pure rules for what follows its answer.
+"""Confirmation that a destination has got what it took: the pure rules for its answers.
 
 An object that it has is confirmed. One that it says it has not is sent again, a few times,
 and then held with its reason, at once where sending again cannot help. Everything else,
@@ -41,7 +41,7 @@ DUPLICATE_TRANSACTION: Final = 0x0131
 
 
 class Presence(StrEnum):
-    """Whether a destination has an object."""
+    """The presence of an object at a destination."""
 
     YES = "yes"
     NO = "no"
@@ -51,7 +51,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationAnswer:
-    """What a destination says of one object.
+    """A destination's answer for one object.
 
     reason: why it is not confirmed; or how it is, where that is not the way asked for.
     """
@@ -77,7 +77,7 @@ class ConfirmationRequest:
 def answers_of_report(
     rows: Iterable[DeliveryRow], report: Report
 ) -> Mapping[str, ConfirmationAnswer]:
-    """What a report of storage commitment says of deliveries, by SOP Instance UID."""
+    """The answers of a storage commitment report for deliveries, by SOP Instance UID."""
     answers = {uid: ConfirmationAnswer(Presence.YES) for uid in report.committed}
     for uid, failure in report.failed.items():
         presence = Presence.NEVER if failure in NEVER_COMMITTED else Presence.NO
@@ -96,7 +96,7 @@ def answers_of_report(
 def answers_of_listing(
     rows: Iterable[DeliveryRow], listed: frozenset[str], query: str = "C-FIND"
 ) -> Mapping[str, ConfirmationAnswer]:
-    """What a listing of the destination says of deliveries, by SOP Instance UID.
+    """The answers of a destination's listing for deliveries, by SOP Instance UID.
 
     Args:
         rows: the deliveries.
@@ -134,7 +134,7 @@ def after_answers(
 def _after_answer(
     row: DeliveryRow, answer: ConfirmationAnswer, request: ConfirmationRequest
 ) -> DeliveryRow:
-    """What a delivery becomes after what was said of it."""
+    """A delivery after the destination's answer for it."""
     now = request.now
     told = replace(
         row,
@@ -156,7 +156,7 @@ def _after_answer(
 
 
 def is_overdue(row: DeliveryRow, now: datetime, confirmation: Confirmation) -> bool:
-    """Whether an object has been sent but unconfirmed for too long."""
+    """True if an object has been sent but unconfirmed for too long."""
     limit = timedelta(hours=confirmation.alarm_after_h)
     return row.is_unconfirmed and row.sent_at is not None and now - row.sent_at > limit
 

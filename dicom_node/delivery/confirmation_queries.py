@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 def reports_folder(config: NodeConfig) -> Path:
-    """Where reports of storage commitment are kept until they are in the ledger."""
+    """The folder for reports of storage commitment until they are in the ledger."""
     return config.node.spool / REPORTS
 
 

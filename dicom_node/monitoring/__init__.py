@@ -1,1 +1,1 @@
-"""What the node says of itself."""
+"""The node's statements about itself."""

@@ -93,7 +93,7 @@ def exceptions_without_values(
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """What may be told of an exception: `error`, `where`, and `reason` if it is our own."""
+    """The facts of an exception that may be told: `error`, `where`, for our own `reason`."""
     words = {"error": type(error).__name__}
     frames = traceback.extract_tb(error.__traceback__)
     own = [

@@ -1,4 +1,4 @@
-"""How this software names itself in associations and files (PS3.7 D.3.3.2)."""
+"""The name of this software in associations and files (PS3.7 D.3.3.2)."""
 
 from __future__ import annotations
 

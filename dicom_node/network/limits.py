@@ -1,4 +1,4 @@
-"""What a peer may make us hold, and for how long: limits that pynetdicom does not have.
+"""Limits, which pynetdicom does not have, on what a peer may make us hold, and for how long.
 
 pynetdicom believes every length a peer states, gathers a message for as long as parts of it
 come, and loses the thread of an association to an error inside a message. Here each of these

@@ -1,4 +1,4 @@
-"""What pynetdicom does differently in this process: `install`, before any socket is opened.
+"""The changes to pynetdicom in this process: `install`, before any socket is opened.
 
 The sockets behind associations are reached through pynetdicom's own attributes; the exact
 version is pinned; `test_pynetdicom_seams.py` and `test_peers.py` in `tests/integration` cover
@@ -49,7 +49,7 @@ _begin = ThreadedAssociationServer.finish_request
 
 
 def _can_be_read(transport: AssociationSocket) -> bool:
-    """Whether there is something to read; under TLS, whether it can be read at once."""
+    """True if there is something to read; under TLS, if it can be read at once."""
     if not isinstance(transport.socket, TlsSocket):
         return bool(_has_data(transport))
     try:

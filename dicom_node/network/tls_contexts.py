@@ -42,7 +42,7 @@ PARTIAL_CHAIN: Final = ssl.VERIFY_X509_PARTIAL_CHAIN
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What the receiver gives pynetdicom for an SSL context.
+    """The object that the receiver gives pynetdicom for an SSL context.
 
     pynetdicom would do the handshake while it accepts, where one silent caller would keep
     all others out; `handshake` does it on the connection's own thread.
@@ -59,7 +59,7 @@ class Listener:
 
 @dataclass(slots=True)
 class Call:
-    """What a sender gives pynetdicom for an SSL context, for one connection.
+    """The object that a sender gives pynetdicom for an SSL context, for one connection.
 
     Raises:
         ConfigurationError: a file cannot be used.
@@ -87,7 +87,7 @@ class Call:
 
     @property
     def problem(self) -> str:
-        """What went wrong, in words; empty when nothing did."""
+        """The problem of the connection, as text; empty where there was none."""
         return self.connection.problem if self.connection is not None else ""
 
 

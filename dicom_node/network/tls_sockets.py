@@ -19,10 +19,10 @@ import structlog
 log = structlog.get_logger()
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
-"""How long a caller may take to agree on a connection."""
+"""The time that a caller may take to agree on a connection."""
 
 LAST_WORDS_S: Final = 2.0
-"""How long a caller that was refused is given to read why."""
+"""The time that a caller that was refused is given to read why."""
 
 REASONS: Final = {
     "HTTP_REQUEST": "it does not speak TLS",
@@ -44,7 +44,7 @@ REASONS: Final = {
     "EE_KEY_TOO_SMALL": "has too short a key",
     "CA_MD_TOO_WEAK": "is signed with too weak a digest",
 }
-"""What OpenSSL calls it, in words."""
+"""OpenSSL's names of problems, as text."""
 
 
 class TlsSocket(ssl.SSLSocket):
@@ -70,7 +70,7 @@ class TlsSocket(ssl.SSLSocket):
     _sslobj: Any
 
     def has_data(self) -> bool:
-        """Whether a read would not wait: there are decrypted bytes, or there will be no more.
+        """True if a read would not wait: there are decrypted bytes, or there will be no more.
 
         Raises:
             OSError: the connection is broken.
@@ -175,7 +175,7 @@ def fingerprint(certificate: bytes) -> str:
 
 
 def in_words(error: OSError) -> str:
-    """What went wrong on a connection, without OpenSSL's places in its own source."""
+    """The problem of a connection, without OpenSSL's places in its own source."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return getattr(error, "verify_message", "") or str(error.args[-1])
     if isinstance(error, ssl.SSLError):

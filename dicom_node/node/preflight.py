@@ -1,4 +1,4 @@
-"""What the settings point to, checked before the node starts: folders, bundle, certificates."""
+"""Checks of what the settings point to, before the start: folders, bundle, certificates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_surroundings(config: NodeConfig) -> None:
 
 
 def _bundle_problems(bundle: str) -> Iterator[str]:
-    """Why the bundle cannot be used, if it cannot."""
+    """The reason why the bundle cannot be used, if it cannot."""
     try:
         load_bundle(bundle)
     except InferenceError as error:
@@ -40,7 +40,7 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
 
 
 def _folder_problems(key: str, folder: Path) -> Iterator[str]:
-    """Why a folder cannot be used, if it cannot."""
+    """The reason why a folder cannot be used, if it cannot."""
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What answers a series: from the outcome of its analysis to objects, and who gets which.
+"""The publication of a series: from its analysis's outcome to objects, and who gets which.
 
 A case is answered with what its destinations want, each by its profile. A series that was
 refused, or whose analysis failed, is answered with a picture and a key object that give
@@ -51,7 +51,7 @@ NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publication:
-    """What answers a series.
+    """The objects that answer a series.
 
     state, code, reason: what becomes of the series, and why; of one with a report, what is
         remarkable about it.
@@ -69,7 +69,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRevisions:
-    """What the revisions before this one left, back to the latest that has a report.
+    """The results of the revisions before this one, back to the latest that has a report.
 
     What came before that one has been replaced by it.
     """
@@ -104,7 +104,7 @@ class EarlierRevisions:
 
 
 def earlier_revisions(arrival: SeriesArrival, ledger: Ledger) -> EarlierRevisions:
-    """What the ledger knows of earlier revisions of a series."""
+    """The earlier revisions of a series, as the ledger knows them."""
     uid = arrival.series_instance_uid
     results: list[ResultRow] = []
     deliveries: list[DeliveryRow] = []
@@ -120,7 +120,7 @@ def earlier_revisions(arrival: SeriesArrival, ledger: Ledger) -> EarlierRevision
 
 
 def _of_one_study(row: SeriesRow, results: Sequence[ResultRow], arrival: SeriesArrival) -> bool:
-    """Whether all results of a revision belong to the study that is answered now.
+    """True if all results of a revision belong to the study that is answered now.
 
     A series that mixed patients was answered in each study, so with two objects of a kind;
     nothing of one patient may be named in another's.
@@ -170,7 +170,7 @@ def publish_series(
 
 
 def remark(case: CaseResult) -> str:
-    """What the node's status says of a series with a report: what was cut off, and metal."""
+    """The node's remark on a series with a report: what was cut off, and metal."""
     shown = case.coverage
     words = (lower_legs_words(shown.lower_legs), chest_words(shown.chest), metal_words(case))
     return " ".join(filter(None, words))
@@ -179,7 +179,7 @@ def remark(case: CaseResult) -> str:
 def _per_destination(
     case: CaseResult, destinations: Sequence[Destination], past: EarlierRevisions
 ) -> dict[str, Collection[ResultKind]]:
-    """What each destination gets of a case, by its name."""
+    """The kinds of objects for each destination of a case, by its name."""
     return {
         each.name: _share(each.profile, case, replaces=bool(past.meant_for([each.name])))
         for each in destinations
@@ -205,7 +205,7 @@ def _context(
     rejected: tuple[InstanceInSeries, ...],
     past: EarlierRevisions,
 ) -> PublishContext:
-    """What the objects say of their making; the same at every try."""
+    """The objects' statements on their making; the same at every try."""
     installation = f"{config.node.ae_title}@{config.node.results}"
     return PublishContext(
         settings_hash=outcome.settings_hash,
@@ -238,7 +238,7 @@ def _refuse(
 
 
 def _partial(case: CaseResult, series: CtSeries) -> Refusal:
-    """Why a scan that shows only part is refused."""
+    """The refusal of a scan that shows only part."""
     words = case.coverage.words or case.coverage.region.value
     reason = f"the scan does not show hip to knee: {words}"
     study = SourceStudy(series.header, instances_of(series.slices))

@@ -1,4 +1,4 @@
-"""What is kept, why, and what may go: images in the spool, result files, by age and state.
+"""The files that are kept and those that may go: images in the spool, results, by age, state.
 
 Only what has arrived is ever deleted: every object of every revision of the series, at
 every destination, confirmed where the destination is to confirm, taken where it is not.
@@ -48,7 +48,7 @@ class Series:
 
     @property
     def settled_at(self) -> datetime:
-        """When the last thing about it changed."""
+        """The time at which the last thing about it changed."""
         changes = [row.changed_at for row in self.revisions]
         changes += [row.changed_at for row in self.deliveries]
         return max(changes, default=datetime.max.replace(tzinfo=UTC))
@@ -70,7 +70,7 @@ class Holding:
 
 
 def reason_to_keep(series: Series, confirming: Collection[str]) -> str:
-    """Why the files of a series are needed still; empty when all its results arrived.
+    """The reason why a series' files are needed still; empty when all its results arrived.
 
     Args:
         series: what the ledger knows of it.
@@ -90,7 +90,7 @@ def reason_to_keep(series: Series, confirming: Collection[str]) -> str:
 
 
 def _on_the_way(row: DeliveryRow, confirming: Collection[str]) -> str:
-    """Why a delivery has not come to its end; empty when it has."""
+    """The reason why a delivery has not come to its end; empty when it has."""
     match row.state:
         case DeliveryState.WAITING:
             return f"waiting for {row.destination}"
@@ -103,7 +103,7 @@ def _on_the_way(row: DeliveryRow, confirming: Collection[str]) -> str:
 
 
 def survey(config: NodeConfig, ledger: Ledger, now: datetime) -> Iterator[Holding]:
-    """What the node keeps of which series, and why."""
+    """The files that the node keeps, by series, with the reason."""
     confirming = {each.name for each in config.destinations if each.confirm != "no"}
     yield from _images(config, ledger, now, confirming)
     yield from _results(config, ledger, now, confirming)
@@ -130,7 +130,7 @@ def purge(config: NodeConfig, ledger: Ledger, now: datetime) -> None:
 
 
 def summed(holdings: Iterator[Holding]) -> tuple[tuple[str, str, int, float], ...]:
-    """What, reason, number of series and megabytes; the largest first."""
+    """The sums of holdings: what, reason, number of series and megabytes; the largest first."""
     series: dict[tuple[str, str], list[float]] = {}
     for each in holdings:
         series.setdefault((each.what, each.reason), []).append(each.megabytes)
@@ -193,7 +193,7 @@ def _settings_keep(days: float | None, key: str) -> str:
 
 
 def _not_handed_over(folder: Path, entries: Sequence[SpoolEntry]) -> str:
-    """Why the spool's own record keeps images, if it does."""
+    """The reason why the spool's own record keeps images, if it does."""
     revisions = read_marker(folder)
     if not revisions or not revisions[-1].done:
         return "not complete yet"

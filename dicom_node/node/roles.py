@@ -51,7 +51,7 @@ LOOK_EVERY_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """What a role is started with.
+    """The settings with which a role is started.
 
     analysis_command: what analyses a request file.
     """
@@ -72,7 +72,7 @@ def receive(settings: RoleSettings, stop: threading.Event) -> None:
 
 
 def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None:
-    """Whom to ask how many images a series of this sender has, if anyone knows."""
+    """The peer to ask how many images a series of this sender has, if anyone knows."""
     from dicom_node.peers.transports import transport_for
 
     destination = config.count_at(calling_ae_title)
@@ -124,7 +124,7 @@ def _monitor(engine: Engine, stop: threading.Event) -> None:
 
 
 def _is_orphaned(engine: Engine) -> bool:
-    """Whether the engine must be started anew; a database that is away cannot tell."""
+    """True if the engine must be started anew; a database that is away cannot tell."""
     try:
         return engine.is_orphaned()
     except Exception:
@@ -163,7 +163,7 @@ def _workflow(settings: RoleSettings, leases: Leases | None) -> Workflow:
 
 
 def _watcher(workflow: Workflow, put: Callable[[JobRequest], None]) -> Watcher:
-    """What hands complete series from the spool to the engine."""
+    """The watcher that hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
     from dicom_node.spool.arrivals import SeriesArrival
     from dicom_node.spool.spool import Spool

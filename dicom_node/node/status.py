@@ -1,4 +1,4 @@
-"""What the node is doing, as values, and as tables for the command line."""
+"""The status of the node, as values, and as tables for the command line."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Unanalysed:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What is remarkable about a series with a report: what was cut off, and metal."""
+    """A remark on a series with a report: what was cut off, and metal."""
 
     series_instance_uid: str
     revision: int
@@ -192,7 +192,7 @@ def _remarks(series: Sequence[SeriesRow]) -> tuple[Remark, ...]:
 
 
 def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Traffic, ...]:
-    """How many objects of each kind are in which state, by destination."""
+    """The numbers of objects of each kind in each state, by destination."""
     counts = Counter((row.destination, kinds[row.sop_instance_uid], row.state) for row in rows)
     pairs = sorted({(destination, kind) for destination, kind, _ in counts})
     return tuple(
@@ -202,7 +202,7 @@ def _traffic(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Tra
 
 
 def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
-    """What was replaced, told once for each destination and reason."""
+    """The objects that were replaced, told once for each destination and reason."""
     counts = Counter(
         (row.destination, kinds[row.sop_instance_uid], row.reason)
         for row in rows
@@ -215,7 +215,7 @@ def _replaced(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Re
 
 
 def _warned(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Replacement, ...]:
-    """What was stored with a warning (PS3.4 B.2-1, PS3.18 I.2-1), for each kind and status."""
+    """The objects stored with a warning (PS3.4 B.2-1, PS3.18 I.2-1), by kind and status."""
     counts = Counter(
         (row.destination, kinds[row.sop_instance_uid], row.status)
         for row in rows

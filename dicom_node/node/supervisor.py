@@ -40,9 +40,9 @@ MAX_WAIT_S: Final = 30.0
 STEADY_S: Final = 60.0
 """A role that ran this long is started again at once when it ends."""
 PATIENCE_S: Final = 15.0
-"""How long roles may take to end before they are killed."""
+"""The time that roles may take to end before they are killed."""
 PORT_PATIENCE_S: Final = 5.0
-"""How long the port may still be held by a receiver whose supervisor was killed."""
+"""The time for which a receiver whose supervisor was killed may still hold the port."""
 
 
 def serve(

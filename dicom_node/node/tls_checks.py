@@ -19,7 +19,7 @@ WARN_BEFORE: Final = timedelta(days=30)
 
 
 def problems(config: NodeConfig, now: datetime) -> Iterator[str]:
-    """What of the configured files cannot be used, each with its key and file."""
+    """The problems of configured files that cannot be used, each with its key and file."""
     for key, tls in _tables(config):
         try:
             if isinstance(tls, ReceiveTls):
@@ -38,7 +38,7 @@ def problems(config: NodeConfig, now: datetime) -> Iterator[str]:
 
 
 def warnings(config: NodeConfig, now: datetime) -> Iterator[str]:
-    """What of the configured files works today and should be looked at."""
+    """The warnings about configured files that work today and should be looked at."""
     for key, tls in _tables(config):
         with contextlib.suppress(ConfigurationError):
             for path, until in _ends(tls):

@@ -1,4 +1,4 @@
-"""What happens to a series: received -> analysed -> published -> delivered.
+"""The steps of a series: received -> analysed -> published -> delivered.
 
     admit    enter it into the ledger, unless the very same one has been answered before
     segment  analyse it in a child process; the answer is a case, a refusal, or a failure
@@ -58,7 +58,7 @@ from dicom_node.uids import settings_digest, sources_digest
 log = structlog.get_logger()
 
 QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
-"""How many jobs of each queue one worker does at a time."""
+"""The number of jobs of each queue that one worker does at a time."""
 
 SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
 MAX_WAIT_FOR_DEVICE_S: Final = 30.0
@@ -203,7 +203,7 @@ class Workflow:
         return hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()
 
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
-        """What to do about a series that is in the ledger: only what may have been lost."""
+        """The jobs for a series that is in the ledger: only those that may have been lost."""
         if row.state is SeriesState.RECEIVED:
             return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
         log.info("series.repeated", **_about(row))
@@ -330,7 +330,7 @@ class Workflow:
         return row
 
     def _work_folder(self, arrival: SeriesArrival) -> Path:
-        """Where the analysis of one revision of a series keeps its files."""
+        """The folder for the files of the analysis of one revision of a series."""
         return self.config.node.work / arrival.series_instance_uid / str(arrival.revision)
 
 
@@ -367,7 +367,7 @@ def _publish(payload: Payload, folder: Path, variant: str = "") -> JobRequest:
 
 
 def _about(row: SeriesRow) -> dict[str, Any]:
-    """Which series an event is about."""
+    """The series that an event is about."""
     return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
 
 

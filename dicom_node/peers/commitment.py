@@ -29,7 +29,7 @@ SUCCESS: Final = 0x0000
 REQUEST_COMMITMENT: Final = 1
 """Action Type ID (PS3.4 Table J.3-1)."""
 REPORT_LINGER_S: Final = 1.0
-"""How long an association stays open for a report; most destinations open one of theirs."""
+"""The time for which an association stays open for a report; most destinations open theirs."""
 
 ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 """Result of a presentation context (PS3.8 Table 9-18)."""

@@ -17,7 +17,7 @@ from dicom_node.settings.node import NodeConfig
 
 
 def credential_problems(config: NodeConfig) -> Iterator[str]:
-    """Why secrets of destinations cannot be used, each with its key."""
+    """The reasons why secrets of destinations cannot be used, each with its key."""
     for index, each in enumerate(config.destinations):
         if each.shown_credentials is not None:
             try:

@@ -162,7 +162,7 @@ def answer_of(error: requests.HTTPError) -> requests.Response:
 
 
 def refusal(service: WebService, response: requests.Response) -> PeerError:
-    """What an HTTP status means for what is to be delivered (RFC 9110 15)."""
+    """The error that an HTTP status means for what is to be delivered (RFC 9110 15)."""
     status = response.status_code
     message = f"{service} answered with {status_words(status)}"
     wait_s = _retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -231,7 +231,7 @@ def _context(tls: DestinationTls | None) -> ssl.SSLContext:
 
 
 def _signer(credentials: Credentials | None) -> Any:
-    """What completes a request before it goes."""
+    """A function that completes a request before it goes."""
     authorization = None if credentials is None else authorization_of(credentials)
 
     def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -252,7 +252,7 @@ def _without_parameters(response: requests.Response) -> requests.Response:
 
 
 def _retry_after_s(value: str | None, now: datetime) -> float:
-    """How long to wait by a Retry-After (RFC 9110 10.2.3): seconds, or a moment."""
+    """The time to wait by a Retry-After (RFC 9110 10.2.3): seconds, or a moment."""
     if value is None:
         return 0.0
     try:

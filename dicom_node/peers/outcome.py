@@ -21,12 +21,12 @@ UNREADABLE: Final = (
     ValueError,
     struct.error,
 )
-"""What reading and decompressing a damaged file may raise."""
+"""The errors that reading and decompressing a damaged file may raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """What became of one file.
+    """The outcome for one file.
 
     status: the C-STORE status, or None where none came.
     reason: empty for success; why not, or what the warning says, otherwise.
@@ -47,5 +47,5 @@ class SendOutcome:
 
     @property
     def stored(self) -> bool:
-        """Whether the peer has the instance: success or a warning (PS3.4 B.2.3)."""
+        """True if the peer has the instance: success or a warning (PS3.4 B.2.3)."""
         return self.status is not None and (self.status == 0 or self.status >> 12 == 0xB)

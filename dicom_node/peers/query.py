@@ -35,7 +35,7 @@ def listed_instances(peer: Peer, study: str, series: Iterable[str]) -> frozenset
 
 
 def _listed(peer: Peer, association: Any, study: str, series: str) -> set[str]:
-    """What is listed in one series."""
+    """The SOP Instance UIDs that are listed in one series."""
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
     query.StudyInstanceUID = study

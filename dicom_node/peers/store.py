@@ -128,13 +128,13 @@ class _OutgoingFile:
         *,
         refused: bool = False,
     ) -> SendOutcome:
-        """What became of this file."""
+        """The outcome for this file."""
         return SendOutcome(self.path, self.sop_instance_uid, status, reason, comment, refused)
 
 
 @dataclass(slots=True)
 class _SendOrder:
-    """What must have been stored before what, and what has been.
+    """The order of sending: what must have been stored before what, and what has been.
 
     requires: paths by the path that needs them.
     files: what is sent, by path.
@@ -145,7 +145,7 @@ class _SendOrder:
     stored: set[Path] = field(default_factory=set)
 
     def waits_for(self, path: Path) -> str:
-        """Why a path is held back, in words; empty when it may go."""
+        """The reason why a path is held back, as text; empty when it may go."""
         missing = next((p for p in self.requires.get(path, ()) if p not in self.stored), None)
         if missing is None:
             return ""
@@ -155,7 +155,7 @@ class _SendOrder:
 
 
 def _outgoing_file(path: Path) -> _OutgoingFile | SendOutcome:
-    """What a file's meta information says, or why it cannot be sent."""
+    """A file with its meta information, or the reason why it cannot be sent."""
     try:
         meta = read_meta(path)
         return _OutgoingFile(
@@ -280,7 +280,7 @@ def _refusal(
     rejected: Sequence[PresentationContext],
     file: _OutgoingFile,
 ) -> tuple[str, bool]:
-    """Why there is no presentation context for a file, and whether there never will be.
+    """The reason why there is no context for a file, and whether there never will be.
 
     A rejection is known by its number alone: the transfer syntax that comes with it means
     nothing (PS3.8 Table 9-18), and DCMTK's is always Implicit VR Little Endian.

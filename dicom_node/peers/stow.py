@@ -116,7 +116,7 @@ def _batches(
 def _missing(
     path: Path, needs: Mapping[Path, Collection[Path]], outcomes: Mapping[Path, SendOutcome]
 ) -> str:
-    """Why a path is held back, in words; empty when it may go."""
+    """The reason why a path is held back, as text; empty when it may go."""
     stored = {each for each, outcome in outcomes.items() if outcome.stored}
     waits = any(each not in stored for each in needs.get(path, ()))
     return "waits for an object that was not taken" if waits else ""
@@ -227,7 +227,7 @@ def _post(
 
 
 def _read_json(response: requests.Response) -> Mapping[str, Stated]:
-    """What the body of a failed request says; nothing where that cannot be read."""
+    """The statements in the body of a failed request; none where that cannot be read."""
     try:
         return read_response(Dataset.from_json(response.json()))
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -235,7 +235,7 @@ def _read_json(response: requests.Response) -> Mapping[str, Stated]:
 
 
 def _outcome(path: Path, uid: str, stated: Stated | None) -> SendOutcome:
-    """What became of one file."""
+    """The outcome for one file."""
     if stated is None:
         return SendOutcome(path, uid, None, "the service did not say what became of it")
     if stated.taken:

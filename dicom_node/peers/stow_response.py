@@ -34,14 +34,14 @@ NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a Store Instances Response says of one instance."""
+    """The statement of a Store Instances Response on one instance."""
 
     status: int
     taken: bool
 
 
 def read_response(response: Dataset) -> dict[str, Stated]:
-    """What a Store Instances Response says, by SOP Instance UID (PS3.18 Table I.1-1).
+    """The statements of a Store Instances Response, by SOP Instance UID (PS3.18 Table I.1-1).
 
     An instance that it names as both taken and failed has failed.
 

@@ -27,11 +27,11 @@ Requires = Mapping[Path, Collection[Path]]
 
 
 class Transport(Protocol):
-    """How a destination is reached. What goes wrong is a `PeerError`, either way."""
+    """A transport to a destination. Whatever goes wrong on it is a `PeerError`."""
 
     @property
     def name(self) -> str:
-        """How configuration and messages call the destination."""
+        """The destination's name in configuration and messages."""
 
     def within(self, timeout_s: float) -> Self:
         """The same way, with this long for a connection and for each answer."""
@@ -188,4 +188,4 @@ TRANSPORTS: Final[dict[type[Destination], Callable[[NodeConfig, Any], Transport]
     DicomDestination: _dicom_transport,
     WebDestination: _web_transport,
 }
-"""What makes the way to each kind of destination (`settings.destinations.KINDS`)."""
+"""The maker of the transport for each kind of destination (`settings.destinations.KINDS`)."""

@@ -1,1 +1,1 @@
-"""What survives: database, ledger, leases, and the durable job queue."""
+"""Data that survives a restart: database, ledger, leases, and the durable job queue."""

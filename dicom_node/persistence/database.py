@@ -82,7 +82,7 @@ DEFINING: Final = 0x6D736B
 
 
 def _is_missing(database: sa.Engine, metadata: sa.MetaData) -> bool:
-    """Whether a table or an index is not there yet."""
+    """True if a table or an index is not there yet."""
     inspector = sa.inspect(database)
     there = set(inspector.get_table_names())
     return any(
@@ -102,7 +102,7 @@ def sqlite_path(database_url: str) -> Path | None:
 
 
 def is_transient(error: sa.exc.DBAPIError) -> bool:
-    """Whether the same statement may well succeed later."""
+    """True if the same statement may well succeed later."""
     if error.connection_invalidated:
         return True
     code = getattr(error.orig, "sqlite_errorcode", None)

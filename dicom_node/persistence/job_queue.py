@@ -92,7 +92,7 @@ Job: TypeAlias = Callable[[Payload], tuple[JobRequest, ...]]
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """How jobs of one kind are done.
+    """The rules for jobs of one kind.
 
     run: does one.
     queue: where they wait.
@@ -211,7 +211,7 @@ class Engine:
         )
 
     def is_orphaned(self) -> bool:
-        """Whether begun work can go on only after a new start: its record was not written."""
+        """True if begun work can continue only after a new start: its record is missing."""
         if self._unrecorded.is_set():
             return True
         now_s = time.monotonic()
@@ -223,7 +223,7 @@ class Engine:
         return any(now_s - since > STRANDED_AFTER_S for since in self._idle_since_s.values())
 
     def _configuration(self) -> DBOSConfig:
-        """What DBOS is told."""
+        """The configuration of DBOS."""
         is_server = sqlite_path(self.database_url) is None
         return {
             "name": "msk-node",

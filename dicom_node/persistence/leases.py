@@ -1,4 +1,4 @@
-"""Who works on a database that several nodes share: leases, heartbeats, and taking over.
+"""Workers on a database that several nodes share: leases, heartbeats, and taking over.
 
 A worker holds the row of its name for as long as it renews it in time; the row carries a
 token that is new at every start. When the lease of a worker runs out, another takes the row
@@ -47,7 +47,7 @@ others could not renew theirs either."""
 
 
 def may_take_over(now_s: float, trouble_s: float, lease_s: float) -> bool:
-    """Whether others' expired leases tell anything, so long after our own last trouble."""
+    """True if others' expired leases tell anything, so long after our own last trouble."""
     return now_s - trouble_s > GRACE * lease_s
 
 
@@ -126,7 +126,7 @@ class Leases:
             raise LeaseLostError(f"the work of {self.executor_id} was taken over by another")
 
     def dead(self, working: Iterable[str]) -> tuple[str, ...]:
-        """Who of those that have work begun, or a lease, has none that lasts."""
+        """The names of those that have work begun, or a lease, but none that lasts."""
         with self.database.connect() as connection:
             alive = sa.select(LEASES.c.executor_id).where(LEASES.c.expires_s > NOW_S)
             known = sa.select(LEASES.c.executor_id)
@@ -140,7 +140,7 @@ class Leases:
             connection.execute(sa.delete(LEASES).where(*self._row(executor_id)))
 
     def is_first(self) -> bool:
-        """Whether we are the one who does what one worker of all should do."""
+        """True if we are the one who does what one worker of all should do."""
         first = sa.select(sa.func.min(LEASES.c.executor_id)).where(LEASES.c.expires_s > NOW_S)
         with self.database.connect() as connection:
             return connection.execute(first).scalar() == self.executor_id

@@ -1,4 +1,4 @@
-"""What the node knows of its series, results and deliveries: four tables, frozen rows.
+"""The node's record of its series, results and deliveries: four tables, frozen rows.
 
 A row is a value; what it becomes is decided by pure functions elsewhere (`delivery.attempts`,
 `delivery.confirmation`), and the ledger only writes it. Every write can be repeated: it says

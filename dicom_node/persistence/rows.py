@@ -9,7 +9,7 @@ from typing import Final, Self
 
 
 class SeriesState(StrEnum):
-    """How far a series has come."""
+    """The state of a series."""
 
     RECEIVED = "received"
     SEGMENTED = "segmented"
@@ -73,7 +73,7 @@ class ResultRow:
 
 
 class DeliveryState(StrEnum):
-    """How far a result object has come on its way to one destination.
+    """The state of a result object on its way to one destination.
 
     SENT: the destination answered its C-STORE with success or a warning.
     CONFIRMED: the destination says that it has it for good, or lists it when asked.
@@ -123,12 +123,12 @@ class DeliveryRow:
 
     @property
     def group(self) -> tuple[str, int, str]:
-        """What goes to one destination of one revision of one series, together."""
+        """The key of all that goes together: series, revision and destination."""
         return (self.series_instance_uid, self.revision, self.destination)
 
     @property
     def is_unconfirmed(self) -> bool:
-        """Whether it was sent, and the destination is still to be asked for it."""
+        """True if it was sent, and the destination is still to be asked for it."""
         return self.state is DeliveryState.SENT and self.next_attempt_at is not None
 
 

@@ -77,7 +77,7 @@ def bring_up(database: sa.Engine) -> None:
 
 
 def is_there(database: sa.Engine) -> bool:
-    """Whether a database has a ledger that this code can use as it is; nothing is written.
+    """True if a database has a ledger that this code can use as it is; nothing is written.
 
     Raises:
         ConfigurationError: it has one that has to be brought up first, or a newer node's.

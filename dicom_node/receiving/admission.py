@@ -1,4 +1,4 @@
-"""Who may send, and how much: decided when an association is requested.
+"""Admission: who may send, and how much, decided when an association is requested.
 
     rejection_reason        one request against the rules: nobody, or the reason to turn it away
     Room         what the spool and its disk may still take
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who may call, by what name; without any sender anyone may, without a name by any.
+    """The rules for callers; without any sender anyone may call, without a name by any.
 
     senders: all of one must fit; without fingerprints, so do callers that show none.
     """
@@ -40,7 +40,7 @@ def rejection_reason(
     look_up: Callable[[str], Collection[Address]],
     shown: str = "",
 ) -> Reason | None:
-    """Why a caller is turned away, or None where it may come in.
+    """The reason to reject a caller, or None where it may call.
 
     Args:
         caller: Who calls.
@@ -79,7 +79,7 @@ class AssociationPolicy:
         self._look_up = look_up
 
     def refuses(self, caller: Caller, shown: str = "") -> Reason | None:
-        """Why this caller is not let in now, counted; None where it is.
+        """The reason to reject this caller now, counted; None where it may call.
 
         Args:
             caller: Who calls.

@@ -43,7 +43,7 @@ CLOSED: Final = "Evt17"
 """Events of the upper layer's state machine (PS3.8 Table 9-10)."""
 
 LINGER_S: Final = 1.0
-"""How long the other side may take to close a connection on which all is said."""
+"""The time that the other side may take to close a connection on which all is said."""
 
 IDLE: Final = "Sta1"
 CLOSING: Final = "Sta13"
@@ -51,7 +51,7 @@ CLOSING: Final = "Sta13"
 
 
 class InstanceHandler(Protocol):
-    """Who takes what comes on one association."""
+    """A handler for what comes on one association."""
 
     max_object_bytes: int
 
@@ -70,7 +70,7 @@ class UpperLayer(DULServiceProvider):
 
     @property
     def is_over(self) -> bool:
-        """Whether there is no association any more, or never will be."""
+        """True if there is no association any more, or never will be."""
         return self._kill_thread or self.state_machine.current_state in (IDLE, CLOSING)
 
     def post_event(self, event: str) -> None:

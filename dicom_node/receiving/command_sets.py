@@ -29,7 +29,7 @@ MAX_UID_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """What a C-STORE-RQ says; the UIDs are text, and may be no UIDs."""
+    """The fields of a C-STORE-RQ; the UIDs are text, and may be no UIDs."""
 
     message_id: int
     sop_class_uid: str
@@ -70,7 +70,7 @@ def number_in(elements: Mapping[int, bytes], number: int) -> int:
 
 
 def store_request(elements: Mapping[int, bytes]) -> StoreRequest:
-    """What a C-STORE-RQ says.
+    """The fields of a C-STORE-RQ, read from its elements.
 
     Raises:
         ValueError: what its answer needs is missing or too long.

@@ -15,13 +15,13 @@ log = structlog.get_logger()
 Address = IPv4Address | IPv6Address
 
 REMEMBER_NAMES_S: Final = 60.0
-"""How long a host name's addresses are not looked up again."""
+"""The time for which a host name's addresses are not looked up again."""
 
 
 def is_from(
     host: str, allowed: Sequence[str], look_up: Callable[[str], Collection[Address]]
 ) -> bool:
-    """Whether an address is one of these addresses, networks or hosts."""
+    """True if an address is one of these addresses, networks or hosts."""
     if not allowed:
         return True
     address = _address(host)

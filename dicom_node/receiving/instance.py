@@ -33,15 +33,15 @@ CANNOT_UNDERSTAND: Final = 0xC000
 
 HEAD_BYTES: Final = 1 << 16
 FAR_HEAD_BYTES: Final = 1 << 24
-"""How far into a dataset its UIDs are looked for, first and at most."""
+"""The length of a dataset in which its UIDs are looked for, first and at most."""
 
 LOOK_EVERY_BYTES: Final = 1 << 24
-"""How much of an instance may come before the room for it is looked at again."""
+"""The part of an instance that may come before the spool's capacity is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCommand:
-    """What is known of an instance before its dataset comes."""
+    """The facts of an instance that are known before its dataset comes."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -158,7 +158,7 @@ class InstanceWriter:
             self.give_up()
 
     def _has_room(self, for_bytes: int = 0) -> bool:
-        """Whether there is room for what came so far, and for so much more."""
+        """True if the spool has the capacity for what came so far, and for so much more."""
         if lack := self._capacity.shortage(for_bytes):
             uid = self._announced.sop_instance_uid
             log.error("store.refused", sop_instance_uid=uid, reason=lack)

@@ -45,7 +45,7 @@ class DatasetSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is done with messages.
+    """The handlers of messages.
 
     begin: takes a C-STORE-RQ on a presentation context; ValueError: not on this one.
     answer: sends a command on a presentation context.

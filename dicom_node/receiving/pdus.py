@@ -44,7 +44,7 @@ class Pdu(NamedTuple):
 
     @property
     def body(self) -> memoryview:
-        """What follows the header."""
+        """The bytes after the header."""
         return self.encoded[HEADER_BYTES:]
 
 

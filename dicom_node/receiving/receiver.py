@@ -84,15 +84,15 @@ TRANSFER_SYNTAXES: Final = (
     HTJ2KLosslessRPCL,
     HTJ2K,
 )
-"""What image instances may be encoded in: all are kept as they come."""
+"""The transfer syntaxes in which image instances may come: all are kept as they come."""
 
 STOP_WITHIN_S: Final = 10.0
-"""How long a stop waits for associations that are just writing."""
+"""The time for which a stop waits for associations that are just writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """Who the receiver is and what it protects itself from, in bytes and without the file.
+    """The receiver's names and limits, in bytes and without the file.
 
     port: 0 takes any free port; `Receiver.port` says which.
     calling_ae_titles: who may call from anywhere; any, without senders too.
@@ -247,7 +247,7 @@ class _SpoolHandler:
 
 
 def _rules(settings: ReceiverSettings) -> Rules:
-    """Who may call: titles from anywhere, and senders from where they belong."""
+    """The rules for callers: titles from anywhere, and senders from where they belong."""
     from_anywhere = tuple(Sender(ae_title=title) for title in settings.calling_ae_titles)
     return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
 
@@ -310,7 +310,7 @@ def _known_syntaxes(abstract_syntax: str) -> Sequence[str]:
 
 
 def _caller(association: Any) -> Caller:
-    """Who requested an association, and from which address."""
+    """The requestor of an association, and its address."""
     request = association.requestor.primitive
     return Caller(
         calling_ae_title=request.calling_ae_title.strip(),

@@ -17,11 +17,11 @@ log = structlog.get_logger()
 
 REJECTIONS_FILE: Final = ".turned-away.json"
 MAX_ROWS: Final = 100
-"""Who tries one title after the other fills no disk: what comes later is counted together."""
+"""A limit, so that no caller fills the disk by many titles: the rest is counted together."""
 
 
 class Reason(StrEnum):
-    """Why someone or something was turned away."""
+    """The reason why an association was rejected."""
 
     CALLED_TITLE = "called AE title not known"
     CALLING_TITLE = "calling AE title not known"
@@ -50,7 +50,7 @@ _REJECTIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who requests an association, and from which address."""
+    """The requestor of an association, and its address."""
 
     calling_ae_title: str
     called_ae_title: str
@@ -59,7 +59,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often one caller was turned away for one reason; `last_at` in ISO 8601."""
+    """The number of rejections of one caller for one reason; `last_at` in ISO 8601."""
 
     reason: str
     calling_ae_title: str

@@ -51,7 +51,7 @@ DENSITY_DERIVATION: Final = (
     "Muscles of an automatic segmentation as solid bodies, coloured by the mean HU below "
     "their surface: yellow fat, red lean"
 )
-"""How each picture came from its sources."""
+"""The derivation of each picture from its sources."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +154,7 @@ def _quality_image(facts: CaseFacts, kind: ResultKind) -> Dataset:
 
 
 def _title(facts: CaseFacts, kind: ResultKind) -> str:
-    """What an object is and of which series, without a word about the patient."""
+    """The title of an object and its series, without a word about the patient."""
     revision = facts.context.revision
     revised = f", revision {revision}" if revision > 1 else ""
     return f"{kind.traits.title}{source_words(facts.header)}{revised}"
@@ -230,7 +230,7 @@ BUILDERS: Final[Mapping[ResultKind, Callable[[CaseFacts, ResultKind], Dataset | 
         }
     )
 )
-"""What builds each kind of object; None where there is nothing to put into it."""
+"""The builder of each kind of object; None where there is nothing to put into it."""
 
 
 def _refuse_study(

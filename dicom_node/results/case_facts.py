@@ -1,4 +1,4 @@
-"""What all result objects of one case are made from, gathered once.
+"""The facts from which all result objects of one case are made, gathered once.
 
 Whatever names something derives from here: UIDs from the source instances, the bundle, the
 settings and the revision; the segments' numbers from what was found. So every object says
@@ -26,7 +26,7 @@ from sr_templates.terms import BODY_PART_EXAMINED
 
 @dataclass(frozen=True, slots=True)
 class PublishContext:
-    """What objects say and depend on beside the case.
+    """The facts that objects state and depend on beside the case.
 
     settings_hash: of the settings that change results.
     created: with a time zone; every date and time of the objects is this one, so that a
@@ -56,7 +56,7 @@ class PublishContext:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CaseFacts:
-    """What the objects of one case have in common.
+    """The facts that the objects of one case have in common.
 
     header: that of the series, with the part of the body where the source names none.
     sources: the instances that hold the slices.
@@ -77,11 +77,11 @@ class CaseFacts:
     tracking_uids: Mapping[int, str]
 
     def object_header(self, kind: ResultKind) -> ObjectHeader:
-        """What goes onto an object."""
+        """The header of an object."""
         return ObjectHeader(self.header, identity_of(kind, self.provenance), self.equipment)
 
     def instance(self, kind: ResultKind) -> InstanceInSeries:
-        """How other objects refer to one of this case."""
+        """The reference by which other objects refer to one of this case."""
         identity = identity_of(kind, self.provenance)
         return InstanceInSeries(
             kind.traits.sop_class_uid,
@@ -119,7 +119,7 @@ def case_facts(
 def provenance_of(
     sources: Sequence[InstanceReference], weights_sha256: str, context: PublishContext
 ) -> Provenance:
-    """What the UIDs of objects about these images derive from."""
+    """The provenance from which the UIDs of objects about these images derive."""
     return Provenance(
         source_sop_instance_uids=tuple(source.sop_instance_uid for source in sources),
         weights_sha256=weights_sha256,

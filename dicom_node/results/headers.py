@@ -1,4 +1,4 @@
-"""What every result object says of patient, study, series and maker.
+"""The part on patient, study, series and equipment that every result object has.
 
 `readable_header` takes from a source image what belongs to the patient and the study,
 decoded once, so that it can be written again in Unicode. Only public attributes of the
@@ -62,7 +62,7 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one result object from every other."""
+    """The identity that tells one result object from every other."""
 
     kind: ResultKind
     sop_instance_uid: str
@@ -216,7 +216,7 @@ def _put_sop_common(
 
 
 def _uses_own_codes(dataset: Dataset) -> bool:
-    """Whether a code of the project's private scheme is anywhere in an object."""
+    """True if a code of the project's private scheme is anywhere in an object."""
     if dataset.get("CodingSchemeDesignator") == SCHEME.designator:
         return True
     # The groups of thousands of frames are encoded already, and name no code of their own.

@@ -29,7 +29,7 @@ REJECTED: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
 DEVICE: Final = Code("121007", "DCM", "Device")
 
 WITHOUT_PIXELS: Final = ("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.104.")
-"""How the SOP classes of reports, key objects and documents begin: no images to refer to."""
+"""The prefixes of SOP classes without images to refer to: reports, key objects, documents."""
 
 
 def build_key_object(

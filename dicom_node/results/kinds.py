@@ -49,13 +49,13 @@ class ResultKind(StrEnum):
 
     @property
     def traits(self) -> ObjectTraits:
-        """What an object of this kind says it is."""
+        """The traits of an object of this kind."""
         return TRAITS[self]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectTraits:
-    """What an object says it is.
+    """The traits that an object states of itself.
 
     title: its series in a reader's words.
     number: the last two digits of its series number, 1 to 99, which no other kind has. A
@@ -124,7 +124,7 @@ class Form(StrEnum):
 
     @property
     def falls_back_to(self) -> Form | None:
-        """What a destination gets that does not know this form's SOP class."""
+        """The form for a destination that does not know this form's SOP class."""
         return Form.BINARY if self is Form.LABELMAP else None
 
 
@@ -146,7 +146,7 @@ GROUP_OF: Final = MappingProxyType(
         ResultKind.SEG_THIGH: Group.THIGH_MUSCLE,
     }
 )
-"""Which structures the segmentations of the form GROUPS hold."""
+"""The structures that the segmentations of the form GROUPS hold."""
 
 FORMS: Final = MappingProxyType(
     {kind: form for form in Form for kind in (*form.segmentations, form.report)}
@@ -158,7 +158,7 @@ REPORTS: Final = frozenset({*(form.report for form in Form), ResultKind.SR_KEY_S
 
 
 def needed_before(kind: ResultKind) -> frozenset[ResultKind]:
-    """What a destination must have, of what it is to get, before an object of this kind.
+    """The kinds, of those for a destination, that it must have before an object of this kind.
 
     A report comes after the segmentations it refers to, and earlier results are rejected
     when those that replace them are there.
@@ -173,7 +173,7 @@ def needed_before(kind: ResultKind) -> frozenset[ResultKind]:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What decides which objects of a case go to a destination.
+    """The occasion that decides which objects of a case go to a destination.
 
     profile: what the destination asks for.
     accepted: whether the case's verdict is "accepted".
@@ -220,17 +220,17 @@ GOES_OUT: Final[Mapping[ResultKind, Callable[[Occasion], bool]]] = MappingProxyT
         ResultKind.KO_REJECTED: lambda this: this.replaces and this.profile.reject_replaced,
     }
 )
-"""When an object of each kind goes to a destination."""
+"""The condition under which an object of each kind goes to a destination."""
 
 
 def kinds_for(profile: Profile, *, accepted: bool, replaces: bool) -> tuple[ResultKind, ...]:
-    """What a destination gets of a case, what others refer to first; see `Occasion`."""
+    """The kinds for a destination of a case, what others refer to first; see `Occasion`."""
     this = Occasion(profile, accepted=accepted, replaces=replaces)
     return tuple(kind for kind in ResultKind if GOES_OUT[kind](this))
 
 
 def instead_of(kind: ResultKind) -> frozenset[ResultKind]:
-    """What goes to a destination that does not know the form of a segmentation or report.
+    """The kinds for a destination that does not know the form of a segmentation or report.
 
     Empty where there is no other form.
     """
@@ -243,6 +243,6 @@ def instead_of(kind: ResultKind) -> frozenset[ResultKind]:
 
 
 def with_fallbacks(wanted: Iterable[ResultKind]) -> frozenset[ResultKind]:
-    """What is wanted, and what may have to go instead: the case is gone once it is built."""
+    """The kinds wanted, and those that may have to go instead: a built case is gone."""
     wanted = frozenset(wanted)
     return wanted.union(*map(instead_of, wanted))

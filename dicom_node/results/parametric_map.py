@@ -39,7 +39,7 @@ IMAGE_POSITION_PATIENT: Final = 0x00200032
 PLANE_POSITION_SEQUENCE: Final = 0x00209113
 LARGEST_STORED: Final = 2**16 - 1
 SMALLEST_SLOPE: Final = 1e-9
-"""Where nothing is uncertain; one sample of a variance is far above."""
+"""The slope where nothing is uncertain; one sample of a variance is far above."""
 
 
 def build_parametric_map(
@@ -169,7 +169,7 @@ def _identity() -> Dataset:
 
 
 def _window(case: CaseResult, highest: float, slope: float) -> Dataset:
-    """What a viewer shows at first: from nothing to twice the failed limit, or to the top."""
+    """The window that a viewer shows first: from 0 to twice the failed limit, or to the top."""
     limits = case.mean_uncertainty_limits
     top = 2 * limits[1] if limits else highest
     steps = max(round(top / slope), 2)

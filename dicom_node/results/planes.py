@@ -31,7 +31,7 @@ def put_frame_of_reference(dataset: Dataset, header: Dataset) -> None:
 
 
 def put_lossy_history(dataset: Dataset, header: Dataset) -> None:
-    """What was derived from lossy images says so (PS3.3 C.7.6.1.1.5)."""
+    """State the lossy compression of an object's source images (PS3.3 C.7.6.1.1.5)."""
     dataset.LossyImageCompression = header.get("LossyImageCompression") or "00"
     if dataset.LossyImageCompression == "01":
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):

@@ -35,7 +35,7 @@ PREAMBLE_BYTES: Final = 132
 """Preamble and prefix (PS3.10 7.1)."""
 
 HEADER_BYTES: Final = 1 << 26
-"""What comes before the pixels is shorter: ten thousand frames say less."""
+"""A limit for the part before the pixels, which is shorter: ten thousand frames say less."""
 
 CHUNK_BYTES: Final = 1 << 20
 

@@ -67,7 +67,7 @@ class UndecodableError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readable:
-    """What could be read of a dataset.
+    """The readable part of a dataset.
 
     dataset: text that can be written in any character set, items and all. What is private
         or a group length is not in it, nor is Specific Character Set: it no longer holds.
@@ -128,7 +128,7 @@ def _python_name(term: str) -> str:
 
 
 def is_ascii(declared: Declared) -> bool:
-    """Whether the declared set holds nothing but ASCII."""
+    """True if the declared set holds nothing but ASCII."""
     return set(encodings_of(declared)) == {ASCII}
 
 
@@ -205,7 +205,7 @@ def _decoded(raw: bytes, encodings: list[str], resetting: set[int]) -> str:
 
 
 def _decoded_part(part: bytes, encodings: list[str], resetting: set[int]) -> str:
-    """What follows one escape sequence, or comes before the first."""
+    """The text after one escape sequence, or before the first."""
     if not part.startswith(b"\x1b"):
         return part.decode(encodings[0])
     escape = next((code for code in _ESCAPES if part.startswith(code)), None)
@@ -224,7 +224,7 @@ def _decoded_part(part: bytes, encodings: list[str], resetting: set[int]) -> str
 
 
 def _is_whole_name(raw: bytes, declared: Declared) -> bool:
-    """Whether all of a name can be decoded."""
+    """True if all of a name can be decoded."""
     try:
         _decoded(raw, encodings_of(declared), _RESETTING_NAMES)
     except UndecodableError:

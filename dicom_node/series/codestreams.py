@@ -1,4 +1,4 @@
-"""What a compressed image claims of its own size, read before a decoder believes it.
+"""The size that a compressed image claims for itself, read before a decoder believes it.
 
 A decoder makes room for what the codestream says, not for what the header of the dataset
 says: a file of 200 bytes can claim 65,535 x 65,535 pixels in a million tiles. Only the few
@@ -34,12 +34,12 @@ _FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers: SOF0 to SOF15 (ISO/IEC 10918-1 Table B.1), SOF55 (14495-1 C.1)."""
 
 _BOX_SEARCH_BYTES: Final = 1024
-"""How far a codestream may stand behind the boxes of a JP2 file."""
+"""The distance at which a codestream may stand behind the boxes of a JP2 file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a codestream says of itself."""
+    """The claims of a codestream about itself."""
 
     rows: int
     columns: int
@@ -96,7 +96,7 @@ def _jpeg_2000(codestream: bytes) -> Claim:
 
 
 def _steps(length: int, step: int) -> int:
-    """How many steps cover a length."""
+    """The number of steps that cover a length."""
     return -(-length // step)
 
 

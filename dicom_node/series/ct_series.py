@@ -49,7 +49,7 @@ class SourcePlane:
 
 @dataclass(frozen=True, slots=True)
 class SourceSlice:
-    """Where one slice of the volume came from: its file, and its plane."""
+    """The source of one slice of the volume: its file, and its plane."""
 
     path: Path
     plane: SourcePlane

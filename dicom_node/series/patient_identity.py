@@ -1,4 +1,4 @@
-"""Whose images these are, and whether all images of one series say so alike.
+"""The patient of a series' images, and whether all of them name the same.
 
 Two images of one series that name two patients are two patients until a person says
 otherwise: the series is refused. What is compared is the text, not its bytes, so one name in
@@ -28,12 +28,12 @@ IDENTITY_KEYWORDS: Final = (
     "StudyInstanceUID",
     "AccessionNumber",
 )
-"""What tells one patient, study and order from another."""
+"""The facts that tell one patient, study and order from another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageIdentity:
-    """What one image says of its patient and study, in the form in which it is compared.
+    """An image's statements on its patient and study, in the form in which they are compared.
 
     name: component groups (alphabetic, ideographic, phonetic), each maybe empty.
     """
@@ -47,7 +47,7 @@ class ImageIdentity:
 
     @property
     def filled(self) -> int:
-        """How much it says."""
+        """The number of facts that it states."""
         facts = (self.birth_date, self.sex, self.accession_number, *self.name)
         return sum(bool(fact) for fact in facts)
 
@@ -67,7 +67,7 @@ def identity_of(header: Dataset) -> ImageIdentity:
 
 
 def unreadable_notes(header: Dataset) -> tuple[str, ...]:
-    """Which facts are there but cannot be read, so that results say them in part or not."""
+    """Notes on facts that are there but cannot be read; results state them in part or not."""
     lost = readable(header, IDENTITY_KEYWORDS).lost
     return tuple(
         f"{keyword} is not written in the character set that the images declare: what cannot"
@@ -119,7 +119,7 @@ def _different(values: Iterable[str]) -> int:
 
 
 def _different_names(names: Iterable[tuple[str, ...]]) -> int:
-    """How many persons names mean: one where no group of two names contradicts the other."""
+    """The number of persons that names mean: one where no two names contradict each other."""
     persons: list[tuple[str, ...]] = []
     for name in sorted(set(names), key=lambda each: -sum(map(bool, each))):
         if any(name) and not any(_agree(name, person) for person in persons):
@@ -128,7 +128,7 @@ def _different_names(names: Iterable[tuple[str, ...]]) -> int:
 
 
 def _agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether two names share a group, and every group that both have is the same."""
+    """True if two names share a group, and every group that both have is the same."""
     shared = [(a, b) for a, b in zip(one, other, strict=True) if a and b]
     return bool(shared) and all(a == b for a, b in shared)
 

@@ -25,7 +25,7 @@ from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import value_of
 
 AIR_HU: Final = -1000
-"""What a pixel outside the reconstructed circle counts as."""
+"""The value of a pixel outside the reconstructed circle."""
 
 TISSUE_HU: Final = (-500.0, 3500.0)
 """A padding value inside this range is believed only where it fills a corner."""
@@ -34,7 +34,7 @@ WORDS_LIMIT: Final = 300
 """Of what a decoder says so much is passed on."""
 
 OFFSETS: Final[list[Any]] = ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
-"""Where frames lie in encapsulated pixels (PS3.3 C.7.6.3.1.8)."""
+"""The tables of where frames lie in encapsulated pixels (PS3.3 C.7.6.3.1.8)."""
 
 PIXEL_ELEMENT_BYTES: Final = 12
 """Tag, VR and length of Pixel Data where the VR is written (PS3.5 7.1.2)."""
@@ -104,7 +104,7 @@ def _check_length(stream: BinaryIO, syntax: UID, described: int, columns: int) -
 def _check_codestreams(
     stream: BinaryIO, syntax: UID, offsets: Dataset, wanted: Sequence[SliceHeader]
 ) -> None:
-    """What a decoder will make room for is what the header describes."""
+    """Check that a decoder will make room only for what the header describes."""
     stream.seek(PIXEL_ELEMENT_BYTES, io.SEEK_CUR)
     table = [value_of(offsets, keyword) for keyword in OFFSETS]
     extended = (table[0], table[1]) if all(table) else None
@@ -150,7 +150,7 @@ def hounsfield(
 
 
 def fingerprint(header: SliceHeader) -> str:
-    """What tells two images apart: Hounsfield units and place, not how they are encoded."""
+    """A digest that tells two images apart: Hounsfield units and place, not their encoding."""
     _, stored = next(iter(stored_values(header.path, [header])))
     hu, _ = hounsfield(stored, header)
     digest = hashlib.sha256(np.ascontiguousarray(hu, dtype=np.float32).tobytes())

@@ -134,7 +134,7 @@ def group_by_series(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Stated:
-    """What every image of the series says of its patient, also those that do not count."""
+    """The statements of all images on their patient, also of those that do not count."""
 
     identities: Mapping[Path, ImageIdentity]
     heights_m: Sequence[float | None]
@@ -168,7 +168,7 @@ def _read_headers(
 
 
 def _tally(left_out: Sequence[ExcludedImage]) -> str:
-    """How many images were left out for which reason, commonest first."""
+    """The numbers of images left out for each reason, commonest first."""
     counts = Counter(out.reason.split(": ", 1)[-1] for out in left_out)
     return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common(5)) or "none"
 
@@ -223,7 +223,7 @@ def _check_tilt(found: Sequence[SliceHeader]) -> None:
 
 
 def _orientation(found: Sequence[SliceHeader]) -> Orientation:
-    """How source pixels turn into rows front to back and columns right to left.
+    """The turn of source pixels into rows front to back and columns right to left.
 
     The order of slices needs no flip: positions are the patient's own, whatever way the
     patient lay on the table.

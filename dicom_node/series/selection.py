@@ -1,4 +1,4 @@
-"""Which images of a series count: original axial CT, and why the others were left out.
+"""The selection of a series' images: original axial CT, and why the others were left out.
 
 Pure rules on header values; nothing here opens a file.
 """
@@ -31,7 +31,7 @@ HOUNSFIELD_RESCALE_TYPES: Final = frozenset({"", "HU", "HU_MOD", "US"})
 
 @dataclass(frozen=True, slots=True)
 class ImageKind:
-    """What a header says an image is.
+    """The kind of image that a header states.
 
     image_type: Image Type of the instance, or Frame Type of one frame; upper case, may be
         empty.
@@ -58,7 +58,7 @@ class ExcludedImage:
 
 
 def reason_to_leave_out(kind: ImageKind) -> str | None:
-    """Why an image does not count, or None when it is an original axial CT image.
+    """The reason why an image does not count, or None when it is an original axial CT image.
 
     An empty Image Type counts: it is required, but its absence says nothing against the
     image, and geometry is checked anyway.

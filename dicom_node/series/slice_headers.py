@@ -1,4 +1,4 @@
-"""What the headers of CT files say about each slice, single-frame or multi-frame.
+"""The facts about each slice in the headers of CT files, single-frame or multi-frame.
 
 A classic CT file is one slice; an Enhanced or Legacy Converted Enhanced CT file is many,
 described by its functional groups (PS3.3 C.7.6.16.1.1). Both become the same value here.
@@ -105,7 +105,7 @@ TEXT_LIMIT: Final = 64
 """Of a text in a header so much is kept: it may end in a message."""
 
 UNIT_TOLERANCE: Final = 1e-2
-"""How far direction cosines may be from unit length and from a right angle."""
+"""The deviation allowed to direction cosines from unit length and from a right angle."""
 
 
 def read_header(path: Path) -> Dataset | None:
@@ -125,12 +125,12 @@ def read_header(path: Path) -> Dataset | None:
 
 
 def _says_ct(header: Dataset) -> bool:
-    """Whether the file meta information announces a CT image."""
+    """True if the file meta information announces a CT image."""
     return str(value_of(header.file_meta, "MediaStorageSOPClassUID")) in CT_SOP_CLASSES
 
 
 def kinds(header: Dataset) -> Iterator[ImageKind]:
-    """What each image of a file is: one, or one for each frame.
+    """The kind of each image of a file: one, or one for each frame.
 
     Raises:
         PixelDataError: functional groups that cannot be read, or of another number of frames.
@@ -196,7 +196,7 @@ def _slice_header(path: Path, frame: _Frame) -> SliceHeader:
 
 
 def _plane(frame: _Frame) -> SourcePlane:
-    """Where a slice lies, in the words of its header; the numbers have been checked."""
+    """The plane of a slice, as its header writes it; the numbers have been checked."""
     thickness = frame.get("SliceThickness")
     return SourcePlane(
         reference=InstanceReference(frame.text("SOPClassUID"), frame.text("SOPInstanceUID")),
@@ -260,7 +260,7 @@ class _Frame:
         return found
 
     def where(self) -> str:
-        """Which image this is, for messages."""
+        """The name of this image, for messages."""
         frame = "" if self.number is None else f", frame {self.number}"
         uid = self.text("SOPInstanceUID")
         return f" in instance {uid if is_uid(uid) else 'without UID'}{frame}"
@@ -305,7 +305,7 @@ def _first_items(holder: Dataset) -> Iterator[Dataset]:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """How a stored value is written."""
+    """The form in which a stored value is written."""
 
     bits_allocated: int
     bits_stored: int

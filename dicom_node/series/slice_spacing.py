@@ -1,4 +1,4 @@
-"""How slices stack up: pure geometry on positions, shared by the inbox and the series.
+"""The spacing of slices: pure geometry on positions, shared by the inbox and the series.
 
 Everything here works on plain numbers from headers, so that the inbox can ask "is this a
 gap-free stack yet?" long before a pixel is decoded.
@@ -60,7 +60,7 @@ class Gap:
 def find_gaps(
     offsets_mm: NDArray[np.float64], thickness_mm: NDArray[np.float64] | None = None
 ) -> tuple[Gap, ...]:
-    """Where a stack misses slices; empty when it is whole.
+    """The gaps of a stack, where slices are missing; empty when it is whole.
 
     Zones of different spacing in one series (2, 6 and 1 mm) are no gaps, nor is a series
     sampled more sparsely than its slices are thick. The rule, step by step:
@@ -139,7 +139,7 @@ def _longest_allowed(
     in_zone: NDArray[np.bool_],
     touching: NDArray[np.float64],
 ) -> float:
-    """How long the step at `index`, which is in no zone, may be."""
+    """The longest step allowed at `index`, which is in no zone."""
     zones = np.flatnonzero(in_zone)
     below, above = zones[zones < index], zones[zones > index]
     allowed = [float(touching[index])]
@@ -157,7 +157,7 @@ def in_plane_shift_mm(
 
 
 def shear_degrees(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
-    """How far a stack leans against its normal: 0 for a rigid stack, 18.5 for that tilt.
+    """The lean of a stack against its normal: 0 for a rigid stack, 18.5 for that tilt.
 
     Shifts that rounding explains count as none.
     """

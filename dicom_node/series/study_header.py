@@ -137,7 +137,7 @@ TAKEN_OVER: Final = (*PATIENT_AND_STUDY, *SOURCE_ONLY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceStudy:
-    """What a refusal says of the images of one study.
+    """The images of one study, as a refusal states them.
 
     header: what results take over, from the first of them.
     sources: those of its series, in the order of their files.

@@ -12,7 +12,7 @@ from dicom_node.settings.tls import DestinationTls, ReceiveTls
 
 
 def describe(config: NodeConfig) -> tuple[str, ...]:
-    """What a node with these settings would do, a sentence a line."""
+    """A description of a node with these settings, a sentence a line."""
     node, analysis = config.node, config.analysis
     senders = _senders(config)
     samples = f"{analysis.samples} samples" if analysis.samples else "the bundle's samples"
@@ -41,13 +41,13 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
 
 
 def _differs(pipeline: Pipeline) -> str:
-    """What a pipeline does otherwise, in words."""
+    """The differences of a pipeline, as text."""
     given = pipeline.model_dump(exclude={"called_ae_title"}, exclude_none=True)
     return ", ".join(f"{name} {value}" for name, value in given.items()) or "as any other"
 
 
 def _senders(config: NodeConfig) -> str:
-    """Who may send, in words."""
+    """The allowed senders, as text."""
     words = list(config.node.calling_ae_titles)
     for each in config.senders:
         hosts = f" from {' or '.join(each.hosts)}" if each.hosts else ""
@@ -56,7 +56,7 @@ def _senders(config: NodeConfig) -> str:
 
 
 def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
-    """How senders are let in, in words."""
+    """The requirements for connections of senders, as text."""
     if tls is None:
         return
     must = "must" if tls.require_client_certificate else "may"
@@ -66,7 +66,7 @@ def _listens_with(tls: ReceiveTls | None) -> Iterator[str]:
 
 
 def describe_destination(each: Destination) -> Iterator[str]:
-    """What is sent to a destination, how, and how it proves who it is, a sentence a line."""
+    """A description of a destination: its objects, transport and proof, a sentence a line."""
     yield f"destination {each.name}: {each.address}"
     if each.shown_credentials is not None:
         yield f"destination {each.name} is shown {_shown(each.shown_credentials)}"
@@ -78,7 +78,7 @@ def describe_destination(each: Destination) -> Iterator[str]:
 
 
 def _shown(credentials: Credentials) -> str:
-    """Which secret is shown, and where it is, never what it is."""
+    """The secret that is shown, and where it is, never its value."""
     file = credentials.bearer_token_file or credentials.password_file
     variable = credentials.bearer_token_variable or credentials.password_variable
     place = f"of {file}" if file else f"in the variable {variable}"
@@ -88,7 +88,7 @@ def _shown(credentials: Credentials) -> str:
 
 
 def _proves(tls: DestinationTls, host: str) -> str:
-    """How a destination shows that it is the one, in words."""
+    """The proof of identity that a destination gives, as text."""
     proofs = [f"a certificate for {tls.server_name or host}"]
     if tls.fingerprints:
         proofs = [f"the certificate {' or '.join(each[:16] for each in tls.fingerprints)}..."]

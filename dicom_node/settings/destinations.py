@@ -39,7 +39,7 @@ def _service_url(text: str) -> str:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a host is this machine: what goes there is on no network."""
+    """True if a host is this machine: what goes there is on no network."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -47,7 +47,7 @@ def _is_here(host: str) -> bool:
 
 
 class Credentials(Section):
-    """How we prove to a DICOMweb service who we are; the secrets are never in this file."""
+    """The credentials for a DICOMweb service; the secrets are never in this file."""
 
     bearer_token_file: Path | None = None
     """The file whose first line is a bearer token (RFC 6750)."""
@@ -96,7 +96,7 @@ class Destination(Section):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where it is, in words."""
+        """Its address, as text."""
 
     @property
     @abstractmethod
@@ -105,7 +105,7 @@ class Destination(Section):
 
     @property
     def shown_credentials(self) -> Credentials | None:
-        """Where the secret is that it is shown, if it is shown one."""
+        """The place of the secret that it is shown, if it is shown one."""
         return None
 
     def reports_as(self) -> Sender | None:
@@ -208,7 +208,7 @@ KINDS: Final[tuple[type[Destination], ...]] = (WebDestination, DicomDestination)
 
 
 def kind_of(table: Mapping[str, Any]) -> type[Destination]:
-    """Which kind of destination a table of the file is; without a mark, a DICOM node."""
+    """The kind of destination in a table of the file; without a mark, a DICOM node."""
     return next((kind for kind in KINDS if kind.mark in table), DicomDestination)
 
 
@@ -228,7 +228,7 @@ AnyDestination = Annotated[SerializeAsAny[Destination], BeforeValidator(_of_its_
 
 
 class Route(Section):
-    """Which destinations a series' results go to. The first route that fits decides."""
+    """A route to the destinations of results. The first route that fits a series decides."""
 
     calling_ae_title: AeTitle | None = None
     """The sender's AE title; without it, any."""
@@ -238,7 +238,7 @@ class Route(Section):
     """Names of destinations."""
 
     def fits(self, calling_ae_title: str, called_ae_title: str) -> bool:
-        """Whether this route is meant for such an association."""
+        """True if this route is meant for such an association."""
         return self.calling_ae_title in (None, calling_ae_title) and self.called_ae_title in (
             None,
             called_ae_title,
@@ -246,7 +246,7 @@ class Route(Section):
 
 
 class Delivery(Section):
-    """How often a delivery is tried."""
+    """The rules for trying a delivery again."""
 
     first_wait_s: Seconds = 30.0
     """The wait after the first failed attempt; doubled after each further one."""
@@ -261,7 +261,7 @@ class Delivery(Section):
 
 
 class Confirmation(Section):
-    """How destinations are asked whether they have got what was sent."""
+    """The queries to destinations on whether they have got what was sent."""
 
     ask_again_s: Seconds = 3600.0
     """How long a report of storage commitment may take before it is asked for again."""

@@ -61,7 +61,7 @@ def parse_database_url(url: str) -> URL:
 
 
 class Node(Section):
-    """Who the node is, where it listens and where it keeps things."""
+    """The node's name, its address, and the places where it keeps things."""
 
     ae_title: AeTitle = OWN_AE_TITLE
     """The node's own AE title."""
@@ -139,7 +139,7 @@ class Receive(Section):
 
 
 class Completion(Section):
-    """When a series counts as complete."""
+    """The rules by which a series counts as complete."""
 
     quiet_s: Seconds = 10.0
     """How long nothing must have arrived for a series whose slices leave no gap."""
@@ -159,7 +159,7 @@ class Completion(Section):
 
 
 class Analysis(Section):
-    """How a series is segmented."""
+    """The segmentation of a series."""
 
     bundle: str = Field(default="compact", min_length=1)
     """The model bundle: the name of a shipped one, or the path of a folder."""
@@ -202,7 +202,7 @@ def _rooted_bundle(bundle: str | None, folder: Path) -> dict[str, str]:
 
 
 class Objects(Section):
-    """How result objects name their maker."""
+    """The names that result objects give to their maker."""
 
     station_name: str | None = Field(default=None, min_length=1, max_length=16)
     """Station Name in the results; without it, none."""
@@ -211,7 +211,7 @@ class Objects(Section):
 
 
 class Retention(Section):
-    """When what is no longer needed is deleted; without its key, nothing is."""
+    """The ages at which what is no longer needed is deleted; without its key, nothing is."""
 
     images_d: Days | None = None
     """Days after which the images of a series are deleted, once all its results arrived."""
@@ -220,7 +220,7 @@ class Retention(Section):
 
 
 class Logging(Section):
-    """What the log looks like."""
+    """The form of the log."""
 
     format: Literal["console", "json"] = "console"
     """`console` for people, `json` for machines; both carry no patient data."""
@@ -274,7 +274,7 @@ class NodeConfig(Section):
         return tuple(dict.fromkeys((self.analysis.bundle, *others)))
 
     def allowed_senders(self) -> tuple[Sender, ...]:
-        """Who may call, besides the titles that may from anywhere; none: anyone.
+        """The callers allowed, besides the titles that may call from anywhere; none: anyone.
 
         A destination that reports on storage commitments calls too.
         """
@@ -284,7 +284,7 @@ class NodeConfig(Section):
         return (*self.senders, *filter(None, reporting))
 
     def count_at(self, calling_ae_title: str) -> Destination | None:
-        """Whom to ask how many images a series of this sender has; None where nobody knows."""
+        """The destination to ask how many images a series has; None where nobody knows."""
         names = (
             each.count_at
             for each in self.senders
@@ -296,7 +296,7 @@ class NodeConfig(Section):
     def destinations_for(
         self, calling_ae_title: str, called_ae_title: str
     ) -> tuple[Destination, ...]:
-        """Where results go: as the first fitting route says, everywhere without routes."""
+        """The destinations of results: as the first fitting route says, all without routes."""
         if not self.routes:
             return self.destinations
         for route in self.routes:

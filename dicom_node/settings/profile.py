@@ -13,7 +13,7 @@ from dicom_node.settings.values import Section
 
 
 class Profile(Section):
-    """What a destination gets of a case; a refusal goes whole to every destination.
+    """The objects for a destination of a case; a refusal goes whole to every destination.
 
     The title of a switch is what `msk-node check` calls it.
     """

@@ -1,4 +1,4 @@
-"""What values of the settings may be, and the table that refuses unknown keys."""
+"""The types of values in the settings, and the table that refuses unknown keys."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
 
 
 def count_instances(entries: Sequence[SpoolEntry]) -> int:
-    """How many SOP instances there are; other bytes under one UID are one instance."""
+    """The number of SOP instances; other bytes under one UID are one instance."""
     return len({entry.sop_instance_uid for entry in entries})
 
 
@@ -136,7 +136,7 @@ def _slices_in(path: Path, header: Dataset) -> Iterator[SliceHeader]:
 
 
 def any_changes_volume(late: Iterable[SpoolEntry]) -> bool:
-    """Whether a file among these changes the volume.
+    """True if a file among these changes the volume.
 
     A late localiser does not, nor does an image that is there already and only came again
     in another encoding or with other words in its header.

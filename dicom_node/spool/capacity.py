@@ -15,7 +15,7 @@ MEASURE_SPOOL_EVERY_S: Final = 60.0
 
 
 class SpoolCapacity:
-    """What may still be received: a reserve of free space, and the spool's own limit.
+    """The capacity that is left: a reserve of free space, and the spool's own limit.
 
     The spool is measured in the background, for it may hold a million files; in between,
     what is kept is added to it, and what is purged is noticed at the next measurement. What
@@ -55,7 +55,7 @@ class SpoolCapacity:
             self._arriving_bytes += size_bytes
 
     def shortage(self, size_bytes: int = 0) -> str:
-        """Why there is no room for so much more, in words; empty where there is."""
+        """The reason why so much more cannot be received, as text; empty where it can."""
         if self._spool.free_bytes() - size_bytes < self._free_reserve_bytes:
             return "the disk is nearly full"
         limit = self._max_spool_bytes

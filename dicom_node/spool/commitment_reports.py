@@ -26,7 +26,7 @@ from dicom_node.uids import is_uid
 log = structlog.get_logger()
 
 REPORTS: Final = ".reports"
-"""Where reports are kept, below the spool."""
+"""The folder of the reports, below the spool."""
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
@@ -37,7 +37,7 @@ INVALID_ARGUMENT: Final = 0x0115
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a destination says of one request.
+    """A destination's report on one request.
 
     committed: SOP Instance UIDs that it has for good.
     failed: the others, with the Failure Reason of each.

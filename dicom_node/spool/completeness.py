@@ -1,4 +1,4 @@
-"""When a series is complete: a pure decision on headers, counts and arrival times.
+"""The completeness of a series: a pure decision on headers, counts and arrival times.
 
 `is_worth_reading` and `at_a_glance` decide on what can be seen without opening a file,
 `is_complete` on the headers too. A series that is not complete yet gets an answer that says
@@ -30,7 +30,7 @@ SKIPPING: Final = 1.5
 
 
 class Rule(StrEnum):
-    """What closed a series."""
+    """The rule that closed a series."""
 
     COUNT = "count"
     GAP_FREE = "gap-free"
@@ -39,7 +39,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Whether a series is to be handed over now, and why, or why not yet.
+    """The decision to hand a series over now, or not yet, and the reason.
 
     rule: what closed it; None where it is still open.
     reason: in words.
@@ -53,13 +53,13 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """Whether the series is to be handed over now."""
+        """True if the series is to be handed over now."""
         return self.rule is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """How many instances a series has where it comes from, and who says so."""
+    """The number of instances of a series where it comes from, and who says so."""
 
     instances: int
     said_by: str
@@ -67,7 +67,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrivals:
-    """What has come of a series, as its headers tell.
+    """The part of a series that has come, as its headers tell.
 
     last_received_s: when the latest file came, in seconds since the epoch.
     slices: the slices that count.
@@ -91,7 +91,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What of a series can be seen without opening a file.
+    """The facts about a series that can be seen without opening a file.
 
     names: of its files.
     gone: how many files of its last revision are there no more.
@@ -107,21 +107,21 @@ class Glance:
     interrupted: bool
 
     def is_quiet(self, now_s: float, settings: Completion) -> bool:
-        """Whether nothing has come for the short time."""
+        """True if nothing has come for the short time."""
         # What came while nobody watched may go on coming just as well.
         seen_s = max(self.last_received_s, self.watched_since_s)
         return is_quiet(seen_s, now_s, settings.quiet_s)
 
 
 def is_quiet(last_received_s: float, now_s: float, quiet_s: float) -> bool:
-    """Whether nothing has come for long enough; a clock set back counts as quiet."""
+    """True if nothing has come for long enough; a clock set back counts as quiet."""
     return now_s - last_received_s >= quiet_s or now_s < last_received_s - quiet_s
 
 
 def is_worth_reading(
     glance: Glance, now_s: float, settings: Completion, is_all_here: Callable[[], bool]
 ) -> bool:
-    """Whether the headers of a series may make it complete now.
+    """True if the headers of a series may make it complete now.
 
     They do when nothing has come for a while, or when as many instances are here as the
     first file's header counts (`is_all_here`). Such a count may be out of date: it is not
@@ -185,7 +185,7 @@ def _closed(rule: Rule, reason: str) -> Completeness:
 def _gap_free(
     arrivals: Arrivals, seen_s: float, now_s: float, settings: Completion
 ) -> Completeness:
-    """Whether a stack without gaps is complete, which says nothing of its ends."""
+    """The decision on a stack without gaps, which says nothing of its ends."""
     words = "quiet, and the slices leave no gap" + _sparse(arrivals.slices)
     if not arrivals.interrupted:
         return _closed(Rule.GAP_FREE, words)
@@ -196,7 +196,7 @@ def _gap_free(
 
 
 def _what_is_missing(arrivals: Arrivals) -> str:
-    """Why the slices are no gap-free stack, or nothing."""
+    """The reason why the slices are no gap-free stack; empty where they are one."""
     slices = arrivals.slices
     if len(slices) < MIN_SLICES:
         return f"{len(slices)} of at least {MIN_SLICES} slices"
@@ -225,7 +225,7 @@ def _stack(
 
 
 def _skipped(offsets_mm: NDArray[np.float64], stated_mm: float | None) -> str:
-    """Whether an even stack lacks every second slice throughout, by its own headers.
+    """The reason to think that an even stack lacks every second slice; empty where none.
 
     Only Spacing Between Slices tells: a thickness below the step is how sparse series are
     scanned.

@@ -1,4 +1,4 @@
-"""Which association is sending which series, written down for the watcher of the spool.
+"""Marks of which association is sending which series, for the watcher of the spool.
 
 While an association is open, every series that it has sent an image of has a mark in its
 folder, and the receiver holds a lock on it. An association that is released in order takes
@@ -25,7 +25,7 @@ MAX_MARKS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What the marks in a series' folder say.
+    """The statements of the marks in a series' folder.
 
     open: whether an association that sent of it is open now.
     interrupted: whether one broke off, or had an image refused, and none came after it.
@@ -126,7 +126,7 @@ def _made(folder: Path) -> _Mark:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether whoever made a mark is still there."""
+    """True if whoever made a mark is still there."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What series wait for that are not handed over yet: the watcher's word to `msk-node status`.
+"""Series that are not handed over yet, and what they wait for: told to `msk-node status`.
 
 One small file beside the series, written anew whenever it changes. It is told, never acted
 on: a watcher that starts decides afresh.
@@ -58,7 +58,7 @@ class WaitingList:
 
 
 def read_waiting(spool: Path) -> tuple[WaitingSeries, ...]:
-    """Who waits, as a watcher last wrote it; empty where none ever did."""
+    """The waiting series, as a watcher last wrote them; empty where none ever did."""
     try:
         rows = json.loads((spool / WAITING).read_text(encoding="utf-8"))
         return tuple(WaitingSeries(**row) for row in rows)

@@ -29,7 +29,7 @@ class Revision:
 
 
 def gone_from(revisions: Sequence[Revision], names: Collection[str]) -> int:
-    """How many files of the last revision are there no more (`retention.py`)."""
+    """The number of files of the last revision that are there no more (`retention.py`)."""
     return len(set(revisions[-1].files) - set(names)) if revisions else 0
 
 

@@ -165,7 +165,7 @@ class Spool:
         return shutil.disk_usage(self.folder).free
 
     def size_bytes(self) -> int:
-        """What all kept files hold together; as slow as there are many of them."""
+        """The size of all kept files together; as slow as there are many of them."""
         return sum(
             _size_or_nothing(path)
             for uid in self.series()
@@ -203,7 +203,7 @@ class Spool:
 
 
 def entry_of(path: Path) -> SpoolEntry:
-    """What the name and time of a file say."""
+    """The entry for a file, by its name and time."""
     return SpoolEntry(
         path=path,
         series_instance_uid=path.parent.name,
@@ -230,7 +230,7 @@ def _linked(temporary: Path, path: Path) -> bool:
 
 
 def _same_dataset(path: Path, incoming: Incoming) -> bool:
-    """Whether a kept file ends in exactly this dataset, after its own file meta information."""
+    """True if a kept file ends in exactly this dataset, after its own file meta information."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as kept:
         start = os.fstat(kept.fileno()).st_size - incoming.dataset_bytes
         if start >= 132 and start == _dataset_start(kept):
@@ -240,6 +240,6 @@ def _same_dataset(path: Path, incoming: Incoming) -> bool:
 
 
 def _dataset_start(file: BinaryIO) -> int:
-    """Where the dataset begins: after preamble, prefix, group length and group 2."""
+    """The start of the dataset: after preamble, prefix, group length and group 2."""
     head = file.read(144)
     return 144 + int.from_bytes(head[140:144], "little")

@@ -31,7 +31,7 @@ class WatchClock:
         self._set_s = 0.0
 
     def jumped(self) -> bool:
-        """Whether it was set since the last look; then all is watched anew."""
+        """True if it was set since the last look; then all is watched anew."""
         now_s = self.now()
         offset_s = now_s - self._steady()
         jump_s, self._offset_s = offset_s - self._offset_s, offset_s
@@ -42,7 +42,7 @@ class WatchClock:
         return True
 
     def received_s(self, stamp_s: float) -> float:
-        """When an image came, by its file's time."""
+        """The time at which an image came, by its file's time."""
         received_s = max(stamp_s, self._set_s)  # as if it had come when the clock was set
         if received_s > self.now() + JUMP_S:
             return self.since_s  # it came before the clock was set back

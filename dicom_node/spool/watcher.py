@@ -60,7 +60,7 @@ def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation
 
 @dataclass(slots=True)
 class SeriesWatch:
-    """What the watcher remembers of one series.
+    """The watcher's memory of one series.
 
     settled_ns: the time of its folder when there was nothing left to decide about it.
     waiting: what of it was seen when it was last decided to wait.
@@ -76,11 +76,11 @@ class SeriesWatch:
     stated: tuple[int | None] | None = None
 
     def waits(self, glance: Glance, now_s: float) -> bool:
-        """Whether there is nothing new to decide on: it waits, and no header need be read."""
+        """True if there is nothing new to decide on: it waits, and no header need be read."""
         return self.waiting == glance and now_s < self.look_again_at_s
 
     def is_all_here(self, entries: Sequence[SpoolEntry]) -> bool:
-        """Whether there are as many instances as the first file's header counts."""
+        """True if there are as many instances as the first file's header counts."""
         if self.stated is None:
             self.stated = (stated_instances(entries[0].path),)
         return self.stated == (count_instances(entries),)
@@ -204,7 +204,7 @@ class Watcher:
     def _is_left_alone(
         self, watch: SeriesWatch, entries: Sequence[SpoolEntry], glance: Glance
     ) -> bool:
-        """Whether no header need be read now: it waits already, or is still arriving."""
+        """True if no header need be read now: it waits already, or is still arriving."""
         now_s = self._clock.now()
         return watch.waits(glance, now_s) or not is_worth_reading(
             glance, now_s, self._settings, lambda: watch.is_all_here(entries)
@@ -213,7 +213,7 @@ class Watcher:
     def _glance(
         self, entries: Sequence[SpoolEntry], revisions: tuple[Revision, ...], marks: Sending
     ) -> Glance:
-        """What of a series can be seen without opening a file."""
+        """The facts about a series that can be seen without opening a file."""
         names = frozenset(entry.path.name for entry in entries)
         stamp_s = max([marks.active_s, *(entry.received_s for entry in entries)])
         return Glance(
@@ -225,7 +225,7 @@ class Watcher:
         )
 
     def _read(self, uid: str, entries: Sequence[SpoolEntry], glance: Glance) -> Completeness:
-        """Whether a series is complete by its headers, and by what its sender counts."""
+        """The decision on a series by its headers, and by its sender's count."""
         arrivals = replace(
             read_arrivals(entries),
             last_received_s=glance.last_received_s,
@@ -238,7 +238,7 @@ class Watcher:
         return is_complete(arrivals, self._clock.now(), self._settings)
 
     def _asked(self, uid: str, entries: Sequence[SpoolEntry]) -> Expectation | None:
-        """What the sender of the latest image counts, if it can be asked."""
+        """The count of the sender of the latest image, if it can be asked."""
         latest = max(entries, key=lambda entry: entry.received_s).path
         calling, _ = association_titles(latest)
         return self._ask(calling, study_of([latest]), uid)

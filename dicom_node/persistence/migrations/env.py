@@ -1,4 +1,4 @@
-"""How Alembic does the migrations: in the transaction that `schema.py` has begun and locked."""
+"""Alembic's entry to the migrations: in the transaction that `schema.py` began and locked."""
 
 from __future__ import annotations
 

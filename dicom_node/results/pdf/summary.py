@@ -141,7 +141,7 @@ def _fonts() -> tuple[str, str]:
 
 
 def _frame() -> Frame:
-    """Where the text of a page stands: above the foot line, without padding of its own."""
+    """The frame for the text of a page: above the foot line, without padding of its own."""
     bottom = MARGIN + 4 * mm
     return Frame(MARGIN, bottom, WIDTH, A4[1] - MARGIN - bottom, 0, 0, 0, 0)
 
@@ -174,7 +174,7 @@ def _foot(canvas: Any, template: Any, case: CaseResult) -> None:
 
 
 def _first_page(volume: Volume, case: CaseResult, title: str) -> list[Any]:
-    """What it is, the verdict, the reasons, the picture, and what made it."""
+    """The first page: what it is, the verdict, the reasons, the picture, and what made it."""
     body = _style(9)
     verdict = _style(15, VERDICT_COLOURS[case.verdict], bold=True)
     return [
@@ -200,7 +200,7 @@ def _placed(picture: Picture) -> PlacedImage:
 
 
 def _algorithm(case: CaseResult) -> Table:
-    """What made the numbers; enough to repeat it."""
+    """The table on what made the numbers; enough to repeat it."""
     model = case.model
     facts = (
         ("Model", f"{model.name} {model.version}"),

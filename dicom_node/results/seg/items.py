@@ -51,7 +51,7 @@ def segment_item(
 
 
 def background_item(segment: Dataset) -> Dataset:
-    """What a pixel of no segment is, made by the algorithm that made the segments.
+    """The item for pixels of no segment, made by the algorithm that made the segments.
 
     Args:
         segment: an item of them.

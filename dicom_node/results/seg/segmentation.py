@@ -39,7 +39,7 @@ from inference.structures import SEGMENTS, Group
 
 
 class Encoding(StrEnum):
-    """How segments become pixels; the value is the Segmentation Type, PS3.3 C.8.20.2.3."""
+    """The encoding of segments as pixels; a value is a Segmentation Type, PS3.3 C.8.20.2.3."""
 
     BINARY = "BINARY"
     LABELMAP = "LABELMAP"
@@ -81,7 +81,7 @@ def segment_numbers(case: CaseResult, group: Group | None = None) -> dict[int, i
 
 
 def _present(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which numbers of `SEGMENTS` each slice holds, bool [slice, number]."""
+    """The numbers of `SEGMENTS` that each slice holds, bool [slice, number]."""
     counts = [np.bincount(image[image > 0], minlength=len(SEGMENTS) + 1) for image in labels]
     return np.stack(counts) > 0
 

@@ -1,1 +1,1 @@
-"""What the structured reports need of a series."""
+"""The part of the structured reports that comes from a series."""

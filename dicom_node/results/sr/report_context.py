@@ -1,4 +1,4 @@
-"""What a report says beside the case: the study, the request, and where the segments are."""
+"""The context of a report beside the case: study, request, and where the segments are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sr_templates.context import (
 
 
 def report_context(facts: CaseFacts, report: ResultKind) -> ReportContext:
-    """What the report of a kind says beside the case."""
+    """The context of a kind of report, beside the case."""
     context = facts.context
     return ReportContext(
         study_instance_uid=facts.header.StudyInstanceUID,
@@ -74,7 +74,7 @@ def _procedures(header: Dataset) -> tuple[Code, ...]:
 
 
 def _notes(series: CtSeries) -> tuple[str, ...]:
-    """What was tolerated, and how many images did not count for which reason."""
+    """Notes on what was tolerated, and on how many images did not count for which reason."""
     # Frames of one multi-frame image are left out for one reason, each by its number.
     reasons = Counter(re.sub(r"^frame \d+: ", "", left.reason) for left in series.left_out)
     return (

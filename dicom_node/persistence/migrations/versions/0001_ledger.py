@@ -108,7 +108,7 @@ def upgrade() -> None:
 
 
 def _differences(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """What cannot be explained by an older node's having made a table."""
+    """The differences that cannot be explained by an older node's having made a table."""
     dialect = op.get_bind().dialect
     there = {each["name"]: each for each in inspector.get_columns(table.name)}
     for name in sorted(there.keys() - table.columns.keys()):
