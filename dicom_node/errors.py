@@ -19,7 +19,7 @@ NodeError
 ├── EngineBusyError           another node works on the same database
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
-├── OrphanedError            begun work can go on only in a new process
+├── OrphanedError            begun work can continue only in a new process
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
     ├── PeerUnreachableError  no connection, or the association was rejected (retryable)

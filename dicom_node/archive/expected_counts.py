@@ -23,9 +23,9 @@ LEAVE_ALONE_S: Final = 60.0
 
 
 class SenderCounts:
-    """Counts of the senders that can be asked; `whom` is the way to one, or None.
+    """Counts of the senders that can be asked; `whom` is the transport to one, or None.
 
-    Timeouts are the way's. A series that the sender does not know counts as no answer.
+    Timeouts are the transport's. A series that the sender does not know counts as no answer.
     """
 
     def __init__(

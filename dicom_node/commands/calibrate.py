@@ -63,7 +63,7 @@ def calibrate(  # noqa: PLR0913 - the command's options
     Args:
         bundle: its folder is written; the weights stay as they are.
         source: labelled cases, as `msk-node evaluate` takes them.
-        data_set: what the cases are, in words.
+        data_set: what the cases are, as text.
         version: of the bundle from now on; its own where empty.
         table: label table, if not said there.
         hold_out_every: each n-th case is kept out of the fit; 0: none.

@@ -64,7 +64,7 @@ _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
 def _transport(text: str, calling: str | None, config: Path | None = None) -> Transport:
-    """The way to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
+    """The transport to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
     from dicom_node.peers.association import Peer
     from dicom_node.peers.transports import DicomTransport, transport_for
     from dicom_node.settings.loading import load_config

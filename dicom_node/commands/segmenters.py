@@ -58,7 +58,7 @@ class Segmenter(Protocol):
 
     @property
     def trained_on(self) -> str:
-        """In words."""
+        """The numbers of its training cases or bodies, as text."""
 
     def facts(self, listed: ListedCase) -> tuple[str, ...]:
         """All that the segmentation of a case depends on, but for the case itself."""

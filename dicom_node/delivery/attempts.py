@@ -2,8 +2,8 @@
 
 A failed attempt is tried again after a wait that doubles up to a limit. After many
 failures, or at once where trying again cannot help, the delivery is held with its reason;
-it is never dropped. One that is held because the destination could not be reached goes on
-when it answers again; every other one, when a person says so (`release.py`).
+it is never dropped. One that is held because the destination could not be reached
+continues when it answers again; every other one, when a person says so (`release.py`).
 
 A segmentation in a form that the destination does not know is replaced: another form goes
 instead, with the report that refers to it.

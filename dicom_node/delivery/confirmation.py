@@ -2,8 +2,8 @@
 
 An object that it has is confirmed. One that it says it has not is sent again, a few times,
 and then held with its reason, at once where sending again cannot help. Everything else,
-be it silence or a refused question, leaves the object sent, to be asked for again; that
-this goes on for too long is an alarm, never a reason to take the object for delivered.
+be it silence or a refused request, leaves the object sent, to be asked for again; that
+this continues for too long is an alarm, never a reason to take the object for delivered.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Presence(StrEnum):
 class ConfirmationAnswer:
     """A destination's answer for one object.
 
-    reason: why it is not confirmed; or how it is, where that is not the way asked for.
+    reason: why it is not confirmed; or how it is, where that is not the method asked for.
     """
 
     presence: Presence
@@ -62,7 +62,7 @@ class ConfirmationAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationRequest:
-    """A question to a destination: of which delivery job, when, and the rules for what follows.
+    """A request to a destination: of which delivery job, when, and the rules for what follows.
 
     again_at: when to ask again about what it said nothing of.
     """

@@ -1,4 +1,4 @@
-"""Asking a destination whether it has what it took, in the way that it wants to be asked.
+"""Queries to a destination on whether it has what it took, by the method that it wants.
 
 By storage commitment, whose report comes later and is entered by `jobs.py`; by a query; or,
 where an archive that should commit does not know how, by a query instead.
@@ -42,7 +42,7 @@ def reports_folder(config: NodeConfig) -> Path:
 def confirmation_request(
     config: NodeConfig, number: int, now: datetime, wait: timedelta | None = None
 ) -> ConfirmationRequest:
-    """A question of one delivery job; asked again after `wait`, or when a report is overdue."""
+    """The request of a delivery job; made again after `wait`, or when a report is overdue."""
     confirmation = config.confirmation
     wait = wait or timedelta(seconds=confirmation.ask_again_s)
     return ConfirmationRequest(number, now, now + wait, confirmation, config.delivery)

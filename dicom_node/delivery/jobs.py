@@ -56,7 +56,7 @@ GONE: Final = "the destination is no longer configured"
 
 @dataclass(frozen=True, slots=True)
 class DeliveryJobs:
-    """Visits, with all they need; `clock` tells the time, with its zone."""
+    """The delivery jobs, with all they need; `clock` tells the time, with its zone."""
 
     config: NodeConfig
     ledger: Ledger
@@ -80,8 +80,9 @@ class DeliveryJobs:
     def pending_jobs(self) -> tuple[JobRequest, ...]:
         """The delivery jobs that are not finished, for a node that starts.
 
-        What is held goes on, and what was sent before its destination was to confirm it is
-        asked for. A delivery job that has a job already is not put twice: it has the same key.
+        What is held continues, and what was sent before its destination was to confirm it is
+        asked for. A delivery job that is in the queue already has the same key, and so is not
+        put twice.
         """
         now = self.clock()
         release(self.ledger, now)
@@ -96,7 +97,7 @@ class DeliveryJobs:
         return self._jobs(row for row in waiting if row.next_attempt_at is not None)
 
     def due(self) -> tuple[JobRequest, ...]:
-        """Visits for whatever is due now, or due so late that the clock was set back since.
+        """The jobs for what is due now, or due so late that the clock was set back since.
 
         The job that waits for that late time keeps its number; these take the next one.
         """
@@ -162,7 +163,7 @@ class DeliveryJobs:
         due: Sequence[DeliveryRow],
         number: int,
     ) -> None:
-        """Ask a destination whether it has what it took, the way it wants to be asked."""
+        """Ask a destination whether it has what it took, by the method that it wants."""
         destination = self.config.destination(group[2])
         if destination is None or destination.confirm == "no":
             # Nobody is to be asked any more: sent is what it stays.

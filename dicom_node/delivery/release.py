@@ -23,7 +23,7 @@ log = structlog.get_logger()
 def release_held(
     config: Path | None, *, destination: str | None, series_instance_uid: str | None
 ) -> int:
-    """Let held deliveries of a node go on, beside it or without it; answers how many.
+    """Let held deliveries of a node continue, beside it or without it; answers how many.
 
     Raises:
         ConfigurationError: the file cannot be used, or has no such destination; or the ledger
@@ -54,7 +54,7 @@ def release(
     series_instance_uid: str | None = None,
     by_return: bool = False,
 ) -> int:
-    """Let held deliveries go on; answers how many there were.
+    """Let held deliveries continue; answers how many there were.
 
     Args:
         ledger: where they are.

@@ -81,7 +81,7 @@ def _take_in(provider: DIMSEServiceProvider, primitive: Any) -> None:
         _gather(provider, primitive)
         if provider.message is None:
             vars(provider).pop("message_since", None)
-    except Exception as error:  # noqa: BLE001 - bytes of a stranger; the thread must live
+    except Exception as error:  # noqa: BLE001 - bytes of a peer; the thread must live
         log_abort(str(error) if isinstance(error, LimitError) else "malformed message")
         provider.message = None
         provider.dul.event_queue.put("Evt19")
@@ -111,7 +111,7 @@ def _act(machine: StateMachine, event: str) -> None:
     """One step of the state machine; where that fails, the association is over."""
     try:
         _step(machine, event)
-    except Exception:  # noqa: BLE001 - bytes of a stranger; the thread must end in order
+    except Exception:  # noqa: BLE001 - bytes of a peer; the thread must end in order
         log_abort("malformed PDU")
         abort_connection(machine.dul)
 
@@ -120,7 +120,7 @@ def _serve(association: Association) -> None:
     """An association from its request to its end, whatever happens on the way."""
     try:
         _run(association)
-    except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
+    except Exception:  # noqa: BLE001 - bytes of a peer; nothing may stay open
         log_abort("malformed request")
         abort_connection(association.dul)
         association.kill()

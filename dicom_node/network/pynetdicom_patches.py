@@ -33,7 +33,7 @@ _close = AssociationSocket.close
 
 
 def _close_remembering(transport: AssociationSocket) -> None:
-    """Close, and go on knowing that there was a connection.
+    """Close, and still know that there was a connection.
 
     The thread that requests an association looks, once it is woken, whether it came to a
     connection. Where the peer has rejected it by then, and all is closed again, pynetdicom

@@ -59,7 +59,7 @@ class TlsSocket(ssl.SSLSocket):
 
     fingerprints: of the certificates that the other side may show; empty: any that verifies.
     shown: fingerprint of the certificate that it has shown; empty where it has none.
-    problem: what went wrong on this connection, in words.
+    problem: what went wrong on this connection, as text.
     """
 
     fingerprints: frozenset[str] = frozenset()

@@ -110,7 +110,7 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
 
 
 def _monitor(engine: Engine, stop: threading.Event) -> None:
-    """Wait to be told to stop; end at once where only a new process can go on."""
+    """Wait to be told to stop; end at once where only a new process can continue."""
     look_at_s = time.monotonic() + LOOK_EVERY_S
     while not stop.wait(0.2):
         if engine.lost.is_set():
@@ -191,7 +191,7 @@ ROLES: Final[Mapping[str, Callable[[RoleSettings, threading.Event], None]]] = {
 
 
 def main(role: str) -> int:
-    """Play a role to its end; returns the exit code."""
+    """Run a role to its end; returns the exit code."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # A Ctrl-C reaches the whole terminal; the supervisor turns it into a SIGTERM for us.

@@ -91,7 +91,7 @@ class NodeStatus:
     series: how many are in each state.
     deliveries: how many objects are in each state.
     free_mb: free space on the disk of each folder.
-    turned_away: who was not let in, how often and why, since when.
+    turned_away: who was rejected, how often and why, since when.
     unconfirmed: what was sent, and asked for in vain so far.
     overdue: what has been sent but unconfirmed for so long that it is an alarm.
     warned: what was taken with a warning, by the status of its C-STORE or STOW-RS.

@@ -50,7 +50,7 @@ def serve(
     analysis_command: Sequence[str] = ANALYSIS_COMMAND,
     roles_here: Sequence[str] = ROLE_NAMES,
 ) -> None:
-    """Run a node, or the one role of it that is played here, until SIGTERM or SIGINT.
+    """Run a node, or the one role of it that is run here, until SIGTERM or SIGINT.
 
     Raises:
         ConfigurationError: a folder, the port or the bundle cannot be used.
@@ -97,7 +97,7 @@ class _Role:
             self._look_after(self.process, now_s)
 
     def _start(self, now_s: float) -> None:
-        """Start the process and give it its orders; the pipe stays open as its lifeline."""
+        """Start the process and give it its settings; the pipe stays open as its lifeline."""
         self.process = subprocess.Popen(  # noqa: S603 - our own command line
             [sys.executable, "-m", "dicom_node.node.roles", self.name],
             stdin=subprocess.PIPE,
@@ -139,7 +139,7 @@ def _end(roles: Sequence[_Role]) -> None:
 
 @contextmanager
 def _locks(config: NodeConfig, roles_here: Sequence[str]) -> Iterator[None]:
-    """The folders, made and claimed for the roles played here.
+    """The folders, made and claimed for the roles that are run here.
 
     With SQLite a spool has one receiver and one worker; on a server's nodes, one of each
     name, and the leases see to the rest.

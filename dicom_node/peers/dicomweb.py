@@ -266,7 +266,7 @@ def _retry_after_s(value: str | None, now: datetime) -> float:
 
 
 def _why_not(service: WebService, error: Exception) -> PeerError:
-    """The error for a request that got no whole answer, in words without anyone's data."""
+    """The error for a request that got no whole answer, as text without anyone's data."""
     under = _under(error)
     tls = next((each for each in under if isinstance(each, ssl.SSLError)), None)
     if tls is not None:

@@ -40,7 +40,7 @@ CONTEXT_RESULTS: Final = {
     3: "SOP class not supported",
     4: "transfer syntax not supported",
 }
-"""Result of a presentation context (PS3.8 Table 9-18), in words."""
+"""Result of a presentation context (PS3.8 Table 9-18), as text."""
 
 NEVER_ACCEPTED: Final = frozenset({3, 4})
 """Results that say what a peer is able to do, not how it is today (PS3.8 Table 9-18)."""
@@ -173,7 +173,7 @@ def _outgoing_file(path: Path) -> _OutgoingFile | SendOutcome:
 def _batches(
     files: Sequence[_OutgoingFile | SendOutcome],
 ) -> Iterator[dict[int, _OutgoingFile]]:
-    """Parcels by their place in the whole, as many as one association can negotiate."""
+    """Files by their place in the whole, as many as one association can negotiate."""
     batch: dict[int, _OutgoingFile] = {}
     contexts: set[tuple[str, str]] = set()
     for number, file in enumerate(files):
@@ -191,7 +191,7 @@ def _batches(
 def _send_batch(
     peer: Peer, batch: dict[int, _OutgoingFile], order: _SendOrder
 ) -> Iterator[tuple[int, SendOutcome]]:
-    """Send one association's worth; whatever happens, every parcel gets its outcome."""
+    """Send one association's worth; whatever happens, every file gets its outcome."""
     pairs = dict.fromkeys(pair for file in batch.values() for pair in file.contexts)
     contexts = [build_context(UID(abstract), UID(syntax)) for abstract, syntax in pairs]
     with associate(peer, contexts) as association:
@@ -300,5 +300,5 @@ def _refusal(
 
 
 def _name(uid: str) -> str:
-    """A SOP class or transfer syntax in words."""
+    """A SOP class or transfer syntax as text."""
     return LATER_NAMES.get(uid) or UID(uid).name

@@ -15,7 +15,7 @@ WARNINGS: Final[Mapping[int, str]] = {
     0xB006: "elements discarded",
     0xB007: "data set does not match SOP class",
 }
-"""Warning Reason (0008,1196) in words (PS3.18 Table I.2-1)."""
+"""Warning Reason (0008,1196) as text (PS3.18 Table I.2-1)."""
 PROCESSING_FAILURE: Final = 0x0110
 FAILURES: Final[Mapping[int, str]] = {
     0x0110: "processing failure",
@@ -26,7 +26,7 @@ FAILURE_RANGES: Final[Mapping[int, str]] = {
     0xA7: "out of resources",
     0xA9: "data set does not match SOP class",
 }
-"""Failure Reason (0008,1197) in words, by itself or by its first byte (PS3.18 Table I.2-2);
+"""Failure Reason (0008,1197) as text, by itself or by its first byte (PS3.18 Table I.2-2);
 every other one of the kind C0xx means that the service cannot understand the object."""
 NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
 """Failure Reasons that say what a service is able to do, not how it is today."""
@@ -63,7 +63,7 @@ def read_response(response: Dataset) -> dict[str, Stated]:
 
 
 def failure_words(reason: int) -> str:
-    """A Failure Reason in words: `0xA700, out of resources`."""
+    """A Failure Reason as text: `0xA700, out of resources`."""
     words = FAILURES.get(reason) or FAILURE_RANGES.get(reason >> 8)
     if words is None:
         words = "cannot understand" if reason >> 12 == 0xC else "a reason of its own"

@@ -1,4 +1,4 @@
-"""The ways to a destination, one for each kind: DICOM (C-ECHO, C-STORE, ...) and DICOMweb."""
+"""Transports to destinations, one for each kind: DICOM (C-ECHO, C-STORE, ...) and DICOMweb."""
 
 # ruff: noqa: PLC0415 - a node without a DICOMweb service need not wait for what speaks HTTP
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Transport(Protocol):
         """The destination's name in configuration and messages."""
 
     def within(self, timeout_s: float) -> Self:
-        """The same way, with this long for a connection and for each answer."""
+        """The same transport, with this timeout for a connection and for each answer."""
 
     def verify(self) -> None:
         """Raise where the destination is not there."""
@@ -158,12 +158,12 @@ class WebTransport:
 
 
 def transport_for(config: NodeConfig, destination: Destination) -> Transport:
-    """The way to a configured destination."""
+    """The transport to a configured destination."""
     return TRANSPORTS[type(destination)](config, destination)
 
 
 def _dicom_transport(config: NodeConfig, destination: DicomDestination) -> Transport:
-    """The way to an application entity."""
+    """The transport to an application entity."""
     return DicomTransport(
         Peer(
             name=destination.name,
@@ -178,7 +178,7 @@ def _dicom_transport(config: NodeConfig, destination: DicomDestination) -> Trans
 
 
 def _web_transport(config: NodeConfig, destination: WebDestination) -> Transport:
-    """The way to a DICOMweb service."""
+    """The transport to a DICOMweb service."""
     from dicom_node.peers.dicomweb import service_of
 
     return WebTransport(service_of(config, destination))

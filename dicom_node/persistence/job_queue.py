@@ -5,7 +5,7 @@ a workflow of one recorded step, then puts what follows under deterministic keys
 a chain of short jobs continues where it was after a kill at any moment. A job may run
 twice (killed after its effect, before its record); its effects must bear that.
 
-A job that raises is put again later, a few times; then its last resort is done instead.
+A job that raises is put again later, a few times; then its fallback is done instead.
 Where there is none, or it raises too, the job is held as `error` until `rewind` or the next
 start of the engine. Nothing is dropped.
 
@@ -24,7 +24,7 @@ The traps this module keeps away from the rest (all met in trials):
 - Nothing waits inside a workflow: waiting is a delayed entry in the queue.
 - A workflow whose record cannot be written (a full disk, a database that is away) stays
   pending until the next start, and takes the place of others in its queue: the engine then
-  is `stranded`, and whoever runs it has to start it anew.
+  is orphaned, and whoever runs it has to start it anew.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Leases:
             time.sleep(self.lease_s / 20)
 
     def release(self) -> None:
-        """Let our lease run out at once: whoever sees it first goes on with our work."""
+        """Let our lease run out at once: whoever sees it first continues our work."""
         self._ended.set()
         if self._beating is not None:
             self._beating.join(self.lease_s)  # a last heartbeat must not come after
@@ -116,7 +116,7 @@ class Leases:
         return found.rowcount == 1
 
     def fence(self, connection: sa.Connection) -> None:
-        """Let a transaction go on only while the row is ours, and keep it so to its end.
+        """Let a transaction continue only while the row is ours, and keep it so to its end.
 
         Raises:
             LeaseLostError: another worker has taken over.
@@ -173,7 +173,7 @@ class Leases:
                         return
                     if may_take_over(now_s, trouble_s, self.lease_s):
                         self._take_over(working(), recover)
-                except Exception as error:  # noqa: BLE001 - the heartbeat must go on
+                except Exception as error:  # noqa: BLE001 - the heartbeat must continue
                     trouble_s = beat_s = time.monotonic()
                     log.warning("lease.error", reason=type(error).__name__)
 

@@ -103,7 +103,7 @@ class DeliveryRow:
     status: what its C-STORE was answered with; success is 0.
     sent_at: when that was.
     losses: how often the destination, asked to confirm it, said that it has not got it.
-    resumes: whether it goes on, if it is held, when the destination answers again.
+    resumes: whether it continues, if it is held, when the destination answers again.
     """
 
     sop_instance_uid: str

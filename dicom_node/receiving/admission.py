@@ -1,8 +1,8 @@
 """Admission: who may send, and how much, decided when an association is requested.
 
-    rejection_reason        one request against the rules: nobody, or the reason to turn it away
-    Room         what the spool and its disk may still take
-    RejectionLog   how often who was turned away and why, kept in a small file
+    rejection_reason    one request against the rules: None, or the reason to reject it
+    AssociationPolicy   the rules and the spool's capacity, for every request
+    RejectionLog        how often who was rejected and why, kept in a small file
 
 The file is what `msk-node status` shows; it lies in the spool, for the receiver writes
 nowhere else, and holds no word about patients.
@@ -64,7 +64,7 @@ def rejection_reason(
 
 
 class AssociationPolicy:
-    """Lets associations in or not, and counts those it does not."""
+    """Accepts or rejects associations, and counts those that it rejects."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ that waits for the socket alone; a C-STORE goes from the read buffer to the file
 
     ReceivingAssociation   one association, from its request to its end
     UpperLayer             its state machine (PS3.8 9.2)
-    InstanceHandler              who takes what comes: the receiver's side (`receiver.py`)
+    InstanceHandler        a handler for what comes: the receiver's side (`receiver.py`)
 
 Inner names of the pinned pynetdicom are used; `test_receive.py` and `test_bad_*.py` in
 `tests/integration` cover the seam.
@@ -78,10 +78,10 @@ class UpperLayer(DULServiceProvider):
         self.event_queue.put(event)
 
     def take(self, pdu: Pdu) -> None:
-        """Note that a PDU came, or what is none."""
+        """Note that a PDU came, or a malformed one."""
         try:
             decoded, event = self._decode_pdu(pdu.encoded)
-        except Exception:  # noqa: BLE001 - whatever a PDU of a stranger raises
+        except Exception:  # noqa: BLE001 - whatever an untrusted PDU raises
             log_abort("malformed PDU")
             self.post_event(INVALID_PDU)
         else:
@@ -123,7 +123,7 @@ class ReceivingAssociation(Association):
             if connection is not None:
                 tune(connection, _shorter(self.acse_timeout, self.network_timeout))
                 self._serve_pdus(PduReader(connection, self._waker))
-        except Exception:  # noqa: BLE001 - bytes of a stranger; nothing may stay open
+        except Exception:  # noqa: BLE001 - bytes of a peer; nothing may stay open
             log_abort("malformed request")
             abort_connection(self.dul)
         finally:

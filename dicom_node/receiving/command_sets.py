@@ -41,7 +41,7 @@ def read_command(encoded: bytes) -> dict[int, bytes]:
     """The values of a command set by element number: group 0000, Implicit VR Little Endian.
 
     Raises:
-        ValueError: it is none, or goes beyond its end.
+        ValueError: it is malformed, or goes beyond its end.
     """
     elements: dict[int, bytes] = {}
     place = 0

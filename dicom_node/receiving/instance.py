@@ -3,7 +3,7 @@
 Its dataset is written to a temporary file as it comes, without being decoded. Only when all
 of it is there are its UIDs looked up, in the first few hundred bytes; then it gets its name
 (`spool.py`), and its C-STORE a status. What is refused is read to its end and thrown away, so
-that the association goes on.
+that the association continues.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class InstanceWriter:
             return self._finish()
         except _RefusedError as refused:
             uid = self._announced.sop_instance_uid
-            # Said without it where it is none: that may be anything, a name too.
+            # Logged without an invalid UID: that may be anything, a name too.
             named = {"sop_instance_uid": uid} if is_uid(uid) else {}
             log.warning("store.refused", reason=str(refused), **named)
             return refused.status
@@ -165,7 +165,7 @@ class InstanceWriter:
         return not lack
 
     def _is_taken(self, series_uid: str) -> bool:
-        """Keep the file, where there is one, room for it, and a disk that does not fail."""
+        """Keep the file, where there is one, capacity for it, and a disk that does not fail."""
         uid = self._announced.sop_instance_uid
         if self._incoming is None or not self._has_room():
             return False

@@ -21,7 +21,7 @@ LISTEN_BACKLOG: Final = 128
 
 
 class ReceivingEntity(AE):
-    """Counts as active only associations that go on."""
+    """Counts as active only associations that continue."""
 
     def __init__(self, ae_title: str) -> None:
         install()

@@ -132,7 +132,7 @@ class Messages:
 
 
 class _Store:
-    """A C-STORE-RQ: its dataset goes on as it comes."""
+    """A C-STORE-RQ: its dataset is passed on as it comes."""
 
     def __init__(self, service: Service, context_id: int, request: StoreRequest) -> None:
         self.context_id = context_id

@@ -1,14 +1,14 @@
-"""Wire in: a Storage and Verification SCP that keeps what it is sent, and nothing else.
+"""A Storage and Verification SCP that keeps what it is sent, and nothing else.
 
 An instance goes from the association to a durable file without being decoded: only its
 series is looked up, in the first few hundred bytes. Success is answered once the bytes and
 their name are on disk; a full or failing disk answers 0xA700 and leaves nothing behind.
 
-    listener.py    the port: a connection becomes an association
-    association.py     associations, one thread each: pynetdicom negotiates
-    messages.py     C-STORE is taken part by part, everything else when it is whole
-    instance.py     one instance on its way into the spool, and the status of its C-STORE
-    spool.py        temporary file (`durable_files.py`), fsync, name, fsync
+    listener.py      the port: a connection becomes an association
+    association.py   associations, one thread each: pynetdicom negotiates
+    messages.py      C-STORE is taken part by part, everything else when it is whole
+    instance.py      one instance on its way into the spool, and the status of its C-STORE
+    spool.py         temporary file (`durable_files.py`), fsync, name, fsync
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def _application_entity(settings: ReceiverSettings) -> ReceivingEntity:
 
 
 def _handle_requested(event: evt.Event, policy: AssociationPolicy) -> None:
-    """Let an association in or not; support what it proposes, as far as we support it."""
+    """Accept or reject an association; support what it proposes, as far as we can."""
     association = event.assoc
     request = association.requestor.primitive
     connection = socket_of(association)

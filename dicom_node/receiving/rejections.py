@@ -73,7 +73,7 @@ OTHERS: Final = Caller("(others)", "", "")
 
 
 class RejectionLog:
-    """Counts who was turned away, in a file of the spool that outlives the process."""
+    """Counts of rejected callers, in a file of the spool that outlives the process."""
 
     def __init__(
         self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -133,7 +133,7 @@ class RejectionLog:
 
 
 def read_rejections(folder: Path) -> tuple[str, tuple[Count, ...]]:
-    """Since when, and how often who was turned away; empty where nobody ever was."""
+    """The start of counting, and the counts of rejections; empty where there never was one."""
     try:
         table = json.loads((folder / REJECTIONS_FILE).read_text(encoding="utf-8"))
         counts = tuple(Count(**each) for each in table["counts"])
@@ -152,5 +152,5 @@ def _key(one: Count) -> tuple[str, str, str, str]:
 
 
 def printable(title: str) -> str:
-    """An AE title as a stranger wrote it, without what could confuse a terminal."""
+    """An AE title as a peer wrote it, without what could confuse a terminal."""
     return "".join(each if " " <= each <= "~" else "?" for each in title.strip())[:16]

@@ -80,7 +80,7 @@ def publish_case(
         series: the source images.
         case: what was found in them.
         context: what objects say beside it.
-        wanted: which objects. A segmentation without a segment is none, and its report
+        wanted: which objects. A segmentation without a segment is not built, and its report
             says so; without replaced results there is nothing to reject.
 
     Raises:

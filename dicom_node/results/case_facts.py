@@ -35,7 +35,7 @@ class PublishContext:
     revision: 1, and one more for each time late images changed the series.
     predecessors: the reports of the revision before this one, the best stand-in first.
     replaced: the objects of earlier revisions to be rejected.
-    closed_by: the rule that closed the series, in words.
+    closed_by: the rule that closed the series, as text.
     """
 
     settings_hash: str

@@ -5,7 +5,7 @@ decoded once, so that it can be written again in Unicode. Only public attributes
 Patient, Patient Study, Clinical Trial and General Study modules go over, never a private
 one.
 
-`complete` puts those and the node's own identity onto an object.
+`add_common_modules` puts those and the node's own identity onto an object.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The one table of result objects: what each is, and which of them a destination gets.
 
-A *rendering* is one way to put an answer into an object. Most answers have one; the
+A `ResultKind` is one form of object for an answer. Most answers have one; the
 segmentation has several *forms*, because archives and viewers differ in what they take, and
 each form has a report of its own that refers to it. Tracking UIDs and numbers are the same
 in every form.

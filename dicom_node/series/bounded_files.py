@@ -53,7 +53,7 @@ class BrokenOffError(ValueError):
 
 
 class HeaderTooLongError(ValueError):
-    """A header that goes on for longer than any does."""
+    """A header that continues for longer than any does."""
 
 
 class _Within(io.BufferedReader):

@@ -91,7 +91,7 @@ class CtSeries:
     header: what results take over (`study_header.readable_header`), of the instance that
         says most of the patient; of several the lowest slice's.
     left_out: images that did not count, each with its reason.
-    notes: what was noticed and tolerated, in words, without patient data.
+    notes: what was noticed and tolerated, as text, without patient data.
     """
 
     volume: Volume

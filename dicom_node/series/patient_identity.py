@@ -83,7 +83,7 @@ def check_one_patient(images: Sequence[ImageIdentity]) -> tuple[str, ...]:
         images: of every image of one series.
 
     Returns:
-        Notes in words, without patient data.
+        Notes as text, without patient data.
 
     Raises:
         MixedPatientError: how many of what, without patient data.

@@ -48,7 +48,7 @@ class ImageKind:
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
-    """An image that does not count, and the reason in words.
+    """An image that does not count, and the reason as text.
 
     sop_instance_uid: empty for a file that is not DICOM.
     """

@@ -341,7 +341,7 @@ def _stored(frame: _Frame) -> _Stored:
 
 
 def _uid(frame: _Frame, keyword: str) -> str:
-    """A UID; what is none is not repeated, since it may be anything, a name too."""
+    """A UID; an invalid one is not repeated, since it may be anything, a name too."""
     uid = frame.text(keyword)
     if not is_uid(uid):
         raise UnidentifiedError(f"{keyword} is missing or no UID{frame.where()}")
@@ -447,7 +447,7 @@ def value_of(dataset: Dataset, keyword: str | BaseTag) -> Any:
 
 
 def number_of(dataset: Dataset, keyword: str) -> int | None:
-    """The value of an element as one whole number, or None where it is none."""
+    """The value of an element as one whole number, or None where it is not one."""
     value = value_of(dataset, keyword)
     try:
         return None if isinstance(value, (bytes, bytearray)) else int(value)

@@ -49,7 +49,7 @@ class Gap:
     expected_mm: float
 
     def __str__(self) -> str:
-        """The two positions, the step between them and the step expected, in words."""
+        """The two positions, the step between them and the step expected, as text."""
         step = self.upper_mm - self.lower_mm
         return (
             f"between {self.lower_mm:.1f} and {self.upper_mm:.1f} mm "

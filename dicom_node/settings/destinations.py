@@ -76,13 +76,13 @@ class Destination(Section):
     """A node or service that receives results: what every kind has, and says of itself."""
 
     standard: ClassVar[str]
-    """What it speaks, in words."""
+    """The name of what it speaks, as text."""
     mark: ClassVar[str]
     """The key by which a table of the file is known to be of this kind."""
     query_service: ClassVar[str]
-    """What it is asked with for what it has, in words."""
+    """The service by which it is asked for what it has, as text."""
     counts_images: ClassVar[bool] = False
-    """Whether it can be asked how many images a series has."""
+    """True if it can be asked how many images a series has."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     """How routes and the ledger call it."""

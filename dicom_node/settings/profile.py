@@ -54,7 +54,7 @@ QC_WORDS: Final = {
 
 
 def describe_profile(profile: Profile) -> str:
-    """A profile in words."""
+    """A profile as text."""
     words = [
         SEGMENTATION_WORDS[profile.segmentation],
         REPORT_WORDS[profile.report],

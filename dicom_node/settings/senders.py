@@ -7,7 +7,7 @@ from dicom_node.settings.values import AeTitle, Host, Section
 
 
 class Sender(Section):
-    """Someone who may send. With any of these, whoever fits none is not let in."""
+    """Someone who may send. With any of these, whoever fits none is rejected."""
 
     ae_title: AeTitle | None = None
     """Its calling AE title; without it, any."""

@@ -37,7 +37,7 @@ class SeriesArrival:
 
     revision: 1, then one more for every time that late images changed the series.
     paths, sop_instance_uids: the files it consists of, in the order of their names.
-    reason: why it was handed over now, in words.
+    reason: why it was handed over now, as text.
     """
 
     series_instance_uid: str

@@ -35,7 +35,7 @@ class SpoolCapacity:
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Measure the spool, and go on doing so, if it has a limit."""
+        """Measure the spool, now and from time to time, if it has a limit."""
         if self._max_spool_bytes is not None:
             self.measure()
             threading.Thread(target=self._measure_often, name="spool-size", daemon=True).start()

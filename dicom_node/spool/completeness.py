@@ -42,7 +42,7 @@ class Completeness:
     """The decision to hand a series over now, or not yet, and the reason.
 
     rule: what closed it; None where it is still open.
-    reason: in words.
+    reason: as text.
     look_again_at_s: when to ask again though nothing new came, in seconds since the epoch;
         infinite where only new images change the answer.
     """
@@ -108,7 +108,7 @@ class Glance:
 
     def is_quiet(self, now_s: float, settings: Completion) -> bool:
         """True if nothing has come for the short time."""
-        # What came while nobody watched may go on coming just as well.
+        # What came while nobody watched may continue to come just as well.
         seen_s = max(self.last_received_s, self.watched_since_s)
         return is_quiet(seen_s, now_s, settings.quiet_s)
 
@@ -158,7 +158,7 @@ def is_complete(arrivals: Arrivals, now_s: float, settings: Completion) -> Compl
     if expected is not None and arrivals.instances == expected.instances:
         words = f"all {expected.instances} instances are here that {expected.said_by} counts"
         return _closed(Rule.COUNT, f"{words}; {missing}" if missing else words)
-    # What came while nobody watched may go on coming just as well.
+    # What came while nobody watched may continue to come just as well.
     seen_s = max(arrivals.last_received_s, arrivals.watched_since_s)
     if not is_quiet(seen_s, now_s, settings.quiet_s):
         return Completeness(None, "images are still arriving", seen_s + settings.quiet_s)

@@ -4,7 +4,7 @@
 spool/
 ├── .incoming/                     being written; whatever a crash leaves there is swept
 ├── .watching                      locked by the watcher that is looking just now
-├── .turned-away.json              who was not let in, and how often (`rejections.py`)
+├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
 └── <Series Instance UID>/
     ├── <SOP Instance UID>.dcm             the instance
@@ -87,7 +87,7 @@ class Spool:
 
         Raises:
             OSError: the disk is full or fails.
-            ValueError: a UID that is none.
+            ValueError: an invalid UID.
         """
         for uid in (series_instance_uid, sop_instance_uid):
             if not is_uid(uid):
@@ -112,7 +112,7 @@ class Spool:
 
         Raises:
             OSError: the disk is full or fails; nothing half-written is left.
-            ValueError: a UID that is none.
+            ValueError: an invalid UID.
         """
         meta, *dataset = parts
         with self.begin() as incoming:

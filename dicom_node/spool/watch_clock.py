@@ -16,9 +16,9 @@ JUMP_S: Final = 2.0
 class WatchClock:
     """Seconds since the epoch, by a clock that may be set at any time.
 
-    What came before `since_s` came unwatched: its sender gets the time to go on that it would
-    have had. So does what came before the clock was set, or the machine slept, which `steady`
-    tells: a clock that nobody sets.
+    What came before `since_s` came unwatched: its sender gets the time to continue that it
+    would have had. So does what came before the clock was set, or the machine slept, which
+    `steady` tells: a clock that nobody sets.
     """
 
     def __init__(

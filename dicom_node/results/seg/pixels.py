@@ -75,7 +75,7 @@ def _runs(
 
     Args:
         image: the pixels.
-        breaks: where a run must not go on, for it would enter a new row or be too long.
+        breaks: where a run must not continue, for it would enter a new row or be too long.
         numbers: what stands in the pixel for each value of `image`.
     """
     starts_run = breaks.copy()

@@ -2,7 +2,7 @@
 
 Without overlap, in one of two encodings (PS3.3 A.51 and C.8.20). BINARY has one frame for
 each structure on each source slice. LABELMAP has one frame for each source slice, each
-pixel the number of its segment, and takes a fiftieth of the room; fewer archives and
+pixel the number of its segment, and takes a fiftieth of the space; fewer archives and
 viewers know it. Either way a frame has its slice's own position and refers to it as the
 image it was derived from, for viewers draw nothing otherwise. Empty structures have no
 segment.

@@ -1,8 +1,9 @@
 """The four tables, as they were when versions began.
 
 A database of before that may have them already, or those of an even older node: one that
-kept no commitments, or no visits. Tables, columns and indices that such a node did not know
-are added. Anything else that differs is somebody else's, and nothing is done to it.
+kept no commitments, or no numbers of delivery jobs. Tables, columns and indices that such a
+node did not know are added. Anything else that differs is somebody else's, and nothing is
+done to it.
 """
 
 from __future__ import annotations
