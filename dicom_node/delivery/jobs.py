@@ -65,7 +65,7 @@ class DeliveryJobs:
     def run(self, group: Group, number: int) -> tuple[JobRequest, ...]:
         """Run one delivery job; the next one, unless nothing is left to do."""
         rows, now = self._rows(group), self.clock()
-        if number > _last_visit(rows):
+        if number > _last_number(rows):
             due = [row for row in rows if _is_due(row, now)]
             if any(row.state is DeliveryState.WAITING for row in due):
                 self._send(group, rows, number)
@@ -108,7 +108,7 @@ class DeliveryJobs:
         for group in dict.fromkeys(row.group for row in late):
             rows = self._rows(group)
             forward = [row for row in rows if row in late]
-            number = _last_visit(rows) + 1
+            number = _last_number(rows) + 1
             self.ledger.advance(
                 *(replace(row, visit=number, next_attempt_at=now) for row in forward)
             )
@@ -129,7 +129,7 @@ class DeliveryJobs:
     def _take_report(self, asked: CommitmentRow, report: Report) -> None:
         """Change the deliveries that one report speaks of."""
         rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
-        request = confirmation_request(self.config, _last_visit(rows) + 1, self.clock())
+        request = confirmation_request(self.config, _last_number(rows) + 1, self.clock())
         after = after_answers(rows, answers_of_report(rows, report), request)
         self.ledger.advance(*after)
         log_rows(after)
@@ -183,13 +183,13 @@ class DeliveryJobs:
         if not due:
             return ()
         wait = max(min(due) - now, timedelta(0))
-        return (delivery_job(group, _last_visit(rows) + 1, wait.total_seconds()),)
+        return (delivery_job(group, _last_number(rows) + 1, wait.total_seconds()),)
 
     def _jobs(self, rows: Iterable[DeliveryRow]) -> tuple[JobRequest, ...]:
         """A delivery job at once to each group of these deliveries."""
         groups = dict.fromkeys(row.group for row in rows)
         return tuple(
-            delivery_job(group, _last_visit(self._rows(group)) + 1) for group in groups
+            delivery_job(group, _last_number(self._rows(group)) + 1) for group in groups
         )
 
     def _rows(self, group: Group) -> tuple[DeliveryRow, ...]:
@@ -213,7 +213,7 @@ def delivery_job(group: Group, number: int, delay_s: float = 0.0) -> JobRequest:
     )
 
 
-def _last_visit(rows: Iterable[DeliveryRow]) -> int:
+def _last_number(rows: Iterable[DeliveryRow]) -> int:
     return max((row.visit for row in rows), default=0)
 
 

@@ -134,7 +134,7 @@ def publish_series(
     outcome: Outcome,
     case_folder: Path,
     config: NodeConfig,
-    past: EarlierRevisions,
+    earlier: EarlierRevisions,
 ) -> Publication:
     """Build the answer to a series.
 
@@ -143,13 +143,13 @@ def publish_series(
         outcome: of its analysis.
         case_folder: where the case is stored, if there is one.
         config: of the node.
-        past: what earlier revisions left.
+        earlier: what earlier revisions left.
 
     Raises:
         ResultError: an object could not be built.
     """
     destinations = config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
-    context = _context(arrival, outcome, config, _rejected(destinations, past), past)
+    context = _context(arrival, outcome, config, _rejected(destinations, earlier), earlier)
     if outcome.kind != "analysed":
         state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
         refusal = Refusal(outcome.code, outcome.words, read_studies(arrival.paths))
@@ -160,7 +160,7 @@ def publish_series(
     if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
         refusal = _partial(case, series)
         return _refuse(refusal, SeriesState.REFUSED, context, destinations)
-    per_destination = _per_destination(case, destinations, past)
+    per_destination = _per_destination(case, destinations, earlier)
     if per_destination:
         wanted = with_fallbacks(one for share in per_destination.values() for one in share)
     else:
@@ -177,11 +177,11 @@ def remark(case: CaseResult) -> str:
 
 
 def _per_destination(
-    case: CaseResult, destinations: Sequence[Destination], past: EarlierRevisions
+    case: CaseResult, destinations: Sequence[Destination], earlier: EarlierRevisions
 ) -> dict[str, Collection[ResultKind]]:
     """The kinds of objects for each destination of a case, by its name."""
     return {
-        each.name: _share(each.profile, case, replaces=bool(past.meant_for([each.name])))
+        each.name: _share(each.profile, case, replaces=bool(earlier.meant_for([each.name])))
         for each in destinations
     }
 
@@ -192,10 +192,12 @@ def _share(profile: Profile, case: CaseResult, *, replaces: bool) -> tuple[Resul
 
 
 def _rejected(
-    destinations: Sequence[Destination], past: EarlierRevisions
+    destinations: Sequence[Destination], earlier: EarlierRevisions
 ) -> tuple[InstanceInSeries, ...]:
     """The earlier objects that a key object rejects."""
-    return past.meant_for([each.name for each in destinations if each.profile.reject_replaced])
+    return earlier.meant_for(
+        [each.name for each in destinations if each.profile.reject_replaced]
+    )
 
 
 def _context(
@@ -203,7 +205,7 @@ def _context(
     outcome: Outcome,
     config: NodeConfig,
     rejected: tuple[InstanceInSeries, ...],
-    past: EarlierRevisions,
+    earlier: EarlierRevisions,
 ) -> PublishContext:
     """The objects' statements on their making; the same at every try."""
     installation = f"{config.node.ae_title}@{config.node.results}"
@@ -215,7 +217,7 @@ def _context(
         revision=arrival.revision,
         station_name=config.objects.station_name,
         institution_name=config.objects.institution_name,
-        predecessors=past.reports,
+        predecessors=earlier.reports,
         replaced=rejected,
         closed_by=arrival.reason,
     )

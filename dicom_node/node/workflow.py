@@ -294,8 +294,10 @@ class Workflow:
         outcome = read_outcome(folder)
         if outcome is None:
             raise ResultError("there is no outcome to publish")
-        past = earlier_revisions(arrival, self.ledger)
-        publication = publish_series(arrival, outcome, folder / CASE_FOLDER, self.config, past)
+        earlier = earlier_revisions(arrival, self.ledger)
+        publication = publish_series(
+            arrival, outcome, folder / CASE_FOLDER, self.config, earlier
+        )
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
         results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
         now = self.clock()

@@ -70,12 +70,12 @@ class AssociationPolicy:
         self,
         rules: Rules,
         capacity: SpoolCapacity,
-        turned_away: RejectionLog,
+        rejections: RejectionLog,
         look_up: Callable[[str], Collection[Address]],
     ) -> None:
         self._rules = rules
         self._capacity = capacity
-        self._turned_away = turned_away
+        self._rejections = rejections
         self._look_up = look_up
 
     def refuses(self, caller: Caller, shown: str = "") -> Reason | None:
@@ -89,9 +89,9 @@ class AssociationPolicy:
         if reason is None and self._capacity.shortage():
             reason = Reason.NO_ROOM
         if reason is not None:
-            self._turned_away.note(reason, caller)
+            self._rejections.note(reason, caller)
         return reason
 
     def is_full(self, caller: Caller) -> None:
         """Count a caller for whom there was no association left."""
-        self._turned_away.note(Reason.TOO_MANY, caller)
+        self._rejections.note(Reason.TOO_MANY, caller)

@@ -55,7 +55,7 @@ class InstanceHandler(Protocol):
 
     max_object_bytes: int
 
-    def begin(self, announced: StoreCommand) -> DatasetSink:
+    def begin(self, command: StoreCommand) -> DatasetSink:
         """Take an instance that is announced."""
 
     def released(self) -> None:
@@ -105,15 +105,15 @@ class ReceivingAssociation(Association):
     that then tells its user is done here.
     """
 
-    def __init__(self, entity: AE, reception: InstanceHandler) -> None:
+    def __init__(self, entity: AE, handler: InstanceHandler) -> None:
         super().__init__(entity, MODE_ACCEPTOR)
         self.dul = UpperLayer(self)
-        self._reception = reception
+        self._instance_handler = handler
         self._sent_abort = False
         self._told_to_end = threading.Event()
         self._waker = Waker()
         self._messages = Messages(
-            Service(self._begin, self._answer, self._serve, reception.max_object_bytes)
+            Service(self._begin, self._answer, self._serve, handler.max_object_bytes)
         )
 
     def run_reactor(self) -> None:
@@ -203,7 +203,7 @@ class ReceivingAssociation(Association):
         self.is_released = True
         self.is_established = False
         if not self._messages.give_up():
-            self._reception.released()
+            self._instance_handler.released()
         evt.trigger(self, evt.EVT_RELEASED, {})
         self.kill()
         self.dul.drive()
@@ -226,7 +226,7 @@ class ReceivingAssociation(Association):
         service = uid_to_service_class(request.sop_class_uid)
         if context is None or service is not StorageServiceClass:
             raise ValueError("a store on a context that is not for it")
-        return self._reception.begin(
+        return self._instance_handler.begin(
             StoreCommand(
                 sop_class_uid=request.sop_class_uid,
                 sop_instance_uid=request.sop_instance_uid,
@@ -263,7 +263,7 @@ class ReceivingAssociation(Association):
         self.kill()
         self._waker.close()
         self._messages.give_up()
-        self._reception.broke_off()
+        self._instance_handler.broke_off()
         connection = socket_of(self)
         if connection is not None:
             _linger(connection)

@@ -69,17 +69,17 @@ class InstanceWriter:
         spool: Spool,
         capacity: SpoolCapacity,
         sent: Transmissions,
-        announced: StoreCommand,
+        command: StoreCommand,
     ) -> None:
         self._spool, self._capacity, self._sent = spool, capacity, sent
-        self._announced = announced
+        self._command = command
         self._incoming: Incoming | None = None
         self._head = bytearray()
         self._look_at = LOOK_EVERY_BYTES
         self._counted_bytes = 0
         self.size_bytes = 0
         # What is kept under no name needs no file either.
-        if is_uid(announced.sop_instance_uid) and self._has_room(for_bytes=1):
+        if is_uid(command.sop_instance_uid) and self._has_capacity(for_bytes=1):
             self._open()
 
     def write(self, part: memoryview) -> None:
@@ -93,12 +93,12 @@ class InstanceWriter:
         try:
             self._incoming.write(part)
         except OSError:
-            log.exception("store.failed", sop_instance_uid=self._announced.sop_instance_uid)
+            log.exception("store.failed", sop_instance_uid=self._command.sop_instance_uid)
             self.give_up()
             return
         if self.size_bytes >= self._look_at:
             self._look_at += LOOK_EVERY_BYTES
-            if not self._has_room():
+            if not self._has_capacity():
                 self.give_up()
 
     def finish(self) -> int:
@@ -106,7 +106,7 @@ class InstanceWriter:
         try:
             return self._finish()
         except _RefusedError as refused:
-            uid = self._announced.sop_instance_uid
+            uid = self._command.sop_instance_uid
             # Logged without an invalid UID: that may be anything, a name too.
             named = {"sop_instance_uid": uid} if is_uid(uid) else {}
             log.warning("store.refused", reason=str(refused), **named)
@@ -122,7 +122,7 @@ class InstanceWriter:
             incoming.close()
 
     def _finish(self) -> int:
-        uid = self._announced.sop_instance_uid
+        uid = self._command.sop_instance_uid
         if not is_uid(uid):
             raise _RefusedError(CANNOT_UNDERSTAND, "invalid SOP Instance UID")
         series_uid = self._series()
@@ -133,41 +133,41 @@ class InstanceWriter:
         log.info(
             "store.kept",
             sop_instance_uid=uid,
-            calling_ae=self._announced.calling_ae_title,
+            calling_ae=self._command.calling_ae_title,
             bytes=self.size_bytes,
         )
         return SUCCESS
 
     def _open(self) -> None:
         """Begin the file, with its file meta information."""
-        announced = self._announced
+        command = self._command
         try:
             self._incoming = self._spool.begin()
             self._incoming.write(
                 file_meta_bytes(
-                    announced.sop_class_uid,
-                    announced.sop_instance_uid,
-                    announced.transfer_syntax_uid,
-                    announced.calling_ae_title,
-                    announced.called_ae_title,
+                    command.sop_class_uid,
+                    command.sop_instance_uid,
+                    command.transfer_syntax_uid,
+                    command.calling_ae_title,
+                    command.called_ae_title,
                 )
             )
             self._incoming.dataset_begins()
         except OSError:
-            log.exception("store.failed", sop_instance_uid=announced.sop_instance_uid)
+            log.exception("store.failed", sop_instance_uid=command.sop_instance_uid)
             self.give_up()
 
-    def _has_room(self, for_bytes: int = 0) -> bool:
+    def _has_capacity(self, for_bytes: int = 0) -> bool:
         """True if the spool has the capacity for what came so far, and for so much more."""
         if lack := self._capacity.shortage(for_bytes):
-            uid = self._announced.sop_instance_uid
+            uid = self._command.sop_instance_uid
             log.error("store.refused", sop_instance_uid=uid, reason=lack)
         return not lack
 
     def _is_taken(self, series_uid: str) -> bool:
         """Keep the file, where there is one, capacity for it, and a disk that does not fail."""
-        uid = self._announced.sop_instance_uid
-        if self._incoming is None or not self._has_room():
+        uid = self._command.sop_instance_uid
+        if self._incoming is None or not self._has_capacity():
             return False
         try:
             self._spool.take(series_uid, uid, self._incoming)
@@ -192,13 +192,13 @@ class InstanceWriter:
         if not is_uid(series_uid):
             raise _RefusedError(CANNOT_UNDERSTAND, "missing or invalid Series Instance UID")
         said = (found.get(0x00080016), found.get(0x00080018))
-        if said != (self._announced.sop_class_uid, self._announced.sop_instance_uid):
+        if said != (self._command.sop_class_uid, self._command.sop_instance_uid):
             raise _RefusedError(DOES_NOT_MATCH, "not what the command says")
         return series_uid
 
     def _uids(self) -> dict[int, str]:
         """The UIDs at the start of the dataset, or far into it where they are not there."""
-        syntax = self._announced.transfer_syntax_uid
+        syntax = self._command.transfer_syntax_uid
         found = uids_at_start(self._head, syntax, HEAD_BYTES)
         if SERIES_INSTANCE_UID not in found and self._incoming is not None:
             head = self._incoming.dataset_head(FAR_HEAD_BYTES)

@@ -138,20 +138,20 @@ class _Store:
         self.context_id = context_id
         self._service, self._request = service, request
         self._came_bytes = 0
-        self._taker = service.begin(context_id, request)
+        self._sink = service.begin(context_id, request)
 
     def write(self, part: memoryview) -> None:
         self._came_bytes += len(part)
         if self._came_bytes > self._service.max_object_bytes:
             raise LimitError(f"an object of more than {self._service.max_object_bytes} bytes")
-        self._taker.write(part)
+        self._sink.write(part)
 
     def end(self) -> None:
-        response = store_response(self._request, self._taker.finish())
+        response = store_response(self._request, self._sink.finish())
         self._service.answer(self.context_id, response)
 
     def give_up(self) -> None:
-        self._taker.give_up()
+        self._sink.give_up()
 
 
 class _Other:

@@ -169,8 +169,8 @@ class Receiver:
         swept = self.spool.sweep()
         self.capacity.start()
         settings = self.settings
-        turned_away = RejectionLog(settings.spool)
-        policy = AssociationPolicy(_rules(settings), self.capacity, turned_away, HostNames())
+        rejections = RejectionLog(settings.spool)
+        policy = AssociationPolicy(_rules(settings), self.capacity, rejections, HostNames())
         self._ae = _application_entity(settings)
         handlers = [
             (evt.EVT_REQUESTED, _handle_requested, [policy]),
@@ -233,9 +233,9 @@ class _SpoolHandler:
         self._spool, self._capacity = spool, capacity
         self._sent = Transmissions(settings.spool)
 
-    def begin(self, announced: StoreCommand) -> InstanceWriter:
+    def begin(self, command: StoreCommand) -> InstanceWriter:
         """Take an instance that is announced."""
-        return InstanceWriter(self._spool, self._capacity, self._sent, announced)
+        return InstanceWriter(self._spool, self._capacity, self._sent, command)
 
     def released(self) -> None:
         """Note that the peer has sent all it wanted to."""
