@@ -1,4 +1,4 @@
-"""What can go wrong in the science, as a tree.
+"""Errors of the science, as a tree.
 
 ```
 InferenceError

@@ -1,4 +1,4 @@
-"""Where voxels lie in the patient: one index convention, one patient frame.
+"""Positions of voxels in the patient: one index convention, one patient frame.
 
 Arrays are indexed `[slice, row, column]` everywhere; points are LPS millimetres (x grows
 to the patient's left, y to the back, z to the head: PS3.3 C.7.6.2.1.1). Slices may be
@@ -116,7 +116,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """How a source image was turned into the patient frame.
+    """Transposition and flips that turned a source image into the patient frame.
 
     Applied in this order: rows and columns exchanged, then flipped. The order of slices is
     not part of it: it is a list of instances, kept with the series.
@@ -142,7 +142,7 @@ class Orientation:
 def slice_extents_mm(
     offsets_mm: NDArray[np.float64], thickness_mm: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
-    """How much of the body each slice stands for, from sorted offsets and nominal thickness.
+    """Extent of body that each slice stands for, from sorted offsets and nominal thickness.
 
     Where the nominal thicknesses tile the body (the half thicknesses of neighbours add up
     to their distance) each slice counts with its own thickness, also where 2, 6 and 1 mm

@@ -2,11 +2,11 @@
 
 1. Knees with a lower leg below them, and lungs, are sought in the CT (`knees`, `trunk`).
 2. The network labels every slice above the lower legs and below the chest, several times with
-   other features dropped: labels and voxel-wise uncertainty (`sampling`).
+   other features dropped: labels and voxel-wise uncertainty (`models`).
 3. Right and left are told apart (`sides`), what lies far above the pelvis is cut (`trunk`),
    and each leg below its knee (`lower_legs`).
 4. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
-5. Volumes, HU, composition and uncertainty of the 43 segments (`spreads`, `measure`).
+5. Volumes, HU, composition and uncertainty of the 43 segments (`sample_range`, `measure`).
 6. A verdict on each structure and on the case (`quality`). What the model was not made to
    find is "not provided".
 

@@ -1,4 +1,4 @@
-"""What a network says of a volume, and what its Monte Carlo samples would have measured."""
+"""Prediction of a network for a volume, and the measurements of its Monte Carlo samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleProfiles:
-    """What every Monte Carlo sample by itself would have measured, without its label map.
+    """Measurements that every Monte Carlo sample gives by itself, without its label map.
 
-    Enough to give each segment's volume and mean HU a spread over the samples: sides can be
+    Enough to give each segment's volume and mean HU a range over the samples: sides can be
     split afterwards, by bins of columns.
 
     voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
@@ -40,7 +40,7 @@ class SampleProfiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the network says of a volume, on the volume's own grid.
+    """Labels and uncertainty from the network, on the volume's own grid.
 
     labels: uint8 `[slice, row, column]`, 0 to 22.
     uncertainty: float32 `[slice, row, column]`; 0 outside the frame the network saw. None

@@ -1,4 +1,4 @@
-"""What an analysis answers: measurements, verdicts and the case result, as frozen values."""
+"""Results of an analysis: measurements, verdicts and the case result, as frozen values."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured of one segment; None (and no voxels) where it is not there.
+    """Numbers measured of one segment; None (and no voxels) where it is not there.
 
     A field that is None by default is a quantity. `report.json` gives all of them under
     their names, in this order; `sr_templates/quantities.toml` says which a report shows.
@@ -121,7 +121,7 @@ class StructureResult:
 
     @property
     def segment(self) -> Segment:
-        """Which segment it is about."""
+        """The segment that it is about."""
         return self.measured.segment
 
     def withhold(self) -> StructureResult:
@@ -184,7 +184,7 @@ class Chest:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What of hip to knee the scan shows, and which segments its border cuts.
+    """The part of hip to knee that the scan shows, and the segments that its border cuts.
 
     lower_legs: what was left out below the knee; the border is then where it was cut.
     chest: what was left out above the abdomen.

@@ -21,7 +21,7 @@ class Side(StrEnum):
 
 
 class Group(StrEnum):
-    """How the study groups the structures."""
+    """Group of structures in the study."""
 
     BONE = "bone"
     HIP_MUSCLE = "hip muscle"

@@ -43,6 +43,6 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What the measurements need to know of the patient; nothing that identifies."""
+    """Facts about the patient that the measurements need; nothing that identifies."""
 
     height_m: float | None = None

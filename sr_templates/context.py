@@ -1,4 +1,4 @@
-"""What a report says beside the case: who observed what in which images, as frozen values."""
+"""Context of a report beside the case: who observed what in which images, as frozen values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InstanceInSeries:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPlace:
-    """Where a segment is: the segmentation object, and its number in it."""
+    """Place of a segment: the segmentation object, and its number in it."""
 
     segmentation: InstanceInSeries
     number: int
@@ -30,7 +30,7 @@ class SegmentPlace:
 
 @dataclass(frozen=True, slots=True)
 class SegmentReferences:
-    """Where a report finds the segments, in one object or in several.
+    """Places where a report finds the segments, in one object or in several.
 
     places: by `Segment.number`; none for what no object holds.
     """
@@ -49,7 +49,7 @@ class SegmentReferences:
         )
 
     def of(self, segment: Segment) -> SegmentPlace | None:
-        """Where a segment is, or None where no object holds it."""
+        """Place of a segment, or None where no object holds it."""
         return self.places.get(segment.number)
 
     @property
@@ -70,7 +70,7 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """What a report says beside the case.
+    """Context that a report states beside the case.
 
     study_instance_uid: of the report and of all that it refers to.
     sources: the instances that were segmented, of one series.

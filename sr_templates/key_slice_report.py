@@ -46,7 +46,7 @@ RECTANGLE_POINTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class KeySlice:
-    """Where a structure is shown.
+    """Image that shows a structure, and the structure's outline in it.
 
     image: the source image of the slice.
     frame_number: within a multi-frame image, from 1; None for a single-frame image.

@@ -180,7 +180,7 @@ def _separate(items: Iterable[Dataset]) -> None:
 
 
 def _case_evaluations(case: CaseResult, context: ReportContext, about: str | None) -> Any:
-    """What is to be said of the case: TID 1500, Qualitative Evaluations."""
+    """Statements about the case: TID 1500, Qualitative Evaluations."""
     container = sr.ContainerContentItem(
         name=DOCUMENT_TERMS["qualitative_evaluations"].code, relationship_type=CONTAINS
     )

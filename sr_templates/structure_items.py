@@ -1,4 +1,4 @@
-"""What a report says of one structure, whichever template shows where it is.
+"""Items of a report about one structure, whichever template shows where it is.
 
 TID 1410 (an outline on one slice) and TID 1411 (a segment) differ in how they point at a
 structure; its names, numbers, verdict and algorithm are the same.
@@ -137,7 +137,7 @@ def _measurement(term: QuantityTerm, value: float, spread: Spread | None) -> Any
 
 
 def _range(value: float, spread: Spread, term: QuantityTerm) -> list[Any]:
-    """How far above and below the value the Monte Carlo samples reach, in its own unit.
+    """Reach of the Monte Carlo samples above and below the value, in its own unit.
 
     The label is that of the mean of the samples, so all samples may lie on one side of it.
     These are the items of TID 310. They are related as TID 1419 (rows 13 and 14) relates

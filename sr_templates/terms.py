@@ -62,7 +62,7 @@ class StructureTerm:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a quantity is shown in a table for people, with the format of its number."""
+    """Column of a quantity in a table for people, with the format of its number."""
 
     heading: str
     width_mm: float
@@ -71,7 +71,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class QuantityTerm:
-    """What is measured: its codes, and which number of a `Measurement` it is.
+    """Quantity that is measured: its codes, and the number of a `Measurement` that it is.
 
     The fields are the keys of `quantities.toml`, which says what they mean.
     """

@@ -1,4 +1,4 @@
-"""What the report, the key object and the picture say in sentences, from the same terms."""
+"""Sentences of the report, the key object and the picture, from the same terms."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def case_words(case: CaseResult) -> str:
 
 
 def _caution(case: CaseResult) -> str:
-    """Why an uncertainty was not judged, if it was not."""
+    """Reason why an uncertainty was not judged; empty if it was."""
     if case.model.uncertainty is Uncertainty.NONE:
         return UNMEASURED_WORDS
     return UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else ""
 
 
 def summary_words(case: CaseResult) -> str:
-    """What a reader of the report should know first."""
+    """Summary that a reader of the report should know first."""
     caution = (
         " What the scan cuts or metal spoils has no volume." if withheld_words(case) else ""
     )
@@ -70,7 +70,7 @@ def summary_words(case: CaseResult) -> str:
 
 
 def coverage_words(case: CaseResult) -> str:
-    """What the scan shows and which structures its border cuts."""
+    """Sentences on what the scan shows and which structures its border cuts."""
     region = REGION_TERMS[case.coverage.region].words
     sentences = [_sentence(case.coverage.words or region)]
     if case.coverage.cut:
@@ -79,7 +79,7 @@ def coverage_words(case: CaseResult) -> str:
 
 
 def metal_words(case: CaseResult) -> str:
-    """How much metal, where, what it lies in and what it spoils; nothing where none is."""
+    """Amount and place of metal, what it lies in and what it spoils; nothing where none is."""
     metal, sentences = case.metal, []
     if metal.volume_cm3 > 0:
         sides = " and ".join(_SIDES[side] for side in metal.sides)
@@ -92,7 +92,7 @@ def metal_words(case: CaseResult) -> str:
 
 
 def metal_place_words(case: CaseResult) -> str:
-    """What metal lies in, and whether there is any beside the body; or nothing."""
+    """Structures that metal lies in, and the metal beside the body; or nothing."""
     metal, sentences = case.metal, []
     if metal.held_by:
         sentences.append(f"Metal in: {_listed(metal.held_by)}.")
@@ -112,7 +112,7 @@ def structures_words(case: CaseResult) -> str:
 
 
 def withheld_words(case: CaseResult) -> str:
-    """Which structures were found but carry no volume, and why, or nothing."""
+    """Structures that were found but carry no volume, and why, or nothing."""
     reasons = {
         Verdict.TRUNCATED: "cut by the border of the scan",
         Verdict.SPOILED: "spoiled by metal",
@@ -142,7 +142,7 @@ def _uncertainty_words(uncertainty: Uncertainty) -> str:
 
 
 def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE) -> str:
-    """What the numbers of a report mean."""
+    """Meaning of the numbers of a report."""
     low, high = f"{FAT_BELOW_HU:.0f}", f"{LEAN_ABOVE_HU:.0f}"
     ranges = (
         f"The range (+, -) is how far the {samples} Monte Carlo samples reach above and below "

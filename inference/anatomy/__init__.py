@@ -1,1 +1,1 @@
-"""What a scan shows of a body: sides, knees, lungs, metal."""
+"""Parts of the body that a scan shows (sides, knees, lungs), and metal."""

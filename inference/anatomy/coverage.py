@@ -1,4 +1,4 @@
-"""What a scan shows: hip to knee or not, and which segments its border cuts.
+"""Coverage of a scan: hip to knee or not, and the segments that its border cuts.
 
 Decided from the segments themselves, so it has to hold for a network that is unsure: small
 islands are no evidence, nor is what has not the HU of its tissue, and no structure is
@@ -83,7 +83,7 @@ def coverage(
     first_slices: Mapping[Side, int] | None = None,
     chest: Chest | None = None,
 ) -> Coverage:
-    """What of hip to knee a scan shows.
+    """The part of hip to knee that a scan shows.
 
     Args:
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
@@ -108,7 +108,7 @@ def coverage(
 
 
 def lower_legs_words(legs: LowerLegs | None) -> str:
-    """What was cut off below the knee, in a sentence; or nothing."""
+    """Sentence on what was cut off below the knee; empty where nothing was."""
     if legs is None:
         return ""
     several = len(legs.knees) > 1
@@ -118,7 +118,7 @@ def lower_legs_words(legs: LowerLegs | None) -> str:
 
 
 def chest_words(chest: Chest | None) -> str:
-    """What was cut off above the abdomen, in a sentence; or nothing."""
+    """Sentence on what was cut off above the abdomen; empty where nothing was."""
     if chest is None:
         return ""
     slices = f"{chest.slices} slice{'s' if chest.slices != 1 else ''} of the chest"
@@ -196,7 +196,7 @@ def _extents(
 
 
 def _needed_cm3(segment: Segment, geometry: Geometry) -> float:
-    """How much of a segment is evidence that it is there."""
+    """Smallest volume of a segment that is evidence of its presence."""
     bone = segment.structure.group is Group.BONE
     height_mm = float(geometry.extents_mm.sum())
     slab_cm3 = height_mm * (BONE_SEEN_MM2 if bone else MUSCLE_SEEN_MM2) / 1000
@@ -231,7 +231,7 @@ def runs_of(seen: NDArray[np.intp], heights_mm: NDArray[np.float64]) -> list[NDA
 
 @dataclass(frozen=True, slots=True)
 class _Leg:
-    """What is shown of one side."""
+    """Parts of one side that are shown."""
 
     side: Side
     hip: bool
@@ -262,7 +262,7 @@ def _region(legs: Sequence[_Leg], extents: Mapping[Segment, _Extent]) -> Region:
 
 
 def _muscles_around(bone: Segment, extents: Mapping[Segment, _Extent]) -> int:
-    """How many muscles of the bone's own side are seen at its height."""
+    """Number of muscles of the bone's own side that are seen at its height."""
     return sum(
         segment.structure.group is not Group.BONE
         and bone.side in (None, segment.side)
@@ -272,7 +272,7 @@ def _muscles_around(bone: Segment, extents: Mapping[Segment, _Extent]) -> int:
 
 
 def _two_femora(extents: Mapping[Segment, _Extent]) -> bool:
-    """Whether both femora are seen, at one height and about equally large: two knees."""
+    """True if both femora are seen, at one height and about equally large: two knees."""
     right, left = (extents.get(BY_KEY[f"FEMUR_{side}"]) for side in Side)
     if right is None or left is None or not right.overlaps(left):
         return False
@@ -319,7 +319,7 @@ def _padding_hu(hu: NDArray[np.int16] | NDArray[np.float32]) -> float | None:
 
 
 def _height_below_mm(chest: Chest, geometry: Geometry) -> float:
-    """How far the scan goes on below the lungs."""
+    """Distance that the scan goes on below the lungs."""
     bottom_mm = geometry.slice_offsets_mm[0] - geometry.extents_mm[0] / 2
     return float(chest.lung_mm - bottom_mm)
 
@@ -341,7 +341,7 @@ def _on(sides: Sequence[Side]) -> str:
 
 
 def _parts(legs: Sequence[_Leg]) -> str:
-    """What is shown, then what is not."""
+    """Parts that are shown, then those that are not, separated by commas."""
     shown, missing = [], []
     for name, sides in (
         ("the hip", [leg.side for leg in legs if leg.hip]),

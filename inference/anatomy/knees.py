@@ -1,4 +1,4 @@
-"""Where the knees are in a scan that goes on below them, from the CT alone.
+"""Search for the knees in a scan that goes on below them, from the CT alone.
 
 The fibula is the mark of the lower leg: nowhere between hip and knee does a slender bone run
 beside a thicker one. Slice by slice, pairs of a tibia and a fibula are sought among the bones
@@ -88,7 +88,7 @@ def find_knees(volume: Volume) -> tuple[SeenKnee, ...]:
 
 
 def only_lower_legs_at(volume: Volume, height_mm: float) -> bool:
-    """Whether the slice at a height holds no other bones than tibiae and fibulae.
+    """True if the slice at a height holds no other bones than tibiae and fibulae.
 
     What is below may then be left out without taking anything of a thigh with it.
     """
@@ -130,7 +130,7 @@ class _Slice:
         return cls(volume.hu[number, ::rows, ::columns], (rows * mm[0], columns * mm[1]))
 
     def bones(self) -> list[_Bone]:
-        """What is dense, from the size of a fibula on."""
+        """Dense parts, from the size of a fibula on."""
         dense = self.hu > BONE_ABOVE_HU
         solid = _filled(ndimage.binary_closing(dense, np.ones((3, 3), bool)) | dense)
         parts, count = ndimage.label(solid)
@@ -155,7 +155,7 @@ class _Slice:
         )
 
     def is_under_skin(self, bone: _Bone) -> bool:
-        """Whether air, or the edge of the image, is near a bone's box."""
+        """True if air, or the edge of the image, is near a bone's box."""
         near = []
         for span, mm, size in zip(bone.box, self.spacing_mm, self.hu.shape, strict=True):
             margin = round(UNDER_SKIN_MM / mm)
@@ -239,7 +239,7 @@ class _Leg:
 
     @property
     def is_lower_leg(self) -> bool:
-        """Long enough, seen often enough, and wider towards its upper end."""
+        """True if long enough, seen often enough, and wider towards its upper end."""
         length = self.heights_mm[-1] - self.heights_mm[0]
         seen = len(self.places) / (self.places[-1] - self.places[0] + 1)
         if length < LENGTH_MM or seen < SEEN_SHARE:

@@ -108,7 +108,7 @@ def _bottom_mm(geometry: Geometry) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Femur:
-    """Where a femur is, and the middle (row, column) of its lowest slice in millimetres."""
+    """Slices of a femur, and the middle (row, column) of its lowest one in millimetres."""
 
     run: Run
     foot_mm: tuple[float, float]

@@ -88,7 +88,7 @@ def _volume_cm3(index: Index, volume: Volume) -> float:
 
 
 def _metal_voxels(volume: Volume) -> tuple[Index, NDArray[np.float64]]:
-    """Where the metal is, and how large the piece is that each voxel belongs to."""
+    """Voxels of metal, and the volume of the piece that each of them belongs to."""
     slices, rows, columns = np.nonzero(volume.hu > METAL_ABOVE_HU)
     return _pieces((slices, rows, columns), volume)
 
@@ -110,7 +110,7 @@ def _pieces(index: Index, volume: Volume) -> tuple[Index, NDArray[np.float64]]:
 
 
 def _in_body(index: Index, volume: Volume) -> NDArray[np.bool_]:
-    """Which metal voxels lie in the body, slice by slice."""
+    """True where a metal voxel lies in the body, slice by slice."""
     slices, rows, columns = index
     inside = np.zeros(len(slices), dtype=bool)
     for number in np.unique(slices):
@@ -239,6 +239,6 @@ def _near(
 
 
 def reach_mm(piece_mm3: float) -> float:
-    """How far streaks of a piece of metal are expected to reach within a slice."""
+    """Expected reach of the streaks of a piece of metal within a slice."""
     reach = REACH_OF_1_CM3_MM * math.cbrt(piece_mm3 / 1000)
     return min(max(reach, REACH_LIMITS_MM[0]), REACH_LIMITS_MM[1])

@@ -1,4 +1,4 @@
-"""Where the patient's right ends and the left begins, slice by slice, from labels alone.
+"""Border between the patient's right and left, slice by slice, from labels alone.
 
 Evidence, best first:
 
@@ -76,7 +76,7 @@ class Midline:
     def leftward_mm(
         self, slices: NDArray[np.intp], rows: NDArray[np.intp], columns: NDArray[np.intp]
     ) -> NDArray[np.float32]:
-        """How far voxels lie to the patient's left of it; negative means right."""
+        """Distance of voxels to the patient's left of it; negative means right."""
         across = (self.direction * self.spacing_mm).astype(np.float32)
         offset = np.sum(self.direction * self.point_mm, axis=1).astype(np.float32)
         leftward = rows * across[slices, 0] + columns * across[slices, 1] - offset[slices]

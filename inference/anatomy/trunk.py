@@ -49,7 +49,7 @@ KEPT_ABOVE_PELVIS_MM: Final = 160.0
 
 
 def find_chest(volume: Volume) -> Chest | None:
-    """What is left out of a scan because it is chest; None where that is nothing."""
+    """The chest that is left out of a scan; None where there is nothing to leave out."""
     lung_mm = _lowest_lung_mm(volume)
     if lung_mm is None:
         return None

@@ -1,1 +1,1 @@
-"""How good a bundle is on labelled cases: the study's metrics, tests, tables and figures."""
+"""Evaluation of a bundle on labelled cases: the study's metrics, tests, tables and figures."""

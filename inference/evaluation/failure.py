@@ -56,7 +56,7 @@ class FailureDetection:
 
     @property
     def uncertainty_limits(self) -> tuple[float, float] | None:
-        """Where the line crosses the Dice limits; None where it does not fall."""
+        """Uncertainties where the line crosses the Dice limits; None where it does not fall."""
         if self.dice_limits is None or self.line is None or self.line.b >= 0:
             return None
         inaccurate, failed = (self.line.x_at(limit) for limit in self.dice_limits)

@@ -165,7 +165,7 @@ def roc_figure(evaluation: Evaluation) -> Picture:
 
 
 def _curve(ax: Axes, found: FailureDetection, which: int, colour: str, name: str) -> bool:
-    """One ROC; a thin one without a name. False where there is none."""
+    """Draw one ROC, a thin one without a name; False where there is none."""
     if found.dice_limits is None:
         return False
     limit = found.dice_limits[which]

@@ -1,4 +1,4 @@
-"""What the numbers of somebody's label map mean, and the map in the project's own numbers.
+"""Meaning of the numbers in somebody's label map, and the map in the project's own numbers.
 
 A label stands for a structure (`GMED`, `SACRUM`), for one on a side (`GMED_L`), or for
 nothing that is evaluated (an empty text). Several labels may stand for the same structure,

@@ -98,7 +98,7 @@ def roc_curve(
 
 @dataclass(frozen=True, slots=True)
 class FailureClasses:
-    """What counts as a bad segmentation among these cases (study, "failure detection").
+    """Classes of bad segmentations among these cases (study, "failure detection").
 
     median, mad: of Dice over the cases; MAD is the median absolute deviation.
     inaccurate_below, failed_below: median + 1.4826 k MAD with k = -2 and -3.

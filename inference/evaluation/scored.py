@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 
 class Quantity(StrEnum):
-    """What is read from a structure's score; the value is the score's own attribute."""
+    """Number that is read from a structure's score; the value is the score's own attribute."""
 
     DICE = "dice"
     ASD = "asd_mm"
@@ -46,7 +46,7 @@ class SideClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What was tried, and how every case came out.
+    """Bundle or results that were tried, with the score of every case.
 
     name: of the bundle, or of the folder of results.
     samples: Monte Carlo samples; None where results do not say, or differ.
@@ -163,12 +163,12 @@ class Evaluation:
 
     @property
     def names_affected_sides(self) -> bool:
-        """Whether any case says which side is affected."""
+        """True if any case says which side is affected."""
         return any(case.affected for case in self.first.cases)
 
     @property
     def knows_heights(self) -> bool:
-        """Whether every case says how tall the patient is."""
+        """True if every case says how tall the patient is."""
         return all(case.height_m for case in self.first.cases)
 
 

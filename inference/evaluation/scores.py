@@ -31,7 +31,7 @@ Segments = NDArray[np.uint8]
 
 
 class Scope(StrEnum):
-    """Which part of a structure a score is about."""
+    """Part of a structure that a score is about."""
 
     BOTH = "both"
     RIGHT = "R"
@@ -145,7 +145,7 @@ class _Compared:
 
 
 def _scopes(structure: Structure) -> Iterator[tuple[Scope, tuple[int, ...]]]:
-    """What is scored of a structure: the segment numbers of each scope."""
+    """Scopes in which a structure is scored, each with its segment numbers."""
     numbers = {side: segment_of(structure, side).number for side in Side}
     yield Scope.BOTH, tuple(dict.fromkeys(numbers.values()))
     if structure.paired:
@@ -184,7 +184,7 @@ def _score(
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """What the tally says of some segments together; None where there is no voxel."""
+    """Figures of some segments together, from the tally; None where there is no voxel."""
 
     voxels: int
     volume_cm3: float | None = None
@@ -238,7 +238,7 @@ def _part(geometry: Geometry, box: Box) -> Geometry:
 
 
 def _boxes(truth: Segments, segments: Segments) -> dict[int, Box]:
-    """Where each segment lies in either label map."""
+    """Box around each segment in both label maps together."""
     here, there = (
         ndimage.find_objects(labels, max_label=SEGMENT_NUMBERS - 1)
         for labels in (truth, segments)

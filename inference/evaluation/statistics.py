@@ -67,7 +67,7 @@ class Line:
     b: float
 
     def x_at(self, y: float) -> float:
-        """Where the line reaches a value."""
+        """The x at which the line reaches a value."""
         return (y - self.a) / self.b
 
 
@@ -120,7 +120,7 @@ class PairedTest:
 
 
 def paired_test(first: Values, second: Values) -> PairedTest:
-    """Whether two values of the same cases differ: t or Wilcoxon, as Shapiro-Wilk says."""
+    """Test whether two values of the same cases differ: t or Wilcoxon, as Shapiro-Wilk says."""
     first, second = both_known(first, second)
     differences = first - second
     count = len(differences)
@@ -147,5 +147,5 @@ def bonferroni(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
 
 
 def _varies(values: Values) -> bool:
-    """Whether values differ by more than the rounding of their arithmetic."""
+    """True if values differ by more than the rounding of their arithmetic."""
     return bool(np.ptp(values) > 1e-12 * max(1e-300, float(np.abs(values).max())))

@@ -51,7 +51,7 @@ def measure(
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
         uncertainty: voxel-wise uncertainty on the same grid; None of a model that has none.
         patient: for the height, if known.
-        ranges: spreads over the Monte Carlo samples, if there are several.
+        ranges: sample ranges of the segments, if there are several samples.
     """
     counts = tally(volume, segments, uncertainty)
     return tuple(

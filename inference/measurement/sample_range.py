@@ -1,4 +1,4 @@
-"""How far volumes and mean HU of the segments scatter over the Monte Carlo samples.
+"""Ranges of the segments' volumes and mean HU over the Monte Carlo samples.
 
 The sampler keeps, for every sample, how many pixels of each structure lie in each slice and
 bin of columns, and their HU. Here those are given to right and left as the final segments
@@ -38,7 +38,7 @@ def sample_ranges(
     segments: NDArray[np.uint8],
     geometry: Geometry,
 ) -> Mapping[Segment, SegmentSpread]:
-    """The spreads of all segments that every sample found; none of a single sample.
+    """The sample ranges of all segments that every sample found; none of a single sample.
 
     Args:
         profiles: what each sample would have measured.

@@ -82,7 +82,7 @@ class Bundle:
     calibration: Calibration | None = None
 
     def sample_count(self, asked: int | None = None) -> int:
-        """How many samples an analysis takes: those asked for, if there can be so many."""
+        """Number of samples of an analysis: those asked for, if there can be so many."""
         most = self.model.most_samples
         count = asked or self.samples
         return count if most is None else min(count, most)
@@ -123,7 +123,7 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
 
 
 def _reader(path: Path, kind: Any) -> Reader:
-    """What reads this kind of network."""
+    """Reader of this kind of network."""
     reader = KINDS.get(kind) if isinstance(kind, str) else None
     if reader is None:
         known = ", ".join(sorted(KINDS))

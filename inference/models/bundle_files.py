@@ -27,7 +27,7 @@ _PICKLE_SUFFIXES: Final = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 
 
 def bundle_sha256(name_or_path: str | Path) -> str:
-    """What `Bundle.sha256` will be, of a bundle whose files are those that it declares.
+    """The future `Bundle.sha256` of a bundle whose files are those that it declares.
 
     Raises:
         BundleError: the folder, its declaration or a hash does not fit. Whether the files fit

@@ -1,4 +1,4 @@
-"""What computes: the device of a name, and what it is fast in."""
+"""Devices to compute on: the device of a name, and the numbers that it is fast in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_device(name: str) -> torch.device:
 
 
 def is_fast_in_bfloat16(device: torch.device) -> bool:
-    """Whether it has instructions for it; without them it is several times slower."""
+    """True if it has instructions for bfloat16; without them it is several times slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()

@@ -81,7 +81,7 @@ class Model(Protocol):
 
     @property
     def uncertainty(self) -> Uncertainty:
-        """What a voxel's uncertainty is, and what a calibration must rest on.
+        """Meaning of a voxel's uncertainty, on which a calibration must rest too.
 
         `Uncertainty.NONE` of one that answers once and has no measure of doubt: its
         structures are then not judged by uncertainty, and its predictions carry no map.
@@ -89,7 +89,7 @@ class Model(Protocol):
 
     @property
     def most_samples(self) -> int | None:
-        """How many samples there can be; None for as many as are asked for.
+        """Largest number of samples that there can be; None for as many as are asked for.
 
         1 of a model that answers once, the number of its members of an ensemble.
         """

@@ -49,7 +49,7 @@ _STIFF: Final = (
 
 
 def told(specification: Any, since: Collection[str]) -> str:
-    """What `repr` says of a frozen specification, without later fields that are not set.
+    """The `repr` of a frozen specification, without later fields that are not set.
 
     A phantom's UIDs derive from it: one that could be asked for before a field was added
     stays the same phantom.
@@ -65,7 +65,7 @@ def told(specification: Any, since: Collection[str]) -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BodySpec:
-    """Which body.
+    """Specification of a body.
 
     height_m: scales all three axes; 1.60 m is the body as measured.
     girth: scales the cross-sections alone.
@@ -215,7 +215,7 @@ def _variation(amount: float, seed: int) -> list[Bend]:
 
 
 def _is_sided(tube: Tube) -> bool:
-    """Whether a tube lies to one side of the midline all along."""
+    """True if a tube lies to one side of the midline all along."""
     side = 1 if _is_left(tube) else -1
     return bool((tube.centres.real * side > 4).all())
 

@@ -20,7 +20,7 @@ LARGEST_HARMONIC: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How closely outlines are followed.
+    """Tolerances within which outlines are followed.
 
     error_mm: root mean square distance that the harmonics may leave to the curves.
     knot_error_mm: the same, over all coefficients, that heights between two knots may have.
@@ -94,7 +94,7 @@ def _signed_area_mm2(points: NDArray[np.float64]) -> float:
 def _continued(
     live: list[_Branch], curves: list[Curve], overlap: float
 ) -> list[tuple[_Branch, int]]:
-    """Which branch goes on as which curve, the most alike first."""
+    """Pairs of a branch and the curve that it goes on as, the most alike first."""
     before = [_filled(branch.curves[-1]) for branch in live]
     after = [_filled(curve) for curve in curves]
     pairs = sorted(
@@ -169,7 +169,7 @@ def _distance_mm(outlines: NDArray[np.complex128], points: NDArray[np.complex128
 def _knots(
     heights: NDArray[np.float64], outlines: NDArray[np.complex128], error_mm: float
 ) -> list[int]:
-    """Which slices to keep so that straight lines between them stay close (Douglas-Peucker)."""
+    """Slices to keep so that straight lines between them stay close (Douglas-Peucker)."""
 
     def between(low: int, high: int) -> Iterator[int]:
         if high - low < 2:

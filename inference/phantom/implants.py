@@ -22,7 +22,7 @@ POLYETHYLENE: Final = BY_NAME["polyethylene"].code
 
 
 class ImplantKind(StrEnum):
-    """Which implant."""
+    """Kind of implant."""
 
     HIP = "hip"
     KNEE = "knee"

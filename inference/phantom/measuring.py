@@ -1,4 +1,4 @@
-"""How `anatomy.toml` was measured: a label map's cross-sections as tubes of few numbers.
+"""Measurement of `anatomy.toml`: a label map's cross-sections as tubes of few numbers.
 
     python -m inference.phantom.measuring VHF_22labels_1.5mm.nii.gz anatomy.toml
 

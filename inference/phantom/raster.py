@@ -25,7 +25,7 @@ class Plane:
 def inside(
     polygon_mm: NDArray[np.float64], plane: Plane
 ) -> tuple[slice, slice, NDArray[np.bool_]] | None:
-    """Which points of a plane lie inside a polygon, by the even-odd rule.
+    """Points of a plane that lie inside a polygon, by the even-odd rule.
 
     Returns the window (rows, columns) that holds the polygon and the mask in it, or None
     where no point can lie inside.

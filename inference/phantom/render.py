@@ -53,7 +53,7 @@ def phantom(spec: PhantomSpec = DEFAULT_PHANTOM) -> Phantom:
 
 
 def known_answers(spec: PhantomSpec = DEFAULT_PHANTOM) -> tuple[KnownStructure, ...]:
-    """What a scan should find, without rendering it."""
+    """Answers that should be found in a scan, without rendering it."""
     thickness = spec.slice_thicknesses_mm
     return known_structures(spec.body, spec.lower_mm, spec.lower_mm + float(thickness.sum()))
 

@@ -1,4 +1,4 @@
-"""What to render: the body, the slices and the scanner."""
+"""Specification of a rendering: the body, the slices and the scanner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the phantom is made of: every tissue with its code and its attenuation.
+"""Tissues of the phantom, every one with its code and its attenuation.
 
 Codes 1 to 22 are the structures of `inference.structures`; a muscle is one tissue, a bone is a
 cortex (the structure's own code) around an inside. Codes from 101 are neighbours. In a painted

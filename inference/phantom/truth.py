@@ -1,4 +1,4 @@
-"""What is known of a phantom's structures before any voxel is drawn.
+"""Truth about a phantom's structures, known before any voxel is drawn.
 
 A structure's volume is the closed form of its tubes times the share of it that is not hidden
 by a neighbour: tubes of neighbours are drawn apart from each other, but they are simple shapes
@@ -120,7 +120,7 @@ def _ends_mm(spec: BodySpec, codes: list[int]) -> tuple[float, float]:
 def _share(
     survey: _Survey, seen: NDArray[np.bool_], drawn: list[int], shown: list[int]
 ) -> float:
-    """How much of what was drawn in these codes shows, 1 where no plane met it."""
+    """Share of what was drawn in these codes that shows, 1 where no plane met it."""
     points = sum(
         int(survey.inside[code][seen].sum()) for code in drawn if code in survey.inside
     )

@@ -34,7 +34,7 @@ _FILES: Final[dict[Weight, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """How words are written; size in pixels."""
+    """Style of written words; size in pixels."""
 
     size: int = 18
     colour: Colour = TEXT
@@ -65,7 +65,7 @@ class Canvas:
 
     @property
     def picture(self) -> Picture:
-        """What has been drawn."""
+        """The picture as drawn so far."""
         return np.array(self._image, dtype=np.uint8)
 
     def text(
@@ -83,11 +83,11 @@ class Canvas:
         self._draw.text(at, words, ink.colour, face, anchor, stroke_width=2, stroke_fill=PANEL)
 
     def width_of(self, words: str, ink: Ink) -> int:
-        """How many pixels one line of text takes."""
+        """Width of one line of text in pixels."""
         return round(self._draw.textlength(_plain(words), font=font(ink.size, ink.weight)))
 
     def lines_of(self, words: str, width: int, ink: Ink) -> int:
-        """How many lines a text takes, wrapped to a width."""
+        """Number of lines that a text takes, wrapped to a width."""
         return len(self._wrapped(words, width, ink))
 
     def line(

@@ -1,4 +1,4 @@
-"""What the pages say in words and figures, and the colours of verdicts on dark ground."""
+"""Words and figures on the pages, and the colours of verdicts on dark ground."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def case_uncertainty(case: CaseResult) -> str:
 
 
 def case_reasons(case: CaseResult) -> str:
-    """Why the verdict is what it is, where metal lies, and what the scan shows.
+    """Sentences on the reasons for the verdict, the place of metal, and what the scan shows.
 
     What was left out below the knee and above the abdomen, and metal, are told once.
     """
@@ -87,7 +87,7 @@ def sentence(words: str) -> str:
 
 
 def in_figures(result: StructureResult) -> str:
-    """Why a structure is not accepted: `6.2e-04 > 5.0e-04, 900 cm³ implausible`, or nothing."""
+    """Reasons against a structure: `6.2e-04 > 5.0e-04, 900 cm³ implausible`, or nothing."""
     reasons = []
     measured, limits = result.measured, result.uncertainty_limits
     uncertain = Finding.UNCERTAIN in result.findings

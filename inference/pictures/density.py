@@ -83,7 +83,7 @@ class Look:
 
     @property
     def mirrored(self) -> bool:
-        """Whether the picture's columns run against the volume's."""
+        """True if the picture's columns run against the volume's."""
         return self.backwards is (self.view is View.CORONAL)
 
 
@@ -121,7 +121,7 @@ def density_picture(volume: Volume, case: CaseResult) -> Picture:
 
 
 def _heading(canvas: Canvas, case: CaseResult) -> None:
-    """What it is, and the verdict: colours must not be trusted more than numbers."""
+    """Write the title and the verdict: colours must not be trusted more than numbers."""
     canvas.text((MARGIN, MARGIN + 4), "Muscle density", Ink(26, weight="bold"))
     right = WIDTH - MARGIN
     words = f"Case {case.verdict.value}"
@@ -131,7 +131,7 @@ def _heading(canvas: Canvas, case: CaseResult) -> None:
 
 
 def _boxes() -> Iterable[Box]:
-    """Where the looks stand, side by side."""
+    """Boxes of the looks, side by side."""
     left, across = MARGIN, WIDTH - 2 * MARGIN - GAP * (len(LOOKS) - 1)
     for look in LOOKS:
         width = int(across * look.share)
@@ -179,7 +179,7 @@ def rendered(shown: Shown, look: Look, mm_per_pixel: float) -> Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Surface:
-    """What rays meet first, `[slice, ray]` or, upright, `[height, width]`.
+    """Surface that rays meet first, `[slice, ray]` or, upright, `[height, width]`.
 
     labels: segment number, 0 where a ray meets nothing.
     depth_mm: how far along the ray.
@@ -221,7 +221,7 @@ class _Surface:
         )
 
     def shade(self, mm_per_pixel: float) -> Plane:
-        """How bright each point is: turned to the light, not in a hollow, not on an edge."""
+        """Brightness of each point: turned to the light, not in a hollow, not on an edge."""
         smooth = _blurred(self.depth_mm, self.labels > 0, SMOOTH_MM / mm_per_pixel)
         down, right = (np.clip(g, -3, 3) for g in np.gradient(smooth, mm_per_pixel))
         facing = LIGHT[0] * right + LIGHT[1] * down + LIGHT[2]

@@ -66,7 +66,7 @@ def _table(colours: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _share(window_hu: Sequence[float]) -> NDArray[np.float32]:
-    """Where each HU lies in a window, 0 to 1, as a column."""
+    """Position of each HU in a window, 0 to 1, as a column."""
     low, high = window_hu
     return np.asarray(np.clip((_HU - low) / (high - low), 0, 1)[:, np.newaxis], np.float32)
 

@@ -1,4 +1,4 @@
-"""Where a segment shows best, and its outline there: for viewers that draw contours only."""
+"""Best slice of a segment, and its outline there: for viewers that draw contours only."""
 
 from __future__ import annotations
 

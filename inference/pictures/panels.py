@@ -46,7 +46,7 @@ class Shown:
 
     @classmethod
     def around(cls, volume: Volume, segments: NDArray[np.uint8]) -> Shown:
-        """Where the segments are, and some; or the body, where there are none."""
+        """The part that holds the segments, and a margin; or the body, where there are none."""
         found = segments > 0 if segments.any() else volume.hu > BODY_ABOVE_HU
         rows, columns = (
             _around(np.asarray(found.any(axis=(0, other))), spacing)

@@ -102,7 +102,7 @@ def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
 
 
 def refusal_picture(words: str, volume: Volume | None = None) -> Picture:
-    """What a series that was not analysed is answered with; uint8 `[768, 1024, 3]`.
+    """Page that answers a series that was not analysed; uint8 `[768, 1024, 3]`.
 
     Args:
         words: the reason, for people, without patient data.
@@ -120,7 +120,7 @@ def refusal_picture(words: str, volume: Volume | None = None) -> Picture:
 
 
 def _thumbnails(canvas: Canvas, box: Box, volume: Volume) -> None:
-    """What was read, without segments: from front and side and in slices, or slices alone."""
+    """Draw what was read, without segments: from front and side and slices, or slices alone."""
     x, y, _, height = box
     shown = Shown.around(volume, np.zeros(volume.hu.shape, dtype=np.uint8))
     offsets = volume.geometry.slice_offsets_mm
@@ -164,13 +164,13 @@ def _sagittal(canvas: Canvas, box: Box, shown: Shown) -> None:
 
 
 def _name(canvas: Canvas, box: Box, words: str) -> None:
-    """What a panel is, small at its lower right."""
+    """Write a panel's name, small at its lower right."""
     x, y, width, height = box
     canvas.mark((x + width - 6, y + height - 5), words, LESSER_MARK, "rs")
 
 
 def _mark(canvas: Canvas, box: Box, left: str, right: str, ends: tuple[str, str]) -> None:
-    """Which way the patient lies: at the upper corners, and small at top and bottom."""
+    """Write the patient's directions: at the upper corners, and small at top and bottom."""
     x, y, width, height = box
     canvas.mark((x + 6, y + 3), left, MARK)
     canvas.mark((x + width - 6, y + 3), right, MARK, "ra")
@@ -179,7 +179,7 @@ def _mark(canvas: Canvas, box: Box, left: str, right: str, ends: tuple[str, str]
 
 
 def _levels(canvas: Canvas, box: Box, shown: Shown, slices: Sequence[int]) -> None:
-    """Where the axial slices lie, numbered from the top."""
+    """Draw the levels of the axial slices, numbered from the top."""
     x, y, width, _ = box
     offsets = shown.volume.geometry.slice_offsets_mm
     for place, number in enumerate(slices, start=1):
@@ -189,7 +189,7 @@ def _levels(canvas: Canvas, box: Box, shown: Shown, slices: Sequence[int]) -> No
 
 
 def _knee_cuts(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None:
-    """Where each leg was cut below its knee; the patient's right is on the left."""
+    """Draw the cut of each leg below its knee; the patient's right is on the left."""
     legs = case.coverage.lower_legs
     x, _, width, _ = box
     for knee in legs.knees if legs else ():
@@ -201,7 +201,7 @@ def _knee_cuts(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None
 
 
 def _chest_cut(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None:
-    """Where the scan was cut above the abdomen."""
+    """Draw the cut of the scan above the abdomen."""
     chest = case.coverage.chest
     if chest is None:
         return
@@ -212,7 +212,7 @@ def _chest_cut(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> None
 
 
 def _row_at(box: Box, shown: Shown, height_mm: float) -> int:
-    """Which row of the page shows a height in the view from the front."""
+    """Row of the page that shows a height in the view from the front."""
     _, y, _, height = box
     geometry = shown.volume.geometry
     offsets = geometry.slice_offsets_mm
@@ -241,7 +241,7 @@ def _uncertainty(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> No
 
 
 def _scale_top(plane: Plane, case: CaseResult) -> float:
-    """Where the colour scale ends: twice the failed limit, or what is there."""
+    """Upper end of the colour scale: twice the failed limit, or what is there."""
     if case.mean_uncertainty_limits is not None:
         return 2 * case.mean_uncertainty_limits[1]
     seen = plane[np.isfinite(plane)]
@@ -341,7 +341,7 @@ def _flagged_row(
 
 
 def _legend(canvas: Canvas, at: tuple[int, int]) -> None:
-    """Which colour is which structure."""
+    """Draw the colour of each structure beside its abbreviation."""
     left, y = at
     for structure in STRUCTURES:
         wide = canvas.width_of(structure.abbreviation, SMALL) + 18

@@ -25,7 +25,7 @@ def dice_limits(median: float, mad: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class StructureCalibration:
-    """How one structure's uncertainty tells a bad segmentation (study, Methods).
+    """Limits by which one structure's uncertainty tells a bad segmentation (study, Methods).
 
     dice_median, dice_mad: of the annotated cases; MAD is the median absolute deviation.
     dice_limits: Dice below which a case counts as (inaccurate, failed).

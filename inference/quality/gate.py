@@ -133,7 +133,7 @@ def _gate(
     *,
     whole: bool,
 ) -> tuple[Verdict, tuple[Finding, ...]]:
-    """What uncertainty and plausibility say of one structure.
+    """Verdict and findings for one structure, by uncertainty and plausibility.
 
     `whole`: the structure is neither cut nor spoiled, so its volume and mean HU can be
     compared with those of others.
@@ -174,7 +174,7 @@ def _gate_case(
     limits: tuple[float, float] | None,
     coverage: Coverage,
 ) -> tuple[Verdict, list[Finding]]:
-    """What the structures together say of the segmentation, apart from what is shown."""
+    """Verdict and findings from the structures together, apart from what is shown."""
     verdict, findings = Verdict.ACCEPTED, []
     average = mean_uncertainty(structures)
     if limits is not None and average is not None:
@@ -212,7 +212,7 @@ def _missing(structures: Sequence[StructureResult]) -> int:
 
 
 def _only_weak(structure: StructureResult) -> bool:
-    """Flagged by nothing but an uncertainty that is known to tell little."""
+    """True if flagged by nothing but an uncertainty that is known to tell little."""
     return structure.findings == (Finding.UNCERTAIN, Finding.WEAK_FLAG)
 
 

@@ -91,7 +91,7 @@ def write_case(scan: ScanPlan, body: Body, data: Path, folder: Path) -> Register
 
 
 def quality_lines(found: Registered) -> list[str]:
-    """How well a label map lies, in words."""
+    """Lines of text on how well a label map lies."""
     lines = [
         f"bone {', '.join(str(label) for label in one.bones)}"
         f"{' ' + one.side.value if one.side else ''}: mean distance {one.mean_mm:.2f} mm,"

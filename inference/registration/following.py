@@ -31,7 +31,7 @@ def followed(
     valid: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
 ) -> Field:
-    """Where each pixel of `fixed` looks into `moving` to find itself.
+    """Shifts with which each pixel of `fixed` finds itself in `moving`.
 
     Args:
         moving: a picture of tissues `[slice, row, column]`, such as 0, 1 and 2.

@@ -1,4 +1,4 @@
-"""What is to be registered, read from a TOML file; docs/evaluation.md shows one."""
+"""Plan of what to register, read from a TOML file; docs/evaluation.md shows one."""
 
 from __future__ import annotations
 

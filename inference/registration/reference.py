@@ -87,7 +87,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class BoneFit:
-    """How well an anchor lies on the CT.
+    """Fit of an anchor to the CT.
 
     mean_mm, p90_mm: distance of the CT's bone surface from the registered bone, of the
         surface voxels within `OWN_SURFACE_MM` of it.
@@ -259,13 +259,13 @@ def _words(anchor: Anchor) -> str:
 
 
 def _deep(mask: Mask, spacing_mm: Spacing) -> Mask:
-    """What lies well inside, slice by slice."""
+    """Pixels that lie well inside a mask, slice by slice."""
     around = disk(WELL_INSIDE_MM / spacing_mm[1])
     return np.stack([ndimage.binary_erosion(one, around) for one in mask])
 
 
 def _deformation(rigid: Labels, bone: Mask, muscle: Mask, spacing_mm: Spacing) -> Field:
-    """How the labels must shift for their muscles to fill the CT's.
+    """Deformation of the labels that lets their muscles fill the CT's.
 
     Nothing pulls where the label map and the CT do not speak of the same: where the CT shows
     a bone that is not labelled, or none where one is (the atlases' bones have errors of

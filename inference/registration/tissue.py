@@ -1,4 +1,4 @@
-"""What a CT says of tissue without any model: bone, muscle, the rest."""
+"""Tissues told apart in a CT without any model: bone, muscle, the rest."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def bone_of(hu: Hounsfield, pixel_mm: float, inside: Mask | None = None) -> Mask
 
 
 def _enclosed(mask: Mask, pixel_mm: float) -> Mask:
-    """Where a mask lies within reach on three of four sides of a pixel."""
+    """True where a mask lies within reach on three of four sides of a pixel."""
     reach = round(ENCLOSED_MM / pixel_mm)
     sides = np.zeros(mask.shape, np.uint8)
     for axis in (0, 1):
@@ -70,7 +70,7 @@ def _enclosed(mask: Mask, pixel_mm: float) -> Mask:
 
 
 def muscle_of(hu: Hounsfield, pixel_mm: float) -> Mask:
-    """What is as dense as muscle, be it muscle or not."""
+    """True where a pixel is as dense as muscle, be it muscle or not."""
     soft = smoothed(hu, pixel_mm)
     return (soft > MUSCLE_DENSITY_HU[0]) & (soft < MUSCLE_DENSITY_HU[1])
 

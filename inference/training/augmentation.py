@@ -18,7 +18,7 @@ Amount = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """How far slices are varied; every amount is drawn evenly between minus and plus it.
+    """Largest variations of slices; every amount is drawn evenly between minus and plus it.
 
     rotation_deg: about the middle of the slice.
     scale: of the size, as a share of it.
@@ -42,7 +42,7 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variation:
-    """What one slice is varied by.
+    """Amounts by which one slice is varied.
 
     matrix: (2, 2) from steps `(row, column)` of the training image to those of the slice.
     centre: `(row, column)` of the slice that comes to lie in the middle.

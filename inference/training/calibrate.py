@@ -150,7 +150,7 @@ def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> Labelled
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How well a calibrated gate finds bad segmentations among cases it was not fitted on.
+    """Detection of bad segmentations by a calibrated gate among cases it was not fitted on.
 
     AUROCs are None where all cases are good, or all bad.
 

@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes on: on disk, on a progress bar, as a picture."""
+"""Progress of a run while it goes on: on disk, on a progress bar, as a picture."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _cut(path: Path, columns: tuple[str, ...], iteration: int) -> None:
 
 
 def _board(folder: Path, iteration: int) -> SummaryWriter:
-    """What is later than the iteration is hidden: it is done again."""
+    """TensorBoard's writer; what is later than the iteration is hidden: it is done again."""
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
     except ImportError as error:

@@ -28,7 +28,7 @@ Numbers = Literal["bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecipe:
-    """Where images come from: labelled cases, or synthetic bodies.
+    """Sources of training images: labelled cases, or synthetic bodies.
 
     cases: a listing or a folder of cases as `msk-node evaluate` takes it, below the data
         folder.
@@ -60,7 +60,7 @@ class NetworkRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputRecipe:
-    """What the network is fed; see `Window` and `PixelGrid`.
+    """Input of the network; see `Window` and `PixelGrid`.
 
     pixel_mm: 0 takes each scan's own pixels, as the study did; for labelled cases only.
     body_only: false feeds whole slices, as the study did.
@@ -88,7 +88,7 @@ class StartRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutRecipe:
-    """When the held-out cases are tried.
+    """Trials of the held-out cases.
 
     every: iterations from one trial to the next.
     slices: of all held-out cases together, this many at most, evenly spread; 0: all.
@@ -100,7 +100,7 @@ class HeldOutRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecipe:
-    """How long and how to train.
+    """Length and settings of the training.
 
     precision: what the network computes in, where the device is fast in it, else float32;
         float16 scales the loss, against underflow.
@@ -256,7 +256,7 @@ def _without(table: DataRecipe | TrainingRecipe, *names: str) -> dict[str, Any]:
 
 
 def _check(path: Path, read: _RecipeFile, architecture: Architecture) -> None:
-    """What no single value shows."""
+    """Refuse values that do not go together."""
     data = read.data
     synthetic = bool(data.label_maps) or data.phantom_share > 0
     if data.cases and synthetic:

@@ -201,7 +201,7 @@ class Run:
 
     @property
     def precision(self) -> Numbers:
-        """What the network computes in: the recipe's, but float32 where half is slower."""
+        """Numbers to compute in: the recipe's, but float32 where half is slower."""
         asked = self.recipe.training.precision
         fast = self.device.type == "cuda" or is_fast_in_bfloat16(self.device)
         return asked if fast else "float32"

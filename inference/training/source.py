@@ -1,4 +1,4 @@
-"""Where a training run gets its images from."""
+"""Source of a training run's images."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ REPLAN_S: Final = 5.0
 
 @dataclass(slots=True)
 class TimeLimit:
-    """How many iterations a run gets, planned anew as it goes on, for what fits.
+    """Number of iterations that a run gets, planned anew as it goes on, for what fits.
 
     The learning rate follows the plan, so that it has fallen when the time is up.
 
@@ -40,7 +40,7 @@ class TimeLimit:
         return self._planned
 
     def plan(self, iteration: int, seconds: float) -> int:
-        """How many iterations the run is to have, as of the end of one of them.
+        """Number of iterations that the run is to have, as of the end of one of them.
 
         Args:
             iteration: how many were done.
@@ -58,6 +58,6 @@ class TimeLimit:
         return self._planned
 
     def _fitting(self, iteration: int, seconds: float, done: int, took: float) -> int:
-        """How many there will have been if so many more seconds go on at a pace."""
+        """Number of iterations by the end of the time, if the rest goes on at this pace."""
         left = max(0.0, self.limit_s - seconds) * done / max(took, 1e-9)
         return math.floor(min(self.most, iteration + left))

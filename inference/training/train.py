@@ -144,7 +144,7 @@ def source_of(
     device: torch.device,
     cases: TrainingCases | None = None,
 ) -> ImageSource:
-    """Where the images of a recipe come from.
+    """Source of the images of a recipe.
 
     Args:
         recipe: says what they are made of.
@@ -161,14 +161,14 @@ def source_of(
 
 @dataclass(slots=True)
 class Due:
-    """When the next checkpoint is due."""
+    """Due time of the next checkpoint."""
 
     every_s: float
     saved_at: float
     took_s: float = 0.0
 
     def now(self, at: float) -> bool:
-        """Whether it is, at a time of the monotonic clock."""
+        """True if it is due at a time of the monotonic clock."""
         return at - self.saved_at >= max(self.every_s, self.took_s / CHECKPOINT_SHARE)
 
     def saved(self, began: float, ended: float) -> None:
@@ -260,7 +260,7 @@ def write_trained(
 def _provenance(
     run: Run, cases: TrainingCases | None, dice: float, limit_s: float
 ) -> dict[str, Any]:
-    """What a bundle says of where its weights come from; see `write_trained`."""
+    """Origin of a bundle's weights, as the bundle states it; see `write_trained`."""
     recipe, start, done = run.recipe, run.recipe.start, run.iteration
     plan = recipe.training
     said: dict[str, Any] = {

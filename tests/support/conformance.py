@@ -1,4 +1,4 @@
-"""What other makers' programs say of each object: collected by the harness, written as a table.
+"""Findings of other makers' programs on each object: collected by the harness, as a table.
 
 `ROWS` names the objects; an object that a rendering is added for appears by itself in every
 check that goes over all rows. Every check records what it heard, whether or not that is what

@@ -1,4 +1,4 @@
-"""What both fuzzers share: the seeds, and what must hold of any bytes that are read.
+"""Common parts of both fuzzers: the seeds, and what must hold of any bytes that are read.
 
 Bytes stand for one file. They are read twice: alone, which leads deepest into one file, and
 between two sound slices, where they must fit a stack.

@@ -1,4 +1,4 @@
-"""Where to look in a rendered slice: one pixel deep inside each structure, and some outside."""
+"""Pixels to look at in a rendered slice: one deep inside each structure, and some outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one run is divided among the worker processes of pytest-xdist: by file, long ones first.
+"""Division of one run among the worker processes of pytest-xdist: by file, long ones first.
 
 A share is what one worker runs, in its order, from beginning to end. A file is one, so that
 what its module fixtures cost is paid once; these are not:

@@ -1,4 +1,4 @@
-"""What stands before viewer and archive in a hospital: one web server for both, on loopback.
+"""Web server before viewer and archive, as in a hospital: one for both, on loopback.
 
 Files of the viewer come from its folder, DICOMweb is passed on to Orthanc. A single page's
 own addresses (`/viewer?...`) are answered with the page.

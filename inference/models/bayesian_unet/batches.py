@@ -15,7 +15,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How much goes through the network at once."""
+    """Slices and samples that go through the network at once."""
 
     slices: int
     samples: int

@@ -55,7 +55,7 @@ class CpuUNet:
         ]
 
     def deterministic(self, image: Tensor) -> list[Tensor]:
-        """What all samples share of images `[b, 1, h, w]`: one tensor `[b, c, h, w]` a level.
+        """Tensors that all samples of images `[b, 1, h, w]` share: one `[b, c, h, w]` a level.
 
         Of the levels without dropout, their skips' part in the decoder's convolutions; of the
         next one its block's output.

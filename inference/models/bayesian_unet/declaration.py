@@ -1,4 +1,4 @@
-"""What `bundle.toml` says of a Bayesian U-Net, checked against its weights."""
+"""Declaration of a Bayesian U-Net in `bundle.toml`, checked against its weights."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _mixed(x: Tensor) -> Tensor:
 
 @cache
 def kernel_is_usable(device: torch.device) -> bool:
-    """Whether the kernel compiles there and drops the same features as torch's form."""
+    """True if the kernel compiles there and drops the same features as torch's form."""
     if not dropout_kernel.AVAILABLE:
         return False
     states, channels, rows, columns = TRIED_SHAPE

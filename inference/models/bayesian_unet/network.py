@@ -39,7 +39,7 @@ BATCH_NORMALISATION_MOMENTUM: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a network is built from; the defaults are the study's "5layers".
+    """Settings that a network is built from; the defaults are the study's "5layers".
 
     layers: encoder levels; the decoder has one less.
     filters: channels of the outermost level; they double with every level.

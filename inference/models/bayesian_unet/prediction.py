@@ -60,7 +60,7 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
 ) -> tuple[Prediction, ...]:
     """Segment a volume slice by slice; a prediction for each number of samples.
 
-    Where the sampler's device has no memory left, the one that `spare` makes goes on. With
+    Where the sampler's device has no memory left, the one that `fallback` makes goes on. With
     a single sample the variance is 0. With the entropy, labels and uncertainty are those of
     one pass without dropout, and the only number of samples is 1. For the rest see
     `inference.models.model.Predictor`.

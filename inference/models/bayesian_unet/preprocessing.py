@@ -101,7 +101,7 @@ class Frame:
 
     @property
     def source_pixels(self) -> float:
-        """How many source pixels one network pixel stands for."""
+        """Number of source pixels that one network pixel stands for."""
         return self.pixel[0] * self.pixel[1]
 
     def column_edges(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,10 +25,10 @@ class SplitNetwork(Protocol):
 
     @property
     def architecture(self) -> Architecture:
-        """What it is built from."""
+        """Settings that it is built from."""
 
     def deterministic(self, image: Tensor) -> list[Tensor]:
-        """What all samples of images `[b, 1, h, w]` share, `[b, ...]` each."""
+        """Tensors that all samples of images `[b, 1, h, w]` share, `[b, ...]` each."""
 
     def stochastic(self, features: list[Tensor], drop: Drop) -> Tensor:
         """From there to logits `[b, class, h, w]`."""
@@ -58,7 +58,7 @@ class Sampler:
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether it computes on the CPU."""
+        """True if it computes on the CPU."""
         return self.device.type == "cpu"
 
     @property

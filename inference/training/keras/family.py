@@ -18,7 +18,7 @@ from inference.models.bayesian_unet.network import BATCH_NORMALISATION_EPSILON, 
 
 
 class Kind(StrEnum):
-    """What a step of the published network does, in the words of its errors."""
+    """Kind of step in the published network, in the words of its errors."""
 
     INPUT = "input"
     PAD = "reflection padding"

@@ -7,7 +7,7 @@
 The first two list their layers in forward order in the attribute `layer_names`, and each
 layer's weights in `weight_names`. The third has no lists: there, and where the lists were
 lost, layers are sorted by the numbers in their names. What the layers are good for is not
-this module's business: see `keras_import`.
+this module's business: see `importing`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class KerasLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KerasFile:
-    """What a file holds.
+    """Content of a file.
 
     layers: those with weights; in forward order where `ordered`, else by kind and number.
     description: the model's layers with their settings (`class_name`, `config`,

@@ -1,4 +1,4 @@
-"""Which labelled cases a run sees, and which it is tried on."""
+"""Labelled cases that a run sees, and those that it is tried on."""
 
 from __future__ import annotations
 

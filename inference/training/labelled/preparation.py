@@ -57,7 +57,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What cases are made ready for.
+    """Network and slices that cases are made ready for.
 
     slice_mm: distance between slices, which are interpolated; 0 keeps the scan's own.
     """

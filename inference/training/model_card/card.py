@@ -172,7 +172,7 @@ def gate_words(found: Evaluation, calibration: Calibration) -> str:
 
 
 def tried_words(tried: Detection) -> str:
-    """How the gate does on bodies that it was not fitted on."""
+    """Sentence on how the gate does on bodies that it was not fitted on."""
     failures, structures = tried.failures
     return (
         f"Tried on {tried.cases} segmentations of other bodies (seed {TRIED_SEED}): AUROC of "
@@ -184,7 +184,7 @@ def tried_words(tried: Detection) -> str:
 
 
 def samples_words(samples: int, table: str) -> str:
-    """How many samples the bundle takes, beside the table that `evaluate --samples` wrote."""
+    """Line with the number of samples, above the table that `evaluate --samples` wrote."""
     return f"Monte Carlo samples: {samples}, chosen by this table.\n\n{table.strip()}"
 
 
@@ -335,7 +335,7 @@ def read_volume(path: Path) -> Volume:
 
 
 def _flag(fitted: StructureCalibration | None) -> str:
-    """What a flag on the structure is worth."""
+    """Worth of a flag on the structure: `none` without limits, `weak`, or empty."""
     if fitted is None:
         return "none"
     return "weak" if fitted.weak else ""

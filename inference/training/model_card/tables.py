@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation of one bundle found.
+    """Findings of an evaluation of one bundle.
 
     name: of the bundle, with its version.
     commands: that made the cases and the report, as they were typed.
@@ -117,7 +117,7 @@ class Section:
 
     @property
     def marks(self) -> tuple[str, str]:
-        """Where it begins and ends."""
+        """Marks of its beginning and its end."""
         return (
             f"<!-- {self.name}, by inference.training.model_card.card -->",
             f"<!-- end of {self.name} -->",
@@ -250,7 +250,7 @@ def _quality(folder: Path) -> dict[str, Any]:
 
 
 def scan_words(name: str, quality: dict[str, Any], rows: Iterable[Row]) -> str:
-    """How well the label map lies on one scan, what was left out, what was found amiss."""
+    """Text on one scan: fit of the label map, what was left out, what was found amiss."""
     bones = "; ".join(
         f"{_bone_names(one['bones'])}{' ' + one['side'] if one['side'] else ''}"
         f" {one['mean_mm']:.1f} mm (90 % within {one['p90_mm']:.1f} mm)"
@@ -273,7 +273,7 @@ def scan_words(name: str, quality: dict[str, Any], rows: Iterable[Row]) -> str:
 
 
 def _wrong_words(name: str, left_out: set[str], rows: Iterable[Row]) -> str:
-    """What was found of structures that this scan does not show."""
+    """Sentence on what was found of structures that this scan does not show."""
     wrong = [
         (row.volume_cm3, row.structure)
         for row in rows

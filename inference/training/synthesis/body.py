@@ -1,9 +1,9 @@
 """Synthetic CT of hip to knee from label maps: endless bodies, each named by a seed.
 
-A label map is deformed (`synthesis_pose`), the anatomy that it lacks is added around it
-(`synthesis_anatomy`), every voxel gets an attenuation (`synthesis_tissue`). What a scanner
-does to single slices is left to augmentation, which is cheap enough to differ each time.
-All steps are torch operations on the device that holds the label map.
+A label map is deformed (`pose`), the anatomy that it lacks is added around it (`anatomy`),
+every voxel gets an attenuation (`tissue`). What a scanner does to single slices is left to
+augmentation, which is cheap enough to differ each time. All steps are torch operations on
+the device that holds the label map.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Draw:
 
     @property
     def device(self) -> torch.device:
-        """Where fields are made."""
+        """Device on which fields are made."""
         return self.fields.device
 
     def uniform(self, low: float, high: float) -> float:
@@ -46,7 +46,7 @@ class Draw:
         return float(self.scalars.normal(mean, deviation))
 
     def chance(self, probability: float) -> bool:
-        """Whether something that happens this often happens now."""
+        """True if something that happens this often happens now."""
         return bool(self.scalars.random() < probability)
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:

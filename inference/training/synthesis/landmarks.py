@@ -1,4 +1,4 @@
-"""Where things are in a body of which only bones and muscles are known."""
+"""Landmarks of a body of which only bones and muscles are known."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Landmarks:
     sacrum_back: Tensor
 
     def pixels(self, length_mm: float) -> int:
-        """How many pixels of the plane a length is; at least one."""
+        """Number of pixels of the plane that a length is; at least one."""
         return max(1, round(length_mm / self.spacing_mm[1]))
 
 

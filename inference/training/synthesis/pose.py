@@ -1,4 +1,4 @@
-"""Where every voxel of a new body comes from in its label map: size, pose and shape.
+"""Source of every voxel of a new body in its label map: size, pose and shape.
 
 The map is backward (from the new grid into the source), built on a coarse lattice and
 interpolated: an affine part for size and tilt, legs spread and turned about their own

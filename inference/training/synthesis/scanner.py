@@ -1,4 +1,4 @@
-"""What a scanner and a photographer's hand do to slices: cheap, and different every time.
+"""Effects of a scanner and a photographer's hand on slices: cheap, different every time.
 
 Slices come in as a batch on the synthetic bodies' grid and leave as training images of the
 network's crop: turned, scaled, cut by the field of view, blurred or sharpened, noisy, now and
@@ -31,7 +31,7 @@ FRAMED_SHARE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a training image shows: rows and columns of pixels of this size in mm."""
+    """Extent of a training image: rows and columns of pixels of this size in mm."""
 
     crop: tuple[int, int]
     pixel_mm: float = 2.0
@@ -215,7 +215,7 @@ def _outside_frame(draw: Draw, count: int, crop: tuple[int, int]) -> Tensor:
 
 
 def _chosen(draw: Draw, count: int, share: float) -> Tensor:
-    """Which of `count` images something happens to, each with the same chance."""
+    """Indices of the images, of `count`, that are chosen, each with the same chance."""
     chosen = np.flatnonzero(draw.scalars.random(count) < share)
     return torch.from_numpy(chosen).to(draw.device, non_blocking=True)
 

@@ -57,7 +57,7 @@ SMALL_STRUCTURES: Final = [
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What bodies are made from."""
+    """Material that bodies are made from."""
 
     label_maps: tuple[LabelMap, ...]
     phantom_share: float

@@ -1,4 +1,4 @@
-"""What a voxel of a synthetic body is made of: the 22 structures and everything else."""
+"""Material of a synthetic body's voxels: the 22 structures and everything else."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ quadratus femoris, gastrocnemius, popliteus and plantaris."""
 
 
 def is_any(tags: Tensor, wanted: tuple[int, ...]) -> Tensor:
-    """Where one of some tags lies."""
+    """True where one of some tags lies."""
     table = torch.zeros(256, dtype=torch.bool)
     table[list(wanted)] = True
     return table[tags.int()]

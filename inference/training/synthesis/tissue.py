@@ -140,7 +140,7 @@ def _infiltrate(hu: Tensor, level: Tensor, fine: Tensor, marks: Landmarks, draw:
 
 
 def _line_with_fat(hu: Tensor, tags: Tensor, marks: Landmarks, draw: Draw) -> None:
-    """Where muscle meets muscle there is a film of fat, thinner than a voxel: a faint line."""
+    """Put a film of fat where muscle meets muscle, thinner than a voxel: a faint line."""
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
     muscle = ((tags >= GMAX) & (tags < 32)) | (tags == Tag.MUSCLE)
     met = torch.zeros_like(muscle)

@@ -1,4 +1,4 @@
-"""What the abdominal wall encloses: bowel, bladder, the organs of the pelvis, fat between them.
+"""Contents of the abdominal wall: bowel, bladder, the organs of the pelvis, fat between them.
 
 A network that has never seen them takes a full bladder or a loop of bowel for muscle.
 """
@@ -112,7 +112,7 @@ def _ellipsoid(
 
 
 def _beside_psoas(canvas: Canvas) -> None:
-    """What lies against the psoas: colon, a loop of small bowel, the kidney's lower pole."""
+    """Put neighbours of the psoas: colon, a loop of small bowel, the kidney's lower pole."""
     marks, draw = canvas.marks, canvas.draw
     top = float(marks.z[-1]) + 1
     for outward in (-1.0, 1.0):
@@ -160,7 +160,7 @@ def _bowel(canvas: Canvas, trunk: Tensor, wall: Tensor) -> None:
 
 
 def _cavity(canvas: Canvas) -> Tensor:
-    """What can be reached from the midline without crossing bone, and lies before the spine."""
+    """Space before the spine that can be reached from the midline without crossing bone."""
     tags, marks = canvas.tags, canvas.marks
     sides = is_any(tags, (PELVIS, GMAX, 5, 6, ILIACUS, OBTURATOR_INTERNUS, Tag.PARASPINAL))
     behind = is_any(tags, (SACRUM, GMAX, Tag.VERTEBRA, Tag.DISC, Tag.PARASPINAL))
