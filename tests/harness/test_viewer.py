@@ -329,7 +329,7 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
 
 
 @pytest.mark.parametrize(
-    ("rendering", "expected"),
+    ("kind", "expected"),
     [
         (ResultKind.SR, "not shown"),
         (ResultKind.SR_GROUPS, "not shown"),

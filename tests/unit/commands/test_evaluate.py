@@ -128,7 +128,7 @@ def _listing(folder: Path, image: str, labels: str = "labels.nii.gz", **more: st
     return path
 
 
-@pytest.mark.parametrize("rendering", [ResultKind.SEG, ResultKind.SEG_LABELMAP])
+@pytest.mark.parametrize("kind", [ResultKind.SEG, ResultKind.SEG_LABELMAP])
 @pytest.mark.parametrize("orientation", [AXIAL, FEET_FIRST_PRONE, TURNED])
 def test_a_dicom_segmentation_is_a_label_map_too(
     orientation: tuple[float, ...], kind: ResultKind, tmp_path: Path

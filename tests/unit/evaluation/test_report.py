@@ -14,7 +14,7 @@ from support.scored import scored_arm
 
 from inference.evaluation import report
 from inference.evaluation.report import scores_csv, write_report
-from inference.evaluation.scored import Evaluation, ExcludedImage
+from inference.evaluation.scored import Evaluation, LeftOut
 from inference.structures import BY_ABBREVIATION
 
 FEW = (BY_ABBREVIATION["PELVIS"], BY_ABBREVIATION["GMED"])
@@ -28,7 +28,7 @@ def evaluation() -> Evaluation:
     return Evaluation(
         (first, second),
         (few, first),
-        (ExcludedImage("case99", "a", "<gantry> tilt"),),
+        (LeftOut("case99", "a", "<gantry> tilt"),),
         (("cases", "12 of 13 listed"),),
     )
 

@@ -335,7 +335,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dat
     }
 
 
-@pytest.mark.parametrize("rendering", ResultKind)
+@pytest.mark.parametrize("kind", ResultKind)
 def test_every_object_is_of_the_patient_and_study_of_its_source(
     everything: dict[ResultKind, Dataset], kind: ResultKind
 ):
@@ -350,7 +350,7 @@ def test_every_object_is_of_the_patient_and_study_of_its_source(
     assert not any(element.tag.is_private for element in dataset)
 
 
-@pytest.mark.parametrize("rendering", ResultKind)
+@pytest.mark.parametrize("kind", ResultKind)
 def test_the_private_scheme_is_declared_wherever_it_is_used_and_only_there(
     everything: dict[ResultKind, Dataset], kind: ResultKind
 ):
@@ -373,7 +373,7 @@ def _all_but_the_declaration(dataset: Dataset) -> Dataset:
     return rest
 
 
-@pytest.mark.parametrize("rendering", [ResultKind.SC, ResultKind.SC_DENSITY, ResultKind.PDF])
+@pytest.mark.parametrize("kind", [ResultKind.SC, ResultKind.SC_DENSITY, ResultKind.PDF])
 def test_a_picture_or_document_says_whether_words_are_burned_in(
     everything: dict[ResultKind, Dataset], kind: ResultKind
 ):

@@ -130,7 +130,7 @@ def test_a_rejection_lists_each_object_under_its_own_series_of_the_one_study():
 
 
 @pytest.mark.parametrize(
-    ("rendering", "value_type"),
+    ("kind", "value_type"),
     [
         (ResultKind.SEG, "IMAGE"),
         (ResultKind.SEG_LABELMAP, "IMAGE"),
