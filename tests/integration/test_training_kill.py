@@ -15,7 +15,7 @@ from inference.training.labelled.cases import cases_of
 from inference.training.recipe import read_recipe
 
 ITERATIONS = 36
-WAIT_S = 120.0
+WAIT_S = 600.0
 
 
 def started(recipe: Path, cache: Path, out: Path) -> subprocess.Popen[bytes]:
