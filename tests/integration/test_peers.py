@@ -32,7 +32,7 @@ from support.pacs import DEFAULT_CONTEXTS, Pacs, dataset_bytes
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
-from dicom_node.peers.store import CONTEXT_RESULTS, _Parcel, _refusal, send
+from dicom_node.peers.store import CONTEXT_RESULTS, _OutgoingFile, _refusal, send
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage (PS3.4 Table B.5-1)."""
@@ -256,7 +256,7 @@ def test_only_a_peer_unable_to_take_an_object_in_any_form_refuses_it_for_good(
     for number, result in enumerate(results):
         proposed[number].context_id = rejected[number].context_id = 2 * number + 1
         rejected[number].result = result
-    parcel = _Parcel(Path(), CTImageStorage, "1.2.3", ExplicitVRLittleEndian)
+    parcel = _OutgoingFile(Path(), CTImageStorage, "1.2.3", ExplicitVRLittleEndian)
 
     reason, refused = _refusal(proposed, rejected, parcel)
 
