@@ -51,11 +51,6 @@ class Completeness:
     reason: str
     look_again_at_s: float
 
-    @property
-    def complete(self) -> bool:
-        """True if the series is to be handed over now."""
-        return self.rule is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Expectation:

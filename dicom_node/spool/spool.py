@@ -26,7 +26,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -102,26 +101,6 @@ class Spool:
         sync_folder(folder)
         return entry_of(path)
 
-    def keep(
-        self,
-        series_instance_uid: str,
-        sop_instance_uid: str,
-        parts: Sequence[bytes | memoryview],
-    ) -> SpoolEntry:
-        """Keep a file that is given whole, as file meta information and dataset.
-
-        Raises:
-            OSError: the disk is full or fails; nothing half-written is left.
-            ValueError: an invalid UID.
-        """
-        meta, *dataset = parts
-        with self.begin() as incoming:
-            incoming.write(meta)
-            incoming.dataset_begins()
-            for part in dataset:
-                incoming.write(part)
-            return self.take(series_instance_uid, sop_instance_uid, incoming)
-
     def series(self) -> tuple[str, ...]:
         """The Series Instance UIDs that the spool holds."""
         names = (item.name for item in os.scandir(self.folder) if item.is_dir())
@@ -133,16 +112,6 @@ class Spool:
         with contextlib.suppress(FileNotFoundError):
             return tuple(entry_of(path) for path in sorted(folder.glob("*.dcm")))
         return ()
-
-    def purge(self, series_instance_uid: str) -> int:
-        """Delete the images of a series and keep the record of what was handed over.
-
-        Answers how many files went. The same images sent again open no new revision.
-        """
-        entries = self.entries(series_instance_uid)
-        for entry in entries:
-            entry.path.unlink(missing_ok=True)
-        return len(entries)
 
     def sweep(self) -> int:
         """Delete what a crash left half-written; answers how many files went.

@@ -11,6 +11,7 @@ from pynetdicom.acse import ACSE
 from support.ct import SERIES_UID, ct_slice, save
 from support.pacs import dataset_bytes
 from support.scanner_association import association
+from support.spooled import purge
 from support.waiting import wait_until
 
 from dicom_node.node.status import node_status
@@ -134,7 +135,7 @@ def test_a_spool_at_its_limit_takes_no_image_and_then_no_association(
         receiver.room.measure()
         assert rejection(receiver) == LOCAL_LIMIT_EXCEEDED
 
-        receiver.spool.purge(SERIES_UID)
+        purge(receiver.spool, SERIES_UID)
         receiver.room.measure()
         assert rejection(receiver) is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.spooled import keep_instance, purge
 
 from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.spool import Spool
@@ -16,13 +17,13 @@ def test_what_is_kept_counts_at_once_and_what_is_purged_at_the_next_measurement(
     spool = Spool(tmp_path)
     room = SpoolCapacity(spool, 0, max_spool_bytes=100)
     room.measure()
-    spool.keep("1.2", "1.2.3", (b"m" * 20, b"d" * 60))
+    keep_instance(spool, "1.2", "1.2.3", b"m" * 20, b"d" * 60)
     room.add(80)
 
     before = [bool(room.shortage(size)) for size in (20, 21)]
     room.measure()
     measured = [bool(room.shortage(size)) for size in (20, 21)]
-    spool.purge("1.2")
+    purge(spool, "1.2")
     room.measure()
 
     assert before == measured == [False, True]

@@ -42,8 +42,8 @@ def spool(tmp_path: Path) -> Spool:
 def test_a_gap_free_stack_is_complete_once_it_is_quiet(tmp_path: Path) -> None:
     arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path))
 
-    assert not is_complete(arrivals, 1009.0, SETTINGS).complete
-    assert is_complete(arrivals, 1010.0, SETTINGS).complete
+    assert is_complete(arrivals, 1009.0, SETTINGS).rule is None
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is not None
 
 
 def test_a_stack_with_a_gap_waits_and_goes_with_the_gap_named(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_stack_with_a_gap_waits_and_goes_with_the_gap_named(tmp_path: Path) ->
     waiting = is_complete(arrivals, 1299.0, SETTINGS)
     given_up = is_complete(arrivals, 1300.0, SETTINGS)
 
-    assert (waiting.complete, given_up.complete) == (False, True)
+    assert (waiting.rule, given_up.rule) == (None, Rule.TIMER)
     assert "between 4.0 and 8.0 mm" in given_up.reason
     assert "300 s" in given_up.reason
 
@@ -70,27 +70,29 @@ def test_what_is_no_stack_waits_for_the_long_timer(
     """Also a sagittal stack is a stack: it is refused by name later."""
     arrivals = Arrivals(1000.0, headers(ct_stack(offsets, **elements), tmp_path))
 
-    assert is_complete(arrivals, 1020.0, SETTINGS).complete == (not words)
+    assert is_complete(arrivals, 1020.0, SETTINGS).rule == (None if words else Rule.GAP_FREE)
     assert words in is_complete(arrivals, 1020.0, SETTINGS).reason
 
 
 def test_headers_that_cannot_be_read_wait_for_the_long_timer(tmp_path: Path) -> None:
     arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), defect="PixelSpacing is missing")
 
-    assert not is_complete(arrivals, 1020.0, SETTINGS).complete
+    assert is_complete(arrivals, 1020.0, SETTINGS).rule is None
     assert "PixelSpacing" in is_complete(arrivals, 1300.0, SETTINGS).reason
 
 
 def test_two_images_at_one_position_do_not_hold_the_series_up(tmp_path: Path) -> None:
     datasets = [*ct_stack(), ct_slice((-4, -3, 4.0), hu=np.zeros((6, 8)))]
 
-    assert is_complete(Arrivals(0.0, headers(datasets, tmp_path)), 60.0, SETTINGS).complete
+    assert (
+        is_complete(Arrivals(0.0, headers(datasets, tmp_path)), 60.0, SETTINGS).rule is not None
+    )
 
 
 def test_a_clock_set_back_holds_nothing_up(tmp_path: Path) -> None:
     arrivals = Arrivals(5000.0, headers(ct_stack(), tmp_path))
 
-    assert is_complete(arrivals, 1000.0, SETTINGS).complete
+    assert is_complete(arrivals, 1000.0, SETTINGS).rule is not None
 
 
 def test_as_many_images_as_the_sender_counts_are_complete_at_once(tmp_path: Path) -> None:
@@ -227,10 +229,10 @@ def test_whoever_looks_when_told_to_misses_nothing(  # noqa: PLR0917
     begun_s = max(1000.0, watched_since_s)
 
     every_second = begun_s
-    while not is_complete(arrivals, every_second, settings).complete:
+    while is_complete(arrivals, every_second, settings).rule is None:
         every_second += 1.0
     looks, now_s = 1, begun_s
-    while not (verdict := is_complete(arrivals, now_s, settings)).complete:
+    while (verdict := is_complete(arrivals, now_s, settings)).rule is None:
         assert verdict.look_again_at_s > now_s
         looks, now_s = looks + 1, verdict.look_again_at_s
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.ct import SERIES_UID, ct_slice
 from support.pacs import dataset_bytes
-from support.spooled import keep
+from support.spooled import keep, keep_instance
 
 from dicom_node.durable_files import temporary_file
 from dicom_node.series.slice_headers import read_header
@@ -64,7 +64,7 @@ def test_what_is_no_uid_never_becomes_a_path(uid: str, spool: Spool) -> None:
     assert not is_uid(uid)
     for series, instance in [(uid, "1.2"), ("1.2", uid)]:
         with pytest.raises(ValueError, match="is not a UID"):
-            spool.keep(series, instance, (b"meta", b"data"))
+            keep_instance(spool, series, instance, b"meta", b"data")
 
 
 def test_a_disk_that_fills_leaves_nothing_half_written(
@@ -76,7 +76,7 @@ def test_a_disk_that_fills_leaves_nothing_half_written(
     monkeypatch.setattr("dicom_node.spool.spool.os.fsync", full)
 
     with pytest.raises(OSError, match="No space"):
-        spool.keep("1.2", "1.2.3", (b"meta", b"data"))
+        keep_instance(spool, "1.2", "1.2.3", b"meta", b"data")
 
     assert not (spool.folder / "1.2").exists()
     assert list((spool.folder / ".incoming").iterdir()) == []

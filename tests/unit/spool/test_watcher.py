@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 from support.ct import SERIES_UID, STUDY_UID, ct_slice, ct_stack
-from support.spooled import SETTINGS, keep
+from support.spooled import SETTINGS, keep, purge
 
 from dicom_node.spool.arrivals import SeriesArrival, read_arrivals
 from dicom_node.spool.completeness import (
@@ -401,7 +401,7 @@ def test_a_purged_series_sent_again_opens_no_revision(spool: Spool) -> None:
     engine = Engine()
     watcher(spool, engine, 1010.0).poll()
 
-    assert spool.purge(SERIES_UID) == 5
+    assert purge(spool, SERIES_UID) == 5
     keep(spool, datasets, at_s=1500)
     watcher(spool, engine, 1600.0).poll()
 
