@@ -186,7 +186,7 @@ def values_in(body: memoryview) -> Iterator[DataValue]:
     place = 0
     while place < len(body) or place == 0:
         if len(body) - place < 6:
-            raise ValueError("a presentation data value that is none")
+            raise ValueError("malformed presentation data value")
         length, context_id, control = struct.unpack_from(">IBB", body, place)
         end = place + 4 + length
         if length < 2 or end > len(body):
