@@ -129,6 +129,6 @@ def test_what_was_held_for_want_of_orthanc_goes_on_when_it_answers_a_query(
     put: list[JobRequest] = []
     tasks = MaintenanceTasks(back.delivery_jobs, put.append)
     tasks.probe()
-    tasks.look()
+    tasks.poll()
     back.do_jobs(put)
     assert states(back) == {SEG: CONFIRMED, SR: CONFIRMED}

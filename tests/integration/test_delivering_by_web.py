@@ -440,14 +440,14 @@ def test_a_study_is_asked_for_by_whatever_uid_the_scanner_gave_it(
     archive: WebArchive, study: str
 ) -> None:
     """A component with a leading zero is no UID (PS3.5 9.1), and in archives all the same."""
-    WebTransport(WebService("pacs", archive.url)).listed(study, ["2.25.11"])
+    WebTransport(WebService("pacs", archive.url)).list_instances(study, ["2.25.11"])
 
     assert archive.queries[0][0] == f"/dicom-web/studies/{study}/series/2.25.11/instances"
 
 
 def test_what_has_no_study_is_not_asked_for(archive: WebArchive) -> None:
     with pytest.raises(PeerRefusedError, match="has no UID"):
-        WebTransport(WebService("pacs", archive.url)).listed("", ["2.25.11"])
+        WebTransport(WebService("pacs", archive.url)).list_instances("", ["2.25.11"])
 
 
 def test_a_visit_that_runs_again_stores_nothing_again(make: Make, archive: WebArchive) -> None:

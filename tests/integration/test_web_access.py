@@ -54,7 +54,7 @@ def listening(certificate: Certificate, ca: Authority | None = None) -> ssl.SSLC
 
 
 def ask(archive: WebArchive, **values: object) -> None:
-    WebTransport(replace(WebService("pacs", archive.url), **values)).answers()  # type: ignore[arg-type]
+    WebTransport(replace(WebService("pacs", archive.url), **values)).verify()  # type: ignore[arg-type]
 
 
 def test_a_token_of_a_file_is_shown_and_read_anew_each_time(
