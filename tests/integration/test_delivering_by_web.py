@@ -360,7 +360,7 @@ def test_an_unreadable_file_stops_no_other(make: Make, archive: WebArchive) -> N
     outcomes: tuple[SendOutcome, ...] = way.send([segmentation, missing, report])
 
     assert [each.stored for each in outcomes] == [False, False, True]
-    assert outcomes[0].reason == "cannot be read (InvalidDicomError)"
+    assert outcomes[0].reason == "cannot be read (NotDicomError)"
     assert archive.requests == [[SR]]
 
 
