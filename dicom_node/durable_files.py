@@ -23,6 +23,9 @@ CHUNK_BYTES: Final = 1 << 20
 
 INCOMING: Final = ".incoming"
 
+OWN: Final = 0o600
+"""Permissions of what only the node's own user reads."""
+
 PART: Final = ".part-"
 """The prefix in the names of files that are not whole yet."""
 
@@ -122,10 +125,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when all of it is on disk."""
+def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file that appears under its name only when all of it is on disk.
+
+    mode: its permissions, less what the process masks.
+    """
     with whole_file(path) as part:
-        part.write_bytes(content)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
 
 
 @contextlib.contextmanager

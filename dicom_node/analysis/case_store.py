@@ -33,7 +33,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.durable_files import whole_folder
 from dicom_node.series.bounded_files import read_whole
-from dicom_node.series.ct_series import CtSeries, SourceSlice
+from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceSlice
 from dicom_node.series.selection import ExcludedImage
 from inference.geometry import Geometry, Orientation
 from inference.results import (
@@ -69,6 +69,7 @@ class SeriesFacts:
 
     slices: tuple[SourceSlice, ...]
     orientation: Orientation
+    instances: tuple[InstanceReference, ...]
     left_out: tuple[ExcludedImage, ...]
     notes: tuple[str, ...]
     patient: Patient
@@ -91,7 +92,7 @@ def save_case(folder: Path, series: CtSeries, case: CaseResult) -> None:
     )
     grid = case.geometry
     with whole_folder(folder) as part:
-        (part / "case.json").write_bytes(_CASE.dump_json(of_case, indent=1))
+        (part / "case.json").write_bytes(_in_former_form_too(_CASE.dump_json(of_case)))
         (part / SERIES_FILE).write_bytes(_SERIES.dump_json(of_series, indent=1))
         np.savez(
             part / "grid.npz", **{each.name: getattr(grid, each.name) for each in fields(grid)}
@@ -118,19 +119,31 @@ def load_case(folder: Path) -> CaseResult:
 
 
 def load_series(folder: Path) -> CtSeries | None:
-    """The series of a case, its voxels left on disk until they are looked at.
+    """The series of a case.
 
     None where an older node wrote the case, without its series.
     """
     if not (folder / SERIES_FILE).exists():
         return None
     facts = _SERIES.validate_json((folder / SERIES_FILE).read_bytes())
-    hu = np.load(folder / "volume.npy", mmap_mode="r")
+    hu = np.load(folder / "volume.npy")
     return CtSeries(
         volume=Volume(hu, _load_geometry(folder / "grid.npz")),
         header=_read_header(folder / "study.dcm"),
         **{each.name: getattr(facts, each.name) for each in fields(facts)},
     )
+
+
+def _in_former_form_too(case: bytes) -> bytes:
+    """A case that a node of the version before can publish too.
+
+    That one reads the numbers of a structure beside its verdict. It may be at work on the
+    same database while nodes are updated one by one, or again afterwards.
+    """
+    facts = json.loads(case)
+    for structure in facts["structures"]:
+        structure.update(structure["measured"])
+    return json.dumps(facts, indent=1).encode()
 
 
 def _in_present_form(case: bytes) -> bytes:

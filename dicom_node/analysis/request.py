@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
-from dicom_node.durable_files import write_durably
+from dicom_node.durable_files import OWN, write_durably
 from dicom_node.settings.node import Logging
 
 OUTCOME_FILE: Final = "outcome.json"
@@ -52,7 +52,7 @@ _OUTCOME: Final = TypeAdapter(Outcome)
 def write_request(request: Request) -> Path:
     """Put the request beside where its answer will be."""
     path = request.out / "request.json"
-    write_durably(path, _REQUEST.dump_json(request, indent=1))
+    write_durably(path, _REQUEST.dump_json(request, indent=1), OWN)
     return path
 
 
@@ -71,4 +71,4 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Put an outcome into a folder; from then on it stands."""
-    write_durably(folder / OUTCOME_FILE, _OUTCOME.dump_json(outcome, indent=1))
+    write_durably(folder / OUTCOME_FILE, _OUTCOME.dump_json(outcome, indent=1), OWN)

@@ -31,7 +31,7 @@ FAILURES: Final[Mapping[int, str]] = {
     0x0119: "class / instance conflict",
     0x0131: "duplicate transaction UID",
 }
-"""Failure Reason (0008,1197) in answers (PS3.4 J.3.3.1.1)."""
+"""Failure Reason (0008,1197) as text (PS3.4 J.3.3.1.1)."""
 
 NEVER_COMMITTED: Final = frozenset({0x0122, 0x0119})
 """Reasons that sending the object again does not change."""
@@ -101,7 +101,7 @@ def answers_of_listing(
     Args:
         rows: the deliveries.
         listed: the SOP Instance UIDs that it lists.
-        query: what it was asked with, in answers.
+        query: what it was asked with, as text.
     """
     answers = {}
     for row in rows:
@@ -162,5 +162,5 @@ def is_overdue(row: DeliveryRow, now: datetime, confirmation: Confirmation) -> b
 
 
 def failure_words(reason: int) -> str:
-    """A Failure Reason in answers: `0112H, no such object instance`."""
+    """A Failure Reason as text: `0112H, no such object instance`."""
     return f"{reason:04X}H, {FAILURES.get(reason, 'a reason of its own')}"

@@ -200,7 +200,7 @@ class DeliveryJobs:
 
 
 def delivery_job(group: Group, number: int, delay_s: float = 0.0) -> JobRequest:
-    """The job of one delivery job."""
+    """One delivery job."""
     uid, revision, destination = group
     payload = {
         "series_instance_uid": uid,

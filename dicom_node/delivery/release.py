@@ -74,7 +74,7 @@ def release(
         all_rows = ledger.deliveries(
             series_instance_uid=uid, revision=revision, destination=name
         )
-        # A number of its own: the job of the next delivery job may be there already, for later.
+        # A number of its own: the next delivery job may be there already, for later.
         number = max(row.visit for row in all_rows) + 1
         released = [
             replace(

@@ -30,7 +30,7 @@ from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import REPORTS, ResultKind, kinds_for, with_fallbacks
 from dicom_node.results.result_files import ResultObject
-from dicom_node.series.ct_series import CtSeries, instances_of
+from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.series.study_header import SourceStudy, read_studies
 from dicom_node.settings.destinations import Destination
@@ -243,7 +243,7 @@ def _partial(case: CaseResult, series: CtSeries) -> Refusal:
     """The refusal of a scan that shows only part."""
     words = case.coverage.words or case.coverage.region.value
     reason = f"the scan does not show hip to knee: {words}"
-    study = SourceStudy(series.header, instances_of(series.slices))
+    study = SourceStudy(series.header, series.instances)
     return Refusal(NOT_HIP_TO_KNEE, reason, (study,), series.volume)
 
 

@@ -1,11 +1,7 @@
 """The part on patient, study, series and equipment that every result object has.
 
-`readable_header` takes from a source image what belongs to the patient and the study,
-decoded once, so that it can be written again in Unicode. Only public attributes of the
-Patient, Patient Study, Clinical Trial and General Study modules go over, never a private
-one.
-
-`add_common_modules` puts those and the node's own identity onto an object.
+`add_common_modules` puts onto an object what is taken over from the source image
+(`series/study_header.py`), and the node's own identity.
 """
 
 from __future__ import annotations

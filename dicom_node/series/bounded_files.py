@@ -162,12 +162,13 @@ def read_intact(path: Path, keywords: Sequence[str]) -> Dataset:
         OSError: it cannot be opened.
     """
     tags: Any = [Tag(keyword) for keyword in keywords]
-    reached: list[BaseTag] = []
+    reached = 0
 
     def ends_at(stop: int) -> Callable[[BaseTag, str | None, int], bool]:
         def is_past(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-            reached.append(tag)
-            return int(tag) >= stop
+            nonlocal reached
+            reached = int(tag)
+            return reached >= stop
 
         return is_past
 
@@ -180,7 +181,7 @@ def read_intact(path: Path, keywords: Sequence[str]) -> Dataset:
                 return Dataset()
         stream.seek(0)
         _allow_a_header(stream)
-        return read_partial(stream, ends_at(reached[-1]), specific_tags=tags)
+        return read_partial(stream, ends_at(reached), specific_tags=tags)
 
 
 def read_meta(path: Path) -> FileMetaDataset:
@@ -292,10 +293,11 @@ def _inflated(deflated: _Within, limit_bytes: int) -> _Inflated:
     inflated = _Inflated()
     inflated.write(b"\0" * 128 + b"DICM" + length + element)
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-    while limit_bytes > 0:
+    while limit_bytes > 0 and not inflating.eof:
         part = inflating.unconsumed_tail or io.BufferedReader.read(deflated, CHUNK_BYTES)
-        if not part:
+        dataset = inflating.decompress(part, min(limit_bytes, CHUNK_BYTES))
+        if not part and not dataset:  # zlib may hold some still when all is read
             break
-        limit_bytes -= inflated.write(inflating.decompress(part, min(limit_bytes, CHUNK_BYTES)))
+        limit_bytes -= inflated.write(dataset)
     inflated.seek(0)
     return inflated

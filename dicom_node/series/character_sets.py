@@ -139,7 +139,7 @@ def _read(
     for tag in tags:
         try:
             read.add(_element(dataset, tag, declared, lost))
-        except (ValueError, TypeError, OverflowError, NotImplementedError, KeyError):
+        except Exception:  # noqa: BLE001 - pydicom takes values apart late, with a dozen errors
             lost.append(keyword_for_tag(tag) or str(tag))
     return read
 

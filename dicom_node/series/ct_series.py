@@ -90,6 +90,7 @@ class CtSeries:
     orientation: how source pixels were turned into the patient frame; turns labels back.
     header: what results take over (`study_header.readable_header`), of the instance that
         says most of the patient; of several the lowest slice's.
+    instances: all images among the files, also those that did not count.
     left_out: images that did not count, each with its reason.
     notes: what was noticed and tolerated, as text, without patient data.
     """
@@ -98,6 +99,7 @@ class CtSeries:
     slices: tuple[SourceSlice, ...]
     orientation: Orientation
     header: Dataset
+    instances: tuple[InstanceReference, ...] = ()
     left_out: tuple[ExcludedImage, ...] = ()
     notes: tuple[str, ...] = ()
     patient: Patient = field(default_factory=Patient)

@@ -29,7 +29,7 @@ from dicom_node.errors import (
     TooLargeError,
 )
 from dicom_node.series.bounded_files import read_until_pixels
-from dicom_node.series.ct_series import CtSeries, SourceSlice
+from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceSlice
 from dicom_node.series.patient_height import believed_patient, stated_height_m
 from dicom_node.series.patient_identity import (
     ImageIdentity,
@@ -54,7 +54,7 @@ from dicom_node.series.slice_spacing import (
     lateral_jump_mm,
     shear_degrees,
 )
-from dicom_node.series.study_header import TAKEN_OVER, readable_header
+from dicom_node.series.study_header import TAKEN_OVER, readable_header, reference_of
 from dicom_node.uids import is_uid
 from inference.geometry import Geometry, Orientation, slice_extents_mm
 from inference.volume import Volume
@@ -111,6 +111,7 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
         slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
         orientation=orientation,
         header=readable_header(header),
+        instances=stated.instances,
         left_out=(*left_out, *dropped),
         notes=(
             *identity_notes,
@@ -138,6 +139,7 @@ class _Stated:
 
     identities: Mapping[Path, ImageIdentity]
     heights_m: Sequence[float | None]
+    instances: tuple[InstanceReference, ...]
 
 
 def _read_headers(
@@ -148,6 +150,7 @@ def _read_headers(
     left_out: list[ExcludedImage] = []
     identities: dict[Path, ImageIdentity] = {}
     heights: list[float | None] = []
+    instances: dict[InstanceReference, None] = {}
     for path in sorted(paths):
         header = read_header(path)
         if header is None:
@@ -155,6 +158,8 @@ def _read_headers(
             continue
         identities[path] = identity_of(header)
         heights.append(stated_height_m(header))
+        if (reference := reference_of(header)) is not None:
+            instances[reference] = None
         for kind in kinds(header):
             if (out := exclusion_of(kind)) is not None:
                 left_out.append(out)
@@ -164,7 +169,7 @@ def _read_headers(
             raise TooLargeError(f"more than {MAX_SLICES} slices in one series")
     if not found:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
-    return found, left_out, _Stated(identities, heights)
+    return found, left_out, _Stated(identities, heights, tuple(instances))
 
 
 def _tally(left_out: Sequence[ExcludedImage]) -> str:

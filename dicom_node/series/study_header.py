@@ -7,7 +7,7 @@ go over, never a private one, and text as Unicode.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +20,7 @@ from dicom_node.errors import SeriesError
 from dicom_node.series.bounded_files import NotDicomError, read_intact
 from dicom_node.series.character_sets import readable
 from dicom_node.series.ct_series import InstanceReference
+from dicom_node.series.slice_headers import value_of
 
 log = structlog.get_logger()
 
@@ -156,12 +157,29 @@ def read_studies(paths: Iterable[Path]) -> tuple[SourceStudy, ...]:
 
 
 def studies_of(headers: Iterable[Dataset]) -> tuple[SourceStudy, ...]:
-    """The studies that the images with these headers belong to, in their order."""
-    by_study: dict[str, list[Dataset]] = {}
+    """The studies that the images with these headers belong to, in their order.
+
+    Of each study the first header is kept; of the others only which image it is.
+    """
+    firsts: dict[str, Dataset] = {}
+    sources: dict[str, dict[InstanceReference, None]] = {}
     for header in map(readable_header, headers):
-        if header.get("StudyInstanceUID"):
-            by_study.setdefault(str(header.StudyInstanceUID), []).append(header)
-    return tuple(_study(of_study) for of_study in by_study.values())
+        study = str(header.get("StudyInstanceUID", ""))
+        if not study:
+            continue
+        first = firsts.setdefault(study, header)
+        reference = reference_of(header)
+        if reference and header.get("SeriesInstanceUID") == first.get("SeriesInstanceUID"):
+            sources.setdefault(study, {})[reference] = None
+    return tuple(
+        SourceStudy(first, tuple(sources.get(study, ()))) for study, first in firsts.items()
+    )
+
+
+def reference_of(header: Dataset) -> InstanceReference | None:
+    """The instance with this header; None where it does not say which it is."""
+    uids = [str(value_of(header, each) or "") for each in ("SOPClassUID", "SOPInstanceUID")]
+    return InstanceReference(*uids) if all(uids) else None
 
 
 def _intact_headers(paths: Iterable[Path]) -> Iterator[Dataset]:
@@ -170,18 +188,6 @@ def _intact_headers(paths: Iterable[Path]) -> Iterator[Dataset]:
             yield read_intact(path, TAKEN_OVER)
         except (NotDicomError, SeriesError, OSError) as error:
             log.warning("instance.unreadable", path=path.name, error=type(error).__name__)
-
-
-def _study(headers: Sequence[Dataset]) -> SourceStudy:
-    """The images of one study, as far as they are of the first one's series."""
-    first = headers[0]
-    named = (
-        InstanceReference(str(one.get("SOPClassUID", "")), str(one.get("SOPInstanceUID", "")))
-        for one in headers
-        if one.get("SeriesInstanceUID") == first.get("SeriesInstanceUID")
-    )
-    whole = (one for one in named if one.sop_class_uid and one.sop_instance_uid)
-    return SourceStudy(first, tuple(dict.fromkeys(whole)))
 
 
 def readable_header(source: Dataset) -> Dataset:

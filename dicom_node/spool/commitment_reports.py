@@ -1,6 +1,6 @@
 """Reports of storage commitment (N-EVENT-REPORT, PS3.4 J.3.3), kept as files of the spool.
 
-A report is a file before it is answered with success; `delivery/confirmation_queries.py`
+A report is a file before it is answered with success; `delivery/jobs.py`
 reads it and enters what it says into the ledger.
 
 ```
@@ -20,7 +20,7 @@ import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import evt
 
-from dicom_node.durable_files import write_durably
+from dicom_node.durable_files import OWN, write_durably
 from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ def keep_report(information: Dataset, folder: Path) -> int:
         "failed": report.failed,
     }
     try:
-        write_durably(_path(folder, report.transaction_uid), json.dumps(content).encode())
+        write_durably(_path(folder, report.transaction_uid), json.dumps(content).encode(), OWN)
     except OSError:
         log.exception("commitment.not_kept")
         return PROCESSING_FAILURE
@@ -83,7 +83,8 @@ def keep_report(information: Dataset, folder: Path) -> int:
 
 def read_reports(folder: Path) -> Iterator[Report]:
     """The reports that are kept and not forgotten yet."""
-    for path in sorted(folder.glob("*.json")):
+    # Without those that are being written, or whose writer was killed (`durable_files.PART`).
+    for path in sorted(folder.glob("[!.]*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             committed, failed = tuple(content["committed"]), dict(content["failed"])

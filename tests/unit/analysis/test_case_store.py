@@ -113,6 +113,21 @@ def test_a_case_that_an_older_node_left_has_no_series(tmp_path: Path, series: Ct
     assert load_case(tmp_path / "case").structures
 
 
+def test_the_version_before_finds_a_structure_s_numbers_where_it_looks(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """Beside its verdict: it may publish what this version has analysed, and the other way."""
+    case = small_case(series.volume.geometry)
+    save_case(tmp_path / "case", series, case)
+    structures = json.loads((tmp_path / "case" / "case.json").read_bytes())["structures"]
+
+    for written, structure in zip(structures, case.structures, strict=True):
+        assert written["segment"]["structure"]["abbreviation"]
+        assert written["voxel_count"] == structure.measured.voxel_count
+        assert written["mean_hu"] == structure.measured.mean_hu
+        assert written["verdict"] == structure.verdict.value
+
+
 def test_every_field_of_a_case_and_a_series_is_kept() -> None:
     of_case = {each.name for each in fields(CaseFacts)} | {
         "geometry",

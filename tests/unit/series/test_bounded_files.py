@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from support.ct import ct_slice, save
@@ -14,6 +20,7 @@ from support.ct import ct_slice, save
 from dicom_node.errors import PixelDataError
 from dicom_node.series import bounded_files
 from dicom_node.series.bounded_files import (
+    CHUNK_BYTES,
     NotDicomError,
     read_intact,
     read_meta,
@@ -118,3 +125,39 @@ def test_a_file_without_its_prefix_is_no_dicom(tmp_path: Path):
     for read in (read_meta, read_until_pixels, read_whole):
         with pytest.raises(NotDicomError):
             read(tmp_path / "note.txt")
+
+
+@settings(max_examples=40)
+@given(
+    over=st.integers(-300, 300),
+    body=st.sampled_from([bytes(1), b"\0\1", hashlib.shake_128(b"").digest(4096)]),
+    level=st.integers(1, 9),
+)
+def test_a_deflated_dataset_is_inflated_to_its_last_byte(over: int, body: bytes, level: int):
+    """Some output may be held when all its input is read: of blank images, at whole chunks."""
+    whole = (body * (bounded_files.CHUNK_BYTES // len(body) + 300))[: CHUNK_BYTES + over]
+    deflating = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = deflating.compress(whole) + deflating.flush()
+
+    head = inflated(b"", most_bytes=1)
+
+    assert inflated(deflated, most_bytes=1 << 30) == head + whole
+    assert inflated(deflated, most_bytes=1000) == head + whole[:1000]
+
+
+def test_what_follows_a_deflated_dataset_is_not_read():
+    """A byte a piece costs nothing; all of it, once for every piece, would cost minutes."""
+    deflating = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = deflating.compress(b"dataset") + deflating.flush()
+    stream = within(deflated + bytes(20 * CHUNK_BYTES))
+
+    assert bounded_files._inflated(stream, 1 << 30).read().endswith(b"dataset")
+    assert stream.tell() <= CHUNK_BYTES
+
+
+def within(content: bytes) -> bounded_files._Within:
+    return bounded_files._Within(cast(io.RawIOBase, bounded_files._Inflated(content)))
+
+
+def inflated(deflated: bytes, most_bytes: int) -> bytes:
+    return bounded_files._inflated(within(deflated), most_bytes).read()
