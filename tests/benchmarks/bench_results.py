@@ -27,7 +27,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from dicom_node.results.headers import Equipment, Identity, ObjectHeader, complete
+from dicom_node.results.headers import Equipment, Identity, ObjectHeader, add_common_modules
 from dicom_node.results.kinds import GROUP_OF, ResultKind
 from dicom_node.results.seg.segmentation import (
     Encoding,
@@ -226,7 +226,7 @@ def report(case: CaseResult) -> Callable[[], list[Dataset]]:
 
     def build() -> list[Dataset]:
         dataset = build_report(case, context)
-        complete(dataset, head)
+        add_common_modules(dataset, head)
         return [dataset]
 
     return build
