@@ -233,7 +233,7 @@ LINKS = 6
 CHAIN = f"""
 import sys, os
 from pathlib import Path
-from dicom_node.persistence.job_queue import Engine, JobKind, Put
+from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
 folder = Path(sys.argv[1])
 def link(payload):
     with open(folder / "effects", "a") as effects:
@@ -241,12 +241,13 @@ def link(payload):
     after = payload["n"] + 1
     if after == {LINKS}:
         return ()
-    return (Put("link", f"link:{{payload['chain']}}:{{after}}", {{**payload, "n": after}}),)
+    key = f"link:{{payload['chain']}}:{{after}}"
+    return (JobRequest("link", key, {{**payload, "n": after}}),)
 engine = Engine(f"sqlite:///{{folder}}/node.sqlite", "worker-0",
     {{"link": JobKind(link, "light")}}, {{"light": 4}}, 0.05)
 engine.start()
 for chain in range(3):
-    engine.put(Put("link", f"link:{{chain}}:0", {{"chain": chain, "n": 0}}))
+    engine.put(JobRequest("link", f"link:{{chain}}:0", {{"chain": chain, "n": 0}}))
 while engine.list(states=("pending", "enqueued", "delayed")):
     __import__("time").sleep(0.05)
 print("finished", flush=True)

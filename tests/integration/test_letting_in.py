@@ -132,11 +132,11 @@ def test_a_spool_at_its_limit_takes_no_image_and_then_no_association(
         peer = Peer("node", "MSKNODE", "127.0.0.1", receiver.port, "CT1", 5.0, 5.0)
         outcomes = send(peer, [first, second])
         # Whatever the headers of the file take is noticed when the spool is measured.
-        receiver.room.measure()
+        receiver.capacity.measure()
         assert rejection(receiver) == LOCAL_LIMIT_EXCEEDED
 
         purge(receiver.spool, SERIES_UID)
-        receiver.room.measure()
+        receiver.capacity.measure()
         assert rejection(receiver) is None
 
     assert [outcome.status for outcome in outcomes] == [0, 0xA700]
