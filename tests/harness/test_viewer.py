@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -313,9 +314,9 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
     wrong = []
     for key in READ_ALOUD:
         structure = case.of(BY_KEY[key]).measured
-        reader.show_slice(slices[structure.segment.number].slice_index)
         uid = tracking_uid(str(series.header.SeriesInstanceUID), key)
-        shown = reader.viewer.annotation(uid)
+        show = partial(reader.show_slice, slices[structure.segment.number].slice_index)
+        shown = reader.viewer.annotation(uid, show)
         lines = [f"{structure.volume_cm3:.2f} cm3", f"{structure.mean_hu:.2f} [hnsf'U]"]
         if [line.rpartition(": ")[2] for line in shown.lines[:2]] != lines:
             wrong.append(f"{key}: {shown.lines}, not {lines}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -45,6 +45,7 @@ FLAGS = (
 )
 SIZE = {"width": 1600, "height": 1000}
 PATIENCE_S = 120.0
+TRIES = 6
 SETTLED_MS = 400
 """A picture that is the same after so long is taken to stand still."""
 
@@ -197,10 +198,22 @@ class Viewer:
         )
         return [(round(x), round(y)) for x, y in found]
 
-    def annotation(self, uid: str) -> Annotation:
-        """An outline on show, by its tracking UID."""
+    def annotation(self, uid: str, show: Callable[[], None]) -> Annotation:
+        """An outline, by its tracking UID; `show` goes to its slice.
+
+        It may have to do so again: when OHIF has loaded a report it goes to a slice of its
+        own choice, and on a busy machine does that after we went to ours.
+        """
+        is_there = "selector => document.querySelector(selector) !== null"
         text = f'g[data-annotation-uid="{uid}"] text tspan'
-        self.wait("selector => document.querySelector(selector) !== null", text)
+        for _ in range(TRIES - 1):
+            show()
+            with suppress(AssertionError):
+                self.wait(is_there, text, PATIENCE_S / TRIES)
+                break
+        else:
+            show()
+            self.wait(is_there, text)
         points = self.page.evaluate(
             """uid => Object.values(cornerstoneTools.annotation.state.getAnnotation(uid)
               .data.renderableData).flat(2)""",
@@ -229,10 +242,12 @@ class Viewer:
         """Keep the whole window as a picture."""
         self.page.screenshot(path=path)
 
-    def wait(self, condition: str, argument: object = None) -> None:
+    def wait(
+        self, condition: str, argument: object = None, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait for a condition in the page; the viewer's last words if it never holds."""
         try:
-            self.page.wait_for_function(condition, arg=argument, timeout=1000 * PATIENCE_S)
+            self.page.wait_for_function(condition, arg=argument, timeout=1000 * patience_s)
         except ViewerTimeoutError as error:
             words = "\n".join(self.console[-10:])
             raise AssertionError(f"the viewer never came to: {condition}\n{words}") from error
