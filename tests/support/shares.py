@@ -5,7 +5,7 @@ what its module fixtures cost is paid once; these are not:
 
 - What the harness's programs say is collected in one process and compared at its end. That
   Orthanc runs in a namespace named after its process, so the rest of the harness may have
-  another, on another worker: a second Orthanc starts within a second or two.
+  another, on another worker.
 """
 
 from __future__ import annotations
