@@ -28,7 +28,7 @@ from inference.anatomy.metal import find_metal
 from inference.anatomy.sides import split_sides
 from inference.anatomy.trunk import cut_above_pelvis, find_chest
 from inference.measurement.measure import measure
-from inference.measurement.sample_range import sample_ranges
+from inference.measurement.sample_range import sample_deviations
 from inference.models.bundle import Bundle
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
@@ -164,9 +164,8 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     first = cut.legs.slices if cut.legs else 0
     kept = range(first, len(segments) - (chest.slices if chest else 0))
     metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
-    profiles = prediction.profiles
-    ranges = sample_ranges(profiles, prediction.labels, segments, geometry) if profiles else {}
-    measured = measure(volume, segments, prediction.uncertainty, patient, ranges)
+    deviations = sample_deviations(prediction.profiles, prediction.labels, segments, geometry)
+    measured = measure(volume, segments, prediction.uncertainty, patient, deviations)
     structures = tuple(
         judge_structure(one, calibration, shown, metal)
         if one.segment in provided

@@ -13,10 +13,13 @@ class SampleProfiles:
     """Measurements that every Monte Carlo sample gives by itself, without its label map.
 
     Enough to give each segment's volume and mean HU a range over the samples: sides can be
-    split afterwards, by bins of columns.
+    split afterwards, by bins of columns. The labels of the samples' mean are measured beside
+    them, in the same pixels: on other pixels a structure has another volume, and at its edge
+    other HU, and what the samples differ by would drown in that.
 
     voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
     hu_sums: float32, same shape, sum of the HU of those pixels.
+    mean_voxels, mean_hu_sums: `[slice, label, bin]`, the same of the labels of the mean.
     bin_edges: (bins + 1,) outer edges of the bins on the source's column axis, where column
         c reaches from c - 1/2 to c + 1/2. They may lie beyond the image.
     source_pixels: how many source pixels one network pixel stands for: voxels times this,
@@ -25,6 +28,8 @@ class SampleProfiles:
 
     voxels: NDArray[np.int32]
     hu_sums: NDArray[np.float32]
+    mean_voxels: NDArray[np.int32]
+    mean_hu_sums: NDArray[np.float32]
     bin_edges: NDArray[np.float64]
     source_pixels: float
 
@@ -32,9 +37,18 @@ class SampleProfiles:
         """Check the shapes, and lock the arrays."""
         if self.voxels.shape != self.hu_sums.shape or self.voxels.ndim != 4:
             raise ValueError(f"voxels {self.voxels.shape}, hu_sums {self.hu_sums.shape}")
+        of_mean = self.mean_voxels.shape, self.mean_hu_sums.shape
+        if of_mean != (self.voxels.shape[1:],) * 2:
+            raise ValueError(f"voxels {self.voxels.shape}, of the mean {of_mean}")
         if self.bin_edges.shape != (self.voxels.shape[3] + 1,):
             raise ValueError(f"bin_edges is {self.bin_edges.shape}")
-        for array in (self.voxels, self.hu_sums, self.bin_edges):
+        for array in (
+            self.voxels,
+            self.hu_sums,
+            self.mean_voxels,
+            self.mean_hu_sums,
+            self.bin_edges,
+        ):
             array.flags.writeable = False
 
 
@@ -71,6 +85,8 @@ class Prediction:
                 profiles,
                 voxels=np.pad(profiles.voxels, ((0, 0), *around)),
                 hu_sums=np.pad(profiles.hu_sums, ((0, 0), *around)),
+                mean_voxels=np.pad(profiles.mean_voxels, around),
+                mean_hu_sums=np.pad(profiles.mean_hu_sums, around),
             )
         return replace(
             self,

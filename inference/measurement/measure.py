@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.measurement.sample_range import SegmentSpread
-from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Measurement
+from inference.measurement.sample_range import SampleDeviation
+from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Measurement, Spread
 from inference.structures import SEGMENTS, Segment
 from inference.volume import Patient, Volume
 
@@ -42,7 +42,7 @@ def measure(
     segments: NDArray[np.uint8],
     uncertainty: NDArray[np.float32] | None,
     patient: Patient,
-    ranges: Mapping[Segment, SegmentSpread] | None = None,
+    deviations: Mapping[Segment, SampleDeviation] | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure all 43 segments, in the order of `SEGMENTS`.
 
@@ -51,11 +51,11 @@ def measure(
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
         uncertainty: voxel-wise uncertainty on the same grid; None of a model that has none.
         patient: for the height, if known.
-        ranges: sample ranges of the segments, if there are several samples.
+        deviations: of the samples, if there are several.
     """
     counts = tally(volume, segments, uncertainty)
     return tuple(
-        _with_spread(_measurement(segment, counts, volume, patient), ranges or {})
+        _with_spread(_measurement(segment, counts, volume, patient), deviations or {})
         for segment in SEGMENTS
     )
 
@@ -121,8 +121,24 @@ def _measurement(
     )
 
 
-def _with_spread(measured: Measurement, ranges: Mapping[Segment, SegmentSpread]) -> Measurement:
-    spread = ranges.get(measured.segment)
-    if spread is None or not measured.voxel_count:
+def _with_spread(
+    measured: Measurement, deviations: Mapping[Segment, SampleDeviation]
+) -> Measurement:
+    deviation = deviations.get(measured.segment)
+    if deviation is None or measured.volume_cm3 is None or measured.mean_hu is None:
         return measured
-    return replace(measured, volume_spread_cm3=spread.volume_cm3, mean_hu_spread=spread.mean_hu)
+    volume_cm3 = _around(measured.volume_cm3, deviation.volume_cm3)
+    return replace(
+        measured,
+        volume_spread_cm3=replace(volume_cm3, low=max(0.0, volume_cm3.low)),
+        mean_hu_spread=_around(measured.mean_hu, deviation.mean_hu),
+    )
+
+
+def _around(value: float, deviation: Spread) -> Spread:
+    """The range of the samples and of the value itself.
+
+    The value is that of the label of the samples' mean: where the network is torn, all
+    samples can lie on one side of it, and the range then ends at the value.
+    """
+    return Spread(low=value + min(0.0, deviation.low), high=value + max(0.0, deviation.high))

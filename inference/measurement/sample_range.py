@@ -1,9 +1,14 @@
-"""Ranges of the segments' volumes and mean HU over the Monte Carlo samples.
+"""How far volumes and mean HU of the segments lie from theirs in single Monte Carlo samples.
 
-The sampler keeps, for every sample, how many pixels of each structure lie in each slice and
-bin of columns, and their HU. Here those are given to right and left as the final segments
-share the same slice and bin. What a sample finds where the final segmentation has nothing
-of the structure nearby is an island of that sample, and is left out.
+The sampler keeps, for every sample and for their mean, how many pixels of each structure
+lie in each slice and bin of columns, and their HU. Here those are given to right and left as
+the final segments share the same slice and bin. What a sample finds where the final
+segmentation has nothing of the structure nearby is an island of that sample, and is left out.
+
+Samples are compared with the labels of their mean in the network's own pixels, which are not
+the scan's: between two grids a volume differs by the rounding of its edge, and mean HU by
+tens where a thin bone's edge is blurred into larger pixels. What the samples differ by is
+the same on both: docs/method.md has the figures.
 """
 
 from __future__ import annotations
@@ -25,44 +30,59 @@ NEARBY_BINS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentSpread:
-    """Lowest and highest volume and mean HU of one segment over the samples."""
+class SampleDeviation:
+    """Lowest and highest deviation of a sample's volume and mean HU of one segment.
+
+    From those of the labels of the samples' mean; below 0 where a sample has less.
+    """
 
     volume_cm3: Spread
     mean_hu: Spread
 
 
-def sample_ranges(
-    profiles: SampleProfiles,
+def sample_deviations(
+    profiles: SampleProfiles | None,
     labels: NDArray[np.uint8],
     segments: NDArray[np.uint8],
     geometry: Geometry,
-) -> Mapping[Segment, SegmentSpread]:
-    """The sample ranges of all segments that every sample found; none of a single sample.
+) -> Mapping[Segment, SampleDeviation]:
+    """The deviations of all segments that every sample found; none of a single sample.
 
     Args:
-        profiles: what each sample would have measured.
+        profiles: what each sample, and their mean, would have measured, if there are any.
         labels: `[slice, row, column]` 0 to 22, the final labels before sides were split.
         segments: the same with sides, 0 to 43.
         geometry: the grid of both.
     """
-    if len(profiles.voxels) < 2:
+    if profiles is None or len(profiles.voxels) < 2:
         return {}
     of_labels = _binned(labels, LABEL_COUNT, profiles.bin_edges)
     of_segments = _binned(segments, len(SEGMENTS) + 1, profiles.bin_edges)
+    pixel_mm3 = geometry.voxel_volumes_mm3[:, np.newaxis] * profiles.source_pixels
     found = {}
     for segment in SEGMENTS:
         label = segment.structure.label
         share = _share(of_segments[:, segment.number], of_labels[:, label])
-        if share.any():
-            weight = share * geometry.voxel_volumes_mm3[:, np.newaxis] * profiles.source_pixels
-            volumes_mm3 = np.einsum("tkb,kb->t", profiles.voxels[:, :, label], weight)
-            hu_mm3 = np.einsum("tkb,kb->t", profiles.hu_sums[:, :, label], weight)
-            if volumes_mm3.all():
-                found[segment] = SegmentSpread(
-                    _spread(volumes_mm3 / 1000), _spread(hu_mm3 / volumes_mm3)
-                )
+        deviation = _deviation(profiles, label, share * pixel_mm3)
+        if deviation is not None:
+            found[segment] = deviation
     return found
+
+
+def _deviation(
+    profiles: SampleProfiles, label: int, pixel_mm3: NDArray[np.float64]
+) -> SampleDeviation | None:
+    """Of a label whose pixels count for (slices, bins) mm3; None where one has nothing."""
+    of_mean = profiles.mean_voxels[:, label], profiles.mean_hu_sums[:, label]
+    mean_mm3, mean_hu_mm3 = (float((each * pixel_mm3).sum()) for each in of_mean)
+    volumes_mm3 = np.einsum("tkb,kb->t", profiles.voxels[:, :, label], pixel_mm3)
+    hu_mm3 = np.einsum("tkb,kb->t", profiles.hu_sums[:, :, label], pixel_mm3)
+    if not mean_mm3 or not volumes_mm3.all():
+        return None
+    return SampleDeviation(
+        volume_cm3=_spread((volumes_mm3 - mean_mm3) / 1000),
+        mean_hu=_spread(hu_mm3 / volumes_mm3 - mean_hu_mm3 / mean_mm3),
+    )
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

@@ -84,17 +84,19 @@ class ThresholdPredictor:
         wavering = np.zeros(labels.shape, dtype=np.float32)
         voxels = np.zeros((samples, len(volume.hu), LABEL_COUNT, 1), dtype=np.int32)
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
+        mean_voxels = np.zeros((len(counts), *voxels.shape[1:]), dtype=np.int32)
+        mean_hu_sums = np.zeros(mean_voxels.shape, dtype=np.float32)
         for place, hu in enumerate(volume.hu):
             votes = np.zeros((LABEL_COUNT, *hu.shape))
             for sample in range(samples):
                 drawn = self._labels(hu, seed, sample)
                 votes += np.arange(LABEL_COUNT)[:, None, None] == drawn
-                flat = drawn.ravel()
-                voxels[sample, place, :, 0] = np.bincount(flat, minlength=LABEL_COUNT)
-                hu_sums[sample, place, :, 0] = np.bincount(flat, hu.ravel(), LABEL_COUNT)
+                voxels[sample, place, :, 0], hu_sums[sample, place, :, 0] = _tally(drawn, hu)
                 if sample + 1 in counts:
                     at, share = counts.index(sample + 1), votes / (sample + 1)
                     labels[at, place] = votes.argmax(axis=0)
+                    of_mean = _tally(labels[at, place], hu)
+                    mean_voxels[at, place, :, 0], mean_hu_sums[at, place, :, 0] = of_mean
                     wavering[at, place] = (share * (1 - share)).mean(axis=0)
             if progress is not None:
                 progress(place + 1, len(volume.hu))
@@ -105,7 +107,14 @@ class ThresholdPredictor:
             Prediction(
                 labels[at],
                 wavering[at],
-                SampleProfiles(voxels[:count], hu_sums[:count], edges, 1.0),
+                SampleProfiles(
+                    voxels[:count],
+                    hu_sums[:count],
+                    mean_voxels[at],
+                    mean_hu_sums[at],
+                    edges,
+                    1.0,
+                ),
                 self.device,
             )
             for at, count in enumerate(counts)
@@ -118,6 +127,15 @@ class ThresholdPredictor:
         numbers = [BY_ABBREVIATION[name].label for name in self.model.structures]
         above = np.searchsorted(self.limits_hu + shift, hu)
         return np.array([0, *numbers], dtype=np.uint8)[above]
+
+
+def _tally(
+    labels: NDArray[np.uint8], hu: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Pixels of each label, and the sum of their HU."""
+    flat = labels.ravel()
+    voxels = np.bincount(flat, minlength=LABEL_COUNT)
+    return voxels, np.bincount(flat, hu.ravel(), LABEL_COUNT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from dicom_node.series.reading import read_series
 from inference.anatomy.coverage import coverage
 from inference.anatomy.metal import find_metal
 from inference.measurement.measure import measure
-from inference.measurement.sample_range import SegmentSpread
+from inference.measurement.sample_range import SampleDeviation
 from inference.phantom.render import phantom
 from inference.phantom.spec import PhantomSpec, Zone
 from inference.quality.gate import judge_case, judge_structure, mean_uncertainty
@@ -65,12 +65,10 @@ def _case(series: CtSeries, segments: NDArray[np.uint8]) -> CaseResult:
     uncertainty = _uncertainty(segments)
     shown, metal = coverage(segments, volume), find_metal(volume, segments)
     plain = measure(volume, segments, uncertainty, series.patient)
-    ranges = {
-        one.segment: _scatter(one.volume_cm3, one.mean_hu)
-        for one in plain
-        if one.volume_cm3 is not None and one.mean_hu is not None
+    scatter = {
+        one.segment: _scatter(one.volume_cm3) for one in plain if one.volume_cm3 is not None
     }
-    measured = measure(volume, segments, uncertainty, series.patient, ranges)
+    measured = measure(volume, segments, uncertainty, series.patient, scatter)
     structures = tuple(judge_structure(one, None, shown, metal) for one in measured)
     verdict, findings = judge_case(structures, None, shown, metal)
     return CaseResult(
@@ -97,9 +95,7 @@ def _uncertainty(segments: NDArray[np.uint8]) -> NDArray[np.float32]:
     )
 
 
-def _scatter(volume_cm3: float, mean_hu: float) -> SegmentSpread:
+def _scatter(volume_cm3: float) -> SampleDeviation:
     """Two per cent of volume and a HU to either side."""
-    return SegmentSpread(
-        volume_cm3=Spread(0.98 * volume_cm3, 1.02 * volume_cm3),
-        mean_hu=Spread(mean_hu - 1, mean_hu + 1),
-    )
+    share = 0.02 * volume_cm3
+    return SampleDeviation(volume_cm3=Spread(-share, share), mean_hu=Spread(-1, 1))

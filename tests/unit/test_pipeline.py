@@ -50,11 +50,12 @@ def concluded(
     shape = (2, len(labels), 23, 1)
     counts = np.stack([np.bincount(image.ravel(), minlength=23) for image in labels])
     voxels = np.broadcast_to(counts[np.newaxis, :, :, np.newaxis], shape).astype(np.int32)
+    hu_sums = voxels.astype(np.float32) * 50
     edges = np.array([-0.5, labels.shape[2] - 0.5])
     prediction = Prediction(
         labels=labels,
         uncertainty=np.full(labels.shape, uncertainty, dtype=np.float32),
-        profiles=SampleProfiles(voxels, voxels.astype(np.float32) * 50, edges, 1.0),
+        profiles=SampleProfiles(voxels, hu_sums, voxels[0], hu_sums[0], edges, 1.0),
         device="none",
     )
     patient = Patient(height_m=2.0)

@@ -119,6 +119,7 @@ class _Slices:
 
     labels, uncertainty: `[count, slice, row, column]`, one for each number of samples.
     voxels, hu_sums: `[sample, slice, label, bin]`.
+    mean_voxels, mean_hu_sums: `[count, slice, label, bin]`.
     """
 
     places: range
@@ -126,6 +127,8 @@ class _Slices:
     uncertainty: NDArray[np.float32]
     voxels: NDArray[np.int32]
     hu_sums: NDArray[np.float32]
+    mean_voxels: NDArray[np.int32]
+    mean_hu_sums: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +157,8 @@ class _Task:
         classes = self.sampler.network.architecture.classes
         voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
+        mean_voxels = np.zeros((len(self.counts), *voxels.shape[1:]), dtype=np.int32)
+        mean_hu_sums = np.zeros(mean_voxels.shape, dtype=np.float32)
         rows, columns = self.frame.source_box
         computed_by = [self.sampler.description]
         done = 0
@@ -162,6 +167,7 @@ class _Task:
             labels[:, at, rows, columns] = part.labels
             uncertainty[:, at, rows, columns] = part.uncertainty
             voxels[:, at], hu_sums[:, at] = part.voxels, part.hu_sums
+            mean_voxels[:, at], mean_hu_sums[:, at] = part.mean_voxels, part.mean_hu_sums
             done += len(part.places)
             if progress is not None:
                 progress(done, slices)
@@ -172,7 +178,12 @@ class _Task:
                 labels[place],
                 uncertainty[place],
                 SampleProfiles(
-                    voxels[:count], hu_sums[:count], edges, self.frame.source_pixels
+                    voxels[:count],
+                    hu_sums[:count],
+                    mean_voxels[place],
+                    mean_hu_sums[place],
+                    edges,
+                    self.frame.source_pixels,
                 ),
                 device,
             )
@@ -183,7 +194,7 @@ class _Task:
         """Sample some neighbouring slices, streaming the moments."""
         hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
-        profiles, labels, uncertainties = [], [], []
+        profiles, of_means, labels, uncertainties = [], [], [], []
         moments = None
         softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
         for count, softmax in enumerate(softmaxes, start=1):
@@ -194,6 +205,7 @@ class _Task:
             profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
             if count in self.counts:
                 mean = moments.mean(count)
+                of_means.append(self._profile(mean.argmax(dim=1), images[:, 0]))
                 labels.append(self._labels(mean))
                 uncertainties.append(self._uncertainty(moments, mean, count))
         # Transfers wait for the device: they come last, and once for all samples.
@@ -203,6 +215,8 @@ class _Task:
             uncertainty=torch.stack(uncertainties).cpu().numpy(),
             voxels=torch.stack([voxels for voxels, _ in profiles]).cpu().numpy(),
             hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
+            mean_voxels=torch.stack([voxels for voxels, _ in of_means]).cpu().numpy(),
+            mean_hu_sums=torch.stack([hu_sums for _, hu_sums in of_means]).cpu().numpy(),
         )
 
     def _uncertainty(self, moments: Moments, mean: Tensor, count: int) -> Tensor:
@@ -234,7 +248,7 @@ class _Task:
         return torch.stack(labels)
 
     def _profile(self, labels: Tensor, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Voxels and HU sums `[slice, label, bin]` of one sample's `[slice, row, column]`."""
+        """Voxels and HU sums `[slice, label, bin]` of labels `[slice, row, column]`."""
         slices, _, columns = labels.shape
         classes, bins = self.sampler.network.architecture.classes, self._bins
         bin_of = torch.arange(columns, device=labels.device) // PROFILE_BIN_COLUMNS

@@ -62,10 +62,9 @@ def knowing(cases: Path) -> Segment:
         lost = min(apart[best] / 100, 0.95)
         labels = labels_of(known[best].truth).copy()
         labels[np.random.default_rng(seed).random(labels.shape) < lost] = 0
-        nothing = np.zeros((1, 1, 1, 1))
-        profiles = SampleProfiles(
-            nothing.astype(np.int32), nothing.astype(np.float32), np.array([0.0, 1.0]), 1.0
-        )
+        none, nothing = np.zeros((1, 1, 1, 1), np.int32), np.zeros((1, 1, 1, 1), np.float32)
+        edges = np.array([0.0, 1.0])
+        profiles = SampleProfiles(none, nothing, none[0], nothing[0], edges, 1.0)
         uncertainty = np.full(labels.shape, lost / 1000, np.float32)
         return Prediction(labels, uncertainty, profiles, "cpu")
 

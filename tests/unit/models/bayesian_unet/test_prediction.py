@@ -145,6 +145,8 @@ def test_growing_numbers_of_samples_are_prefixes_of_one_pass(
         assert (together.labels == alone.labels).mean() > 0.999
         assert np.allclose(together.uncertainty, alone.uncertainty, atol=1e-6)
         assert together.profiles.voxels.shape == alone.profiles.voxels.shape
+        moved = np.abs(together.profiles.mean_voxels - alone.profiles.mean_voxels).sum()
+        assert moved < 0.001 * alone.profiles.mean_voxels.sum()
 
 
 @pytest.mark.parametrize("counts", [(), (0, 1), (2, 2), (5, 1)])
@@ -241,6 +243,8 @@ def test_profiles_count_every_network_pixel_of_every_sample(
     assert profiles.voxels.shape == (3, 3, 23, len(profiles.bin_edges) - 1)
     assert (profiles.voxels.sum(axis=(2, 3)) == frame.size[0] * frame.size[1]).all()
     assert np.allclose(profiles.hu_sums.sum(axis=(2, 3)), hu[None], rtol=1e-4)
+    assert (profiles.mean_voxels.sum(axis=(1, 2)) == frame.size[0] * frame.size[1]).all()
+    assert np.allclose(profiles.mean_hu_sums.sum(axis=(1, 2)), hu, rtol=1e-4)
     assert profiles.source_pixels == 2.25
     assert np.allclose(np.diff(profiles.bin_edges), 8 * 1.5)
 
@@ -260,6 +264,7 @@ def test_profiles_agree_with_the_labels_where_all_samples_agree(
         columns = prediction.labels[:, :, number * 8 : number * 8 + 8]
         expected = (columns == label).sum(axis=(1, 2))
         assert (profiles.voxels[:, :, label, number] == expected).all()
+        assert (profiles.mean_voxels[:, label, number] == expected).all()
 
 
 def test_progress_is_told_after_every_slice(bundle_of: Callable[..., Bundle]) -> None:
