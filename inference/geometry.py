@@ -23,6 +23,9 @@ Voxel = TypeVar("Voxel", bound=np.generic)
 CONTIGUITY_TOLERANCE_MM: Final = 0.05
 """How far neighbouring slices may gape or overlap and still count as touching."""
 
+HALF_WAY_MM: Final = 1e-3
+"""Closer to a border than this is on it: files store positions in single precision."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
@@ -137,6 +140,46 @@ class Orientation:
         turned = patient[..., ::-1] if self.columns_flipped else patient
         turned = turned[..., ::-1, :] if self.rows_flipped else turned
         return turned.swapaxes(-1, -2) if self.transposed else turned
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvenSlices:
+    """Evenly spaced slices over the body that a stack covers.
+
+    shown: (slices,) which slice of the stack each shows.
+    first_mm: offset of the first one's centre along the normal.
+    step_mm: their distance, and the extent of each.
+    """
+
+    shown: NDArray[np.intp]
+    first_mm: float
+    step_mm: float
+
+    @property
+    def offsets_mm(self) -> NDArray[np.float64]:
+        """(slices,) of their centres along the normal."""
+        return np.asarray(self.first_mm + self.step_mm * np.arange(len(self.shown)))
+
+
+def even_slices(geometry: Geometry) -> EvenSlices:
+    """The stack itself where it is even, else slices at its finest step.
+
+    They begin where the lowest slice begins, and each shows the slice in whose extent its
+    centre lies. So every slice is shown, and where all extents are whole steps (6, 2 and
+    1 mm) every structure keeps its volume.
+    """
+    offsets, extents = geometry.slice_offsets_mm, geometry.extents_mm
+    mean_mm = float(np.diff(offsets).mean()) if len(offsets) > 1 else float(extents[0])
+    even = offsets[0] + mean_mm * np.arange(len(offsets))
+    if np.abs(offsets - even).max() <= CONTIGUITY_TOLERANCE_MM:
+        return EvenSlices(np.arange(len(offsets)), float(offsets[0]), mean_mm)
+    step_mm = float(min(np.diff(offsets).min(), extents.min()))
+    ends_mm = np.cumsum(extents)
+    count = int(np.ceil(ends_mm[-1] / step_mm - HALF_WAY_MM))
+    centres_mm = step_mm * (np.arange(count) + 0.5)
+    shown = np.searchsorted(ends_mm[:-1], centres_mm + HALF_WAY_MM, side="right")
+    bottom_mm = float(offsets[0] - extents[0] / 2)
+    return EvenSlices(shown, bottom_mm + step_mm / 2, step_mm)
 
 
 def slice_extents_mm(

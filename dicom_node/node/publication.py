@@ -13,7 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from dicom_node.analysis.case_store import load_case, load_series
 from dicom_node.analysis.request import Outcome
@@ -58,6 +60,7 @@ class Publication:
     objects: what others refer to comes first; more than is shared out where an object may
         have to stand in for another.
     per_destination: which of them each destination gets, by its name.
+    label_map: what is kept as NIfTI beside them, if that is wanted.
     """
 
     state: SeriesState
@@ -65,6 +68,23 @@ class Publication:
     per_destination: Mapping[str, Collection[ResultKind]]
     code: str = ""
     reason: str = ""
+    label_map: LabelMap | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """The segments of a series, to be kept as a file beside its objects."""
+
+    series: CtSeries
+    segments: NDArray[np.uint8]
+
+    def write(self, folder: Path) -> None:
+        """`labels.nii.gz`, and `labels.json` with the segments' names."""
+        # Here, for few nodes keep it: the others need not load a library for it.
+        from dicom_node.case_files.labelled_cases import write_segments  # noqa: PLC0415
+
+        folder.mkdir(parents=True, exist_ok=True)
+        write_segments(folder / "labels.nii.gz", self.series, self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +186,13 @@ def publish_series(
     else:
         wanted = frozenset(_share(config.profile, case, replaces=False))
     objects = publish_case(series, case, context, wanted)
-    return Publication(SeriesState.REPORTED, objects, per_destination, reason=remark(case))
+    return Publication(
+        SeriesState.REPORTED,
+        objects,
+        per_destination,
+        reason=remark(case),
+        label_map=LabelMap(series, case.segments) if config.objects.nifti else None,
+    )
 
 
 def remark(case: CaseResult) -> str:

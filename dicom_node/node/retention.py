@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -102,6 +103,10 @@ def _on_the_way(row: DeliveryRow, confirming: Collection[str]) -> str:
             return ""
 
 
+RESULT_SUFFIXES: Final = (".dcm", ".nii.gz", ".json")
+"""Objects, and the label map that may lie beside them."""
+
+
 def survey(config: NodeConfig, ledger: Ledger, now: datetime) -> Iterator[Holding]:
     """The files that the node keeps, by series, with the reason."""
     confirming = {each.name for each in config.destinations if each.confirm != "no"}
@@ -170,7 +175,8 @@ def _results(
     if not config.node.results.is_dir():
         return
     for folder in sorted(config.node.results.iterdir()):
-        paths = sorted(folder.glob("*/*.dcm")) if is_uid(folder.name) else []
+        files = folder.glob("*/*") if is_uid(folder.name) else ()
+        paths = sorted(path for path in files if path.name.endswith(RESULT_SUFFIXES))
         if not paths:
             continue
         reason = _settings_keep(config.retention.results_d, "results_d")

@@ -300,6 +300,8 @@ class Workflow:
         )
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
         results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
+        if publication.label_map is not None:
+            publication.label_map.write(kept)
         now = self.clock()
         deliveries = [
             row

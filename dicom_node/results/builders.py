@@ -33,6 +33,7 @@ from dicom_node.results.parametric_map import build_parametric_map
 from dicom_node.results.pdf.encapsulated_pdf import build_encapsulated_pdf
 from dicom_node.results.result_files import ResultObject
 from dicom_node.results.secondary_capture import build_secondary_capture
+from dicom_node.results.seg.even_slices import on_even_slices
 from dicom_node.results.seg.segmentation import Encoding, SegmentationUids, build_segmentation
 from dicom_node.results.sr.key_slices import key_slices
 from dicom_node.results.sr.report_context import report_context
@@ -121,14 +122,26 @@ def _segmentation(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
     return build_segmentation(
         facts.case,
         facts.grid,
-        SegmentationUids(
-            tracking=facts.tracking_uids,
-            dimension_organization=facts.provenance.dimension_organization_uid(kind.value),
-        ),
+        _uids_inside(facts, kind),
         facts.object_header(kind),
         encoding=Encoding.LABELMAP if is_label_map else Encoding.BINARY,
         group=GROUP_OF.get(kind),
     )
+
+
+def _uids_inside(facts: CaseFacts, kind: ResultKind) -> SegmentationUids:
+    return SegmentationUids(
+        tracking=facts.tracking_uids,
+        dimension_organization=facts.provenance.dimension_organization_uid(kind.value),
+    )
+
+
+def _even_segmentation(facts: CaseFacts, kind: ResultKind) -> Dataset | None:
+    even = on_even_slices(facts.case, facts.grid)
+    if even is None or not facts.case.segments.any():
+        return None
+    case, grid = even
+    return build_segmentation(case, grid, _uids_inside(facts, kind), facts.object_header(kind))
 
 
 def _report(facts: CaseFacts, kind: ResultKind) -> Dataset:
@@ -216,6 +229,7 @@ BUILDERS: Final[Mapping[ResultKind, Callable[[CaseFacts, ResultKind], Dataset | 
             ResultKind.SEG_BONES: _segmentation,
             ResultKind.SEG_HIP: _segmentation,
             ResultKind.SEG_THIGH: _segmentation,
+            ResultKind.SEG_EVEN: _even_segmentation,
             ResultKind.SR: _report,
             ResultKind.SR_LABELMAP: _report,
             ResultKind.SR_GROUPS: _report,

@@ -35,6 +35,7 @@ class ResultKind(StrEnum):
     SEG_BONES = "SEG-BONES"
     SEG_HIP = "SEG-HIP"
     SEG_THIGH = "SEG-THIGH"
+    SEG_EVEN = "SEG-EVEN"
     SR = "SR"
     SR_LABELMAP = "SR-LABELMAP"
     SR_GROUPS = "SR-GROUPS"
@@ -83,6 +84,7 @@ TRAITS: Final = MappingProxyType(
         ResultKind.SEG_BONES: _seg(13, "MSK bones"),
         ResultKind.SEG_HIP: _seg(14, "MSK hip muscles"),
         ResultKind.SEG_THIGH: _seg(15, "MSK thigh muscles"),
+        ResultKind.SEG_EVEN: _seg(17, "MSK segmentation, even slices"),
         ResultKind.SR: _sr(2),
         ResultKind.SR_LABELMAP: _sr(12),
         ResultKind.SR_GROUPS: _sr(16),
@@ -154,6 +156,8 @@ FORMS: Final = MappingProxyType(
 """Of which form a segmentation or a report is; the others are of none."""
 
 SEGMENTATIONS: Final = frozenset(one for form in Form for one in form.segmentations)
+"""Those that reports refer to; the one on even slices stands beside them."""
+
 REPORTS: Final = frozenset({*(form.report for form in Form), ResultKind.SR_KEY_SLICE})
 
 
@@ -164,7 +168,7 @@ def needed_before(kind: ResultKind) -> frozenset[ResultKind]:
     when those that replace them are there.
     """
     if kind is ResultKind.KO_REJECTED:
-        return SEGMENTATIONS | REPORTS
+        return SEGMENTATIONS | REPORTS | {ResultKind.SEG_EVEN}
     form = FORMS.get(kind)
     if form is None or kind in form.segmentations:
         return frozenset()
@@ -207,6 +211,7 @@ GOES_OUT: Final[Mapping[ResultKind, Callable[[Occasion], bool]]] = MappingProxyT
         ResultKind.SEG_BONES: _segmentation(Form.GROUPS),
         ResultKind.SEG_HIP: _segmentation(Form.GROUPS),
         ResultKind.SEG_THIGH: _segmentation(Form.GROUPS),
+        ResultKind.SEG_EVEN: lambda this: this.profile.even_segmentation,
         ResultKind.SR: _record(Form.BINARY),
         ResultKind.SR_LABELMAP: _record(Form.LABELMAP),
         ResultKind.SR_GROUPS: _record(Form.GROUPS),

@@ -93,12 +93,18 @@ def position_item(plane: SourcePlane) -> Dataset:
     return item
 
 
-def derivation_item(plane: SourcePlane, derivation: Code) -> Dataset:
-    """Derivation Image Macro, PS3.3 C.7.6.16.2.6."""
+def derivation_item(plane: SourcePlane, derivation: Code, *, in_place: bool = True) -> Dataset:
+    """Derivation Image Macro, PS3.3 C.7.6.16.2.6.
+
+    Args:
+        plane: and its source.
+        derivation: what was done.
+        in_place: whether every pixel lies where it lies in the source.
+    """
     source: Any = plane.reference.item()
     if plane.frame_number is not None:
         source.ReferencedFrameNumber = plane.frame_number
-    source.SpatialLocationsPreserved = "YES"
+    source.SpatialLocationsPreserved = "YES" if in_place else "NO"
     source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     item = Dataset()
     item.DerivationCodeSequence = [code_item(derivation)]

@@ -76,10 +76,12 @@ class SourceGrid:
 
     planes: of each slice, in volume order.
     orientation: how source pixels were turned into the patient frame.
+    resampled: True where the planes lie between those of the images that they name.
     """
 
     planes: tuple[SourcePlane, ...]
     orientation: Orientation
+    resampled: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -202,12 +202,14 @@ def _rooted_bundle(bundle: str | None, folder: Path) -> dict[str, str]:
 
 
 class Objects(Section):
-    """The names that result objects give to their maker."""
+    """What result objects say of their maker, and what lies beside them."""
 
     station_name: str | None = Field(default=None, min_length=1, max_length=16)
     """Station Name in the results; without it, none."""
     institution_name: str | None = Field(default=None, min_length=1, max_length=64)
     """Institution Name in the results; without it, none."""
+    nifti: bool = False
+    """Whether the segments are kept in the results folder as NIfTI too, on even slices."""
 
 
 class Retention(Section):

@@ -20,6 +20,9 @@ class Profile(Section):
 
     segmentation: Literal["binary", "labelmap", "groups"] = "binary"
     """The form of the segmentation; one that takes no `labelmap` gets `binary` instead."""
+    even_segmentation: bool = Field(default=False, title="SEG on even slices")
+    """Whether, of an unevenly spaced series, a segmentation on evenly spaced slices goes out
+    too, at the finest step: for readers that take no other."""
     report: Literal["record", "key_slice", "both"] = "record"
     """Which report: the record of all figures, the key slices that OHIF shows, or both."""
     qc_image: Literal["on_failure", "always", "never"] = "on_failure"

@@ -187,6 +187,18 @@ def test_what_is_not_answered_well_stays(
     assert reasons(site)["images"] == words
 
 
+def test_a_label_map_goes_with_the_objects_that_it_lies_beside(make: Make) -> None:
+    site = make()
+    hand_over(site)
+    site.do_jobs(site.answer())
+    (folder,) = {path.parent for path in site.config.node.results.rglob("*.dcm")}
+    for name in ("labels.nii.gz", "labels.json"):
+        (folder / name).write_bytes(b"made up")
+    clear(site, days=61)
+
+    assert not list(site.config.node.results.rglob("*"))
+
+
 def test_results_that_went_nowhere_are_the_only_copy_and_stay(make: Make) -> None:
     site = make(destinations=[])
     hand_over(site)

@@ -15,6 +15,7 @@ from support.cases import (
     CONTEXT,
     FLAGGED,
     RECORD,
+    UNEVEN_MM,
     box_labels,
     small_case,
     small_series,
@@ -36,7 +37,6 @@ pytestmark = pytest.mark.peer
 
 DCMQI = Path(sys.executable).parent
 MISSING = ("StudyID", "AccessionNumber", "PatientName", "PatientBirthDate", "PatientSex")
-UNEVEN_MM = (0.0, 6.0, 12.0, 18.0, 22.0, 24.0, 26.0, 28.0, 29.5, 30.5, 31.5, 32.5)
 SOURCES: dict[str, dict[str, Any]] = {
     "japanese": {
         "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
@@ -68,6 +68,16 @@ def test_dciodvfy_finds_no_error_in_any_object(tmp_path: Path, source: str):
 
     for kind, path in published(series, tmp_path / "out").items():
         assert dciodvfy_errors(path) == [], kind
+
+
+def test_dciodvfy_finds_no_error_in_a_segmentation_on_even_slices(tmp_path: Path):
+    series = small_series(tmp_path / "ct", **SOURCES["uneven"])
+    case = small_case(series.volume.geometry)
+
+    (path,) = write_results(
+        publish_case(series, case, CONTEXT, {ResultKind.SEG_EVEN}), tmp_path / "out"
+    )
+    assert dciodvfy_errors(path) == []
 
 
 @pytest.mark.parametrize("source", ["japanese", "uneven", "turned"])

@@ -7,6 +7,7 @@ of `support.cases`.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -16,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from support.cases import RECORD
 from support.ct import SERIES_UID
@@ -676,6 +679,30 @@ def test_a_third_revision_rejects_the_second_alone(make: Make, arrival: SeriesAr
         if "ReferencedSOPSequence" in item
     }
     assert named == {result(workflow, kind, 2).SOPInstanceUID for kind in ("SEG", "SR")}
+
+
+def test_a_site_that_wants_nifti_finds_the_label_map_beside_the_objects(
+    make: Make, arrival: SeriesArrival
+) -> None:
+    """Voxel for voxel what the segmentation shows, under the names of its segments."""
+    workflow = make(objects={"nifti": True})
+    finish(workflow, workflow.admit(arrival))
+    kept = Path(workflow.ledger.results(SERIES_UID, 1)[0].path).parent
+
+    labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(kept / "labels.nii.gz")))
+    names = json.loads((kept / "labels.json").read_text())
+    segmentation = result(workflow, "SEG")
+    assert {names[str(number)] for number in np.unique(labels) if number} == {
+        item.SegmentDescription for item in segmentation.SegmentSequence
+    }
+    assert (labels > 0).sum() == segmentation.pixel_array.sum()
+
+
+def test_a_site_that_wants_none_finds_none(make: Make, arrival: SeriesArrival) -> None:
+    workflow = make()
+    finish(workflow, workflow.admit(arrival))
+
+    assert not list(workflow.config.node.results.rglob("labels*"))
 
 
 def test_the_work_folder_is_gone_when_the_results_are_kept(

@@ -40,6 +40,7 @@ from support.ct import AXIAL, ct_slice, save
 SHAPE = (12, 64, 64)
 SPACING_MM = (4.0, 4.0)
 OFFSETS_MM = tuple(5.0 * index for index in range(12))
+UNEVEN_MM = (0.0, 6.0, 12.0, 18.0, 22.0, 24.0, 26.0, 28.0, 29.5, 30.5, 31.5, 32.5)
 
 BOXES = {
     # segment key: slices, rows, columns

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.geometry import Geometry, Orientation, slice_extents_mm
+from inference.geometry import Geometry, Orientation, even_slices, slice_extents_mm
 
 
 def grid() -> Geometry:
@@ -78,3 +78,41 @@ def test_a_geometry_refuses_extents_that_do_not_fit_its_slices():
             rows=1,
             columns=1,
         )
+
+
+def stack(extents_mm: list[float]) -> Geometry:
+    """Touching slices of these extents, the lowest from 100 mm on, of one voxel each."""
+    extents = np.array(extents_mm)
+    positions = np.zeros((len(extents), 3))
+    positions[:, 2] = 100.0 + np.cumsum(extents) - extents / 2
+    one = Geometry.regular((len(extents), 1, 1), (1.0, 1.0, 1.0))
+    return Geometry(
+        positions, extents, one.row_axis.copy(), one.column_axis.copy(), (1.0, 1.0), 1, 1
+    )
+
+
+def test_an_even_stack_is_its_own_even_slices():
+    even = even_slices(stack([5.0, 5.0, 5.0]))
+
+    assert even.shown.tolist() == [0, 1, 2]
+    assert (even.first_mm, even.step_mm) == pytest.approx((102.5, 5.0))
+
+
+def test_slices_of_6_2_and_1_mm_are_shown_once_for_each_mm():
+    even = even_slices(stack([6.0, 2.0, 1.0, 1.0]))
+
+    assert even.shown.tolist() == [0] * 6 + [1] * 2 + [2, 3]
+    assert even.offsets_mm == pytest.approx(100.5 + np.arange(10))
+
+
+@given(st.lists(st.floats(0.5, 10.0), min_size=2, max_size=40))
+def test_every_slice_is_shown_in_its_place_on_even_slices(extents_mm: list[float]):
+    """Each as often as its extent says, to within one; the order stays."""
+    geometry = stack(extents_mm)
+    even = even_slices(geometry)
+    apart = np.abs(even.offsets_mm - geometry.slice_offsets_mm[even.shown])
+
+    assert (np.diff(even.shown) >= 0).all()
+    if len(even.shown) > len(extents_mm):
+        assert set(even.shown) == set(range(len(extents_mm)))
+        assert (apart[:-1] <= geometry.extents_mm[even.shown][:-1] / 2 + 0.01).all()

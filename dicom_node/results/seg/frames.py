@@ -20,7 +20,7 @@ from dicom_node.results.planes import (
     pixel_measures,
     position_item,
 )
-from dicom_node.series.ct_series import SourcePlane
+from dicom_node.series.ct_series import SourceGrid
 from dicom_node.uids import derived_uid
 from inference.geometry import Geometry
 
@@ -70,7 +70,7 @@ def _dimension(organization_uid: str, pointer: int, group: int, label: str) -> D
 def put_functional_groups(
     dataset: Dataset,
     frames: Sequence[Frame],
-    planes: Sequence[SourcePlane],
+    grid: SourceGrid,
     numbers: Mapping[int, int],
     geometry: Geometry,
 ) -> None:
@@ -79,14 +79,14 @@ def put_functional_groups(
     The dataset must be written in explicit VR little endian: the per-frame groups are put
     into it encoded.
     """
-    measures = pixel_measures(planes, geometry)
+    measures = pixel_measures(grid.planes, geometry)
     even = all(m == measures[0] for m in measures)
     shared = Dataset()
-    shared.PlaneOrientationSequence = [orientation_item(planes[0])]
+    shared.PlaneOrientationSequence = [orientation_item(grid.planes[0])]
     if even:
         shared.PixelMeasuresSequence = [measures[0]]
     dataset.SharedFunctionalGroupsSequence = [shared]
-    groups = _per_frame_groups(frames, planes, numbers, None if even else measures)
+    groups = _per_frame_groups(frames, grid, numbers, None if even else measures)
     tag = Tag("PerFrameFunctionalGroupsSequence")
     dataset[tag] = RawDataElement(
         tag, "SQ", len(groups), groups, 0, is_implicit_VR=False, is_little_endian=True
@@ -95,7 +95,7 @@ def put_functional_groups(
 
 def _per_frame_groups(
     frames: Sequence[Frame],
-    planes: Sequence[SourcePlane],
+    grid: SourceGrid,
     numbers: Mapping[int, int],
     measures: Sequence[Dataset] | None,
 ) -> bytes:
@@ -108,8 +108,13 @@ def _per_frame_groups(
     """
     used = sorted({frame.slice_index for frame in frames})
     ranks = {index: rank for rank, index in enumerate(used, start=1)}
+    planes, in_place = grid.planes, not grid.resampled
     before = {
-        index: _encoded(DerivationImageSequence=[derivation_item(planes[index], SEGMENTATION)])
+        index: _encoded(
+            DerivationImageSequence=[
+                derivation_item(planes[index], SEGMENTATION, in_place=in_place)
+            ]
+        )
         for index in used
     }
     after = {

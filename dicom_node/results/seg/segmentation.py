@@ -125,7 +125,7 @@ def build_segmentation(  # noqa: PLR0913 - the last two are what destinations ch
     put_frames = _put_label_map if encoding is Encoding.LABELMAP else _put_bit_planes
     frames = put_frames(dataset, labels, numbers)
     put_dimensions(dataset, frames, uids.dimension_organization)
-    put_functional_groups(dataset, frames, grid.planes, numbers, case.geometry)
+    put_functional_groups(dataset, frames, grid, numbers, case.geometry)
     put_references(dataset, grid.planes, object_header.header)
     add_common_modules(dataset, object_header)
     if encoding is Encoding.LABELMAP:

@@ -19,6 +19,7 @@ from support.cases import (
     FLAGGED,
     RECORD,
     SHAPE,
+    UNEVEN_MM,
     box_labels,
     of_kind,
     small_case,
@@ -63,11 +64,13 @@ def kinds(objects: Iterable[ResultObject]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dataset]:
-    """Every kind of object of the small case, as revision 2."""
+    """Every kind of object of the small case, unevenly spaced, as revision 2."""
     context = replace(
         CONTEXT, revision=2, predecessors={ResultKind.SR: EARLIER}, replaced=(EARLIER,)
     )
-    objects = answer(tmp_path_factory.mktemp("ct"), set(ResultKind), context)
+    series = small_series(tmp_path_factory.mktemp("ct"), offsets_mm=UNEVEN_MM)
+    case = small_case(series.volume.geometry)
+    objects = publish_case(series, case, context, set(ResultKind))
     return {one.kind: one.dataset for one in objects}
 
 

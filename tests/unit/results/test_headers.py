@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
-from support.cases import CONTEXT, CREATED, RECORD, of_kind, small_case, source_datasets
+from support.cases import (
+    CONTEXT,
+    CREATED,
+    RECORD,
+    UNEVEN_MM,
+    of_kind,
+    small_case,
+    source_datasets,
+)
 from support.ct import save
 
 from dicom_node.results.builders import publish_case
@@ -325,7 +333,12 @@ def test_scanner_and_node_are_both_named_as_contributors(tmp_path: Path):
 def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dataset]:
     """Every kind of object for a series with odd but lawful words in its header."""
     folder = tmp_path_factory.mktemp("everything")
-    series = series_with(folder, IssuerOfPatientID="Zürich", TimezoneOffsetFromUTC="-0330")
+    series = series_with(
+        folder,
+        IssuerOfPatientID="Zürich",
+        TimezoneOffsetFromUTC="-0330",
+        offsets_mm=UNEVEN_MM,
+    )
     case = small_case(series.volume.geometry)
     earlier = InstanceInSeries(ResultKind.SR.traits.sop_class_uid, "2.25.7", "2.25.8")
     context = replace(CONTEXT, revision=2, replaced=(earlier,))

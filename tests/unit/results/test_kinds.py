@@ -34,6 +34,7 @@ PROFILES = st.builds(
     uncertainty_map=st.booleans(),
     pdf_summary=st.booleans(),
     reject_replaced=st.booleans(),
+    even_segmentation=st.booleans(),
 )
 
 
@@ -78,6 +79,7 @@ def test_objects_of_one_destination_are_told_apart_by_description() -> None:
         ),
         ({"density_slices": True}, ["SEG", "SR", "SC-DENSITY-SLICES"]),
         ({"reject_replaced": True}, ["SEG", "SR"]),
+        ({"even_segmentation": True}, ["SEG", "SEG-EVEN", "SR"]),
     ],
 )
 def test_an_accepted_case_gives_a_destination_what_its_profile_names(
@@ -128,7 +130,11 @@ def test_a_report_needs_the_segmentations_of_its_own_form() -> None:
 
 
 def test_a_rejection_waits_for_all_that_replaces_the_rejected() -> None:
-    assert needed_before(ResultKind.KO_REJECTED) == SEGMENTATIONS | REPORTS
+    assert needed_before(ResultKind.KO_REJECTED) == {
+        *SEGMENTATIONS,
+        *REPORTS,
+        ResultKind.SEG_EVEN,
+    }
 
 
 def test_binary_stands_in_for_a_label_map_and_nothing_for_any_other_form() -> None:
