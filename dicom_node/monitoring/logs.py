@@ -110,16 +110,22 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 class _LibraryHandler(logging.Handler):
-    """Tells that a library logged something, and where, but not its words."""
+    """Tells that a library logged something, and where, but not its words.
+
+    pynetdicom calls every refusal and every broken line an error. Those come out of `peers` and
+    `receiving` as events with words; only what it has not expected itself, an exception, is
+    told at its own level.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one event for one record."""
         details: dict[str, Any] = {"where": f"{record.module}:{record.lineno}"}
+        level = min(record.levelno, logging.ERROR)
         if record.exc_info and record.exc_info[1] is not None:
             details |= describe(record.exc_info[1])
-        structlog.get_logger().log(
-            min(record.levelno, logging.ERROR), "library.logged", logger=record.name, **details
-        )
+        elif record.name.partition(".")[0] == "pynetdicom":
+            level = logging.DEBUG
+        structlog.get_logger().log(level, "library.logged", logger=record.name, **details)
 
 
 def _fence_libraries() -> None:

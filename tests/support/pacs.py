@@ -38,6 +38,8 @@ class Pacs:
     keeps: set when a request is kept waiting for its answer.
     break_off_after: closes the connection after this many bytes of an association.
     answers_twice: how many C-STOREs, the first ones, are answered with success once too often.
+    duplicates: the status for an object that it has; None: it takes it once more.
+    lost_answers: how many C-STOREs, the first ones, it takes and then closes the connection.
     reports: on which association it reports on a commitment: "same", "new" (opened to
         `report_port` by `report`), or "never".
     failures: Failure Reasons by SOP Instance UID; the rest of what is asked for is committed.
@@ -46,6 +48,7 @@ class Pacs:
     find_status: the last status of a C-FIND; None breaks it off.
     asked: the Action Information of each N-ACTION.
     queries: how many C-FINDs came.
+    refused: the SOP Instance UIDs of what it had.
     port: where it listens; 0 takes any free port, and then says which. It listens there again
         when it runs again.
     """
@@ -56,6 +59,8 @@ class Pacs:
     echo_status: int = 0
     break_off_after: int | None = None
     answers_twice: int = 0
+    duplicates: int | None = None
+    lost_answers: int = 0
     reports: str = "never"
     report_port: int = 0
     failures: dict[str, int] = field(default_factory=dict)
@@ -68,6 +73,7 @@ class Pacs:
     keeps: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     received: list[tuple[str, str, bytes]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     associations: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -104,6 +110,10 @@ class Pacs:
 
     def _store(self, event: evt.Event, answers: Iterator[int | Dataset]) -> int | Dataset:
         self._keep_waiting()
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if self.duplicates is not None and uid in {each for each, _, _ in self.received}:
+            self.refused.append(uid)
+            return self.duplicates
         answer = next(answers)
         self.received.append(
             (
@@ -112,6 +122,8 @@ class Pacs:
                 event.request.DataSet.getvalue(),
             )
         )
+        if len(self.received) <= self.lost_answers:
+            event.assoc.abort()
         if len(self.received) <= self.answers_twice:
             answer_once_more(event)
         return answer
