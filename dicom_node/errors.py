@@ -20,13 +20,15 @@ NodeError
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
 ├── OrphanedError            begun work can continue only in a new process
+├── UnknownNameError          no such destination or series here: the command line is wrong
 ├── ResultError               a result object could not be built
 └── PeerError                 a remote node
     ├── PeerUnreachableError  no connection, or the association was rejected (retryable)
     │   └── PeerBusyError     a service that asks for patience (retryable)
     ├── PeerFailedError       a service that failed over a request (retryable)
     └── PeerRefusedError      a status or a presentation context said no
-        └── PeerLacksServiceError  it does not know the service at all
+        ├── PeerLacksServiceError  it does not know the service at all
+        └── PeerDeniedError   it wants a newer token than ours
 ```
 Messages say what, where and by how much, with UIDs; never names, birth dates or accession
 numbers.
@@ -142,6 +144,10 @@ class OrphanedError(NodeError):
     """The queue could not record what became of begun work: the worker starts anew."""
 
 
+class UnknownNameError(NodeError):
+    """A name or UID of the command line that this node does not know."""
+
+
 class ResultError(NodeError):
     """A result object could not be built."""
 
@@ -172,6 +178,10 @@ class PeerFailedError(PeerError):
 
 class PeerRefusedError(PeerError):
     """The peer refused an object: its status or presentation context said no."""
+
+
+class PeerDeniedError(PeerRefusedError):
+    """The peer does not believe our token: it may have expired, and be renewed."""
 
 
 class PeerLacksServiceError(PeerRefusedError):

@@ -4,7 +4,7 @@ Exit codes, the same for every command:
 
     0  done
     1  something unexpected; the traceback says what
-    2  wrong usage
+    2  wrong usage; a destination or series that is named and not known here
     3  the configuration, a recipe or a bundle cannot be used
     4  the input was refused; the reason is printed and kept beside the results
     5  a peer cannot be reached
@@ -26,6 +26,7 @@ from dicom_node.errors import (
     PeerRefusedError,
     PeerUnreachableError,
     SeriesError,
+    UnknownNameError,
 )
 from inference.errors import InferenceError
 
@@ -68,6 +69,8 @@ def main() -> None:
 
 def _exit_code(error: NodeError | InferenceError) -> int:
     match error:
+        case UnknownNameError():
+            return console.EXIT_USAGE
         case SeriesError():
             return console.EXIT_REFUSED
         case PeerUnreachableError():

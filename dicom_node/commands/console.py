@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+EXIT_USAGE: Final = 2
 EXIT_UNUSABLE: Final = 3
 EXIT_REFUSED: Final = 4
 EXIT_UNREACHABLE: Final = 5

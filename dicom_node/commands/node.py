@@ -64,13 +64,13 @@ def status(config: ConfigOption = None) -> None:
 def release(
     config: ConfigOption = None,
     destination: Annotated[
-        str | None, typer.Option(help="Only what is held for this destination.")
+        str | None, typer.Option(help="Only what has not come to this destination.")
     ] = None,
     series: Annotated[
         str | None, typer.Option(help="Only the results of this Series Instance UID.")
     ] = None,
 ) -> None:
-    """Let held deliveries go on; a running node takes them up within seconds."""
+    """Let held deliveries go on, and slow ones at once; a running node does within seconds."""
     from dicom_node.delivery.release import release_held
 
     count = release_held(config, destination=destination, series_instance_uid=series)

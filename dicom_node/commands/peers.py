@@ -51,12 +51,15 @@ def send(
     paths = [file for source in sources for file in _files_of(source)]
     with slices_done("sending") as progress:
         outcomes = _transport(peer, calling, config).send(paths, progress)
-    refused = [outcome for outcome in outcomes if not outcome.stored]
-    for outcome in refused:
+    others = [outcome for outcome in outcomes if not outcome.stored]
+    for outcome in others:
         words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
         stderr.print(f"{outcome.path}: {words}", highlight=False)
-    stdout.print(f"{len(outcomes) - len(refused)} of {len(outcomes)} stored", highlight=False)
-    if refused:
+    there = sum(outcome.is_there_already for outcome in others)
+    already = f", {there} there already" if there else ""
+    stored = len(outcomes) - len(others)
+    stdout.print(f"{stored} of {len(outcomes)} stored{already}", highlight=False)
+    if len(others) > there:
         raise typer.Exit(EXIT_PEER_REFUSED)
 
 

@@ -27,6 +27,7 @@ from dicom_node.spool.pending import WaitingSeries
 def render(status: NodeStatus) -> RenderableType:
     """The status as tables, of what there is."""
     late = "ALARM: sent, and not confirmed in time"
+    slow = "ALARM: not taken for long, tried slowly until it is"
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
         (status.incoming, lambda: _incoming(status.incoming)),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
@@ -35,6 +36,7 @@ def render(status: NodeStatus) -> RenderableType:
         (status.replaced, lambda: _replacements("Sent in another form", status.replaced)),
         (status.warned, lambda: _replacements("Taken with a warning", status.warned)),
         (status.waiting, lambda: _deliveries("Waiting deliveries", status.waiting)),
+        (status.stalled, lambda: _deliveries(slow, status.stalled)),
         (status.held, lambda: _deliveries("Held deliveries", status.held)),
         (
             status.unconfirmed,
@@ -115,7 +117,7 @@ def _replacements(title: str, rows: Sequence[Replacement]) -> Table:
 
 def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
     """Deliveries that have not arrived, and why."""
-    headings = (_series(), "Destination", "Objects", "Attempts", "Next", "Reason")
+    headings = (_series(), "Destination", "Objects", "Since", "Attempts", "Next", "Reason")
     table = Table(*headings, title=title)
     for row in rows:
         due = row.next_attempt_at
@@ -123,6 +125,7 @@ def _deliveries(title: str, rows: Sequence[StuckDelivery]) -> Table:
             f"{row.series_instance_uid} ({row.revision})",
             row.destination,
             " ".join(row.objects),
+            _local(row.since.isoformat()) if row.since is not None else "",
             str(row.attempts),
             due.astimezone().strftime("%H:%M:%S") if due is not None else "held",
             row.reason,

@@ -1,9 +1,10 @@
 """Delivering results: who gets what, one attempt, and the pure rules for what follows it.
 
-A failed attempt is tried again after a wait that doubles up to a limit. After many
-failures, or at once where trying again cannot help, the delivery is held with its reason;
-it is never dropped. One that is held because the destination could not be reached
-continues when it answers again; every other one, when a person says so (`release.py`).
+A failed attempt is tried again after a wait that doubles up to a limit. What time may mend
+is tried for as long as it takes: after many failures slowly, with an alarm, and sooner when
+a destination that could not be reached answers again. What a person has to mend is held
+with its reason until somebody says so (`release.py`), and what may need one after the many
+failures. Nothing is ever dropped.
 
 A segmentation in a form that the destination does not know is replaced: another form goes
 instead, with the report that refers to it.
@@ -16,9 +17,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from dicom_node.errors import PeerBusyError, PeerError, PeerUnreachableError
+from dicom_node.errors import (
+    PeerBusyError,
+    PeerDeniedError,
+    PeerError,
+    PeerUnreachableError,
+)
+from dicom_node.peers.outcome import ALREADY_THERE, Claim, Prospect, SendOutcome
 from dicom_node.peers.transports import Transport
 from dicom_node.persistence.rows import FINISHED, DeliveryRow, DeliveryState, ResultRow
 from dicom_node.results.kinds import FORMS, SEGMENTATIONS, ResultKind, instead_of, needed_before
@@ -33,8 +40,18 @@ class Remedy(StrEnum):
 
     LATER = "another attempt"
     RETURN = "the destination's return"
+    UNCLEAR = "another attempt, or a person"
     OTHER_FORM = "another form of the object"
     PERSON = "a person"
+
+
+REMEDIES: Final[Mapping[Prospect, Remedy]] = {
+    Prospect.PASSES: Remedy.LATER,
+    Prospect.UNCLEAR: Remedy.UNCLEAR,
+    Prospect.PERSON: Remedy.PERSON,
+    Prospect.NEVER: Remedy.OTHER_FORM,
+}
+"""The remedy for what was refused, by its prospect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +59,35 @@ class Failure:
     """The reason why an object was not taken, and the remedy.
 
     again_after_s: how long the destination wants to be left alone; 0 where it did not say.
+    claim: whether the destination has it already, by its own words; to be asked for.
+    status: what it was answered with, if it was.
+    is_missed: whether the destination, asked for it, said that it has not got it.
     """
 
     reason: str
     remedy: Remedy = Remedy.LATER
     again_after_s: float = 0.0
+    claim: Claim = Claim.NONE
+    status: int | None = None
+    is_missed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyThere:
+    """What was not taken because the destination has it: as good as taken, with a warning.
+
+    status: what it was answered with.
+    reason: that, and what the destination says when it is asked.
+    is_seen: whether it says then that it has it; else it is believed.
+    """
+
+    status: int
+    reason: str
+    is_seen: bool
+
+
+Outcome: TypeAlias = "Failure | AlreadyThere | int"
+"""What became of an object; a number is the status with which it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +158,7 @@ def outgoing_objects(
 
 def attempt_delivery(
     transport: Transport, objects: Sequence[OutgoingObject]
-) -> Mapping[str, Failure | int]:
+) -> Mapping[str, Outcome]:
     """Send what waits, once; what became of it, by SOP Instance UID.
 
     That is the status of what was taken (success or a warning; PS3.4 Table B.2-1, PS3.18
@@ -142,26 +183,38 @@ def attempt_delivery(
         outcomes = transport.send(list(uids), requires=requires)
     except PeerError as error:
         return dict.fromkeys(uids.values(), _failure_of_all(error))
-    outcome_by_uid: dict[str, Failure | int] = dict.fromkeys(uids.values(), Failure("not sent"))
+    outcome_by_uid: dict[str, Outcome] = dict.fromkeys(uids.values(), Failure("not sent"))
     for outcome in outcomes:
-        remedy = Remedy.OTHER_FORM if outcome.refused else Remedy.LATER
         taken = outcome.status if outcome.stored else None
-        failure = Failure(outcome.reason, remedy, outcome.again_after_s)
-        outcome_by_uid[uids[outcome.path]] = failure if taken is None else taken
+        outcome_by_uid[uids[outcome.path]] = _failure(outcome) if taken is None else taken
     return outcome_by_uid
+
+
+def _failure(outcome: SendOutcome) -> Failure:
+    """The failure of one object."""
+    return Failure(
+        outcome.reason,
+        REMEDIES[outcome.prospect],
+        outcome.again_after_s,
+        outcome.claim,
+        outcome.status,
+    )
 
 
 def _failure_of_all(error: PeerError) -> Failure:
     """The failure of all objects, where nothing was taken at all."""
+    if isinstance(error, PeerBusyError):
+        return Failure(str(error), Remedy.LATER, error.again_after_s)
     if isinstance(error, PeerUnreachableError):
-        wait_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
-        return Failure(str(error), Remedy.RETURN, wait_s)
+        return Failure(str(error), Remedy.RETURN)
+    if isinstance(error, PeerDeniedError):
+        return Failure(str(error), Remedy.UNCLEAR)
     return Failure(str(error), Remedy.LATER if error.retryable else Remedy.PERSON)
 
 
 def after_attempt(
     objects: Sequence[OutgoingObject],
-    outcome_by_uid: Mapping[str, Failure | int],
+    outcome_by_uid: Mapping[str, Outcome],
     attempt: Attempt,
     results: Sequence[ResultRow] = (),
 ) -> tuple[DeliveryRow, ...]:
@@ -199,6 +252,16 @@ def wait_after(attempt: int, policy: Delivery) -> timedelta:
     return timedelta(seconds=min(policy.first_wait_s * 2**doublings, policy.max_wait_s))
 
 
+def is_slow(row: DeliveryRow, policy: Delivery) -> bool:
+    """True if a delivery has failed so often that it is tried slowly, and is an alarm."""
+    return row.state is DeliveryState.WAITING and row.attempts >= policy.hold_after
+
+
+def is_believed(row: DeliveryRow) -> bool:
+    """True if an object counts as sent because the destination said that it had it."""
+    return row.state is DeliveryState.SENT and row.status in ALREADY_THERE
+
+
 def _before(
     outgoing: OutgoingObject, objects: Iterable[OutgoingObject]
 ) -> list[OutgoingObject]:
@@ -207,7 +270,7 @@ def _before(
     return [other for other in objects if other.kind in needed]
 
 
-def _tried(row: DeliveryRow, outcome: Failure | int, attempt: Attempt) -> DeliveryRow:
+def _tried(row: DeliveryRow, outcome: Outcome, attempt: Attempt) -> DeliveryRow:
     """A delivery after an attempt."""
     if row.visit >= attempt.number:
         return row
@@ -218,32 +281,52 @@ def _tried(row: DeliveryRow, outcome: Failure | int, attempt: Attempt) -> Delive
         changed_at=attempt.now,
         reason="",
         next_attempt_at=None,
+        resumes=False,
     )
     if isinstance(outcome, int):
         return _taken(tried, outcome, attempt)
-    lasting = outcome.remedy not in {Remedy.LATER, Remedy.RETURN}
-    if lasting or tried.attempts >= attempt.policy.hold_after:
-        resumes = outcome.remedy is Remedy.RETURN
-        return replace(tried, state=DeliveryState.HELD, reason=outcome.reason, resumes=resumes)
-    asked_for = timedelta(seconds=outcome.again_after_s)
-    wait = max(wait_after(tried.attempts, attempt.policy), asked_for)
+    if isinstance(outcome, AlreadyThere):
+        taken = _taken(tried, outcome.status, attempt, to_ask=not outcome.is_seen)
+        return replace(taken, reason=outcome.reason)
+    tried = replace(tried, reason=outcome.reason, losses=row.losses + outcome.is_missed)
+    is_long = tried.attempts >= attempt.policy.hold_after
+    if _needs_person(outcome, is_long=is_long):
+        return replace(tried, state=DeliveryState.HELD)
+    wait = wait_after(tried.attempts, attempt.policy)
+    if is_long:
+        wait = max(wait, timedelta(seconds=attempt.policy.slow_wait_s))
+    wait = max(wait, timedelta(seconds=outcome.again_after_s))
     return replace(
         tried,
         state=DeliveryState.WAITING,
-        reason=outcome.reason,
         next_attempt_at=attempt.now + wait,
+        resumes=is_long and outcome.remedy is Remedy.RETURN,
     )
 
 
-def _taken(row: DeliveryRow, status: int, attempt: Attempt) -> DeliveryRow:
-    """A delivery that the destination took; it is to be asked for, or done."""
+def _needs_person(failure: Failure, *, is_long: bool) -> bool:
+    """True if only a person can mend a failure that has lasted for long, or not."""
+    match failure.remedy:
+        case Remedy.LATER | Remedy.RETURN:
+            return False
+        case Remedy.UNCLEAR:
+            return is_long
+        case Remedy.OTHER_FORM | Remedy.PERSON:
+            return True
+
+
+def _taken(
+    row: DeliveryRow, status: int, attempt: Attempt, *, to_ask: bool = False
+) -> DeliveryRow:
+    """A delivery that the destination took, or has; it is to be asked for, or done."""
+    to_ask = to_ask or attempt.confirm
     return replace(
         row,
         state=DeliveryState.SENT,
-        attempts=0 if attempt.confirm else row.attempts,
+        attempts=0 if to_ask else row.attempts,
         status=status,
         sent_at=attempt.now,
-        next_attempt_at=attempt.now if attempt.confirm else None,
+        next_attempt_at=attempt.now if to_ask else None,
     )
 
 
@@ -264,7 +347,7 @@ def _held_with(before: Mapping[ResultKind, DeliveryRow], row: DeliveryRow) -> De
 
 def _other_forms(
     objects: Sequence[OutgoingObject],
-    outcome_by_uid: Mapping[str, Failure | int],
+    outcome_by_uid: Mapping[str, Outcome],
     attempt: Attempt,
     results: Sequence[ResultRow],
 ) -> Iterator[DeliveryRow]:

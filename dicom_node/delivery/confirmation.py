@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from dicom_node.delivery.attempts import wait_after
+from dicom_node.delivery.attempts import is_believed, wait_after
 from dicom_node.persistence.rows import DeliveryRow, DeliveryState
 from dicom_node.settings.destinations import Confirmation, Delivery
 from dicom_node.spool.commitment_reports import Report
@@ -75,9 +75,13 @@ class ConfirmationRequest:
 
 
 def answers_of_report(
-    rows: Iterable[DeliveryRow], report: Report
+    rows: Iterable[DeliveryRow], report: Report, asked_at: datetime
 ) -> Mapping[str, ConfirmationAnswer]:
-    """The answers of a storage commitment report for deliveries, by SOP Instance UID."""
+    """The answers of a storage commitment report for deliveries, by SOP Instance UID.
+
+    Those of what is merely believed to be there count even where nobody waits for them. A
+    report says nothing, not even by its silence, of what was sent after it was asked for.
+    """
     answers = {uid: ConfirmationAnswer(Presence.YES) for uid in report.committed}
     for uid, failure in report.failed.items():
         presence = Presence.NEVER if failure in NEVER_COMMITTED else Presence.NO
@@ -89,7 +93,8 @@ def answers_of_report(
     return {
         row.sop_instance_uid: answers.get(row.sop_instance_uid, silent)
         for row in rows
-        if row.is_unconfirmed
+        if (row.sop_instance_uid in answers and (row.is_unconfirmed or is_believed(row)))
+        or (row.is_unconfirmed and row.sent_at is not None and row.sent_at <= asked_at)
     }
 
 
@@ -127,7 +132,7 @@ def after_answers(
     return tuple(
         _after_answer(row, answers[row.sop_instance_uid], request)
         for row in rows
-        if row.sop_instance_uid in answers and row.is_unconfirmed
+        if row.sop_instance_uid in answers and (row.is_unconfirmed or is_believed(row))
     )
 
 

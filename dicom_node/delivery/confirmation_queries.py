@@ -1,7 +1,8 @@
 """Queries to a destination on whether it has what it took, by the method that it wants.
 
 By storage commitment, whose report comes later and is entered by `jobs.py`; by a query; or,
-where an archive that should commit does not know how, by a query instead.
+where an archive that should commit does not know how, by a query instead. What it refuses
+as being there already is asked for in whatever way it knows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -32,6 +34,9 @@ from dicom_node.spool.commitment_reports import REPORTS, handle_report
 from dicom_node.uids import derived_uid
 
 log = structlog.get_logger()
+
+NO_REPORT_YET: Final = "no commitment report yet"
+"""The reason of what was asked for and not answered, which may take days."""
 
 
 def reports_folder(config: NodeConfig) -> Path:
@@ -86,6 +91,29 @@ class ConfirmationQueries:
             rows, answers, confirmation_request(self.config, number, self.clock(), wait)
         )
 
+    def listed(
+        self, destination: Destination, rows: Sequence[DeliveryRow]
+    ) -> frozenset[str] | PeerError:
+        """The SOP Instance UIDs that a destination lists beside these, or why it does not say.
+
+        Args:
+            destination: which one; its `confirm` does not matter.
+            rows: of one revision of one series.
+        """
+        try:
+            return self._listed(rows, destination)
+        except PeerError as error:
+            return error
+
+    def ask_once(
+        self, destination: Destination, rows: Sequence[DeliveryRow], number: int
+    ) -> None:
+        """Ask a destination to commit to what it is believed to have; it may never answer."""
+        try:
+            self._ask_to_commit(rows, destination, number)
+        except PeerError as error:
+            log.info("commitment.unasked", destination=destination.name, reason=str(error))
+
     def _ask_to_commit(
         self,
         due: Sequence[DeliveryRow],
@@ -106,13 +134,18 @@ class ConfirmationQueries:
         keep = partial(handle_report, folder=reports_folder(self.config))
         transport.ask_to_commit(transaction, instances, keep)
         log.info("commitment.asked", destination=name, key=transaction, count=len(due))
-        no_report = ConfirmationAnswer(Presence.UNKNOWN, "no commitment report yet")
+        no_report = ConfirmationAnswer(Presence.UNKNOWN, NO_REPORT_YET)
         return {row.sop_instance_uid: no_report for row in due}
 
     def _look_up(
         self, due: Sequence[DeliveryRow], destination: Destination
     ) -> Mapping[str, ConfirmationAnswer]:
         """Ask for the instances that the destination lists."""
+        listed = self._listed(due, destination)
+        return answers_of_listing(due, listed, destination.query_service)
+
+    def _listed(self, due: Sequence[DeliveryRow], destination: Destination) -> frozenset[str]:
+        """The instances that the destination lists in the series of these."""
         uid, revision, _ = due[0].group
         series = self.ledger.series(uid, revision)
         wanted = {row.sop_instance_uid for row in due}
@@ -122,10 +155,7 @@ class ConfirmationQueries:
             if result.sop_instance_uid in wanted
         }
         study = series.study_instance_uid if series is not None else ""
-        listed = transport_for(self.config, destination).list_instances(
-            study, sorted(own_series)
-        )
-        return answers_of_listing(due, listed, destination.query_service)
+        return transport_for(self.config, destination).list_instances(study, sorted(own_series))
 
     def _look_up_instead(
         self,

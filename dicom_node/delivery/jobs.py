@@ -23,19 +23,25 @@ import structlog
 from dicom_node.delivery.attempts import (
     Attempt,
     Failure,
+    Outcome,
     OutgoingObject,
     Remedy,
     after_attempt,
     attempt_delivery,
+    is_believed,
+    is_slow,
     outgoing_objects,
 )
+from dicom_node.delivery.claims import after_listing, claimed
 from dicom_node.delivery.confirmation import after_answers, answers_of_report
 from dicom_node.delivery.confirmation_queries import (
+    NO_REPORT_YET,
     ConfirmationQueries,
     confirmation_request,
     reports_folder,
 )
 from dicom_node.delivery.release import release
+from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
@@ -80,12 +86,15 @@ class DeliveryJobs:
     def pending_jobs(self) -> tuple[JobRequest, ...]:
         """The delivery jobs that are not finished, for a node that starts.
 
-        What is held continues, and what was sent before its destination was to confirm it is
-        asked for. A delivery job that is in the queue already has the same key, and so is not
-        put twice.
+        What is held continues, what is tried slowly is tried now, and what was sent before its
+        destination was to confirm it is asked for. A delivery job that is in the queue already
+        has the same key, and so is not put twice.
         """
         now = self.clock()
         release(self.ledger, now)
+        waits = self.ledger.deliveries(states=[DeliveryState.WAITING])
+        slow = [row for row in waits if is_slow(row, self.config.delivery)]
+        self._bring_forward([row for row in slow if not _is_due(row, now)], now)
         asked = {each.name for each in self.config.destinations if each.confirm != "no"}
         sent = [
             replace(row, next_attempt_at=now)
@@ -103,17 +112,31 @@ class DeliveryJobs:
         """
         now = self.clock()
         delivery, confirmation = self.config.delivery, self.config.confirmation
-        longest_s = max(delivery.max_wait_s, confirmation.ask_again_s)
+        longest_s = max(
+            delivery.max_wait_s,
+            delivery.slow_wait_s,
+            confirmation.ask_again_s,
+            MAX_RETRY_AFTER_S,
+        )
         late = self.ledger.due_after(now + timedelta(seconds=longest_s) + CLOCKS_DIFFER)
-        for group in dict.fromkeys(row.group for row in late):
+        for group, count in self._bring_forward(late, now).items():
+            log.warning("delivery.brought_forward", destination=group[2], count=count)
+        return self._jobs(self.ledger.due(now))
+
+    def _bring_forward(
+        self, chosen: Sequence[DeliveryRow], now: datetime
+    ) -> Mapping[Group, int]:
+        """Make deliveries due now; how many of each group were."""
+        counts: dict[Group, int] = {}
+        for group in dict.fromkeys(row.group for row in chosen):
             rows = self._rows(group)
-            forward = [row for row in rows if row in late]
+            forward = [row for row in rows if row in chosen]
             number = _last_number(rows) + 1
             self.ledger.advance(
                 *(replace(row, visit=number, next_attempt_at=now) for row in forward)
             )
-            log.warning("delivery.brought_forward", destination=group[2], count=len(forward))
-        return self._jobs(self.ledger.due(now))
+            counts[group] = len(forward)
+        return counts
 
     def take_reports(self) -> None:
         """Enter every report of storage commitment that came into the ledger."""
@@ -130,9 +153,8 @@ class DeliveryJobs:
         """Change the deliveries that one report speaks of."""
         rows = self._rows((asked.series_instance_uid, asked.revision, asked.destination))
         request = confirmation_request(self.config, _last_number(rows) + 1, self.clock())
-        after = after_answers(rows, answers_of_report(rows, report), request)
-        self.ledger.advance(*after)
-        log_rows(after)
+        answers = answers_of_report(rows, report, asked.asked_at)
+        self._enter(after_answers(rows, answers, request))
 
     def _send(self, group: Group, rows: Sequence[DeliveryRow], number: int) -> None:
         """Send what waits, and note what became of it."""
@@ -143,18 +165,26 @@ class DeliveryJobs:
         outcome_by_uid = self._attempt(objects, destination)
         confirm = destination is not None and destination.confirm != "no"
         attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
-        after = after_attempt(objects, outcome_by_uid, attempt, results)
-        self.ledger.advance(*after)
-        log_rows(after)
+        self._enter(after_attempt(objects, outcome_by_uid, attempt, results))
 
     def _attempt(
         self, objects: Sequence[OutgoingObject], destination: Destination | None
-    ) -> Mapping[str, Failure | int]:
-        """Send what is on its way to one destination."""
+    ) -> Mapping[str, Outcome]:
+        """Send what is on its way to one destination; ask for what it says it has already."""
         if destination is None:
             gone = Failure(GONE, Remedy.PERSON)
             return {each.row.sop_instance_uid: gone for each in objects if each.waits}
-        return attempt_delivery(transport_for(self.config, destination), objects)
+        outcome_by_uid = attempt_delivery(transport_for(self.config, destination), objects)
+        there = claimed([each.row for each in objects], outcome_by_uid)
+        if not there:
+            return outcome_by_uid
+        listed = self._queries.listed(destination, there)
+        query = destination.query_service
+        return {**outcome_by_uid, **after_listing(there, outcome_by_uid, listed, query)}
+
+    @property
+    def _queries(self) -> ConfirmationQueries:
+        return ConfirmationQueries(self.config, self.ledger, self.clock)
 
     def _ask(
         self,
@@ -167,14 +197,26 @@ class DeliveryJobs:
         destination = self.config.destination(group[2])
         if destination is None or destination.confirm == "no":
             # Nobody is to be asked any more: sent is what it stays.
+            believed = [row for row in due if is_believed(row)]
+            done = [row if row in believed else replace(row, reason="") for row in due]
             self.ledger.advance(
-                *(replace(row, visit=number, reason="", next_attempt_at=None) for row in due)
+                *(replace(row, visit=number, next_attempt_at=None) for row in done)
             )
+            if believed and destination is not None:
+                self._queries.ask_once(destination, believed, number)
             return
-        queries = ConfirmationQueries(self.config, self.ledger, self.clock)
-        after = queries.ask(destination, rows, due, number)
-        self.ledger.advance(*after)
-        log_rows(after)
+        self._enter(self._queries.ask(destination, rows, due, number))
+
+    def _enter(self, rows: Sequence[DeliveryRow]) -> None:
+        """Enter changed deliveries of one group, and log those that are what they became.
+
+        A report that came meanwhile stands, and has been told of.
+        """
+        if not rows:
+            return
+        self.ledger.advance(*rows)
+        now_there = self._rows(rows[0].group)
+        log_rows([row for row in rows if row in now_there])
 
     def _next(self, group: Group) -> tuple[JobRequest, ...]:
         """The next delivery job to a group, at the time at which something is due."""
@@ -230,15 +272,21 @@ EVENTS: Final = {
 }
 
 
+def _is_no_news(row: DeliveryRow) -> bool:
+    """True if nothing came of a delivery that an administrator wants to know.
+
+    What waits without a reason has not been tried: it stands in for what was replaced. And
+    a report of storage commitment cannot be here when it has just been asked for.
+    """
+    if row.state is DeliveryState.WAITING:
+        return not row.reason
+    return row.is_unconfirmed and row.attempts == 1 and row.reason == NO_REPORT_YET
+
+
 def log_rows(rows: Sequence[DeliveryRow]) -> None:
     """One event for each state that deliveries of one group came to, with how many did."""
     for state, (level, event) in EVENTS.items():
-        # What waits without a reason has not been tried: it stands in for what was replaced.
-        of_state = [
-            row
-            for row in rows
-            if row.state is state and (row.reason or state is not DeliveryState.WAITING)
-        ]
+        of_state = [row for row in rows if row.state is state and not _is_no_news(row)]
         if of_state:
             first = of_state[0]
             getattr(log, level)(

@@ -1,23 +1,31 @@
-"""Releasing held deliveries: `msk-node release`, a start of the node, a destination's return.
+"""Releasing deliveries: `msk-node release`, a start of the node, a destination's return.
 
-Only the ledger is changed, in whatever process: a running node looks there for what is due,
-and one that starts does so too. A released delivery gets all its attempts anew.
+What is held goes on, and what is tried slowly does so at once. Only the ledger is changed, in
+whatever process: a running node looks there for what is due, and one that starts does so
+too. A released delivery gets all its attempts anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from dicom_node.errors import ConfigurationError
+from dicom_node.delivery.attempts import is_slow
+from dicom_node.errors import UnknownNameError
 from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.persistence.rows import DeliveryState
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState
+from dicom_node.settings.destinations import Delivery
 from dicom_node.settings.loading import load_config
 
 log = structlog.get_logger()
+
+STUCK: Final = (DeliveryState.HELD, DeliveryState.WAITING)
+"""States in which a delivery may have come to a stop, or nearly."""
 
 
 def release_held(
@@ -26,24 +34,34 @@ def release_held(
     """Let held deliveries of a node continue, beside it or without it; answers how many.
 
     Raises:
-        ConfigurationError: the file cannot be used, or has no such destination; or the ledger
-            is of another version.
+        ConfigurationError: the file cannot be used, or the ledger is of another version.
+        UnknownNameError: the file has no such destination, or the ledger no such series.
     """
     settings = load_config(config)
     if destination is not None and settings.destination(destination) is None:
-        raise ConfigurationError(f"there is no destination {destination!r}")
+        raise UnknownNameError(f"there is no destination {destination!r} in the settings")
     ledger = existing_ledger(settings.node.database_url)
-    if ledger is None:
-        return 0
     try:
+        if series_instance_uid is not None:
+            _check_series(ledger, series_instance_uid)
+        if ledger is None:
+            return 0
         return release(
             ledger,
             datetime.now(UTC),
             destination=destination,
             series_instance_uid=series_instance_uid,
+            slow_by=settings.delivery,
         )
     finally:
-        ledger.close()
+        if ledger is not None:
+            ledger.close()
+
+
+def _check_series(ledger: Ledger | None, series_instance_uid: str) -> None:
+    """Raise where no series of this UID has ever been complete here."""
+    if ledger is None or not ledger.revisions(series_instance_uid):
+        raise UnknownNameError(f"no series {series_instance_uid!r} has been taken up here")
 
 
 def release(
@@ -52,7 +70,7 @@ def release(
     *,
     destination: str | None = None,
     series_instance_uid: str | None = None,
-    by_return: bool = False,
+    slow_by: Delivery | None = None,
 ) -> int:
     """Let held deliveries continue; answers how many there were.
 
@@ -61,14 +79,30 @@ def release(
         now: the time.
         destination: only those to this one.
         series_instance_uid: only those of this series.
-        by_return: only those that are held because the destination could not be reached.
+        slow_by: with these rules, those that are tried slowly, too.
     """
-    held = ledger.deliveries(
-        destination=destination,
-        series_instance_uid=series_instance_uid,
-        states=[DeliveryState.HELD],
+    stuck = ledger.deliveries(
+        destination=destination, series_instance_uid=series_instance_uid, states=STUCK
     )
-    chosen = [row for row in held if row.resumes or not by_return]
+    chosen = [
+        row
+        for row in stuck
+        if row.state is DeliveryState.HELD or (slow_by is not None and is_slow(row, slow_by))
+    ]
+    return _let_go(ledger, chosen, now)
+
+
+def resume(ledger: Ledger, now: datetime, destination: str) -> int:
+    """Let go on what waits for a destination that could not be reached; how many there were.
+
+    Versions before this one held such a delivery.
+    """
+    stuck = ledger.deliveries(destination=destination, states=STUCK)
+    return _let_go(ledger, [row for row in stuck if row.resumes], now)
+
+
+def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int:
+    """Make deliveries due, with all their attempts; how many there are."""
     for group in dict.fromkeys(row.group for row in chosen):
         uid, revision, name = group
         all_rows = ledger.deliveries(

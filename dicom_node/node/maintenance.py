@@ -1,8 +1,8 @@
 """Maintenance tasks: a worker's work beside its jobs, each on a thread, at a pace of its own.
 
     poll           every two seconds: reports of storage commitment, and deliveries that are due
-    probe          is a destination back whose deliveries are held because it was not reached?
-    raise_alarms   what was sent and not confirmed for too long
+    probe          is a destination back that could not be reached for long?
+    raise_alarms   what was not taken, or sent and not confirmed, for too long
     purge          every hour: what is no longer needed (`retention.py`)
 
 None keeps anything in memory that a restart would miss. Where nodes share a database, one
@@ -12,20 +12,21 @@ of them does the tasks (`is_first`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
+from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.delivery.jobs import DeliveryJobs, Group
-from dicom_node.delivery.release import release
+from dicom_node.delivery.release import STUCK, resume
 from dicom_node.errors import PeerError
 from dicom_node.node.retention import purge
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.job_queue import JobRequest
-from dicom_node.persistence.rows import DeliveryState
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ class MaintenanceTasks:
     delivery_jobs: DeliveryJobs
     put: Callable[[JobRequest], None]
     is_first: Callable[[], bool] = lambda: True
-    _warned: set[Group] = field(default_factory=set, init=False)
+    _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
     _put: dict[str, str] = field(default_factory=dict, init=False)
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
@@ -81,10 +82,10 @@ class MaintenanceTasks:
                 self._put[group] = job.key
 
     def probe(self) -> None:
-        """Release what is held for want of a destination that answers C-ECHO or QIDO now."""
+        """Release what waits for a destination that answers C-ECHO or QIDO now."""
         delivery_jobs = self.delivery_jobs
-        held = delivery_jobs.ledger.deliveries(states=[DeliveryState.HELD])
-        for name in sorted({row.destination for row in held if row.resumes}):
+        stuck = delivery_jobs.ledger.deliveries(states=STUCK)
+        for name in sorted({row.destination for row in stuck if row.resumes}):
             destination = delivery_jobs.config.destination(name)
             if destination is None:
                 continue
@@ -93,30 +94,35 @@ class MaintenanceTasks:
             except PeerError:
                 continue
             log.info("destination.returned", destination=name)
-            release(
-                delivery_jobs.ledger, delivery_jobs.clock(), destination=name, by_return=True
-            )
+            resume(delivery_jobs.ledger, delivery_jobs.clock(), name)
 
     def raise_alarms(self) -> None:
-        """Raise the alarm, once for each group and start, about what is not confirmed."""
-        now, confirmation = self.delivery_jobs.clock(), self.delivery_jobs.config.confirmation
-        overdue = [
-            row
-            for row in self.delivery_jobs.ledger.unconfirmed()
-            if is_overdue(row, now, confirmation)
-        ]
-        for row in overdue:
-            if row.group not in self._warned:
-                self._warned.add(row.group)
+        """Raise the alarm, once for each group and start, about what has not arrived."""
+        now, config = self.delivery_jobs.clock(), self.delivery_jobs.config
+        ledger = self.delivery_jobs.ledger
+        waits = ledger.deliveries(states=[DeliveryState.WAITING])
+        slow = [row for row in waits if is_slow(row, config.delivery)]
+        sent = ledger.unconfirmed()
+        overdue = [row for row in sent if is_overdue(row, now, config.confirmation)]
+        self._raise("delivery.stalled", slow)
+        self._raise("delivery.unconfirmed", overdue)
+
+    def _raise(self, alarm: str, rows: Sequence[DeliveryRow]) -> None:
+        """Raise one kind of alarm for groups that it was not raised for yet."""
+        warned = self._warned.setdefault(alarm, set())
+        for row in rows:
+            if row.group not in warned:
+                warned.add(row.group)
                 log.error(
-                    "delivery.unconfirmed",
+                    alarm,
                     series_instance_uid=row.series_instance_uid,
                     revision=row.revision,
                     destination=row.destination,
-                    count=sum(1 for each in overdue if each.group == row.group),
+                    count=sum(1 for each in rows if each.group == row.group),
+                    attempt=row.attempts,
                     reason=row.reason,
                 )
-        self._warned &= {row.group for row in overdue}
+        warned &= {row.group for row in rows}
 
     def purge(self) -> None:
         """Delete what is no longer needed."""

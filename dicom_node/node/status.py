@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.node.retention import summed, survey
+from dicom_node.peers.outcome import ALREADY_THERE
 from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import (
     DeliveryRow,
@@ -21,6 +23,7 @@ from dicom_node.persistence.rows import (
     SeriesState,
 )
 from dicom_node.receiving.rejections import Count, read_rejections
+from dicom_node.settings.destinations import Delivery
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import WaitingSeries, read_waiting
 
@@ -34,6 +37,7 @@ class StuckDelivery:
 
     objects: their kinds.
     next_attempt_at: None when the delivery is held.
+    since: when the objects were made, or sent, if they were; of what is held, when that was.
     """
 
     series_instance_uid: str
@@ -43,6 +47,7 @@ class StuckDelivery:
     attempts: int
     reason: str
     next_attempt_at: datetime | None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class NodeStatus:
     series: how many are in each state.
     deliveries: how many objects are in each state.
     free_mb: free space on the disk of each folder.
+    stalled: what has not been taken for so long that it is tried slowly, and an alarm.
     turned_away: who was rejected, how often and why, since when.
     unconfirmed: what was sent, and asked for in vain so far.
     overdue: what has been sent but unconfirmed for so long that it is an alarm.
@@ -116,6 +122,7 @@ class NodeStatus:
     warned: tuple[Replacement, ...] = ()
     incoming: tuple[WaitingSeries, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    stalled: tuple[StuckDelivery, ...] = ()
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
@@ -137,19 +144,19 @@ def node_status(config: NodeConfig) -> NodeStatus:
             kept = summed(survey(config, ledger, now))
         finally:
             ledger.close()
-    status = summary(series, results, deliveries, _free_mb(config))
+    status = summary(series, results, deliveries, _free_mb(config), config.delivery)
     since, turned_away = read_rejections(config.node.spool)
     overdue = [row for row in deliveries if is_overdue(row, now, config.confirmation)]
     unconfirmed = [
         row for row in deliveries if row.is_unconfirmed and row.reason and row not in overdue
     ]
-    kinds = {row.sop_instance_uid: row.kind for row in results}
+    by_uid = {row.sop_instance_uid: row for row in results}
     return replace(
         status,
         turned_away=turned_away,
         turned_away_since=since,
-        unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, kinds),
-        overdue=_stuck(overdue, DeliveryState.SENT, kinds),
+        unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, by_uid),
+        overdue=_stuck(overdue, DeliveryState.SENT, by_uid),
         kept=kept,
         incoming=read_waiting(config.node.spool),
     )
@@ -160,9 +167,13 @@ def summary(
     results: Sequence[ResultRow],
     deliveries: Sequence[DeliveryRow],
     free_mb: Mapping[str, int],
+    policy: Delivery = Delivery(),  # noqa: B008 - frozen
 ) -> NodeStatus:
     """The status that these rows stand for."""
     kinds = {row.sop_instance_uid: row.kind for row in results}
+    by_uid = {row.sop_instance_uid: row for row in results}
+    slow = [row for row in deliveries if is_slow(row, policy)]
+    stuck = [row for row in deliveries if not is_slow(row, policy)]
     in_series_state = Counter(row.state for row in series)
     in_delivery_state = Counter(row.state for row in deliveries)
     return NodeStatus(
@@ -171,8 +182,9 @@ def summary(
         traffic=_traffic(deliveries, kinds),
         replaced=_replaced(deliveries, kinds),
         warned=_warned(deliveries, kinds),
-        waiting=_stuck(deliveries, DeliveryState.WAITING, kinds),
-        held=_stuck(deliveries, DeliveryState.HELD, kinds),
+        waiting=_stuck(stuck, DeliveryState.WAITING, by_uid),
+        held=_stuck(stuck, DeliveryState.HELD, by_uid),
+        stalled=_stuck(slow, DeliveryState.WAITING, by_uid),
         unanalysed=tuple(
             Unanalysed(row.series_instance_uid, row.revision, row.state, row.code, row.reason)
             for row in series
@@ -222,13 +234,19 @@ def _warned(rows: Sequence[DeliveryRow], kinds: Mapping[str, str]) -> tuple[Repl
         if row.status and row.state in (DeliveryState.SENT, DeliveryState.CONFIRMED)
     )
     return tuple(
-        Replacement(destination, kind, count, f"status 0x{status:04X}")
+        Replacement(destination, kind, count, _status_words(status))
         for (destination, kind, status), count in sorted(counts.items())
     )
 
 
+def _status_words(status: int) -> str:
+    """The status with which an object was taken, as text."""
+    words = ": it had the object already" if status in ALREADY_THERE else ""
+    return f"status 0x{status:04X}{words}"
+
+
 def _stuck(
-    rows: Iterable[DeliveryRow], state: DeliveryState, kinds: Mapping[str, str]
+    rows: Iterable[DeliveryRow], state: DeliveryState, results: Mapping[str, ResultRow]
 ) -> tuple[StuckDelivery, ...]:
     """Rows of one series to one destination, told as one."""
     groups: dict[tuple[str, int, str], list[DeliveryRow]] = {}
@@ -239,13 +257,21 @@ def _stuck(
     return tuple(
         StuckDelivery(
             *key,
-            objects=tuple(sorted(kinds[row.sop_instance_uid] for row in group)),
+            objects=tuple(sorted(results[row.sop_instance_uid].kind for row in group)),
             attempts=max(row.attempts for row in group),
             reason="; ".join(sorted({row.reason for row in group if row.reason})),
             next_attempt_at=group[0].next_attempt_at,
+            since=min(_since(row, results[row.sop_instance_uid]) for row in group),
         )
         for key, group in groups.items()
     )
+
+
+def _since(row: DeliveryRow, result: ResultRow) -> datetime:
+    """The moment from which an object has been in its state, or on its way."""
+    if row.state is DeliveryState.HELD:
+        return row.changed_at
+    return row.sent_at or result.made_at
 
 
 def _free_mb(config: NodeConfig) -> dict[str, int]:

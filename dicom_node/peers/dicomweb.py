@@ -26,6 +26,7 @@ from urllib3.exceptions import NewConnectionError
 from dicom_node.errors import (
     ConfigurationError,
     PeerBusyError,
+    PeerDeniedError,
     PeerError,
     PeerFailedError,
     PeerRefusedError,
@@ -35,6 +36,7 @@ from dicom_node.network.implementation import implementation_version
 from dicom_node.network.tls_contexts import client_context
 from dicom_node.network.tls_sockets import in_words
 from dicom_node.peers.credentials import authorization_of
+from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
 from dicom_node.settings.destinations import Credentials, WebDestination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.tls import DestinationTls
@@ -45,8 +47,10 @@ AWAY: Final = frozenset({502, 503, 504})
 """Statuses (RFC 9110 15.6) of what stands before a service, or of one that is not ready."""
 LATER: Final = frozenset({408, 425, 429})
 """Statuses of the 4xx kind (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4) that waiting helps."""
-MAX_RETRY_AFTER_S: Final = 3600.0
-"""The longest Retry-After that is kept to; a service that is back sooner would wait."""
+TOO_LARGE: Final = 413
+"""With Retry-After, the service is short of room for now (RFC 9110 15.5.14)."""
+NEVER: Final = frozenset({501, 505})
+"""Statuses of the 5xx kind (RFC 9110 15.6) that say what a service is able to do."""
 NO_SERVICE: Final = frozenset({401, 403, 404})
 """Statuses of something that answers, and would not take results either."""
 
@@ -166,12 +170,15 @@ def refusal(service: WebService, response: requests.Response) -> PeerError:
     status = response.status_code
     message = f"{service} answered with {status_words(status)}"
     wait_s = _retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
-    if status in LATER or (status in AWAY and wait_s):
+    if status in LATER or (wait_s and (status >= 500 or status == TOO_LARGE)):
         return PeerBusyError(message, again_after_s=wait_s)
     if status in AWAY:
         return PeerUnreachableError(message)
-    if status >= 500:
+    if status >= 500 and status not in NEVER:
         return PeerFailedError(message)
+    shown = service.credentials
+    if status == HTTPStatus.UNAUTHORIZED and shown is not None and shown.user is None:
+        return PeerDeniedError(message)
     return PeerRefusedError(message)
 
 

@@ -23,7 +23,14 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dicom_node.errors import PeerUnreachableError, SeriesError
 from dicom_node.peers.association import Peer, associate
-from dicom_node.peers.outcome import UNREADABLE, SendOutcome
+from dicom_node.peers.outcome import (
+    DUPLICATE_INSTANCE,
+    UNREADABLE,
+    Claim,
+    Prospect,
+    SendOutcome,
+    prospect_of,
+)
 from dicom_node.series.bounded_files import NotDicomError, read_meta, read_whole
 
 log = structlog.get_logger()
@@ -44,9 +51,6 @@ CONTEXT_RESULTS: Final = {
 
 NEVER_ACCEPTED: Final = frozenset({3, 4})
 """Results that say what a peer is able to do, not how it is today (PS3.8 Table 9-18)."""
-
-SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
-"""Status of a C-STORE (PS3.7 C.5.6)."""
 
 FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
     ExplicitVRLittleEndian: (ImplicitVRLittleEndian,),
@@ -76,8 +80,8 @@ def send(
         paths: DICOM files with file meta information.
         progress: Called after each file with the number done and the number of all.
         requires: By path, the paths before it without which the peer is not to get it. Only
-            what is stored by this very call counts. What is held back has neither status nor
-            `refused`, and its reason names what it waits for.
+            what is stored by this very call counts. What is held back has no status, and its
+            reason names what it waits for.
 
     Raises:
         PeerUnreachableError: no connection, or the association was rejected, before
@@ -126,10 +130,12 @@ class _OutgoingFile:
         reason: str = "",
         comment: str = "",
         *,
-        refused: bool = False,
+        prospect: Prospect = Prospect.PASSES,
+        claim: Claim = Claim.NONE,
     ) -> SendOutcome:
         """The outcome for this file."""
-        return SendOutcome(self.path, self.sop_instance_uid, status, reason, comment, refused)
+        uid = self.sop_instance_uid
+        return SendOutcome(self.path, uid, status, reason, comment, prospect, claim)
 
 
 @dataclass(slots=True)
@@ -165,7 +171,8 @@ def _outgoing_file(path: Path) -> _OutgoingFile | SendOutcome:
             str(meta.TransferSyntaxUID),
         )
     except (NotDicomError, SeriesError, AttributeError):
-        return SendOutcome(path, "", None, "not a DICOM file with file meta information")
+        words = "not a DICOM file with file meta information"
+        return SendOutcome(path, "", None, words, prospect=Prospect.UNCLEAR)
     except OSError as error:
         return SendOutcome(path, "", None, f"cannot be read: {error.strerror}")
 
@@ -225,16 +232,19 @@ def _send_one(
     usable = next((pair for pair in file.contexts if pair in accepted), None)
     if usable is None:
         proposed = association.requestor.requested_contexts
-        reason, refused = _refusal(proposed, association.rejected_contexts, file)
-        return file.outcome(None, reason, refused=refused)
+        reason, prospect = _refusal(proposed, association.rejected_contexts, file)
+        return file.outcome(None, reason, prospect=prospect)
     if not association.is_established:
         return file.outcome(None, f"{peer} ended the association before this object")
     try:
         exact = usable[1] == file.transfer_syntax_uid
         source = file.path if exact else _uncompressed(file.path)
         answer = association.send_c_store(source, message_id)
-    except (RuntimeError, ValueError, AttributeError, OSError) as error:
+    except (RuntimeError, OSError) as error:
         return file.outcome(None, f"could not be sent: {error}")
+    except (ValueError, AttributeError) as error:
+        words = f"could not be sent: {error}"
+        return file.outcome(None, words, prospect=Prospect.UNCLEAR)
     if "Status" not in answer:
         # The library takes a moment to see that a connection is gone. An object sent in that
         # moment would be waited for in vain, as long as for an answer.
@@ -242,8 +252,9 @@ def _send_one(
         waited = f"{peer.answer_timeout_s:g} s"
         return file.outcome(None, f"{peer} broke off or did not answer within {waited}")
     status, comment = int(answer.Status), str(answer.get("ErrorComment") or "")
-    refused = status == SOP_CLASS_NOT_SUPPORTED
-    return file.outcome(status, _status_words(status), comment, refused=refused)
+    claim = Claim.STATED if status == DUPLICATE_INSTANCE else Claim.NONE
+    words, prospect = _status_words(status), prospect_of(status)
+    return file.outcome(status, words, comment, prospect=prospect, claim=claim)
 
 
 def _uncompressed(path: Path) -> Dataset:
@@ -279,8 +290,8 @@ def _refusal(
     proposed: Sequence[PresentationContext],
     rejected: Sequence[PresentationContext],
     file: _OutgoingFile,
-) -> tuple[str, bool]:
-    """The reason why there is no context for a file, and whether there never will be.
+) -> tuple[str, Prospect]:
+    """The reason why there is no context for a file, and whether there may be one some day.
 
     A rejection is known by its number alone: the transfer syntax that comes with it means
     nothing (PS3.8 Table 9-18), and DCMTK's is always Implicit VR Little Endian.
@@ -296,7 +307,8 @@ def _refusal(
         f"presentation context {why}: {_name(file.sop_class_uid)}"
         f" in {_name(file.transfer_syntax_uid)}"
     )
-    return reason, all(result in NEVER_ACCEPTED for result in results)
+    never = all(result in NEVER_ACCEPTED for result in results)
+    return reason, Prospect.NEVER if never else Prospect.PASSES
 
 
 def _name(uid: str) -> str:

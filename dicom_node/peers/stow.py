@@ -19,13 +19,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import PeerBusyError, PeerError, PeerFailedError, PeerRefusedError
 from dicom_node.peers.dicomweb import Conversation, WebService, answer_of, calling, refusal
-from dicom_node.peers.outcome import UNREADABLE, SendOutcome
+from dicom_node.peers.outcome import UNREADABLE, Claim, Prospect, SendOutcome
 from dicom_node.peers.stow_response import (
-    NEVER_TAKEN,
     PROCESSING_FAILURE,
     WARNINGS,
     Stated,
+    claim_of,
     failure_words,
+    prospect_of_reason,
     read_response,
 )
 from dicom_node.series.bounded_files import read_whole
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 
 ABOUT_OBJECTS: Final = frozenset({400, 409, 411, 413, 415, 422})
 """HTTP statuses that refuse what was sent, not who sends it (RFC 9110 15.5)."""
+CONFLICT: Final = 409
+"""None was taken (PS3.18 Table 10.5.3-1); by itself, a conflict with what is there."""
 
 
 def store(
@@ -148,7 +151,7 @@ def _store_batch(
             datasets[path] = _read(path)
         except UNREADABLE as error:
             words = f"cannot be read ({type(error).__name__})"
-            outcomes[path] = SendOutcome(path, "", None, words)
+            outcomes[path] = SendOutcome(path, "", None, words, prospect=Prospect.UNCLEAR)
     if not datasets:
         return outcomes
     uids = {path: str(dataset.SOPInstanceUID) for path, dataset in datasets.items()}
@@ -156,20 +159,25 @@ def _store_batch(
         stated = _post(service, conversation, list(datasets.values()), set(uids.values()))
     except requests.HTTPError as error:
         answer = answer_of(error)
-        if answer.status_code not in ABOUT_OBJECTS:
+        refused = refusal(service, answer)
+        if answer.status_code not in ABOUT_OBJECTS or isinstance(refused, PeerBusyError):
             raise
         if len(uids) > 1:
             for path in uids:
                 outcomes |= _store_batch(service, conversation, [path])
             return outcomes
-        reason = str(refusal(service, answer))
+        claim = Claim.POSSIBLE if answer.status_code == CONFLICT else Claim.NONE
         alone = {
-            path: SendOutcome(path, uid, None, reason, refused=True)
+            path: SendOutcome(
+                path, uid, None, str(refused), prospect=Prospect.NEVER, claim=claim
+            )
             for path, uid in uids.items()
         }
         return outcomes | alone
+    last = conversation.answer
+    conflict = last is not None and last.status_code == CONFLICT
     for path, uid in uids.items():
-        outcomes[path] = outcome = _outcome(path, uid, stated.get(uid))
+        outcomes[path] = outcome = _outcome(path, uid, stated.get(uid), conflict=conflict)
         if not outcome.stored:
             log.warning(
                 "send.refused",
@@ -234,17 +242,24 @@ def _read_json(response: requests.Response) -> Mapping[str, Stated]:
         return {}
 
 
-def _outcome(path: Path, uid: str, stated: Stated | None) -> SendOutcome:
-    """The outcome for one file."""
+def _outcome(path: Path, uid: str, stated: Stated | None, *, conflict: bool) -> SendOutcome:
+    """The outcome for one file, of a request that was answered with a conflict or not."""
     if stated is None:
         return SendOutcome(path, uid, None, "the service did not say what became of it")
     if stated.taken:
         warning = WARNINGS.get(stated.status, "") if stated.status else ""
         return SendOutcome(path, uid, stated.status, warning)
-    failed = SendOutcome(path, uid, stated.status, failure_words(stated.status))
+    failed = SendOutcome(
+        path,
+        uid,
+        stated.status,
+        failure_words(stated.status),
+        prospect=prospect_of_reason(stated.status),
+        claim=claim_of(stated.status, conflict=conflict),
+    )
     if failed.stored:  # a failure whose reason is a warning's number
         failed = replace(failed, status=PROCESSING_FAILURE)
-    return replace(failed, refused=stated.status in NEVER_TAKEN)
+    return failed
 
 
 def _uids_of(service: WebService, listed: object) -> Iterator[str]:

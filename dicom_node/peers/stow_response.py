@@ -8,6 +8,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from dicom_node.peers.outcome import ALREADY_THERE, Claim, Prospect, prospect_of
+
 COERCION: Final = 0xB000
 """Warning Reason: elements were coerced (PS3.18 Table I.2-1)."""
 WARNINGS: Final[Mapping[int, str]] = {
@@ -19,7 +21,11 @@ WARNINGS: Final[Mapping[int, str]] = {
 PROCESSING_FAILURE: Final = 0x0110
 FAILURES: Final[Mapping[int, str]] = {
     0x0110: "processing failure",
+    0x0111: "duplicate SOP instance",
     0x0122: "referenced SOP class not supported",
+    0x0124: "not authorised",
+    0xB00E: "stored before (Azure)",
+    0xB00F: "being stored (Azure)",
     0xC122: "referenced transfer syntax not supported",
 }
 FAILURE_RANGES: Final[Mapping[int, str]] = {
@@ -28,8 +34,7 @@ FAILURE_RANGES: Final[Mapping[int, str]] = {
 }
 """Failure Reason (0008,1197) as text, by itself or by its first byte (PS3.18 Table I.2-2);
 every other one of the kind C0xx means that the service cannot understand the object."""
-NEVER_TAKEN: Final = frozenset({0x0122, 0xC122})
-"""Failure Reasons that say what a service is able to do, not how it is today."""
+TRANSFER_SYNTAX_NOT_SUPPORTED: Final = 0xC122
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +67,31 @@ def read_response(response: Dataset) -> dict[str, Stated]:
     return stated
 
 
+def prospect_of_reason(reason: int) -> Prospect:
+    """The prospect of a Failure Reason; but for one they are the statuses of C-STORE."""
+    return Prospect.NEVER if reason == TRANSFER_SYNTAX_NOT_SUPPORTED else prospect_of(reason)
+
+
+def claim_of(reason: int, *, conflict: bool) -> Claim:
+    """The claim of a Failure Reason that the instance is there.
+
+    Args:
+        reason: the Failure Reason.
+        conflict: whether the HTTP status was 409. That comes wherever none was taken; but
+            some services have no other word for what is there, beside a general failure.
+    """
+    if reason in ALREADY_THERE:
+        return Claim.STATED
+    general = reason == PROCESSING_FAILURE or _words(reason) is None
+    return Claim.POSSIBLE if conflict and general else Claim.NONE
+
+
 def failure_words(reason: int) -> str:
     """A Failure Reason as text: `0xA700, out of resources`."""
-    words = FAILURES.get(reason) or FAILURE_RANGES.get(reason >> 8)
-    if words is None:
-        words = "cannot understand" if reason >> 12 == 0xC else "a reason of its own"
-    return f"0x{reason:04X}, {words}"
+    return f"0x{reason:04X}, {_words(reason) or 'a reason of its own'}"
+
+
+def _words(reason: int) -> str | None:
+    """The meaning of a Failure Reason, if it has one."""
+    cannot_understand = "cannot understand" if reason >> 12 == 0xC else None
+    return FAILURES.get(reason) or FAILURE_RANGES.get(reason >> 8) or cannot_understand

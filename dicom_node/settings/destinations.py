@@ -253,11 +253,15 @@ class Delivery(Section):
     max_wait_s: Seconds = 600.0
     """The longest wait between two attempts."""
     hold_after: int = Field(default=150, ge=1)
-    """After how many failed attempts a delivery is held (150 last about a day)."""
+    """After how many failed attempts (150 last about a day) a delivery is an alarm: tried
+    slowly where time may mend it, else held."""
+    slow_wait_s: Seconds = 3600.0
+    """The wait between two attempts from then on."""
     timeout_s: Seconds = 60.0
     """How long to wait for a destination's answer."""
     echo_every_s: Seconds = 60.0
-    """How often a destination that could not be reached is asked whether it is back."""
+    """How often a destination that has not been reached for so long is asked whether it is
+    back."""
 
 
 class Confirmation(Section):

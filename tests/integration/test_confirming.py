@@ -14,12 +14,14 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
 )
+from structlog.testing import capture_logs
 from support.installed_node import free_port
 from support.pacs import Pacs
 from support.sent_results import SEG, SR, Site
 from support.small_node import result_pacs
 from support.waiting import wait_until
 
+from dicom_node.delivery.confirmation_queries import ConfirmationQueries
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
@@ -203,6 +205,47 @@ def test_an_archive_without_commitment_is_asked_by_c_find_and_the_ledger_says_so
 
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
     assert site.row(SEG).reason.endswith("does not offer Storage Commitment")
+
+
+@pytest.mark.parametrize("confirm", ["commitment", "query"])
+def test_no_delivery_is_called_unanswered_that_has_just_been_asked_for_or_is_confirmed(
+    make: Make, pacs: Pacs, confirm: str
+) -> None:
+    """Also where the report is here, and taken, before the asking has ended."""
+    pacs.reports = "same"
+    site = make(confirm)
+    with capture_logs() as events:
+        first = site.make(site.answer()[0])
+        jobs = site.delivery_jobs
+        ask = ConfirmationQueries.ask
+
+        def ask_and_take_the_report(*args: Any) -> Any:
+            after = ask(*args)
+            jobs.take_reports()
+            return after
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ConfirmationQueries, "ask", ask_and_take_the_report)
+            site.make(first[0])
+
+    assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
+    told = [each["event"] for each in events if each["event"].startswith("delivery.")]
+    assert told == ["delivery.sent", "delivery.confirmed"]
+
+
+def test_a_request_that_nobody_answered_is_told_when_it_is_made_again(
+    make: Make, pacs: Pacs
+) -> None:
+    site = make("commitment")
+    with capture_logs() as events:
+        site.do_jobs(site.answer(), most=2)
+        assert "delivery.unanswered" not in [each["event"] for each in events]
+        site.do_jobs(site.delivery_jobs.pending_jobs(), most=1)
+        site.clock.advance(hours=1)
+        site.do_jobs(site.delivery_jobs.due(), most=1)
+
+    (told,) = [each for each in events if each["event"] == "delivery.unanswered"]
+    assert (told["reason"], told["count"]) == ("no commitment report yet", 2)
 
 
 def test_what_an_archive_without_commitment_does_not_list_is_sent_again(make: Make) -> None:

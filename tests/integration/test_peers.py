@@ -32,6 +32,7 @@ from support.pacs import DEFAULT_CONTEXTS, Pacs, dataset_bytes
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
+from dicom_node.peers.outcome import Prospect
 from dicom_node.peers.store import CONTEXT_RESULTS, _OutgoingFile, _refusal, send
 
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -258,9 +259,9 @@ def test_only_a_peer_unable_to_take_an_object_in_any_form_refuses_it_for_good(
         rejected[number].result = result
     parcel = _OutgoingFile(Path(), CTImageStorage, "1.2.3", ExplicitVRLittleEndian)
 
-    reason, refused = _refusal(proposed, rejected, parcel)
+    reason, prospect = _refusal(proposed, rejected, parcel)
 
-    assert refused is for_good
+    assert prospect is (Prospect.NEVER if for_good else Prospect.PASSES)
     assert CONTEXT_RESULTS[results[0]] in reason
 
 

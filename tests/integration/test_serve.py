@@ -286,11 +286,11 @@ def test_the_log_carries_no_patient_data(node: Node, series: list[Path]) -> None
     assert '"dropped"' not in log
 
 
-@pytest.mark.parametrize("pacs", [[0xA700]], indirect=True)
+@pytest.mark.parametrize("pacs", [[0x0124]], indirect=True)
 def test_a_node_asks_for_commitment_and_takes_the_report_and_a_release_while_it_runs(
     node: Node, series: list[Path], pacs: Pacs
 ) -> None:
-    """The archive is full at first; the node is killed between the request and the report."""
+    """The archive allows nothing at first; the node is killed between request and report."""
     pacs.report_port = node.config.node.port
     (peer,) = node.config.destinations
     node.config = node.config.model_copy(

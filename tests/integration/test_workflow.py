@@ -432,11 +432,13 @@ def test_only_what_was_not_taken_is_sent_again(
 def test_a_delivery_is_held_with_its_reason_and_released_at_the_next_start(
     make: Make, arrival: SeriesArrival, pacs: Pacs
 ) -> None:
-    down = make(port=1, delivery={"hold_after": 2})
-    finish(down, down.admit(arrival))
-    held = down.ledger.deliveries(states=[DeliveryState.HELD])
+    """0xA900, data set does not match SOP class: tried, and then held."""
+    with result_pacs(statuses=[0xA900] * 8).running() as odd:
+        refused = make(port=odd.port, delivery={"hold_after": 2})
+        finish(refused, refused.admit(arrival))
+    held = refused.ledger.deliveries(states=[DeliveryState.HELD])
     assert len(held) == 2
-    assert "cannot be reached" in held[0].reason
+    assert "0xA900" in held[0].reason
 
     up = make()
     released = up.pending_jobs()

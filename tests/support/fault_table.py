@@ -21,7 +21,7 @@ def ending(fault: Fault, moment: str) -> str:
         return NEVER
     if fault.for_ever:
         return "alarm"
-    return "held, then once" if moment in fault.told else "once"
+    return "told, then once" if moment in fault.told else "once"
 
 
 def table() -> str:

@@ -108,7 +108,7 @@ def slow_archive(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def refusing_archive(scene: Scene) -> Iterator[None]:
-    """Status 0xA700 or 0x0110 to everything, until it is held; released by a person."""
+    """Status 0xA700 or 0x0110 to everything, until that is an alarm."""
     scene.refusal = 0xA700
     scene.pacs.action_status = 0x0110
     yield
@@ -188,11 +188,11 @@ _NOT_ASKED: Final = _only(
 _NOT_YET: Final = _only("confirming", why="commitment is asked for when all was sent")
 _IMPATIENT: Final = {"delivery": {"timeout_s": 2.0}, "confirmation": {"ask_again_s": 2.0}}
 _HOLDS: Final = {
-    "delivery": {"timeout_s": PATIENCE_S, "hold_after": 2},
+    "delivery": {"timeout_s": PATIENCE_S, "hold_after": 2, "slow_wait_s": 2.0},
     "confirmation": {"ask_again_s": 2.0},
 }
 _REFUSED: Final = {
-    "delivering": ("Held deliveries", "0xA700"),
+    "delivering": ("ALARM: not taken for long", "0xA700"),
     "confirming": ("Sent, not confirmed yet", "0x0110"),
 }
 _ALARMS: Final = {"confirmation": {"ask_again_s": 2.0, "alarm_after_h": 1e-4}}

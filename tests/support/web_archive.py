@@ -41,6 +41,8 @@ class WebArchive:
     refused_syntaxes: transfer syntaxes of which nothing is stored (Failure Reason C122H).
     warnings: Warning Reasons by SOP Instance UID.
     silent: SOP Instance UIDs that the response leaves out, though they are stored.
+    duplicates: HTTP status and Failure Reason for requests of nothing but objects that it
+        has; without a reason, the answer has no body.
     unlisted: SOP Instance UIDs that QIDO-RS does not list.
     query_reply: instead of the list.
     drop_after: closes the connection after this many bytes of a request's body.
@@ -56,6 +58,7 @@ class WebArchive:
     refused_syntaxes: frozenset[str] = frozenset()
     warnings: dict[str, int] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    duplicates: tuple[int, int | None] | None = None
     unlisted: set[str] = field(default_factory=set)
     query_reply: Reply | None = None
     drop_after: int | None = None
@@ -133,11 +136,24 @@ class _Handler(BaseHTTPRequestHandler):
         for part, uid in zip(parts, uids, strict=True):
             if _syntax(part) in archive.refused_syntaxes:
                 archive.failures[uid] = 0xC122
+        reply = self._refused_as_there(uids) or reply
         if reply.status in {200, 202}:
             taken = [part for part in parts if _uid(part) not in archive.failures]
             archive.stored += taken
         content = self._response(uids) if reply.body is None else reply.body
         self._answer(reply, content)
+
+    def _refused_as_there(self, uids: list[str]) -> Reply | None:
+        """The answer to what is there already, if that is refused."""
+        archive = self.archive
+        there = {_uid(each) for each in archive.stored}
+        if archive.duplicates is None or not set(uids) <= there:
+            return None
+        status, reason = archive.duplicates
+        if reason is None:
+            return Reply(status, body=b"")
+        archive.failures |= dict.fromkeys(uids, reason)
+        return Reply(status)
 
     def do_GET(self) -> None:
         """QIDO-RS (PS3.18 10.6)."""

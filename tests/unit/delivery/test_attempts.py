@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.delivery.attempts import (
+    AlreadyThere,
     Attempt,
     Failure,
     OutgoingObject,
     Remedy,
     after_attempt,
     first_rows,
+    is_slow,
     outgoing_objects,
     wait_after,
 )
@@ -30,6 +32,7 @@ DOWN = Failure("no connection")
 AWAY = Failure("no connection to the host", Remedy.RETURN)
 UNKNOWN = Failure("SOP class not supported", Remedy.OTHER_FORM)
 GONE = Failure("the destination is no longer configured", Remedy.PERSON)
+ODD = Failure("0xA900, failure", Remedy.UNCLEAR)
 
 WAITING, SENT = DeliveryState.WAITING, DeliveryState.SENT
 HELD, REPLACED = DeliveryState.HELD, DeliveryState.REPLACED
@@ -132,33 +135,62 @@ def test_success_clears_the_reason_of_the_attempt_before() -> None:
     assert (sent.state, sent.reason, sent.next_attempt_at) == (SENT, "", None)
 
 
-def test_the_last_attempt_holds_the_delivery_with_its_reason() -> None:
-    meant = tried_before(parcels(SEG), POLICY.hold_after - 1)
-    after = attempted(meant, {SEG: DOWN}, POLICY.hold_after)[SEG]
+@pytest.mark.parametrize("attempt", [POLICY.hold_after, POLICY.hold_after + 1, 1000])
+def test_what_time_may_mend_is_tried_slowly_for_as_long_as_it_takes(attempt: int) -> None:
+    """An hour after each attempt; the reason stays."""
+    meant = tried_before(parcels(SEG), attempt - 1)
+    after = attempted(meant, {SEG: DOWN}, attempt)[SEG]
 
-    assert (after.state, after.reason) == (HELD, "no connection")
-    assert after.next_attempt_at is None
+    assert (after.state, after.reason) == (WAITING, "no connection")
+    assert after.next_attempt_at == NOW + timedelta(hours=1)
+    assert is_slow(after, POLICY)
+
+
+def test_the_slow_pace_is_never_faster_than_the_fast_one() -> None:
+    policy = POLICY.model_copy(update={"hold_after": 1, "first_wait_s": 7200.0})
+    policy = policy.model_copy(update={"max_wait_s": 7200.0})
+    after = attempted(parcels(SEG), {SEG: DOWN}, 1, policy)[SEG]
+
+    assert after.next_attempt_at == NOW + timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "state"), [(POLICY.hold_after - 1, WAITING), (POLICY.hold_after, HELD)]
+)
+def test_what_may_need_a_person_is_held_with_its_reason_after_the_fast_attempts(
+    attempt: int, state: DeliveryState
+) -> None:
+    meant = tried_before(parcels(SEG), attempt - 1)
+    after = attempted(meant, {SEG: ODD}, attempt)[SEG]
+
+    assert (after.state, after.reason) == (state, ODD.reason)
+    assert (after.next_attempt_at is None) is (state is HELD)
 
 
 @pytest.mark.parametrize(("failure", "resumes"), [(AWAY, True), (DOWN, False), (GONE, False)])
-def test_only_what_was_held_for_want_of_the_destination_goes_on_when_it_returns(
+def test_only_what_waits_for_the_destination_goes_on_sooner_when_it_returns(
     failure: Failure, resumes: bool
 ) -> None:
-    """The report is held for the same reason as the segmentation that it waits for."""
     policy = POLICY.model_copy(update={"hold_after": 1})
     after = attempted(parcels(SEG, SR), {SEG: failure, SR: DOWN}, 1, policy)
 
     assert after[SEG].resumes is resumes
-    held = attempted(parcels(SEG, SR), {SEG: failure, SR: UNKNOWN}, 1, policy)
-    assert held[SR].resumes is False
+    again = replace(after[SEG], state=WAITING, visit=1, attempts=1)
+    other = attempted((OutgoingObject(result(SEG), again),), {SEG: DOWN}, 2, policy)
+    assert other[SEG].resumes is False, "what it waits for now is something else"
 
 
-def test_a_report_goes_on_with_the_segmentation_that_it_waits_for() -> None:
-    meant = (*tried_before(parcels(SEG), POLICY.hold_after - 1), *parcels(SR))
-    after = attempted(meant, {SEG: AWAY, SR: DOWN}, POLICY.hold_after)
+def test_what_is_there_already_is_as_good_as_taken_and_lets_its_report_go() -> None:
+    """Listed, it is done; believed, it is to be asked for once more."""
+    for is_seen in (True, False):
+        there = AlreadyThere(0x0111, "0x0111, duplicate; C-FIND lists it", is_seen)
+        attempt = Attempt(1, NOW, POLICY)
+        after = after_attempt(parcels(SEG, SR), {uid(SEG): there, uid(SR): DOWN}, attempt)
+        row = after[0]
 
-    assert states(after) == {SEG: HELD, SR: HELD}
-    assert after[SR].resumes
+        assert (row.state, row.status, row.reason) == (SENT, 0x0111, there.reason)
+        assert row.is_unconfirmed is not is_seen
+        assert after[1].state is WAITING
 
 
 def test_the_status_of_a_c_store_is_kept_with_its_time() -> None:

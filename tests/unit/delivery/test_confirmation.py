@@ -99,17 +99,43 @@ def test_a_late_word_changes_nothing_that_is_confirmed_held_or_on_its_way() -> N
 
 def test_what_a_report_leaves_out_is_no_confirmation() -> None:
     report = Report("1.2.3.4", (SENT.sop_instance_uid,), {})
-    words = answers_of_report([SENT, OTHER], report)
+    words = answers_of_report([SENT, OTHER], report, NOW)
 
     assert words[SENT.sop_instance_uid].presence is Presence.YES
     assert words[OTHER.sop_instance_uid].presence is Presence.UNKNOWN
+
+
+def test_a_report_is_silent_only_about_what_was_sent_before_it_was_asked_for() -> None:
+    """What went out since was not in the request, and has a request of its own coming."""
+    later = replace(OTHER, sent_at=NOW + timedelta(seconds=1))
+    report = Report("1.2.3.4", (SENT.sop_instance_uid,), {})
+    named = Report("1.2.3.4", (OTHER.sop_instance_uid,), {})
+
+    assert set(answers_of_report([SENT, later], report, NOW)) == {SENT.sop_instance_uid}
+    assert answers_of_report([later], named, NOW)[later.sop_instance_uid].presence is (
+        Presence.YES
+    ), "sent again since"
+
+
+def test_a_report_counts_for_what_is_believed_to_be_there_whoever_waits_for_it() -> None:
+    """Refused as a duplicate (0111H) by an archive that could not be asked otherwise."""
+    believed = replace(SENT, status=0x0111, next_attempt_at=None)
+    uid = believed.sop_instance_uid
+    for report, state in (
+        (Report("1", (uid,), {}), DeliveryState.CONFIRMED),
+        (Report("1", (), {uid: 0x0112}), DeliveryState.WAITING),
+    ):
+        answers = answers_of_report([believed], report, NOW)
+        (after,) = after_answers([believed], answers, question())
+        assert after.state is state
+    assert answers_of_report([believed], Report("1", (), {}), NOW) == {}
 
 
 def test_failure_reasons_come_in_words() -> None:
     """PS3.4 J.3.3.1.1; 0x9999 is nowhere in it."""
     uids = (SENT.sop_instance_uid, OTHER.sop_instance_uid)
     words = answers_of_report(
-        [SENT, OTHER], Report("1", (), {uids[0]: 0x0213, uids[1]: 0x9999})
+        [SENT, OTHER], Report("1", (), {uids[0]: 0x0213, uids[1]: 0x9999}), NOW
     )
 
     assert words[uids[0]].reason == "not committed to: 0213H, resource limitation"
@@ -119,7 +145,7 @@ def test_failure_reasons_come_in_words() -> None:
 def test_a_duplicate_transaction_says_nothing_of_an_object() -> None:
     """0131H: the request has to be made again, not the C-STORE."""
     uid = SENT.sop_instance_uid
-    words = answers_of_report([SENT], Report("1", (), {uid: 0x0131}))
+    words = answers_of_report([SENT], Report("1", (), {uid: 0x0131}), NOW)
 
     assert words[uid].presence is Presence.UNKNOWN
     assert words[uid].reason == "not committed to: 0131H, duplicate transaction UID"
