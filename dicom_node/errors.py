@@ -16,6 +16,9 @@ NodeError
 │   ├── TooLargeError         more slices or pixels than a scan of a body has
 │   ├── PixelDataError        pixels missing, truncated or not decodable
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
+│       ├── UnstatedSidesError    an image file that does not say which side is right
+│       ├── ContradictoryError    two statements of one file that cannot both be true
+│       └── UnevenSlicesError     an image file of slices that were not evenly spaced
 ├── EngineBusyError           another node works on the same database
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
@@ -126,6 +129,24 @@ class GeometryError(SeriesError):
     """Position, orientation, spacing or rescale is missing or absurd."""
 
     code = "geometry"
+
+
+class UnstatedSidesError(GeometryError):
+    """An image file does not say which way its axes run in the patient."""
+
+    code = "unstated-sides"
+
+
+class ContradictoryError(GeometryError):
+    """Two statements of one image file cannot both be true, and readers believe either."""
+
+    code = "contradictory-geometry"
+
+
+class UnevenSlicesError(GeometryError):
+    """An image file was made of unevenly spaced slices: the spacing it states is not theirs."""
+
+    code = "uneven-slices"
 
 
 class EngineBusyError(NodeError):

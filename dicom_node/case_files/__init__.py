@@ -1,1 +1,1 @@
-"""Cases and results as files: NIfTI, MetaImage, DICOM, report.json."""
+"""Cases and results as files: NIfTI, MetaImage, NRRD, DICOM, report.json."""

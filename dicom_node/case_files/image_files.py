@@ -1,44 +1,68 @@
-"""NIfTI and MetaImage files: into the patient frame, and results onto the input's grid.
+"""Image files (NIfTI, MetaImage, NRRD) into the patient frame, and results onto their grids.
 
 A file may store its axes in any order and direction: they are permuted and flipped, never
-resampled. Results of a DICOM series are written with the axes of its own pixels and slices
-along its normal, which is how other readers load the series. NIfTI holds evenly spaced
-slices only: of an uneven series every voxel of the file shows the nearest slice, on slices
-as far apart as the series' finest step, and `Layout.shown` says which slice stands where.
+resampled. What it does not state is not guessed, and where it states one thing in two ways
+they must agree; docs/image-files.md has the rules.
+
+Results of a DICOM series are written with the axes of its own pixels and slices along its
+normal, which is how other readers load the series. NIfTI holds evenly spaced slices only:
+of an uneven series every voxel of the file shows the nearest slice, on slices as far apart
+as the series' finest step, and `Layout.shown` says which slice stands where.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
+from dicom_node.case_files.meta_image import read_meta_image
+from dicom_node.case_files.nifti import read_nifti, write_nifti
+from dicom_node.case_files.nifti_form import NiftiForm
+from dicom_node.case_files.nrrd import read_nrrd
+from dicom_node.case_files.stored_grid import AS_DICOM, EVEN_MM, StoredGrid
+from dicom_node.case_files.stored_image import StoredImage
 from dicom_node.durable_files import whole_file
 from dicom_node.errors import (
-    GeometryError,
     NotAxialError,
     PixelDataError,
     TooFewSlicesError,
+    UnevenSlicesError,
 )
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import MIN_SLICES, OBLIQUE_DEGREES
 from inference.geometry import Geometry
 from inference.volume import Volume
 
-SUFFIXES: Final = (".nii", ".nii.gz", ".mha", ".mhd")
+NIFTI: Final = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+META_IMAGE: Final = (".mha", ".mhd")
+NRRD: Final = (".nrrd", ".nhdr")
+SUFFIXES: Final = (*NIFTI, *META_IMAGE, *NRRD)
+
+HALVES: Final = (".img", ".img.gz")
+"""The voxels of a NIfTI pair: known by the header beside them."""
 
 AIR_HU: Final = -1000.0
 """The value of voxels without a number (NaN)."""
 
-EVEN_MM: Final = 0.05
-"""Slices that lie this close to even positions count as evenly spaced."""
+FAT_HU: Final = (-300.0, -50.0)
+"""Every CT of a body has values between these: fat, and the edge of the skin."""
+
+DENSE_HU: Final = 700.0
+"""Only dense bone and metal lie above; of a CT without its rescale all of the body does."""
+
+LEAST_FAT: Final = 0.01
+"""So much fat there is at least beside what is dense."""
 
 HALF_WAY_MM: Final = 1e-3
 """Closer to half-way than this is half-way: files store positions in single precision."""
+
+INTERPOLATED: Final = re.compile(r"_Eq(_\d+)?$")
+"""dcm2niix's name for the copy of an uneven series that it interpolates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +76,7 @@ class Layout:
     directions: rows are the LPS unit vectors along which i, j, k grow.
     shown: (stored slices,) which slice of the volume stands there, from feet to head; None
         where that is one for one.
+    form: the statement of the NIfTI file that is the input, to be repeated as it is.
     """
 
     axes: tuple[int, int, int]
@@ -60,59 +85,131 @@ class Layout:
     spacing_mm: tuple[float, float, float]
     directions: NDArray[np.float64]
     shown: NDArray[np.intp] | None = None
+    form: NiftiForm | None = None
 
     def write(self, path: Path, values: NDArray[Any]) -> None:
-        """Write `[slice, row, column]` values of the patient frame in this layout.
+        """Write `[slice, row, column]` values of the patient frame in this layout, as NIfTI.
 
         The file appears under its name only when it is whole.
         """
         values = values if self.shown is None else values[self.shown]
         stored = np.flip(values, self.flipped).transpose(np.argsort(self.axes))
-        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(stored))
-        image.SetOrigin(self.origin_mm)
-        image.SetSpacing(self.spacing_mm)
-        image.SetDirection(self.directions.T.ravel().tolist())
+        slices, rows, columns = stored.shape
+        grid = StoredGrid(
+            (slices, rows, columns), self.origin_mm, self.spacing_mm, self.directions
+        )
         with whole_file(path) as part:
-            SimpleITK.WriteImage(image, str(part))
+            write_nifti(part, stored, self.form or NiftiForm.of(grid))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """A CT volume from a file, and the layout of the file."""
+    """A CT volume from a file, and the layout of the file.
+
+    notes: what was noticed and tolerated.
+    """
 
     volume: Volume
     layout: Layout
+    notes: tuple[str, ...] = ()
 
 
 def is_image_file(path: Path) -> bool:
-    """True if a file's name says NIfTI or MetaImage."""
-    return path.is_file() and path.name.lower().endswith(SUFFIXES)
+    """True if a file's name says NIfTI, MetaImage or NRRD."""
+    if not path.is_file():
+        return False
+    name = path.name.lower()
+    return name.endswith(SUFFIXES) or (name.endswith(HALVES) and _header_of(path) != path)
 
 
 def read_image_file(path: Path) -> ImageFile:
-    """Read a CT volume in Hounsfield units from a NIfTI or MetaImage file.
+    """Read a CT volume in Hounsfield units from an image file.
 
     Raises:
         PixelDataError: it cannot be read, or its values are no Hounsfield units.
+        UnstatedSidesError: it does not say which side is right.
+        ContradictoryError: it says one thing in two ways.
+        UnevenSlicesError: its slices were not evenly spaced.
+        GantryTiltError: its axes are sheared.
         GeometryError: it is not one three-dimensional volume.
         NotAxialError: its axes lie too oblique to the patient's.
         TooFewSlicesError: it has too few slices to be a volume.
+        TooLargeError: it has more voxels than a scan of a body.
     """
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise PixelDataError("the file cannot be read as an image") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise GeometryError(
-            f"not one volume of grey values: {image.GetDimension()} dimensions,"
-            f" {image.GetNumberOfComponentsPerPixel()} value(s) per voxel"
-        )
-    layout = _layout_of(image)
-    stored = SimpleITK.GetArrayFromImage(image)
-    turned = np.flip(stored.transpose(layout.axes), layout.flipped)
+    image = read_stored(path)
+    layout = _layout_of(image.grid, image.form)
+    turned = in_patient_frame(image.voxels, layout)
     if len(turned) < MIN_SLICES:
         raise TooFewSlicesError(f"{len(turned)} slice(s), at least {MIN_SLICES} are needed")
-    return ImageFile(Volume(_hounsfield(turned), _geometry(layout, turned.shape)), layout)
+    hu, notes = _hounsfield(turned)
+    volume = Volume(hu, _geometry(layout, turned.shape))
+    return ImageFile(volume, layout, (*image.notes, *notes))
+
+
+def read_on_own_grid(path: Path) -> tuple[NDArray[Any], Geometry]:
+    """The values of an image file in the patient frame, whatever they mean, and their grid.
+
+    Raises:
+        SeriesError: as `read_image_file`, but for values and number of slices.
+    """
+    image = read_stored(path)
+    layout = _layout_of(image.grid, image.form)
+    turned = in_patient_frame(image.voxels, layout)
+    return turned, _geometry(layout, turned.shape)
+
+
+def read_stored(path: Path) -> StoredImage:
+    """An image file as it is stored.
+
+    Raises:
+        SeriesError: it cannot be read, or does not say where its voxels lie.
+    """
+    path = _header_of(path)
+    name = path.name.lower()
+    with np.errstate(all="ignore"):  # what overflows is refused as absurd
+        if name.endswith(META_IMAGE):
+            return read_meta_image(path)
+        if name.endswith(NRRD):
+            return read_nrrd(path)
+        if name.endswith(NIFTI):
+            _check_not_uneven(path)
+            return read_nifti(path)
+    raise PixelDataError("not named as NIfTI, MetaImage or NRRD, which are read")
+
+
+def _header_of(path: Path) -> Path:
+    """The header beside the voxels of a NIfTI pair, where there is one; else the file."""
+    for suffix in HALVES:
+        if path.name.lower().endswith(suffix):
+            stem = path.name[: -len(suffix)]
+            names = (stem + ending for ending in (".hdr", ".hdr.gz", ".HDR"))
+            return next((p for n in names if (p := path.with_name(n)).is_file()), path)
+    return path
+
+
+def _check_not_uneven(path: Path) -> None:
+    """dcm2niix gives an uneven series one even step, and writes an interpolated copy beside it.
+
+    Raises:
+        UnevenSlicesError: the file is one of the two.
+    """
+    suffix = next(suffix for suffix in NIFTI if path.name.lower().endswith(suffix))
+    stem = path.name[: -len(suffix)]
+    if INTERPOLATED.search(stem):
+        raise UnevenSlicesError(
+            f"by its name dcm2niix interpolated the file from uneven slices: {AS_DICOM}"
+        )
+    copies = (f"{stem}_Eq{number}{end}" for number in ("_1", "") for end in NIFTI[:2])
+    if any(path.with_name(name).exists() for name in copies):
+        raise UnevenSlicesError(
+            "dcm2niix wrote an evenly spaced copy (_Eq) beside the file, whose own spacing is"
+            f" not that of its slices: {AS_DICOM}"
+        )
+
+
+def in_patient_frame(stored: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """Stored voxels `[k, j, i]` as `[slice, row, column]` of the patient frame; a view."""
+    return np.flip(stored.transpose(layout.axes), layout.flipped)
 
 
 def series_layout(series: CtSeries) -> Layout:
@@ -163,10 +260,9 @@ def _even(offsets_mm: NDArray[np.float64]) -> tuple[NDArray[np.intp], float]:
     return np.searchsorted(between, at + HALF_WAY_MM, side="right"), step_mm
 
 
-def _layout_of(image: SimpleITK.Image) -> Layout:
+def _layout_of(grid: StoredGrid, form: NiftiForm | None) -> Layout:
     """The stored axes nearest to the patient's, and which of them run backwards."""
-    # Columns of ITK's direction matrix are the LPS directions of i, j, k.
-    directions = np.array(image.GetDirection(), dtype=np.float64).reshape(3, 3).T
+    directions = grid.directions
     # For slices, rows, columns the stored axis k, j, i along z, y, x.
     along = np.abs(directions[::-1, ::-1])
     axes = tuple(int(along[:, axis].argmax()) for axis in range(3))
@@ -181,9 +277,10 @@ def _layout_of(image: SimpleITK.Image) -> Layout:
     return Layout(
         axes=(axes[0], axes[1], axes[2]),
         flipped=tuple(axis for axis in range(3) if signed[axes[axis], axis] < 0),
-        origin_mm=_three(image.GetOrigin()),
-        spacing_mm=_three(image.GetSpacing()),
+        origin_mm=grid.origin_mm,
+        spacing_mm=grid.spacing_mm,
         directions=directions,
+        form=form,
     )
 
 
@@ -211,10 +308,23 @@ def _geometry(layout: Layout, shape: tuple[int, ...]) -> Geometry:
     )
 
 
-def _hounsfield(values: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]:
-    """int16 where that is exact, else float32."""
+def _hounsfield(
+    values: NDArray[Any],
+) -> tuple[NDArray[np.int16] | NDArray[np.float32], tuple[str, ...]]:
+    """int16 where that is exact, else float32; and what was noticed.
+
+    Raises:
+        PixelDataError: the values are no Hounsfield units.
+    """
+    notes: tuple[str, ...] = ()
     if np.issubdtype(values.dtype, np.floating):
-        values = np.nan_to_num(values, nan=AIR_HU)
+        missing = np.isnan(values)
+        _check_rescaled(values[~missing])
+        if missing.any():
+            values = np.where(missing, values.dtype.type(AIR_HU), values)
+            notes = (f"{int(missing.sum())} voxels without a number (NaN) are taken as air",)
+    else:
+        _check_rescaled(values)
     lowest, highest = float(values.min()), float(values.max())
     if lowest >= 0:
         raise PixelDataError(
@@ -224,8 +334,27 @@ def _hounsfield(values: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.float32]
     bounds = np.iinfo(np.int16)
     whole = np.issubdtype(values.dtype, np.integer)
     if whole and bounds.min <= lowest and highest <= bounds.max:
-        return np.ascontiguousarray(values, dtype=np.int16)
-    return np.ascontiguousarray(values, dtype=np.float32)
+        return np.ascontiguousarray(values, dtype=np.int16), notes
+    return np.ascontiguousarray(values, dtype=np.float32), notes
+
+
+def _check_rescaled(values: NDArray[Any]) -> None:
+    """Values as a scanner stores them, with air at 0, are no Hounsfield units yet.
+
+    Air that is padded far below 0 does not hide it: there is a body, and nothing like fat.
+    """
+    if not values.size:
+        raise PixelDataError("no voxel has a value")
+    lowest, highest = float(values.min()), float(values.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise PixelDataError("values are infinite")
+    dense = int(np.count_nonzero(values >= DENSE_HU))
+    fat = int(np.count_nonzero((values > FAT_HU[0]) & (values < FAT_HU[1])))
+    if dense and fat < LEAST_FAT * dense:
+        raise PixelDataError(
+            f"values are no Hounsfield units: they run from {lowest:g} to {highest:g}, and"
+            " none is like fat. A CT with its air at 0 has lost its rescale (HU = value - 1024)"
+        )
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +24,7 @@ from dicom_node.case_files.image_files import (
     HALF_WAY_MM,
     SUFFIXES,
     read_image_file,
+    read_on_own_grid,
     series_layout,
 )
 from dicom_node.case_files.segmentation_reader import read_segmentation
@@ -37,7 +37,6 @@ from inference.geometry import Geometry
 from inference.structures import SEGMENTS, Side
 from inference.volume import Volume
 
-IMAGE_SUFFIXES: Final = (*SUFFIXES, ".nrrd", ".nhdr")
 SEGMENTATION_SUFFIX: Final = ".dcm"
 TABLE_NAMES: Final = ("labels.toml", "labels.json")
 LISTING_NAMES: Final = ("cases.toml", "cases.csv")
@@ -183,7 +182,7 @@ def _entries_of_folder(folder: Path) -> list[_Entry]:
 
 
 def _named(folder: Path, stem: str) -> Path | None:
-    suffixes = (*IMAGE_SUFFIXES, SEGMENTATION_SUFFIX)
+    suffixes = (*SUFFIXES, SEGMENTATION_SUFFIX)
     return next((p for s in suffixes if (p := folder / f"{stem}{s}").is_file()), None)
 
 
@@ -256,7 +255,7 @@ def read_case(listed: ListedCase) -> LabelledCase:
 
 
 def _read_image(image: Path) -> tuple[Volume, float | None]:
-    if image.is_file() and image.name.lower().endswith(IMAGE_SUFFIXES):
+    if image.is_file() and image.name.lower().endswith(SUFFIXES):
         return read_image_file(image).volume, None
     paths = [image] if image.is_file() else sorted(p for p in image.rglob("*") if p.is_file())
     series = {
@@ -289,62 +288,54 @@ def write_segments(path: Path, series: CtSeries, segments: NDArray[np.uint8]) ->
 
 
 def read_on_grid(path: Path, geometry: Geometry) -> NDArray[Any]:
-    """Voxels of a NIfTI, MetaImage or NRRD file on the grid of a CT, in the patient frame.
+    """Voxels of an image file on the grid of a CT, in the patient frame.
 
     Axes may be stored in any order and direction. Pixels must be the CT's; where the CT's
     slices are unevenly spaced, each takes the nearest slice of the file.
 
     Raises:
-        PixelDataError: the file cannot be read.
-        GeometryError: it does not lie on the CT.
+        SeriesError: the file cannot be read, does not say where it lies, or lies beside the CT.
     """
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise PixelDataError(f"{path.name} cannot be read as an image") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise GeometryError(f"{path.name} is not one three-dimensional map")
-    image = SimpleITK.DICOMOrient(image, "LPS")
-    columns, rows, slices = image.GetSize()
-    spacing = image.GetSpacing()
-    same = np.allclose(spacing[1::-1], geometry.spacing_mm, rtol=1e-3)
-    if (rows, columns) != geometry.shape[1:] or not same:
+    values, own = read_on_own_grid(path)
+    same = np.allclose(own.spacing_mm, geometry.spacing_mm, rtol=1e-3)
+    if own.shape[1:] != geometry.shape[1:] or not same:
         raise GeometryError(
-            f"{path.name} is {rows} x {columns} pixels of {spacing[1]:.4g} x {spacing[0]:.4g}"
-            f" mm, the CT {geometry.rows} x {geometry.columns} of"
+            f"{path.name} is {own.rows} x {own.columns} pixels of {own.spacing_mm[0]:.4g} x"
+            f" {own.spacing_mm[1]:.4g} mm, the CT {geometry.rows} x {geometry.columns} of"
             f" {geometry.spacing_mm[0]:.4g} x {geometry.spacing_mm[1]:.4g} mm"
         )
-    upward = np.array(image.GetDirection()).reshape(3, 3)[:, 2] * spacing[2]
-    first_mm = np.array(image.GetOrigin()) + np.arange(slices)[:, None] * upward
-    offsets = geometry.slice_offsets_mm
-    above = first_mm @ geometry.normal - offsets[:, None]
+    above = own.positions_mm @ geometry.normal - geometry.slice_offsets_mm[:, None]
     apart = np.abs(above)
     # Half-way between two of the file's slices the lower one: that is how they are written.
     nearest = (apart + HALF_WAY_MM * (above > 0)).argmin(axis=1)
-    _check_slices(path, first_mm[nearest], apart.min(axis=1), spacing[2], geometry)
-    stored = SimpleITK.GetArrayFromImage(image)
-    on_slices: NDArray[Any] = stored[nearest]
+    _check_slices(path, own, nearest, apart.min(axis=1), geometry)
+    on_slices: NDArray[Any] = values[nearest]
     return on_slices
 
 
 def _check_slices(
     path: Path,
-    first_mm: NDArray[np.float64],
+    own: Geometry,
+    nearest: NDArray[np.intp],
     apart_mm: NDArray[np.float64],
-    step_mm: float,
     geometry: Geometry,
 ) -> None:
-    """Each slice of the CT must find one of the file that overlaps it in every direction."""
-    allowed_mm = np.minimum(geometry.extents_mm, step_mm) / 2 + SLICE_TOLERANCE_MM
+    """Each slice of the CT must find one of the file that overlaps it, at all four corners."""
+    allowed_mm = np.minimum(geometry.extents_mm, own.extents_mm[0]) / 2 + SLICE_TOLERANCE_MM
     if (apart_mm > allowed_mm).any():
         worst = int((apart_mm - allowed_mm).argmax())
         raise GeometryError(
             f"{path.name} has no slice for slice {worst + 1} of the CT: the nearest lies"
             f" {apart_mm[worst]:.2f} mm away"
         )
-    beside = first_mm - geometry.positions_mm
-    beside -= (beside @ geometry.normal)[:, None] * geometry.normal
-    off_mm = float(np.linalg.norm(beside, axis=1).max())
+    off_mm = 0.0
+    for row in (0, geometry.rows - 1):
+        for column in (0, geometry.columns - 1):
+            corner = np.array([[k, row, column] for k in range(len(nearest))], dtype=float)
+            found = np.column_stack([nearest, corner[:, 1:]])
+            beside = own.to_patient_mm(found) - geometry.to_patient_mm(corner)
+            beside -= (beside @ geometry.normal)[:, None] * geometry.normal
+            off_mm = max(off_mm, float(np.linalg.norm(beside, axis=1).max()))
     if off_mm > min(geometry.spacing_mm) / 2:
         raise GeometryError(f"{path.name} lies {off_mm:.1f} mm beside the CT")
 

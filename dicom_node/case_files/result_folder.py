@@ -111,7 +111,7 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
     height_m: float | None = None,
     progress: Progress | None = None,
 ) -> tuple[FolderResult, ...]:
-    """Segment a folder of DICOM, or a NIfTI, MetaImage or DICOM file, into `out`.
+    """Segment a folder of DICOM, a DICOM file, or an image file, into `out`.
 
     Args:
         source: the input.
@@ -193,14 +193,14 @@ class _Run:
     progress: Progress | None
 
     def image_file(self, path: Path, out: Path) -> FolderResult:
-        """One NIfTI or MetaImage file into a folder."""
+        """One image file into a folder."""
         _clear(out)
         try:
             image = read_image_file(path)
         except SeriesError as error:
             return _refuse(out, error)
         patient = Patient(self.height_m)
-        described = _described(image.volume, patient, "image file")
+        described = _described(image.volume, patient, "image file", notes=image.notes)
         facts = (hashlib.sha256(image.volume.hu.tobytes()).hexdigest(),)
         scan = _Scan(image.volume, image.layout, patient, described, facts)
         return self._finish(scan, self._case(scan), out)
@@ -316,6 +316,7 @@ def _described(
     patient: Patient,
     kind: Literal["dicom", "image file"],
     series: CtSeries | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Input:
     geometry = volume.geometry
     left_out = series.left_out if series else ()
@@ -329,7 +330,7 @@ def _described(
         slice_extents_mm=_rounded(geometry.extents_mm),
         height_m=patient.height_m,
         series_instance_uid=str(series.header.SeriesInstanceUID) if series else None,
-        notes=series.notes if series else (),
+        notes=series.notes if series else notes,
         left_out=tuple(LeftOutImage(one.sop_instance_uid, one.reason) for one in left_out),
     )
 

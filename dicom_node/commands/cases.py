@@ -20,7 +20,7 @@ from dicom_node.commands.console import (
 
 def segment(  # noqa: PLR0913 - a command line has as many options as it has
     source: Annotated[
-        Path, typer.Argument(help="Folder of DICOM, or a NIfTI or MetaImage file.")
+        Path, typer.Argument(help="Folder of DICOM, or a NIfTI, MetaImage or NRRD file.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
     bundle: BundleOption = "compact",
@@ -34,7 +34,10 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
         typer.Option(min=0.5, max=2.5, help="Patient height, where the input has none."),
     ] = None,
 ) -> None:
-    """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR."""
+    """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR.
+
+    An unevenly spaced series must come as DICOM: other formats hold one spacing for all slices.
+    """
     from dicom_node.case_files.result_folder import segment_to_folder
     from inference.models.bundle import load_bundle
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,35 @@ def test_a_nifti_file_leaves_labels_and_uncertainty_on_its_own_grid(
         assert image.GetOrigin() == pytest.approx(expected.GetOrigin())
         assert image.GetDirection() == pytest.approx(expected.GetDirection())
     assert not result.refused
+
+
+@pytest.mark.parametrize("codes", [(0, 2), (1, 0), (1, 1)])
+def test_labels_repeat_what_a_nifti_file_states_of_its_place(
+    codes: tuple[int, int], tmp_path: Path, bundle: Bundle
+):
+    """Also the form that is not set: whoever believes the other one finds both alike."""
+    source = scan_file(tmp_path / "scan.nii")
+    content = bytearray(source.read_bytes())
+    content[252:256] = np.array(codes, dtype="<i2").tobytes()
+    source.write_bytes(content)
+    segment(source, tmp_path / "out", bundle)
+
+    assert report_in(tmp_path / "out")["nifti_grid"]["same_as_input"] is True
+    for name in ("labels.nii.gz", "uncertainty.nii.gz"):
+        written = gzip.decompress((tmp_path / "out" / name).read_bytes())
+        assert written[252:328] == content[252:328]
+        assert written[76:92] == content[76:92]
+
+
+def test_what_was_tolerated_in_an_image_file_is_told(tmp_path: Path, bundle: Bundle):
+    source = scan_file(tmp_path / "scan.nii")
+    content = bytearray(source.read_bytes())
+    content[123] = 0  # xyzt_units
+    source.write_bytes(content)
+    segment(source, tmp_path / "out", bundle)
+
+    notes = report_in(tmp_path / "out")["input"]["notes"]
+    assert notes == ["no unit of length is stated: taken as mm"]
 
 
 def test_a_report_holds_all_43_structures_and_the_model(tmp_path: Path, bundle: Bundle):

@@ -15,6 +15,7 @@ from pydicom import dcmread
 from support.bundles import untrained_bundle
 from support.cases import CONTEXT, box_labels, small_case, small_series
 from support.ct import AXIAL
+from support.image_files import meta_image, nifti, nrrd
 from typer.testing import CliRunner
 
 from dicom_node.case_files.image_files import series_layout
@@ -34,7 +35,7 @@ from dicom_node.case_files.result_folder import segment_to_folder
 from dicom_node.case_files.segmentation_reader import read_segmentation
 from dicom_node.commands import cli, segmenters
 from dicom_node.commands.evaluate import evaluate, numbers_of, request_of
-from dicom_node.errors import ConfigurationError, GeometryError, NoImagesError
+from dicom_node.errors import ConfigurationError, GeometryError, NoImagesError, SeriesError
 from dicom_node.results.builders import publish_case
 from dicom_node.results.kinds import ResultKind
 from dicom_node.series.reading import read_series
@@ -222,6 +223,43 @@ def test_a_label_map_beside_its_ct_is_refused(change: Any, words: str, tmp_path:
 
     with pytest.raises(GeometryError, match=words):
         read_case(listed_cases(_listing(tmp_path, "image.mha", "labels.mha"))[0])
+
+
+def test_a_label_map_that_is_turned_about_its_corner_is_refused(tmp_path: Path):
+    """Its first voxel is the CT's, its last is not."""
+    image = SimpleITK.GetImageFromArray(np.full((4, 30, 50), -1000, np.int16))
+    image.SetSpacing((2.0, 2.0, 6.0))
+    SimpleITK.WriteImage(image, str(tmp_path / "image.mha"))
+    turn = np.deg2rad(8)
+    cos, sin = float(np.cos(turn)), float(np.sin(turn))
+    image.SetDirection((cos, -sin, 0, sin, cos, 0, 0, 0, 1))
+    SimpleITK.WriteImage(image, str(tmp_path / "labels.mha"))
+
+    with pytest.raises(GeometryError, match="beside the CT"):
+        read_case(listed_cases(_listing(tmp_path, "image.mha", "labels.mha"))[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "code"),
+    [
+        ("labels.nii", {"qform_code": 0, "sform_code": 0}, "unstated-sides"),
+        ("labels.nii", {"qoffset": (-15.0, 20.0, 30.0)}, "contradictory-geometry"),
+        ("labels.mha", {"TransformMatrix": None}, "unstated-sides"),
+        ("labels.nrrd", {"space": None}, "unstated-sides"),
+    ],
+)
+def test_a_label_map_that_does_not_state_its_place_is_refused(
+    name: str, stated: dict[str, Any], code: str, tmp_path: Path
+):
+    """Sides of labels would be a guess, as those of a CT."""
+    axes, labels = np.eye(3), np.zeros((5, 6, 7), "i2")
+    nifti(tmp_path / "image.nii", axes)
+    writer = {".nii": nifti, ".mha": meta_image, ".nrrd": nrrd}[Path(name).suffix]
+    writer(tmp_path / name, axes, labels, **stated)
+
+    with pytest.raises(SeriesError) as refused:
+        read_case(listed_cases(_listing(tmp_path, "image.nii", name))[0])
+    assert refused.value.code == code
 
 
 def test_a_csv_lists_cases_as_a_toml_does(cases: Path, tmp_path: Path):
