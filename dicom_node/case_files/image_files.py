@@ -20,16 +20,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.case_files.meta_image import read_meta_image
-from dicom_node.case_files.nifti import read_nifti, write_nifti
+from dicom_node.case_files.meta_image import meta_image_data_file, read_meta_image
+from dicom_node.case_files.nifti import nifti_data_file, read_nifti, write_nifti
 from dicom_node.case_files.nifti_form import NiftiForm
-from dicom_node.case_files.nrrd import read_nrrd
+from dicom_node.case_files.nrrd import nrrd_data_file, read_nrrd
 from dicom_node.case_files.stored_grid import AS_DICOM, EVEN_MM, StoredGrid
 from dicom_node.case_files.stored_image import StoredImage
 from dicom_node.durable_files import whole_file
 from dicom_node.errors import (
     NotAxialError,
     PixelDataError,
+    SeriesError,
     TooFewSlicesError,
     UnevenSlicesError,
 )
@@ -175,6 +176,22 @@ def read_stored(path: Path) -> StoredImage:
             _check_not_uneven(path)
             return read_nifti(path)
     raise PixelDataError("not named as NIfTI, MetaImage or NRRD, which are read")
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that an image is made of: its header, and its voxels where they lie apart."""
+    header = _header_of(path)
+    name = header.name.lower()
+    try:
+        if name.endswith(META_IMAGE):
+            return (header, meta_image_data_file(header))
+        if name.endswith(NRRD):
+            return (header, nrrd_data_file(header))
+        if name.endswith(NIFTI):
+            return (header, nifti_data_file(header))
+    except SeriesError:
+        pass  # it will be refused when it is read
+    return (header,)
 
 
 def _header_of(path: Path) -> Path:

@@ -117,6 +117,17 @@ def read_meta_image(path: Path) -> StoredImage:
     return StoredImage(grid, read_voxels(place, shape), notes=tuple(_notes(fields, grid)))
 
 
+def meta_image_data_file(path: Path) -> Path:
+    """The file with the voxels; the header itself where they follow it.
+
+    Raises:
+        PixelDataError: the header cannot be read, or names none that is taken.
+        ContradictoryError: it names two.
+    """
+    fields, _ = _header(path)
+    return _data_file(path, fields)
+
+
 def _what_else(fields: Mapping[str, str], dimensions: int) -> str:
     channels = fields.get("ElementNumberOfChannels", "1")
     return f"{dimensions:.9g} dimensions, {channels[:20]} value(s) per voxel"
@@ -229,21 +240,25 @@ def _place(path: Path, fields: Mapping[str, str], header_bytes: int) -> VoxelPla
     order = ">" if _yes(fields.get("BinaryDataByteOrderMSB", "False")) else "<"
     packed = _yes(fields.get("CompressedData", "False"))
     skipped = header_sizes(fields.get("HeaderSize", "0"), 1, "HeaderSize")[0]
-    named = fields["ElementDataFile"]
-    if named.upper() == "LOCAL":
-        data, before = path, header_bytes
-    elif named.split(" ")[0].upper() == "LIST" or "%" in named or not named:
-        raise PixelDataError("voxels in several files are not taken (ElementDataFile)")
-    else:
-        data, before = beside(path, named), 0
-    if packed and skipped:
+    if skipped < -1 or (packed and skipped):
         raise PixelDataError("packed voxels behind a HeaderSize are not taken")
+    data = _data_file(path, fields)
+    before = header_bytes if data == path else 0
     return VoxelPlace(
         path=data,
         dtype=np.dtype(order + DTYPES[kind]),
         encoding=Encoding.ZLIB if packed else Encoding.RAW,
-        start_bytes=None if skipped == -1 else before + max(skipped, 0),
+        start_bytes=None if skipped == -1 else before + skipped,
     )
+
+
+def _data_file(path: Path, fields: Mapping[str, str]) -> Path:
+    named = fields["ElementDataFile"]
+    if named.upper() == "LOCAL":
+        return path
+    if named.split(" ")[0].upper() == "LIST" or "%" in named or not named:
+        raise PixelDataError("voxels in several files are not taken (ElementDataFile)")
+    return beside(path, named)
 
 
 def _yes(words: str) -> bool:

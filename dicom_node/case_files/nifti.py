@@ -139,6 +139,17 @@ def read_nifti(path: Path) -> StoredImage:
     return StoredImage(grid, scaled(voxels, *_scale(header)), form, notes)
 
 
+def nifti_data_file(path: Path) -> Path:
+    """The file with the voxels; the header itself where they follow it.
+
+    Raises:
+        PixelDataError: the header cannot be read, or no `.img` is beside it.
+        UnstatedSidesError: it is an ANALYZE file.
+    """
+    _, paired = _header(path)
+    return _data_beside(path) if paired else path
+
+
 def _header(path: Path) -> tuple[np.void, bool]:
     """The header in this machine's byte order, and whether the voxels lie beside it."""
     head = first_bytes(path, NIFTI_2.itemsize, packed_as(path))

@@ -110,6 +110,17 @@ def read_nrrd(path: Path) -> StoredImage:
     return StoredImage(grid, voxels, notes=notes)
 
 
+def nrrd_data_file(path: Path) -> Path:
+    """The file with the voxels; the header itself where they follow it.
+
+    Raises:
+        PixelDataError: the header cannot be read, or names none that is taken.
+        ContradictoryError: it names two.
+    """
+    fields, _ = _header(path)
+    return _data_file(path, fields)
+
+
 def _header(path: Path) -> tuple[dict[str, str], int]:
     """Fields and keys in lower case (keys as they are), and the length of the header."""
     head = first_bytes(path, HEADER_BYTES)
@@ -216,13 +227,8 @@ def _place(path: Path, fields: Mapping[str, str], header_bytes: int) -> VoxelPla
     skipped = header_sizes(fields.get("byte skip", "0"), 1, "byte skip")[0]
     if skipped < -1 or (skipped == -1 and encoding is not Encoding.RAW):
         raise PixelDataError("the header's byte skip is none")
-    named = fields.get("data file")
-    if named is None:
-        data, before = path, header_bytes
-    elif named.split(" ")[0].upper() == "LIST" or "%" in named or not named:
-        raise PixelDataError("voxels in several files are not taken (data file)")
-    else:
-        data, before = beside(path, named), 0
+    data = _data_file(path, fields)
+    before = header_bytes if data == path else 0
     raw = encoding is Encoding.RAW
     return VoxelPlace(
         path=data,
@@ -231,6 +237,15 @@ def _place(path: Path, fields: Mapping[str, str], header_bytes: int) -> VoxelPla
         start_bytes=None if skipped == -1 else before + (skipped if raw else 0),
         skipped_bytes=0 if raw else skipped,
     )
+
+
+def _data_file(path: Path, fields: Mapping[str, str]) -> Path:
+    named = fields.get("data file")
+    if named is None:
+        return path
+    if named.split(" ")[0].upper() == "LIST" or "%" in named or not named:
+        raise PixelDataError("voxels in several files are not taken (data file)")
+    return beside(path, named)
 
 
 def _dtype(fields: Mapping[str, str]) -> np.dtype[Any]:

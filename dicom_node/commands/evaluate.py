@@ -23,6 +23,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from dicom_node.case_files.image_files import files_of
 from dicom_node.case_files.labelled_cases import (
     LabelledCase,
     ListedCase,
@@ -45,7 +46,7 @@ from inference.evaluation.scores import CaseScore, score_structures
 from inference.models.bundle import Bundle
 
 CASES_FOLDER: Final = "cases"
-SCORES_VERSION: Final = 1
+SCORES_VERSION: Final = 2
 """Grows when the same case would be scored differently."""
 
 MOST_ARMS: Final = 2
@@ -361,7 +362,7 @@ def _digest(listed: ListedCase, arm: Segmenter) -> str:
     facts = [
         SCORES_VERSION,
         [file_facts(path) for path in _files(listed.image)],
-        file_facts(listed.labels),
+        [file_facts(path) for path in _files(listed.labels)],
         sorted((label, str(meaning)) for label, meaning in meanings),
         arm.facts(listed),
     ]
@@ -370,5 +371,5 @@ def _digest(listed: ListedCase, arm: Segmenter) -> str:
 
 def _files(image: Path) -> list[Path]:
     if image.is_file():
-        return [image]
+        return list(files_of(image))
     return sorted(path for path in image.rglob("*") if path.is_file())

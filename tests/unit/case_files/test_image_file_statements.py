@@ -34,7 +34,7 @@ from support.image_files import (
     voxels_at,
 )
 
-from dicom_node.case_files.image_files import is_image_file, read_image_file
+from dicom_node.case_files.image_files import files_of, is_image_file, read_image_file
 from dicom_node.errors import SeriesError
 
 AXES = np.eye(3)
@@ -571,6 +571,16 @@ def test_a_file_that_is_cut_off_or_damaged_is_refused_or_read(name: str, tmp_pat
         else:
             assert np.isfinite(volume.hu).all()
             assert np.isfinite(volume.geometry.positions_mm).all()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_all_files_of_an_image_are_known(name: str, tmp_path: Path):
+    """`evaluate` does a case again when one of them changes."""
+    path = FORMS[name](tmp_path / name, AXES)
+
+    assert set(files_of(path)) == set(tmp_path.iterdir())
+    path.write_bytes(b"nothing")
+    assert files_of(path)[0] == path
 
 
 def test_a_data_file_may_lie_below_its_header(tmp_path: Path):
