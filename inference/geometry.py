@@ -175,7 +175,7 @@ def even_slices(geometry: Geometry) -> EvenSlices:
         return EvenSlices(np.arange(len(offsets)), float(offsets[0]), mean_mm)
     step_mm = float(min(np.diff(offsets).min(), extents.min()))
     ends_mm = np.cumsum(extents)
-    count = int(np.ceil(ends_mm[-1] / step_mm - HALF_WAY_MM))
+    count = int(np.ceil((ends_mm[-1] - HALF_WAY_MM) / step_mm))
     centres_mm = step_mm * (np.arange(count) + 0.5)
     shown = np.searchsorted(ends_mm[:-1], centres_mm + HALF_WAY_MM, side="right")
     bottom_mm = float(offsets[0] - extents[0] / 2)

@@ -6,7 +6,7 @@ they must agree; docs/image-files.md has the rules.
 
 Results of a DICOM series are written with the axes of its own pixels and slices along its
 normal, which is how other readers load the series. NIfTI holds evenly spaced slices only:
-of an uneven series every voxel of the file shows the nearest slice, on slices as far apart
+of an uneven series every voxel of the file shows the slice around it, on slices as far apart
 as the series' finest step, and `Layout.shown` says which slice stands where.
 """
 
@@ -24,7 +24,7 @@ from dicom_node.case_files.meta_image import meta_image_data_file, read_meta_ima
 from dicom_node.case_files.nifti import nifti_data_file, read_nifti, write_nifti
 from dicom_node.case_files.nifti_form import NiftiForm
 from dicom_node.case_files.nrrd import nrrd_data_file, read_nrrd
-from dicom_node.case_files.stored_grid import AS_DICOM, EVEN_MM, StoredGrid
+from dicom_node.case_files.stored_grid import AS_DICOM, StoredGrid
 from dicom_node.case_files.stored_image import StoredImage
 from dicom_node.durable_files import whole_file
 from dicom_node.errors import (
@@ -36,7 +36,7 @@ from dicom_node.errors import (
 )
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import MIN_SLICES, OBLIQUE_DEGREES
-from inference.geometry import Geometry
+from inference.geometry import Geometry, even_slices
 from inference.volume import Volume
 
 NIFTI: Final = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
@@ -58,9 +58,6 @@ DENSE_HU: Final = 700.0
 
 LEAST_FAT: Final = 0.01
 """So much fat there is at least beside what is dense."""
-
-HALF_WAY_MM: Final = 1e-3
-"""Closer to half-way than this is half-way: files store positions in single precision."""
 
 INTERPOLATED: Final = re.compile(r"_Eq(_\d+)?$")
 """dcm2niix's name for the copy of an uneven series that it interpolates."""
@@ -241,40 +238,22 @@ def series_layout(series: CtSeries) -> Layout:
         ji, spacing_ji = ji[::-1], spacing_ji[::-1]
     normal = np.cross(ji[1], ji[0])
     downward = bool(normal @ geometry.normal < 0)
-    shown, step_mm = _even(geometry.slice_offsets_mm)
+    even = even_slices(geometry)
     flips = [downward, *in_plane]
-    offsets = geometry.slice_offsets_mm
-    ends = (offsets[0], offsets[0] + step_mm * (len(shown) - 1))
-    corner = geometry.positions_mm[0] + (ends[downward] - offsets[0]) * geometry.normal
+    above_mm = even.offsets_mm[-1 if downward else 0] - geometry.slice_offsets_mm[0]
+    corner = geometry.positions_mm[0] + above_mm * geometry.normal
     counts = (0, geometry.rows, geometry.columns)
     for axis, vector in ((1, geometry.row_axis), (2, geometry.column_axis)):
         if flips[axis]:
             corner = corner + vector * geometry.spacing_mm[axis - 1] * (counts[axis] - 1)
-    same = len(shown) == len(offsets) and bool((shown == np.arange(len(offsets))).all())
     return Layout(
         axes=(0, 2, 1) if turn.transposed else (0, 1, 2),
         flipped=tuple(axis for axis, flip in enumerate(flips) if flip),
         origin_mm=_three(corner),
-        spacing_mm=(spacing_ji[1], spacing_ji[0], step_mm),
+        spacing_mm=(spacing_ji[1], spacing_ji[0], even.step_mm),
         directions=np.stack([ji[1], ji[0], normal]),
-        shown=None if same else shown,
+        shown=None if len(even.shown) == len(geometry.positions_mm) else even.shown,
     )
-
-
-def _even(offsets_mm: NDArray[np.float64]) -> tuple[NDArray[np.intp], float]:
-    """Evenly spaced slices over a stack: which slice each shows, and their distance."""
-    steps = np.diff(offsets_mm)
-    mean = float(steps.mean())
-    even = offsets_mm[0] + mean * np.arange(len(offsets_mm))
-    if np.abs(offsets_mm - even).max() <= EVEN_MM:
-        return np.arange(len(offsets_mm)), mean
-    step_mm = float(steps.min())
-    # Up to the last slice or beyond it: none may be missing from the file.
-    count = int(np.ceil((offsets_mm[-1] - offsets_mm[0]) / step_mm - 1e-6)) + 1
-    at = offsets_mm[0] + step_mm * np.arange(count)
-    between = (offsets_mm[1:] + offsets_mm[:-1]) / 2
-    # Half-way between two slices the upper one is shown, whatever the last digit says.
-    return np.searchsorted(between, at + HALF_WAY_MM, side="right"), step_mm
 
 
 def _layout_of(grid: StoredGrid, form: NiftiForm | None) -> Layout:

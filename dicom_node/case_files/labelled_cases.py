@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dicom_node.case_files.image_files import (
-    HALF_WAY_MM,
     SUFFIXES,
     read_image_file,
     read_on_own_grid,
@@ -33,7 +32,7 @@ from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
 from dicom_node.series.slice_headers import read_header
 from inference.evaluation.labels import STUDY_TABLE, LabelTable
-from inference.geometry import Geometry
+from inference.geometry import HALF_WAY_MM, Geometry
 from inference.structures import SEGMENTS, Side
 from inference.volume import Volume
 

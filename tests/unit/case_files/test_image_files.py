@@ -169,7 +169,7 @@ def test_results_of_a_series_lie_where_other_readers_load_the_series(
 def test_unevenly_spaced_slices_are_repeated_on_the_finest_step_and_said_so(tmp_path: Path):
     """Slices of 1 mm at 0, 1, 2 and of 3 mm at 4 and 7 mm, on steps of 1 mm.
 
-    3 mm lies where the slices at 2 and 4 mm meet half-way and shows the upper one.
+    Each is shown as often as millimetres go into its extent: a volume is that of the series.
     """
     stack = ct_stack((0.0, 1.0, 2.0, 4.0, 7.0))
     for dataset in stack[3:]:
@@ -178,4 +178,4 @@ def test_unevenly_spaced_slices_are_repeated_on_the_finest_step_and_said_so(tmp_
 
     assert layout.spacing_mm[2] == pytest.approx(1.0)
     assert layout.shown is not None
-    assert layout.shown.tolist() == [0, 1, 2, 3, 3, 3, 4, 4]
+    assert layout.shown.tolist() == [0, 1, 2, 3, 3, 3, 4, 4, 4]
