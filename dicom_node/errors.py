@@ -7,7 +7,7 @@ NodeError
 │   ├── NoImagesError         nothing but localisers, derived or secondary images
 │   ├── NotAxialError         sagittal, coronal or strongly oblique slices
 │   ├── GantryTiltError       slices sheared by a tilted gantry
-│   ├── MixedSeriesError      more than one orientation, grid, kernel or frame of reference
+│   ├── MixedSeriesError      more than one acquisition, orientation, grid, kernel or frame
 │   ├── MixedPatientError     more than one patient, study or order inside one series
 │   ├── UnidentifiedError     an image without UIDs: no result could refer to it
 │   ├── DuplicateSliceError   two different images at one position
@@ -77,7 +77,7 @@ class GantryTiltError(SeriesError):
 
 
 class MixedSeriesError(SeriesError):
-    """The series mixes orientations, grids, kernels or frames of reference."""
+    """The series mixes acquisitions, orientations, grids, kernels or frames of reference."""
 
     code = "mixed-series"
 

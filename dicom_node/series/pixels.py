@@ -150,12 +150,10 @@ def hounsfield(
 
 
 def fingerprint(header: SliceHeader) -> str:
-    """A digest that tells two images apart: Hounsfield units and place, not their encoding."""
+    """A digest that tells two images apart: Hounsfield units, not their encoding or place."""
     _, stored = next(iter(stored_values(header.path, [header])))
     hu, _ = hounsfield(stored, header)
-    digest = hashlib.sha256(np.ascontiguousarray(hu, dtype=np.float32).tobytes())
-    digest.update(np.round(header.position_mm, 2).tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(hu, dtype=np.float32).tobytes()).hexdigest()
 
 
 def _padded(stored: NDArray[np.integer], header: SliceHeader) -> NDArray[np.bool_] | None:

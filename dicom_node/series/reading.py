@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from dicom_node.errors import (
     TooFewSlicesError,
     TooLargeError,
 )
+from dicom_node.series.acquisitions import find_mixture, seam_slices
 from dicom_node.series.bounded_files import read_until_pixels
 from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceSlice
 from dicom_node.series.patient_height import believed_patient, stated_height_m
@@ -47,12 +48,16 @@ from dicom_node.series.slice_headers import (
     slice_header,
 )
 from dicom_node.series.slice_spacing import (
+    LATERAL_JUMP_MM,
+    ROUNDED_MM,
     SAME_POSITION_MM,
     SHEAR_DEGREES,
     distinct_steps_mm,
     find_gaps,
+    find_jumps,
     lateral_jump_mm,
     shear_degrees,
+    steady_lean_degrees,
 )
 from dicom_node.series.study_header import TAKEN_OVER, readable_header, reference_of
 from dicom_node.uids import is_uid
@@ -71,8 +76,11 @@ OBLIQUE_DEGREES: Final = 15.0
 SAME_DIRECTION: Final = 1e-3
 """Direction cosines of one stack differ by less (0.06 degrees): rounding in headers."""
 
-LATERAL_JUMP_MM: Final = 0.5
-"""In-plane jumps between slices below this are rounding; above, no common grid exists."""
+SAME_SPACING: Final = 1e-3
+"""Pixel spacings of one grid differ by a smaller share: half a millimetre over 500."""
+
+CLOSE: Final = 0.25
+"""Slices closer than this share of the mean step may be copies, written more roughly."""
 
 UIDS: Final = frozenset({"series", "frames of reference"})
 """Traits of a slice that are UIDs."""
@@ -92,8 +100,9 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     _check_alike(found)
     _check_tilt(found)
     orientation = _orientation(found)
-    ordered = _ordered(found)
+    ordered, seams = _without_seams(_ordered(found))
     distinct, dropped = _without_duplicates(ordered)
+    _check_one_acquisition(distinct)
     if len(distinct) < min_slices:
         raise TooFewSlicesError(f"{len(distinct)} slice(s), at least {min_slices} are needed")
     _check_whole(distinct)
@@ -105,6 +114,8 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     # Results take patient and study from the image that says most of them.
     fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
     header = read_until_pixels(fullest.path, TAKEN_OVER)
+    if frame_of_reference := _frame_of_reference(fullest, distinct):
+        header.FrameOfReferenceUID = frame_of_reference
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
     return CtSeries(
         volume=Volume(hu, geometry),
@@ -112,11 +123,13 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
         orientation=orientation,
         header=readable_header(header),
         instances=stated.instances,
-        left_out=(*left_out, *dropped),
+        left_out=(*left_out, *seams, *dropped),
         notes=(
             *identity_notes,
             *unreadable_notes(header),
+            *_frame_of_reference_notes(distinct),
             *_stack_notes(distinct),
+            *_pass_notes(distinct, seams),
             *padding_notes,
             *height_notes,
         ),
@@ -179,29 +192,67 @@ def _tally(left_out: Sequence[ExcludedImage]) -> str:
 
 
 def _check_alike(found: Sequence[SliceHeader]) -> None:
-    """One series, frame of reference, grid, orientation and kernel."""
+    """One series, frame of reference, grid, orientation and kernel.
+
+    What some images leave out says nothing against the others, nor does a frame of reference
+    of which every image has its own.
+    """
     traits: tuple[tuple[str, Callable[[SliceHeader], str]], ...] = (
         ("series", lambda one: one.series_instance_uid),
         ("frames of reference", lambda one: one.frame_of_reference_uid),
         ("matrix sizes", lambda one: f"{one.rows} x {one.columns}"),
-        ("pixel spacings", lambda one: "{:.4g} x {:.4g} mm".format(*one.spacing_mm)),
         ("kernels", lambda one: one.kernel),
     )
     for name, trait in traits:
-        values = {trait(header) for header in found}
+        values = {value for header in found if (value := trait(header))}
+        if name == "frames of reference" and _each_its_own(found):
+            continue
         if len(values) > 1:
             # What stands where a UID must may be anything, a name too.
-            said = {v if is_uid(v) or not v or name not in UIDS else "(no UID)" for v in values}
+            said = {v if is_uid(v) or name not in UIDS else "(no UID)" for v in values}
             raise MixedSeriesError(f"{len(values)} {name} in one series: {_listed(said)}")
     first = found[0]
     for header in found:
-        turned = np.abs(header.row_axis - first.row_axis).max()
-        turned = max(turned, np.abs(header.column_axis - first.column_axis).max())
-        if turned > SAME_DIRECTION:
-            raise MixedSeriesError(
-                "the slices are not parallel: orientations of instances "
-                f"{first.sop_instance_uid} and {header.sop_instance_uid} differ"
-            )
+        _check_parallel(first, header)
+
+
+def _check_parallel(first: SliceHeader, header: SliceHeader) -> None:
+    """One direction and one pixel spacing, as far as decimals go."""
+    pairs = tuple(zip(first.spacing_mm, header.spacing_mm, strict=True))
+    if any(abs(one - other) > SAME_SPACING * one for one, other in pairs):
+        listed = {"{:.4g} x {:.4g} mm".format(*one.spacing_mm) for one in (first, header)}
+        raise MixedSeriesError(f"different pixel spacings in one series: {_listed(listed)}")
+    turned = np.abs(header.row_axis - first.row_axis).max()
+    turned = max(turned, np.abs(header.column_axis - first.column_axis).max())
+    if turned > SAME_DIRECTION:
+        raise MixedSeriesError(
+            "the slices are not parallel: orientations of instances "
+            f"{first.sop_instance_uid} and {header.sop_instance_uid} differ"
+        )
+
+
+def _each_its_own(found: Sequence[SliceHeader]) -> bool:
+    """True if nearly every image names a Frame of Reference of its own."""
+    stated = [one.frame_of_reference_uid for one in found if one.frame_of_reference_uid]
+    return len(stated) >= MIN_SLICES and 2 * len(set(stated)) > len(stated)
+
+
+def _frame_of_reference(fullest: SliceHeader, distinct: Sequence[SliceHeader]) -> str:
+    """The Frame of Reference UID for results; empty where no image has one."""
+    stated = (one.frame_of_reference_uid for one in (fullest, *distinct))
+    return next((uid for uid in stated if is_uid(uid)), "")
+
+
+def _frame_of_reference_notes(distinct: Sequence[SliceHeader]) -> list[str]:
+    missing = sum(not one.frame_of_reference_uid for one in distinct)
+    if missing == len(distinct):
+        return ["no Frame of Reference UID"]
+    notes = []
+    if missing:
+        notes.append(f"{missing} of {len(distinct)} images have no Frame of Reference UID")
+    if _each_its_own(distinct):
+        notes.append("each image names a Frame of Reference of its own; one of them is used")
+    return notes
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -212,18 +263,25 @@ def _check_tilt(found: Sequence[SliceHeader]) -> None:
     """Refuse stacks that lean against their normal, or jump sideways."""
     ordered = _ordered(found)
     positions = np.array([header.position_mm for header in ordered])
-    normal = ordered[0].normal
+    normal = _headward(ordered[0].normal)
+    jumps = find_jumps(positions, normal)
+    if jumps and steady_lean_degrees(positions, normal) <= SHEAR_DEGREES:
+        more = f"; and {len(jumps) - 1} more" if len(jumps) > 1 else ""
+        farthest = max(jumps, key=lambda jump: jump.sideways_mm)
+        raise MixedSeriesError(f"the slices do not lie on one grid: {farthest}{more}")
     lean = shear_degrees(positions, normal)
     if lean > SHEAR_DEGREES:
         stated = max((header.tilt_degrees for header in found), key=abs)
+        says = f"says {stated:g} degrees" if stated else "says nothing of it"
         raise GantryTiltError(
             f"the slices are sheared by {lean:.1f} degrees against each other"
-            f" (Gantry/Detector Tilt says {stated:g} degrees)"
+            f" (Gantry/Detector Tilt {says})"
         )
-    jump = lateral_jump_mm(positions, normal)
-    if jump > LATERAL_JUMP_MM:
+    away = lateral_jump_mm(positions, normal)
+    if away > LATERAL_JUMP_MM:
         raise MixedSeriesError(
-            f"the slices do not lie on one grid: shifted sideways by up to {jump:.1f} mm"
+            f"the slices do not lie on one grid: up to {away:.1f} mm beside the line from the"
+            " first to the last"
         )
 
 
@@ -270,25 +328,77 @@ def _headward(normal: NDArray[np.float64]) -> NDArray[np.float64]:
     return normal if normal[np.abs(normal).argmax()] > 0 else -normal
 
 
+def _stated(ordered: Sequence[SliceHeader]) -> list[Mapping[str, str]]:
+    return [header.acquisition for header in ordered]
+
+
+def _without_seams(
+    ordered: Sequence[SliceHeader],
+) -> tuple[list[SliceHeader], list[ExcludedImage]]:
+    """Leave out what the pass below has too, where two passes overlap by a few slices."""
+    doubled = seam_slices(_offsets_mm(ordered), _stated(ordered))
+    kept = [header for header, out in zip(ordered, doubled, strict=True) if not out]
+    left_out = [
+        ExcludedImage(header.sop_instance_uid, "lies where the pass below it still goes on")
+        for header, out in zip(ordered, doubled, strict=True)
+        if out
+    ]
+    return kept, left_out
+
+
+def _check_one_acquisition(ordered: Sequence[SliceHeader], at_least: int = 1) -> None:
+    """Refuse two acquisitions of one place; passes that follow each other are one scan."""
+    mixture = find_mixture(_offsets_mm(ordered), _stated(ordered))
+    if mixture and mixture.fewer >= at_least:
+        raise MixedSeriesError(f"two acquisitions in one series: {mixture}")
+
+
 def _without_duplicates(
     ordered: Sequence[SliceHeader],
 ) -> tuple[list[SliceHeader], list[ExcludedImage]]:
-    """Drop exact duplicates; refuse different images at one position or with one UID."""
+    """Drop copies; refuse different images at one position or with one UID."""
     normal = _headward(ordered[0].normal)
     _check_one_image_per_uid(ordered)
+    length_mm = _apart_mm(ordered[0], ordered[-1], normal)
+    close_mm = min(ROUNDED_MM, CLOSE * length_mm / max(len(ordered) - 1, 1))
     distinct: list[SliceHeader] = []
     dropped: list[ExcludedImage] = []
     for header in ordered:
         below = distinct[-1] if distinct else None
-        if below is None or _apart_mm(below, header, normal) > SAME_POSITION_MM:
+        apart_mm = math.inf if below is None else _apart_mm(below, header, normal)
+        if below is None or apart_mm > max(SAME_POSITION_MM, close_mm):
             distinct.append(header)
-        elif fingerprint(below) == fingerprint(header):
-            dropped.append(
-                ExcludedImage(header.sop_instance_uid, "exact duplicate of another slice")
-            )
+        elif _is_same_image(below, header):
+            kept, copy = _of_copies(below, header)
+            distinct[-1] = kept
+            out = ExcludedImage(copy.sop_instance_uid, "exact duplicate of another slice")
+            dropped.append(out)
+        elif apart_mm > SAME_POSITION_MM:
+            distinct.append(header)
         else:
             _refuse_duplicate(below, header, ordered, normal)
     return distinct, dropped
+
+
+def _of_copies(one: SliceHeader, other: SliceHeader) -> tuple[SliceHeader, SliceHeader]:
+    """The copy that says most exactly where it lies, and the other one.
+
+    What they contradict each other in says nothing of how the image was taken.
+    """
+    kept, copy = (other, one) if _decimals(other) > _decimals(one) else (one, other)
+    agreed = dict(kept.acquisition.items() & copy.acquisition.items())
+    return replace(kept, acquisition=agreed), copy
+
+
+def _decimals(header: SliceHeader) -> int:
+    """How exactly a header says where its image lies, for comparing copies of one image."""
+    return sum(len(number.partition(".")[2]) for number in header.plane.position)
+
+
+def _is_same_image(one: SliceHeader, other: SliceHeader) -> bool:
+    """True if these are copies of one image, whose positions may be rounded differently."""
+    apart_mm = float(np.abs(one.position_mm - other.position_mm).max())
+    return apart_mm <= ROUNDED_MM and fingerprint(one) == fingerprint(other)
 
 
 def _check_one_image_per_uid(ordered: Sequence[SliceHeader]) -> None:
@@ -297,7 +407,7 @@ def _check_one_image_per_uid(ordered: Sequence[SliceHeader]) -> None:
     for header in ordered:
         by_image[header.sop_instance_uid, header.frame_number].append(header)
     for (uid, _), copies in by_image.items():
-        if len(copies) > 1 and len({fingerprint(copy) for copy in copies}) > 1:
+        if not all(_is_same_image(copies[0], copy) for copy in copies[1:]):
             raise DuplicateSliceError(f"two different images carry one UID: instance {uid}")
 
 
@@ -312,23 +422,16 @@ def _refuse_duplicate(
     normal: NDArray[np.float64],
 ) -> None:
     """Say whether whole acquisitions lie over each other, or single slices do."""
-    position = float(other.position_mm @ normal)
-    acquisitions: Mapping[tuple[str, ...], int] = Counter(
-        header.acquisition for header in ordered
-    )
-    apart = one.acquisition != other.acquisition
-    if apart and min(acquisitions[one.acquisition], acquisitions[other.acquisition]) > 1:
-        raise MixedSeriesError(
-            f"two acquisitions overlap in one series: different images at {position:.1f} mm"
-        )
+    _check_one_acquisition(ordered, at_least=2)
     raise DuplicateSliceError(
-        f"two different images at {position:.1f} mm: instances {one.sop_instance_uid}"
-        f" and {other.sop_instance_uid}"
+        f"two different images at {float(other.position_mm @ normal):.1f} mm: instances"
+        f" {one.sop_instance_uid} and {other.sop_instance_uid}"
     )
 
 
 def _check_whole(distinct: Sequence[SliceHeader]) -> None:
-    gaps = find_gaps(_offsets_mm(distinct), _thickness_mm(distinct))
+    numbers = [header.instance_number for header in distinct]
+    gaps = find_gaps(_offsets_mm(distinct), _thickness_mm(distinct), numbers)
     if gaps:
         named = "; ".join(str(gap) for gap in gaps[:5])
         more = f"; and {len(gaps) - 5} more" if len(gaps) > 5 else ""
@@ -409,6 +512,15 @@ def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     tilt = max((header.tilt_degrees for header in distinct), key=abs)
     if abs(tilt) > SHEAR_DEGREES:
         notes.append(f"Gantry/Detector Tilt says {tilt:g} degrees, the slices are not sheared")
-    if not distinct[0].frame_of_reference_uid:
-        notes.append("no Frame of Reference UID")
+    return notes
+
+
+def _pass_notes(distinct: Sequence[SliceHeader], seams: Sequence[ExcludedImage]) -> list[str]:
+    notes = []
+    if seams:
+        notes.append(f"passes overlap where they meet: {len(seams)} slice(s) left out")
+    voltages = {one.peak_kilovoltage for one in distinct} - {None}
+    if len(voltages) > 1:
+        listed = ", ".join(sorted(f"{volts:g}" for volts in voltages)[:6])
+        notes.append(f"passes were taken at {listed} kV: Hounsfield units differ between them")
     return notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,8 @@ class SliceHeader:
     spacing_mm: distance between rows, distance between columns.
     thickness_mm: nominal, or None where missing or absurd.
     tilt_degrees: Gantry/Detector Tilt, 0 where it is not given.
-    acquisition: what tells acquisitions at one position apart (number, time).
+    acquisition: what tells acquisitions apart, by keyword (`ACQUISITION_KEYWORDS`); without
+        what is not stated.
     padding: lowest and highest stored value that means "no pixel here", or None.
     plane: where it lies, in the header's own words.
     """
@@ -43,7 +46,7 @@ class SliceHeader:
     thickness_mm: float | None
     tilt_degrees: float
     kernel: str
-    acquisition: tuple[str, ...]
+    acquisition: Mapping[str, str]
     slope: float
     intercept: float
     bits_allocated: int
@@ -51,6 +54,23 @@ class SliceHeader:
     signed: bool
     padding: tuple[int, int] | None
     plane: SourcePlane
+
+    @property
+    def instance_number(self) -> int | None:
+        """Instance Number of a classic image; None where it has none, and for a frame."""
+        try:
+            return None if self.frame_number else int(self.acquisition["InstanceNumber"])
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def peak_kilovoltage(self) -> float | None:
+        """KVP (PS3.3 C.8.2.1); None where it is missing or no number."""
+        try:
+            volts = float(self.acquisition["KVP"])
+        except (KeyError, ValueError):
+            return None
+        return volts if math.isfinite(volts) else None
 
     @property
     def normal(self) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ described by its functional groups (PS3.3 C.7.6.16.1.1). Both become the same va
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 
 from dicom_node.errors import (
     GeometryError,
@@ -25,6 +25,7 @@ from dicom_node.errors import (
     TooLargeError,
     UnidentifiedError,
 )
+from dicom_node.series.acquisitions import ACQUISITION_KEYWORDS
 from dicom_node.series.bounded_files import NotDicomError, named_damage, read_until_pixels
 from dicom_node.series.ct_series import InstanceReference, SourcePlane
 from dicom_node.series.patient_identity import IDENTITY_KEYWORDS
@@ -40,10 +41,7 @@ HEADER_KEYWORDS: Final = [
     *IDENTITY_KEYWORDS,
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "ContentTime",
-    "ConvolutionKernel",
+    *ACQUISITION_KEYWORDS,
     "SliceThickness",
     "SpacingBetweenSlices",
     "NumberOfSeriesRelatedInstances",
@@ -70,6 +68,9 @@ HEADER_KEYWORDS: Final = [
     "PerFrameFunctionalGroupsSequence",
 ]
 """All that is read of a header before a pixel is looked at."""
+
+ACQUISITION_TAGS: Final = {int(Tag(keyword)): keyword for keyword in ACQUISITION_KEYWORDS}
+"""The keywords of what tells acquisitions apart, by tag."""
 
 SPACING_LIMITS_MM: Final = (0.05, 20.0)
 """Distances between pixels that a whole-body CT can have; others are absurd."""
@@ -227,6 +228,11 @@ class _Frame:
             if (value := value_of(group, keyword)) is not None:
                 return value
         return value_of(self.header, keyword)
+
+    def keywords(self, tags: Mapping[int, str]) -> tuple[str, ...]:
+        """Which of these (by tag) the frame has at all; far quicker than asking for each."""
+        held = [tags.keys() & holder.keys() for holder in (*self._groups, self.header)]
+        return tuple(tags[tag] for tag in sorted(set().union(*held)))
 
     def text(self, keyword: str) -> str:
         """The value as text, several values joined by backslashes; empty when missing.
@@ -409,9 +415,11 @@ def _thickness(frame: _Frame) -> float | None:
     return thickness
 
 
-def _acquisition(frame: _Frame) -> tuple[str, ...]:
-    keywords = ("AcquisitionNumber", "FrameAcquisitionNumber", "AcquisitionTime", "ContentTime")
-    return tuple(frame.text(keyword) for keyword in keywords)
+def _acquisition(frame: _Frame) -> dict[str, str]:
+    stated = {keyword: frame.text(keyword) for keyword in frame.keywords(ACQUISITION_TAGS)}
+    if frame_type := frame.text("FrameType"):
+        stated["ImageType"] = frame_type
+    return {keyword: text for keyword, text in stated.items() if text}
 
 
 def _padding(header: Dataset, stored: _Stored) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.series.acquisitions import seam_slices
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_spacing import SAME_POSITION_MM, find_gaps
 from dicom_node.settings.node import Completion
@@ -198,25 +199,42 @@ def _what_is_missing(arrivals: Arrivals) -> str:
     normal = slices[0].normal
     if any(np.abs(one.normal - normal).max() > 0.01 for one in slices):
         return "slices of different orientation"
-    offsets_mm, thickness_mm = _stack(slices)
-    gaps = find_gaps(offsets_mm, thickness_mm)
+    stack = _stack(slices)
+    gaps = find_gaps(stack.offsets_mm, stack.thickness_mm, stack.numbers)
     if gaps:
         return "slices are missing " + "; ".join(str(gap) for gap in gaps[:3])
-    return _skipped(offsets_mm, arrivals.stated_spacing_mm)
+    return _skipped(stack.offsets_mm, arrivals.stated_spacing_mm)
 
 
-def _stack(
-    slices: Sequence[SliceHeader],
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """(positions,) offsets along the normal, ascending, and thicknesses where all state one."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stack:
+    """The distinct positions of slices along the normal, ascending.
+
+    thickness_mm: at each, where all state one.
+    numbers: Instance Number at each.
+    """
+
+    offsets_mm: NDArray[np.float64]
+    thickness_mm: NDArray[np.float64] | None
+    numbers: tuple[int | None, ...]
+
+
+def _stack(slices: Sequence[SliceHeader]) -> _Stack:
+    """Slices as a series is read of them: without copies and without seams of passes."""
     normal = slices[0].normal
-    offsets, first = np.unique(
-        np.round([float(one.position_mm @ normal) / SAME_POSITION_MM for one in slices]),
-        return_index=True,
+    ordered = sorted(slices, key=lambda one: float(one.position_mm @ normal))
+    offsets = np.array([float(one.position_mm @ normal) for one in ordered])
+    doubled = seam_slices(offsets, [one.acquisition for one in ordered])
+    kept: list[int] = []
+    for index in np.flatnonzero(~doubled).tolist():
+        if not kept or offsets[index] - offsets[kept[-1]] > SAME_POSITION_MM:
+            kept.append(index)
+    stated = [ordered[index].thickness_mm for index in kept]
+    return _Stack(
+        offsets[kept],
+        None if None in stated else np.array(stated, dtype=np.float64),
+        tuple(ordered[index].instance_number for index in kept),
     )
-    stated = [slices[index].thickness_mm for index in first]
-    thickness = None if None in stated else np.array(stated, dtype=np.float64)
-    return offsets * SAME_POSITION_MM, thickness
 
 
 def _skipped(offsets_mm: NDArray[np.float64], stated_mm: float | None) -> str:
@@ -234,11 +252,11 @@ def _skipped(offsets_mm: NDArray[np.float64], stated_mm: float | None) -> str:
 
 def _sparse(slices: Sequence[SliceHeader]) -> str:
     """A note that the slices do not touch, which is how some series are scanned."""
-    offsets_mm, thickness_mm = _stack(slices)
-    steps = np.diff(offsets_mm)
-    if thickness_mm is None or not steps.size:
+    stack = _stack(slices)
+    steps = np.diff(stack.offsets_mm)
+    if stack.thickness_mm is None or not steps.size:
         return ""
-    thickest, step = float(thickness_mm.max()), float(steps.min())
+    thickest, step = float(stack.thickness_mm.max()), float(steps.min())
     if step < SKIPPING * thickest:
         return ""
     return f"; note: {thickest:.1f} mm thick, at least {step:.1f} mm apart"

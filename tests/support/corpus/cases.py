@@ -16,9 +16,10 @@ from support.corpus.many_frames import frames
 from support.corpus.names import names
 from support.corpus.pixels import pixels
 from support.corpus.sound import BadSeries
+from support.corpus.stacks import stacks
 
 
 def bad_series() -> tuple[BadSeries, ...]:
     """The whole corpus."""
-    groups = (truncated, lengths, geometry, pixels, names, compression, frames)
+    groups = (truncated, lengths, geometry, pixels, names, compression, frames, stacks)
     return tuple(case for group in groups for case in group())

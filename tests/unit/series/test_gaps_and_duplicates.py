@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import generate_uid
 from support.ct import (
     ct_slice,
     ct_stack,
@@ -73,6 +75,46 @@ def test_one_uid_naming_two_images_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DuplicateSliceError, match="carry one UID"):
         read(datasets, tmp_path)
+
+
+@pytest.mark.parametrize("decimals", [3, 2, 1, 0])
+@pytest.mark.parametrize("same_uid", [False, True], ids=["another UID", "the same UID"])
+def test_copies_with_positions_rounded_differently_count_once(
+    decimals: int, same_uid: bool, tmp_path: Path
+) -> None:
+    """The copy is kept that says most exactly where it lies."""
+    exact = ct_stack([index * 5.0 + 0.2468 for index in range(8)], origin_mm=(-4.2468, -3, 0))
+    rounded = copy.deepcopy(exact)
+    for dataset in rounded:
+        place = [round(float(value), decimals) for value in dataset.ImagePositionPatient]
+        dataset.ImagePositionPatient = place
+        dataset.SOPInstanceUID = dataset.SOPInstanceUID if same_uid else generate_uid()
+
+    series = read([*rounded, *exact], tmp_path)
+
+    assert len(series.slices) == 8
+    assert {out.reason for out in series.left_out} == {"exact duplicate of another slice"}
+    np.testing.assert_allclose(series.volume.geometry.positions_mm[0, 2], 0.2468)
+
+
+def test_blank_neighbours_are_no_copies(tmp_path: Path) -> None:
+    """Slices of air beyond the body have the same pixels, and half a millimetre apart."""
+    air = np.full((6, 8), -1000)
+
+    series = read(ct_stack([index * 0.5 for index in range(8)], hu=air), tmp_path)
+
+    assert len(series.slices) == 8
+
+
+@pytest.mark.parametrize("thickness", [2.0, 4.0, None])
+def test_every_second_slice_lost_in_a_part_is_no_zone(
+    thickness: float | None, tmp_path: Path
+) -> None:
+    datasets = ct_stack([index * 2.0 for index in range(20)], SliceThickness=thickness)
+    kept = [dataset for index, dataset in enumerate(datasets) if index not in {6, 8, 10, 12}]
+
+    with pytest.raises(IncompleteSeriesError, match=r"between 10\.0 and 14\.0 mm"):
+        read(kept, tmp_path)
 
 
 def test_two_acquisitions_over_each_other_are_a_mixed_series(tmp_path: Path) -> None:

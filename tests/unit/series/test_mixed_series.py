@@ -51,6 +51,57 @@ def test_mixed_matrix_sizes_are_refused(tmp_path: Path) -> None:
         read(datasets, tmp_path)
 
 
+def test_a_frame_of_reference_of_its_own_for_each_image_is_no_mixture(tmp_path: Path) -> None:
+    """A public chest series has one for each of its images."""
+    datasets = ct_stack()
+    for index, dataset in enumerate(datasets):
+        dataset.FrameOfReferenceUID = f"1.2.3.{index}"
+
+    series = read(datasets, tmp_path)
+
+    assert series.notes == (
+        "each image names a Frame of Reference of its own; one of them is used",
+    )
+    assert series.header.FrameOfReferenceUID == "1.2.3.0"
+
+
+@pytest.mark.parametrize("without", [[0], [1, 3], [0, 1, 2, 3]])
+def test_results_take_the_frame_of_reference_that_some_images_state(
+    without: list[int], tmp_path: Path
+) -> None:
+    datasets = ct_stack()
+    for index in without:
+        del datasets[index].FrameOfReferenceUID
+
+    series = read(datasets, tmp_path)
+
+    assert series.header.FrameOfReferenceUID == datasets[4].FrameOfReferenceUID
+    assert series.notes == (f"{len(without)} of 5 images have no Frame of Reference UID",)
+
+
+def test_two_frames_of_reference_in_two_passes_are_refused(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    for dataset in datasets[3:]:
+        dataset.FrameOfReferenceUID = "1.2.3.6"
+
+    with pytest.raises(MixedSeriesError, match="2 frames of reference"):
+        read(datasets, tmp_path)
+
+
+def test_a_kernel_that_some_images_leave_out_is_no_mixture(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    del datasets[2].ConvolutionKernel
+
+    assert not read(datasets, tmp_path).notes
+
+
+def test_pixel_spacings_rounded_differently_are_one_grid(tmp_path: Path) -> None:
+    datasets = ct_stack(spacing_mm=(0.976562, 0.976562))
+    datasets[2].PixelSpacing = [0.97656, 0.97655]
+
+    assert len(read(datasets, tmp_path).slices) == 5
+
+
 def test_messages_never_name_the_patient(tmp_path: Path) -> None:
     datasets = ct_stack(PatientID="SECRET-ID")
     datasets[0].PatientID = "OTHER-SECRET"

@@ -116,6 +116,16 @@ def test_a_tilt_in_the_header_alone_is_noted(tmp_path: Path) -> None:
     assert any("Gantry/Detector Tilt says 12" in note for note in series.notes)
 
 
+def test_a_jump_in_the_middle_is_not_called_a_tilt(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    for dataset in datasets[3:]:
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x + 20, y, z]
+
+    with pytest.raises(MixedSeriesError, match=r"by up to 20\.0 mm between 4\.0 and 6\.0 mm"):
+        read(datasets, tmp_path)
+
+
 def test_slices_shifted_sideways_are_refused(tmp_path: Path) -> None:
     datasets = ct_stack()
     datasets[2].ImagePositionPatient = [9.0, -3.0, 4.0]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicom_node.series.slice_spacing import find_gaps, lateral_jump_mm, shear_degrees
+from dicom_node.series.slice_spacing import (
+    find_gaps,
+    find_jumps,
+    lateral_jump_mm,
+    shear_degrees,
+    steady_lean_degrees,
+)
 
 
 def places(
@@ -78,6 +84,100 @@ def test_a_lost_slice_inside_the_thin_zone_is_a_gap_although_thick_zones_step_as
     assert places(offsets) == [(8.0, 14.0)]
 
 
+def thinned(*lost: int, count: int = 40) -> list[float]:
+    """Slices 2 mm apart, without these."""
+    return [2.0 * index for index in range(count) if index not in lost]
+
+
+THINNED = {
+    "in the middle": thinned(10, 12, 14, 16),
+    "at the upper end": thinned(31, 33, 35, 37),
+    "at the lower end": thinned(2, 4, 6, 8),
+    "every third kept": thinned(10, 11, 13, 14, 16, 17, 19, 20),
+    "twice, differently": thinned(4, 6, 8, 10, 20, 21, 23, 24, 26, 27),
+    "all but a few": thinned(*(index for index in range(1, 40, 2) if index not in {19, 21})),
+}
+
+
+@pytest.mark.parametrize("offsets", THINNED.values(), ids=THINNED.keys())
+@pytest.mark.parametrize("thickness", [2.0, 4.0, 5.0], ids=str)
+def test_a_zone_with_a_multiple_of_the_step_of_slices_as_thick_lost_the_others(
+    offsets: list[float], thickness: float
+) -> None:
+    steps = np.diff(offsets)
+
+    found = places(offsets, [thickness] * len(offsets))
+
+    assert len(found) == int((steps > 2.5).sum())
+
+
+def test_one_touching_step_tells_that_all_others_lost_a_slice() -> None:
+    offsets = thinned(*(index for index in range(1, 40, 2) if index != 21))
+
+    assert len(places(offsets, [2.0] * len(offsets))) == 18
+
+
+@pytest.mark.parametrize(
+    ("steps", "thickness"),
+    [
+        ([6.0] * 5 + [4.0] + [2.0] * 5 + [1.5] + [1.0] * 5, [6.0] * 6 + [2.0] * 6 + [1.0] * 6),
+        ([1.0] * 5 + [2.0] * 5, [1.0] * 6 + [2.0] * 5),
+        ([6.0] * 5 + [2.0] * 5 + [1.0] * 5, [0.5] * 16),
+        ([10.0] * 5 + [20.0] * 5, [1.0] * 11),
+        ([2.0] * 5 + [5.0] * 5, [2.0] * 11),
+        ([5.0] * 5 + [2.5] + [5.0] * 5, [5.0] * 12),
+    ],
+    ids=["6, 2, 1 as thick", "1, 2 as thick", "sparse", "sparser", "no multiple", "one short"],
+)
+def test_a_zone_that_was_scanned_so_is_whole(
+    steps: list[float], thickness: list[float]
+) -> None:
+    numbers = list(range(len(thickness)))
+
+    assert not find_gaps(np.array(from_steps(*steps)), np.array(thickness))
+    assert not find_gaps(np.array(from_steps(*steps)), np.array(thickness), numbers)
+
+
+def numbered(offsets: list[float]) -> list[int]:
+    """Instance Numbers that were given out before slices were lost."""
+    return [100 - round(offset / 2) for offset in offsets]
+
+
+@pytest.mark.parametrize("offsets", THINNED.values(), ids=THINNED.keys())
+@pytest.mark.parametrize("thickness", [None, 0.5], ids=["no thickness", "sparse throughout"])
+def test_instance_numbers_tell_what_is_lost_where_thickness_does_not(
+    offsets: list[float], thickness: float | None
+) -> None:
+    stated = None if thickness is None else np.full(len(offsets), thickness)
+
+    gaps = find_gaps(np.array(offsets), stated, numbered(offsets))
+
+    assert len(gaps) == int((np.diff(offsets) > 2.5).sum())
+
+
+def test_a_thick_zone_that_lost_every_second_slice_is_known_by_its_numbers() -> None:
+    """2-mm slices that touch, then 6-mm slices 12 mm apart, numbered 6, 8, 10, ..."""
+    offsets = from_steps(*[2.0] * 5, 4.0, *[12.0] * 5)
+    thickness = np.array([2.0] * 6 + [6.0] * 6)
+    numbers = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16]
+
+    gaps = find_gaps(np.array(offsets), thickness, numbers)
+
+    assert [round(gap.expected_mm) for gap in gaps] == [6] * 5
+
+
+def test_zones_of_unknown_thickness_are_whole_where_they_are_numbered_on() -> None:
+    offsets = np.array(from_steps(*[2.0] * 4, *[6.0] * 4))
+
+    assert not find_gaps(offsets, None, list(range(9)))
+
+
+def test_zones_of_unknown_thickness_and_number_are_not_believed() -> None:
+    """Unless their border is as wide as touching slices make it."""
+    assert find_gaps(np.array(from_steps(*[2.0] * 4, *[6.0] * 4)), None, [None] * 9)
+    assert not find_gaps(np.array(from_steps(*[2.0] * 4, 4.0, *[6.0] * 4)), None, [None] * 10)
+
+
 def test_two_separate_bodies_are_one_gap() -> None:
     assert places(from_steps(*[5.0] * 6, 504.0, *[1.0] * 4)) == [(30.0, 534.0)]
 
@@ -120,3 +220,22 @@ def test_a_sideways_jump_is_told_from_a_steady_lean() -> None:
 
     assert lateral_jump_mm(leaning, up) == pytest.approx(0.0, abs=1e-9)
     assert lateral_jump_mm(jumping, up) == pytest.approx(7.0)
+
+
+def test_a_jump_is_found_where_it_is() -> None:
+    """The upper half 20 mm aside: no lean, though the first and the last lie far apart."""
+    positions = np.outer(np.arange(10) * 5.0, [0.0, 0.0, 1.0])
+    positions[5:, 0] += 20.0
+
+    (jump,) = find_jumps(positions, np.array([0.0, 0.0, 1.0]))
+
+    assert str(jump) == "shifted sideways by up to 20.0 mm between 20.0 and 25.0 mm"
+    assert steady_lean_degrees(positions, np.array([0.0, 0.0, 1.0])) == 0.0
+
+
+def test_a_steady_lean_has_no_jump() -> None:
+    positions = np.outer(np.arange(10) * 5.0, [0.0, 0.3, 1.0])
+    up = np.array([0.0, 0.0, 1.0])
+
+    assert not find_jumps(positions, up)
+    assert steady_lean_degrees(positions, up) == pytest.approx(np.degrees(np.arctan(0.3)))

@@ -57,6 +57,28 @@ def test_a_stack_with_a_gap_waits_and_goes_with_the_gap_named(tmp_path: Path) ->
     assert "300 s" in given_up.reason
 
 
+def test_lost_slices_that_look_like_a_zone_are_waited_for(tmp_path: Path) -> None:
+    offsets = [2.0 * index for index in range(20) if index not in {6, 8, 10, 12}]
+    arrivals = Arrivals(1000.0, headers(ct_stack(offsets, SliceThickness=2.0), tmp_path))
+
+    assert is_complete(arrivals, 1299.0, SETTINGS).rule is None
+    assert "between 10.0 and 14.0 mm" in is_complete(arrivals, 1300.0, SETTINGS).reason
+
+
+@pytest.mark.parametrize("again_mm", [0.04, 27.5], ids=["rounded copies", "a second pass"])
+def test_copies_and_the_seam_of_two_passes_hold_nothing_up(
+    again_mm: float, tmp_path: Path
+) -> None:
+    offsets = [5.0 * index for index in range(8)]
+    stack = ct_stack(offsets, SliceThickness=5.0, AcquisitionNumber=1)
+    again = ct_stack(
+        [offset + again_mm for offset in offsets], SliceThickness=5.0, AcquisitionNumber=2
+    )
+    arrivals = Arrivals(1000.0, headers([*stack, *again], tmp_path))
+
+    assert is_complete(arrivals, 1010.0, SETTINGS).rule is Rule.GAP_FREE
+
+
 @pytest.mark.parametrize(
     ("offsets", "elements", "words"),
     [
