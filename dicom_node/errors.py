@@ -8,8 +8,9 @@ NodeError
 │   ├── NotAxialError         sagittal, coronal or strongly oblique slices
 │   ├── GantryTiltError       slices sheared by a tilted gantry
 │   ├── MixedSeriesError      more than one acquisition, orientation, grid, kernel or frame
-│   ├── MixedPatientError     more than one patient, study or order inside one series
-│   ├── UnidentifiedError     an image without UIDs: no result could refer to it
+│   ├── MixedPatientError     more than one patient inside one series
+│   ├── MixedStudyError       one patient, but more than one study or order
+│   ├── UnidentifiedError     images without UIDs: no result could refer to them
 │   ├── DuplicateSliceError   two different images at one position
 │   ├── IncompleteSeriesError slices are missing; late ones may bring them (retryable)
 │   ├── TooFewSlicesError     not enough slices to be a volume
@@ -18,7 +19,8 @@ NodeError
 │   └── GeometryError         position, orientation, spacing or rescale missing or absurd
 │       ├── UnstatedSidesError    an image file that does not say which side is right
 │       ├── ContradictoryError    two statements of one file that cannot both be true
-│       └── UnevenSlicesError     an image file of slices that were not evenly spaced
+│       ├── UnevenSlicesError     an image file of slices that were not evenly spaced
+│       └── LostRescaleError  the rescale to Hounsfield units was lost on the way
 ├── EngineBusyError           another node works on the same database
 ├── LeaseLostError            another node took this one's work over, having heard nothing of it
 ├── JobFailedError            a job of the engine raised again and again: held, not dropped
@@ -83,13 +85,19 @@ class MixedSeriesError(SeriesError):
 
 
 class MixedPatientError(SeriesError):
-    """The series mixes patients, studies or orders."""
+    """The series mixes patients."""
 
     code = "mixed-patient"
 
 
+class MixedStudyError(SeriesError):
+    """The series mixes studies or orders, of one patient as far as it says."""
+
+    code = "mixed-study"
+
+
 class UnidentifiedError(SeriesError):
-    """An image's SOP or Series Instance UID is missing, or no UID."""
+    """An image's SOP Class, SOP Instance, Series or Study UID is missing, or no UID."""
 
     code = "unidentified"
 
@@ -147,6 +155,12 @@ class UnevenSlicesError(GeometryError):
     """An image file was made of unevenly spaced slices: the spacing it states is not theirs."""
 
     code = "uneven-slices"
+
+
+class LostRescaleError(GeometryError):
+    """Stored values without the rescale that would make Hounsfield units of them."""
+
+    code = "lost-rescale"
 
 
 class EngineBusyError(NodeError):

@@ -28,6 +28,7 @@ from dicom_node.case_files.stored_grid import AS_DICOM, StoredGrid
 from dicom_node.case_files.stored_image import StoredImage
 from dicom_node.durable_files import whole_file
 from dicom_node.errors import (
+    LostRescaleError,
     NotAxialError,
     PixelDataError,
     SeriesError,
@@ -124,7 +125,8 @@ def read_image_file(path: Path) -> ImageFile:
     """Read a CT volume in Hounsfield units from an image file.
 
     Raises:
-        PixelDataError: it cannot be read, or its values are no Hounsfield units.
+        PixelDataError: it cannot be read.
+        LostRescaleError: its values are no Hounsfield units.
         UnstatedSidesError: it does not say which side is right.
         ContradictoryError: it says one thing in two ways.
         UnevenSlicesError: its slices were not evenly spaced.
@@ -347,7 +349,7 @@ def _check_rescaled(values: NDArray[Any]) -> None:
     dense = int(np.count_nonzero(values >= DENSE_HU))
     fat = int(np.count_nonzero((values > FAT_HU[0]) & (values < FAT_HU[1])))
     if dense and fat < LEAST_FAT * dense:
-        raise PixelDataError(
+        raise LostRescaleError(
             f"values are no Hounsfield units: they run from {lowest:g} to {highest:g}, and"
             " none is like fat. A CT with its air at 0 has lost its rescale (HU = value - 1024)"
         )

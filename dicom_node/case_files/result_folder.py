@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -49,11 +49,12 @@ from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.results.builders import publish_case
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import ResultKind
+from dicom_node.series.bounded_files import NOT_DICOM, why_not_dicom
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
 from dicom_node.series.selection import exclusion_of
-from dicom_node.series.slice_headers import kinds, read_header
-from dicom_node.uids import device_observer_uid, seed_for, settings_digest
+from dicom_node.series.slice_headers import kinds, lacks_sop_class, read_header
+from dicom_node.uids import device_observer_uid, is_uid, seed_for, settings_digest
 from inference.models.bundle import Bundle
 from inference.pictures.canvas import Picture
 from inference.pictures.density import density_picture
@@ -135,7 +136,7 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
     groups = _series_of(source)
     if len(groups) == 1:
         return (run.dicom(groups[0].paths, out),)
-    return tuple(run.dicom(one.paths, out / one.series_instance_uid) for one in groups)
+    return tuple(run.dicom(one.paths, out / one.folder_name) for one in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,29 +144,59 @@ class _Series:
     series_instance_uid: str
     paths: tuple[Path, ...]
 
+    @property
+    def folder_name(self) -> str:
+        """Where its results go; what stands where a UID must may be a path, or a name."""
+        uid = self.series_instance_uid
+        if is_uid(uid):
+            return uid
+        return f"unidentified-{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
+
 
 def _series_of(source: Path) -> list[_Series]:
-    """The CT series among the files; the only series there is, whatever it is."""
+    """The CT series among the files; the only series there is, whatever it is.
+
+    A file that may be an image but cannot be read as one goes with every series, so that
+    each report names it.
+    """
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     paths = [source] if source.is_file() else paths
-    groups = [_Series(*group) for group in sorted(group_by_series(paths).items())]
+    groups = _groups(paths)
+    grouped = {path for group in groups for path in group.paths}
+    others = {path: why_not_dicom(path) for path in paths if path not in grouped}
+    unread = tuple(path for path, why in others.items() if why != NOT_DICOM)
     if not groups:
-        raise NoImagesError(f"{source}: no DICOM, NIfTI or MetaImage there")
+        named = "".join(f"; {why}" for why in sorted(set(others.values()) - {NOT_DICOM}))
+        raise NoImagesError(f"{source}: no DICOM, NIfTI or MetaImage there{named}")
     with_ct = [group for group in groups if _has_ct(group.paths)]
     if not with_ct and len(groups) > 1:
         raise NoImagesError(f"{source}: {len(groups)} series, none with original axial CT")
-    return with_ct or groups
+    return [replace(group, paths=group.paths + unread) for group in with_ct or groups]
+
+
+def _groups(paths: Sequence[Path]) -> list[_Series]:
+    """The series among the files; one that is alone has the CT images that name none too."""
+    groups = [_Series(*group) for group in sorted(group_by_series(paths).items())]
+    named = [group for group in groups if is_uid(group.series_instance_uid)]
+    nameless = [group for group in groups if group not in named and _has_ct(group.paths)]
+    if len(named) != 1 or not nameless:
+        return groups
+    strays = tuple(path for group in nameless for path in group.paths if _has_ct([path]))
+    others = [group for group in groups if group not in (*named, *nameless)]
+    return [replace(named[0], paths=named[0].paths + strays), *others]
 
 
 def _has_ct(paths: Sequence[Path]) -> bool:
-    """True if any of the images is an original axial CT image."""
-    headers = (read_header(path) for path in paths)
-    return any(
-        exclusion_of(kind) is None
-        for header in headers
-        if header is not None
-        for kind in kinds(header)
-    )
+    """True if an image is an axial CT image, lacks only its SOP class, or is damaged."""
+    try:
+        headers = [header for path in paths if (header := read_header(path)) is not None]
+        return any(
+            exclusion_of(kind) is None or lacks_sop_class(kind)
+            for header in headers
+            for kind in kinds(header)
+        )
+    except SeriesError:
+        return True  # its own report says what is wrong
 
 
 @dataclass(frozen=True, slots=True)

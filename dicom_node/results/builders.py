@@ -8,7 +8,7 @@ facts always give the same UIDs; `result_files` keeps the objects.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -252,10 +252,15 @@ def _refuse_study(
     refusal: Refusal,
     picture: NDArray[np.uint8],
     context: PublishContext,
-) -> tuple[ResultObject, ResultObject]:
-    """The picture and the key object about the images of one study."""
+) -> tuple[ResultObject, ...]:
+    """The picture and the key object about the images of one study.
+
+    A key object must refer to an image: where none says which it is, the picture is alone.
+    """
     # A refusal is a result of its own: it must not share UIDs with a later analysis.
     provenance = provenance_of(study.sources, f"refused: {refusal.code}", context)
+    if not study.sources:
+        provenance = replace(provenance, source_sop_instance_uids=_instead_of_sources(study))
     words = f"Not analysed ({refusal.code}): {refusal.words}"
     equipment = equipment_of(context)
     heads = {
@@ -265,8 +270,18 @@ def _refuse_study(
     image = build_secondary_capture(
         picture, words, study.sources, heads[ResultKind.SC], derivation=QUALITY_DERIVATION
     )
+    if not study.sources:
+        return (_result(ResultKind.SC, image),)
     flag = build_key_object(words, study.sources, heads[ResultKind.KO])
     return _result(ResultKind.SC, image), _result(ResultKind.KO, flag)
+
+
+def _instead_of_sources(study: SourceStudy) -> tuple[str, ...]:
+    """What tells a refusal from others where no image says which it is."""
+    return tuple(
+        str(study.header.get(keyword, ""))
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID")
+    )
 
 
 def _result(kind: ResultKind, dataset: Dataset) -> ResultObject:

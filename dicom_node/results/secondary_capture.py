@@ -32,7 +32,7 @@ def build_secondary_capture(
     Args:
         picture: uint8 [row, column, 3], red, green and blue.
         words: what the picture says, also as text.
-        sources: the images it was made from.
+        sources: the images it was made from; none where no image says which it is.
         object_header: of the object.
         derivation: how the picture came from its sources.
     """
@@ -70,7 +70,8 @@ def _put_image(
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if keyword in header:
                 dataset.add(header[keyword])
-    dataset.SourceImageSequence = [_source_item(source) for source in sources]
+    if sources:
+        dataset.SourceImageSequence = [_source_item(source) for source in sources]
     if "RequestAttributesSequence" in header:
         dataset.add(header["RequestAttributesSequence"])
 

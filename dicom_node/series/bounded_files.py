@@ -5,6 +5,9 @@ no header is longer than `HEADER_BYTES`, a deflated file is inflated only as far
 needed, and whatever a parser of hostile bytes raises becomes one error with a name. Nobody
 else calls pydicom's readers: `tests/unit/series/test_bounded_files.py` holds that.
 
+A dataset without preamble and file meta information, as old archives and some tools write
+it, is read where its first elements prove what it is (`_proven_syntax`).
+
     read_meta           the file meta information
     read_until_pixels   the header, or an error where it is damaged
     read_intact         the header as far as it is intact
@@ -16,6 +19,7 @@ else calls pydicom's readers: `tests/unit/series/test_bounded_files.py` holds th
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +31,39 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pydicom.valuerep import STANDARD_VR
 
 from dicom_node.errors import PixelDataError, SeriesError
+from dicom_node.uids import is_uid
 
 PREAMBLE_BYTES: Final = 132
 """Preamble and prefix (PS3.10 7.1)."""
+
+PREFIX: Final = b"\0" * 128 + b"DICM"
+
+META_GROUP: Final = b"\x02\0"
+FIRST_GROUP: Final = b"\x08\0"
+"""The first bytes of file meta information, and of a dataset, in little endian."""
+
+PROOF_BYTES: Final = 1 << 16
+"""Of a dataset without file meta information so much is looked at to tell what it is."""
+
+STORAGE_CLASSES: Final = "1.2.840.10008.5.1.4."
+"""The beginning of the UID of every standard SOP class of a stored object (PS3.6 A)."""
+
+NOT_DICOM: Final = "a file that is not DICOM"
+BARE_DATASET: Final = (
+    "a file without file meta information, of which its first elements do not tell how it is"
+    " written"
+)
+BIG_ENDIAN_DATASET: Final = "a file without file meta information in big endian"
+"""What files are that are not read."""
 
 HEADER_BYTES: Final = 1 << 26
 """A limit for the part before the pixels, which is shorter: ten thousand frames say less."""
@@ -98,11 +129,11 @@ def opened(path: Path, *, pixel_bytes: int = 0) -> Iterator[tuple[BinaryIO, File
     and so many bytes of pixels must be over.
 
     Raises:
-        NotDicomError: it has no DICOM prefix.
+        NotDicomError: it has no DICOM prefix, and does not begin like a dataset either.
         PixelDataError: it breaks off or is damaged.
         OSError: it cannot be opened.
     """
-    with warnings.catch_warnings(), _Within(io.FileIO(path)) as stream:
+    with warnings.catch_warnings(), _Within(_with_file_meta(path)) as stream:
         warnings.simplefilter("ignore")
         meta = _checked_meta(stream)
         with named_damage("a file breaks off or is damaged in its header"):
@@ -111,6 +142,11 @@ def opened(path: Path, *, pixel_bytes: int = 0) -> Iterator[tuple[BinaryIO, File
                 limit = min(HEADER_BYTES + pixel_bytes, INFLATED_BYTES)
                 inflated = _Within(cast(io.RawIOBase, _inflated(stream, limit)))
                 yield cast(BinaryIO, inflated), meta
+            elif not syntax:
+                named = _with_syntax(stream)
+                meta = _checked_meta(named)
+                named.seek(0)
+                yield cast(BinaryIO, named), meta
             else:
                 stream.seek(0)
                 yield cast(BinaryIO, stream), meta
@@ -279,6 +315,130 @@ def _is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag.group != 2
 
 
+class _Preceded(io.RawIOBase):
+    """The file that a part of another one would be with these bytes before it."""
+
+    name = ""
+
+    def __init__(self, head: bytes, file: io.RawIOBase, start: int) -> None:
+        super().__init__()
+        self._head, self._file, self._start = head, file, start
+        self._size = len(head) + file.seek(0, io.SEEK_END) - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, target: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + target
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        view = memoryview(buffer).cast("B")
+        if self._at < len(self._head):
+            part = self._head[self._at : self._at + len(view)]
+            view[: len(part)] = part
+            count: int | None = len(part)
+        else:
+            self._file.seek(self._at - len(self._head) + self._start)
+            count = self._file.readinto(view)
+        self._at += count or 0
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _with_file_meta(path: Path) -> io.RawIOBase:
+    """A file, which begins with preamble and file meta information, or is made to."""
+    file = io.FileIO(path)
+    head = file.read(PREAMBLE_BYTES + 2) or b""
+    start = PREAMBLE_BYTES if head[:PREAMBLE_BYTES].endswith(b"DICM") else 0
+    start = 4 if head.startswith(b"DICM") else start
+    if head[start : start + 2] == META_GROUP:
+        file.seek(0)
+        return file if start == PREAMBLE_BYTES else _Preceded(PREFIX, file, start)
+    file.seek(start)
+    meta = _proven_meta(file.read(PROOF_BYTES) or b"")
+    file.seek(0)
+    return _Preceded(PREFIX + meta, file, start) if meta else file
+
+
+def _with_syntax(stream: _Within) -> _Within:
+    """A file whose meta information, just read, names no transfer syntax, with one that does.
+
+    Raises:
+        PixelDataError: the dataset does not prove in which syntax it is.
+    """
+    start = stream.tell()
+    meta = _proven_meta(io.BufferedReader.read(stream, PROOF_BYTES))
+    if not meta:
+        raise PixelDataError("the file meta information names no transfer syntax")
+    return _Within(_Preceded(PREFIX + meta, cast(io.RawIOBase, stream.raw), start))
+
+
+def _proven_meta(start: bytes) -> bytes:
+    """The file meta information that the start of a dataset proves; empty where none.
+
+    It must begin in group 8 and say its SOP Class and Instance UID there, in Explicit or
+    Implicit VR Little Endian. Which of the two the first element tells: an implicit one would
+    have to be over 16 KB long to look like an explicit one.
+    """
+    if start[:2] != FIRST_GROUP:
+        return b""
+    explicit = start[4:6].decode("latin-1") in STANDARD_VR
+    try:
+        found = read_dataset(
+            io.BytesIO(start),
+            is_implicit_VR=not explicit,
+            is_little_endian=True,
+            stop_when=_is_past_instance,
+            specific_tags=[Tag(tag) for tag in UIDS_AT_START[:2]],
+        )
+        uids = [str(found[tag].value) for tag in UIDS_AT_START[:2]]
+    except Exception:  # noqa: BLE001 - a dozen kinds, all of which mean that it proves nothing
+        return b""
+    if not all(map(is_uid, uids)) or not uids[0].startswith(STORAGE_CLASSES):
+        return b""
+    syntax = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
+    return _meta_bytes(uids[0], uids[1], syntax)
+
+
+def _is_past_instance(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > UIDS_AT_START[1]
+
+
+def _meta_bytes(sop_class_uid: str, sop_instance_uid: str, syntax: str) -> bytes:
+    """The least file meta information (PS3.10 7.1) that says these; empty ones are left out."""
+    uids = {0x02: sop_class_uid, 0x03: sop_instance_uid, 0x10: syntax}
+    elements = b"".join(
+        META_GROUP
+        + struct.pack("<H2sH", element, b"UI", len(uid) + len(uid) % 2)
+        + uid.encode()
+        + b"\0" * (len(uid) % 2)
+        for element, uid in uids.items()
+        if uid
+    )
+    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(elements))
+    return length + elements
+
+
+def why_not_dicom(path: Path) -> str:
+    """What a file is that has no DICOM prefix and was not read, as far as its start tells."""
+    with io.FileIO(path) as file:
+        start = file.read(PREAMBLE_BYTES) or b""
+    if start[:2] == FIRST_GROUP and start[3:4] == b"\0":
+        return BARE_DATASET
+    if start[:3] == b"\0\x08\0":
+        return BIG_ENDIAN_DATASET
+    return NOT_DICOM
+
+
 class _Inflated(io.BytesIO):
     """Bytes with the name that pydicom expects of a buffered file."""
 
@@ -287,11 +447,8 @@ class _Inflated(io.BytesIO):
 
 def _inflated(deflated: _Within, limit_bytes: int) -> _Inflated:
     """A deflated dataset as a file in Explicit VR Little Endian, at most so long."""
-    syntax = ExplicitVRLittleEndian.encode().ljust(20, b"\0")
-    element = b"\x02\x00\x10\x00UI" + len(syntax).to_bytes(2, "little") + syntax
-    length = b"\x02\x00\x00\x00UL\x04\x00" + len(element).to_bytes(4, "little")
     inflated = _Inflated()
-    inflated.write(b"\0" * 128 + b"DICM" + length + element)
+    inflated.write(PREFIX + _meta_bytes("", "", ExplicitVRLittleEndian))
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
     while limit_bytes > 0 and not inflating.eof:
         part = inflating.unconsumed_tail or io.BufferedReader.read(deflated, CHUNK_BYTES)

@@ -26,6 +26,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
+from dicom_node.series.decimal_strings import decimal_string
+
 Declared: TypeAlias = str | Sequence[str] | None
 """The value of Specific Character Set."""
 
@@ -160,11 +162,20 @@ def _element(
         value = dataset[tag].value
     if vr == "SQ":
         value = [_item(item, declared, lost) for item in value]
+    elif vr == "DS" and value is not None:
+        value = [_decimal(one) for one in value] if _is_many(value) else _decimal(value)
+    elif vr == "UI" and isinstance(value, str):
+        value = value.strip()
     else:
         _check_legible(value, plain=vr not in TEXT_VRS or is_ascii(declared))
     if vr == "PN":
         value = [_name(one) for one in value] if _is_many(value) else _name(value)
     return DataElement(tag, vr, value, validation_mode=pydicom_config.IGNORE)
+
+
+def _decimal(value: Any) -> str:
+    """A decimal string no longer than one may be; readers cut off what is."""
+    return decimal_string(value) if str(value).strip() else ""
 
 
 def _item(item: Dataset, declared: Declared, lost: list[str]) -> Dataset:

@@ -33,7 +33,7 @@ class SourcePlane:
     """The plane of one source slice in the words of its own header.
 
     Numbers are the decimal strings they were read from, so that a result lies exactly where
-        its source lies.
+        its source lies; those of more than 16 characters are shortened (`decimal_strings`).
     position, orientation, pixel_spacing, thickness: Image Position and Orientation
         (Patient), Pixel Spacing and Slice Thickness (PS3.3 C.7.6.2); thickness may be None.
     frame_number: within a multi-frame instance, from 1; None for single-frame images.

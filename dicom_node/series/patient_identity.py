@@ -1,8 +1,10 @@
 """The patient of a series' images, and whether all of them name the same.
 
 Two images of one series that name two patients are two patients until a person says
-otherwise: the series is refused. What is compared is the text, not its bytes, so one name in
-two character sets is one name; padding, case and the width of letters do not count.
+otherwise: the series is refused. So are two studies or orders, under a name of their own,
+and images that name no study: nothing could be filed. What is compared is the text, not its
+bytes, so one name in two character sets is one name; padding, case and the width of letters
+do not count.
 
 An image that leaves out what others say contradicts nobody and is noted, with one exception:
 an image without Patient ID among images with one cannot be said to be of that patient.
@@ -11,14 +13,15 @@ an image without Patient ID among images with one cannot be said to be of that p
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import MixedPatientError
+from dicom_node.errors import MixedPatientError, MixedStudyError, UnidentifiedError
 from dicom_node.series.character_sets import readable, texts_of
+from dicom_node.uids import is_uid
 
 IDENTITY_KEYWORDS: Final = (
     "PatientID",
@@ -46,10 +49,10 @@ class ImageIdentity:
     accession_number: str
 
     @property
-    def filled(self) -> int:
-        """The number of facts that it states."""
+    def filled(self) -> tuple[bool, int]:
+        """Whether it states its study, without which nothing is filed; how many other facts."""
         facts = (self.birth_date, self.sex, self.accession_number, *self.name)
-        return sum(bool(fact) for fact in facts)
+        return bool(self.study_instance_uid), sum(bool(fact) for fact in facts)
 
 
 def identity_of(header: Dataset) -> ImageIdentity:
@@ -87,6 +90,8 @@ def check_one_patient(images: Sequence[ImageIdentity]) -> tuple[str, ...]:
 
     Raises:
         MixedPatientError: how many of what, without patient data.
+        MixedStudyError: one patient, but studies or orders that differ.
+        UnidentifiedError: no study to file a result in.
     """
     patients = max(
         _different(image.patient_id for image in images),
@@ -94,24 +99,44 @@ def check_one_patient(images: Sequence[ImageIdentity]) -> tuple[str, ...]:
     )
     if patients > 1:
         raise MixedPatientError(f"the images of this series name {patients} different patients")
-    facts = {
+    of_patient = {
         "birth date": [image.birth_date for image in images],
         "sex": [image.sex for image in images],
+    }
+    of_study = {
         "study": [image.study_instance_uid for image in images],
         "accession number": [image.accession_number for image in images],
     }
-    for what, values in facts.items():
-        if (count := _different(values)) > 1:
-            raise MixedPatientError(
-                f"the images of this series differ in {what}: {count} different ones"
-            )
+    _refuse_differences(of_patient, MixedPatientError)
     nameless = sum(not image.patient_id for image in images)
     if 0 < nameless < len(images):
         raise MixedPatientError(
             f"{nameless} of {len(images)} images of this series have no patient ID"
         )
+    _check_study_uids(of_study["study"])
+    _refuse_differences(of_study, MixedStudyError)
+    facts = of_patient | of_study
     facts["name"] = ["".join(image.name) for image in images]
     return tuple(_left_out(what, values) for what, values in facts.items() if _partly(values))
+
+
+def _refuse_differences(
+    facts: Mapping[str, Sequence[str]], error: type[MixedPatientError | MixedStudyError]
+) -> None:
+    for what, values in facts.items():
+        if (count := _different(values)) > 1:
+            raise error(f"the images of this series differ in {what}: {count} different ones")
+
+
+def _check_study_uids(uids: Sequence[str]) -> None:
+    """Every result is filed in the study of its source, which must have a UID."""
+    if not any(uids):
+        raise UnidentifiedError("the images of this series have no Study Instance UID")
+    # An invalid one is not repeated, since it may be anything, a name too.
+    if wrong := sum(bool(uid) and not is_uid(uid) for uid in uids):
+        raise UnidentifiedError(
+            f"StudyInstanceUID is no UID in {wrong} of {len(uids)} images of this series"
+        )
 
 
 def _different(values: Iterable[str]) -> int:

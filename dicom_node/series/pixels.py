@@ -18,7 +18,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, JPEGLSTransferSyntaxes, RLELossless
 
-from dicom_node.errors import PixelDataError
+from dicom_node.errors import LostRescaleError, PixelDataError
 from dicom_node.series.bounded_files import opened
 from dicom_node.series.codestreams import check_claim
 from dicom_node.series.slice_header import SliceHeader
@@ -26,6 +26,18 @@ from dicom_node.series.slice_headers import value_of
 
 AIR_HU: Final = -1000
 """The value of a pixel outside the reconstructed circle."""
+
+WATER_OVER_AIR_HU: Final = 900
+"""Values of a CT reach from air to tissue; those of less tell nothing of their unit."""
+
+LIGHT_HU: Final = -50
+"""Fat, lung and air are lighter."""
+
+LIGHT_SHARE: Final = 1e-3
+"""Of a body and the air around it far more voxels are light; of noise around zero fewer."""
+
+MOST_HU: Final = np.iinfo(np.int16).max
+"""No tissue is denser."""
 
 TISSUE_HU: Final = (-500.0, 3500.0)
 """A padding value inside this range is believed only where it fills a corner."""
@@ -35,6 +47,9 @@ WORDS_LIMIT: Final = 300
 
 OFFSETS: Final[list[Any]] = ["ExtendedOffsetTable", "ExtendedOffsetTableLengths"]
 """The tables of where frames lie in encapsulated pixels (PS3.3 C.7.6.3.1.8)."""
+
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+"""Of pixels in fragments (PS3.5 A.4)."""
 
 PIXEL_ELEMENT_BYTES: Final = 12
 """Tag, VR and length of Pixel Data where the VR is written (PS3.5 7.1.2)."""
@@ -95,6 +110,8 @@ def _check_length(stream: BinaryIO, syntax: UID, described: int, columns: int) -
     head = stream.read(PIXEL_ELEMENT_BYTES)
     length = head[4:8] if syntax.is_implicit_VR else head[8:12]
     stated = int.from_bytes(length, "little" if syntax.is_little_endian else "big")
+    if stated == UNDEFINED_LENGTH:
+        raise PixelDataError(f"compressed pixels, but the transfer syntax is {syntax.name}")
     if stated < described:
         raise PixelDataError(f"{stated} bytes of pixels, fewer than the {described} described")
     if stated - described >= columns:
@@ -147,6 +164,36 @@ def hounsfield(
     if meant:
         hu[padded] = AIR_HU
     return hu, padded is not None and not meant
+
+
+def check_rescaled(
+    hu: NDArray[np.int16] | NDArray[np.float32], slices: Sequence[SliceHeader]
+) -> None:
+    """Refuse stored values that nothing turned into Hounsfield units.
+
+    Air is -1000 HU, fat about -100. Where the intercept was lost, air is 0 and water 1000, and
+    no value is below 0 but padding, which was made air.
+
+    Args:
+        hu: [slice, row, column].
+        slices: the headers of all of them.
+
+    Raises:
+        LostRescaleError: no value is that of anything lighter than water.
+    """
+    if min(each.intercept for each in slices) < 0:
+        return
+    light = sum(int(((image > AIR_HU) & (image < LIGHT_HU)).sum()) for image in hu)
+    if light > LIGHT_SHARE * hu.size:
+        return
+    lowest = min(float(image.min(where=image > AIR_HU, initial=MOST_HU)) for image in hu)
+    highest = float(hu.max())
+    if highest - lowest > WATER_OVER_AIR_HU:
+        raise LostRescaleError(
+            "the rescale to Hounsfield units was lost: Rescale Intercept is"
+            f" {slices[0].intercept:g}, and the values are {lowest:g} to {highest:g}, none of"
+            " air or fat"
+        )
 
 
 def fingerprint(header: SliceHeader) -> str:

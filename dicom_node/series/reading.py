@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from dicom_node.errors import (
     DuplicateSliceError,
@@ -29,8 +30,13 @@ from dicom_node.errors import (
     TooLargeError,
 )
 from dicom_node.series.acquisitions import find_mixture, seam_slices
-from dicom_node.series.bounded_files import read_until_pixels
+from dicom_node.series.bounded_files import read_intact, read_until_pixels, why_not_dicom
 from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceSlice
+from dicom_node.series.frames_of_reference import (
+    check_one_space,
+    frame_of_reference,
+    frame_of_reference_notes,
+)
 from dicom_node.series.patient_height import believed_patient, stated_height_m
 from dicom_node.series.patient_identity import (
     ImageIdentity,
@@ -38,14 +44,23 @@ from dicom_node.series.patient_identity import (
     identity_of,
     unreadable_notes,
 )
-from dicom_node.series.pixels import fingerprint, hounsfield, stored_values
-from dicom_node.series.selection import ExcludedImage, exclusion_of
+from dicom_node.series.pixels import (
+    check_rescaled,
+    fingerprint,
+    hounsfield,
+    stored_values,
+)
+from dicom_node.series.selection import ExcludedImage, derived_notes
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import (
     MAX_SLICES,
-    kinds,
+    StatedImage,
+    check_identified,
+    counted_among,
+    images_of,
     read_header,
-    slice_header,
+    slices_of,
+    value_of,
 )
 from dicom_node.series.slice_spacing import (
     LATERAL_JUMP_MM,
@@ -82,7 +97,7 @@ SAME_SPACING: Final = 1e-3
 CLOSE: Final = 0.25
 """Slices closer than this share of the mean step may be copies, written more roughly."""
 
-UIDS: Final = frozenset({"series", "frames of reference"})
+UIDS: Final = frozenset({"series"})
 """Traits of a slice that are UIDs."""
 
 
@@ -97,6 +112,7 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     """
     found, left_out, stated = _read_headers(paths)
     identity_notes = check_one_patient(tuple(stated.identities.values()))
+    check_one_space(found)
     _check_alike(found)
     _check_tilt(found)
     orientation = _orientation(found)
@@ -114,22 +130,21 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     # Results take patient and study from the image that says most of them.
     fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
     header = read_until_pixels(fullest.path, TAKEN_OVER)
-    if frame_of_reference := _frame_of_reference(fullest, distinct):
-        header.FrameOfReferenceUID = frame_of_reference
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
     return CtSeries(
         volume=Volume(hu, geometry),
         slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
         orientation=orientation,
-        header=readable_header(header),
+        header=_result_header(header, distinct),
         instances=stated.instances,
         left_out=(*left_out, *seams, *dropped),
         notes=(
             *identity_notes,
             *unreadable_notes(header),
-            *_frame_of_reference_notes(distinct),
+            *stated.notes,
             *_stack_notes(distinct),
             *_pass_notes(distinct, seams),
+            *frame_of_reference_notes(distinct),
             *padding_notes,
             *height_notes,
         ),
@@ -137,29 +152,53 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     )
 
 
+def _result_header(header: Dataset, ordered: Sequence[SliceHeader]) -> Dataset:
+    """What results take over from one image, with the frame of reference of all of them."""
+    result = readable_header(header)
+    result.FrameOfReferenceUID = frame_of_reference(ordered)
+    return result
+
+
 def group_by_series(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
-    """Sort files by Series Instance UID; what is not DICOM is passed over."""
+    """Sort files by Series Instance UID; what is not DICOM is passed over.
+
+    A damaged file goes with its series, where its header is whole so far.
+
+    Raises:
+        PixelDataError: a damaged file that does not say which series it is of.
+    """
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        if (header := read_header(path)) is not None:
-            groups[str(header.get("SeriesInstanceUID", ""))].append(path)
+        try:
+            header = read_header(path)
+        except PixelDataError:
+            header = read_intact(path, ["SeriesInstanceUID"])
+            if not value_of(header, "SeriesInstanceUID"):
+                raise
+        if header is not None:
+            groups[str(value_of(header, "SeriesInstanceUID") or "").strip()].append(path)
     return {uid: tuple(members) for uid, members in groups.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Stated:
-    """The statements of all images on their patient, also of those that do not count."""
+    """The statements of all images on their patient, also of those that do not count.
+
+    notes: on what those that count call themselves.
+    """
 
     identities: Mapping[Path, ImageIdentity]
     heights_m: Sequence[float | None]
     instances: tuple[InstanceReference, ...]
+    notes: tuple[str, ...]
 
 
 def _read_headers(
     paths: Iterable[Path],
 ) -> tuple[list[SliceHeader], list[ExcludedImage], _Stated]:
     """Headers of the slices that count, what was left out, and what all images state."""
-    found: list[SliceHeader] = []
+    images: list[StatedImage] = []
+    slices = 0
     left_out: list[ExcludedImage] = []
     identities: dict[Path, ImageIdentity] = {}
     heights: list[float | None] = []
@@ -167,22 +206,25 @@ def _read_headers(
     for path in sorted(paths):
         header = read_header(path)
         if header is None:
-            left_out.append(ExcludedImage("", "a file that is not DICOM"))
+            left_out.append(ExcludedImage("", why_not_dicom(path)))
             continue
         identities[path] = identity_of(header)
         heights.append(stated_height_m(header))
         if (reference := reference_of(header)) is not None:
             instances[reference] = None
-        for kind in kinds(header):
-            if (out := exclusion_of(kind)) is not None:
-                left_out.append(out)
-            else:
-                found.append(slice_header(path, header, kind.frame_number))
-        if len(found) > MAX_SLICES:
+        for image in images_of(path, header):
+            check_identified(image.kind)
+            images.append(image)
+            slices += image.found is not None
+        if slices > MAX_SLICES:
             raise TooLargeError(f"more than {MAX_SLICES} slices in one series")
-    if not found:
+    counted, excluded = counted_among(images)
+    left_out += excluded
+    if not counted:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
-    return found, left_out, _Stated(identities, heights, tuple(instances))
+    notes = derived_notes([image.kind for image in counted])
+    stated = _Stated(identities, heights, tuple(instances), notes)
+    return slices_of(counted), left_out, stated
 
 
 def _tally(left_out: Sequence[ExcludedImage]) -> str:
@@ -192,21 +234,17 @@ def _tally(left_out: Sequence[ExcludedImage]) -> str:
 
 
 def _check_alike(found: Sequence[SliceHeader]) -> None:
-    """One series, frame of reference, grid, orientation and kernel.
+    """One series, grid, orientation and kernel.
 
-    What some images leave out says nothing against the others, nor does a frame of reference
-    of which every image has its own.
+    What some images leave out says nothing against the others.
     """
     traits: tuple[tuple[str, Callable[[SliceHeader], str]], ...] = (
         ("series", lambda one: one.series_instance_uid),
-        ("frames of reference", lambda one: one.frame_of_reference_uid),
         ("matrix sizes", lambda one: f"{one.rows} x {one.columns}"),
         ("kernels", lambda one: one.kernel),
     )
     for name, trait in traits:
         values = {value for header in found if (value := trait(header))}
-        if name == "frames of reference" and _each_its_own(found):
-            continue
         if len(values) > 1:
             # What stands where a UID must may be anything, a name too.
             said = {v if is_uid(v) or name not in UIDS else "(no UID)" for v in values}
@@ -229,30 +267,6 @@ def _check_parallel(first: SliceHeader, header: SliceHeader) -> None:
             "the slices are not parallel: orientations of instances "
             f"{first.sop_instance_uid} and {header.sop_instance_uid} differ"
         )
-
-
-def _each_its_own(found: Sequence[SliceHeader]) -> bool:
-    """True if nearly every image names a Frame of Reference of its own."""
-    stated = [one.frame_of_reference_uid for one in found if one.frame_of_reference_uid]
-    return len(stated) >= MIN_SLICES and 2 * len(set(stated)) > len(stated)
-
-
-def _frame_of_reference(fullest: SliceHeader, distinct: Sequence[SliceHeader]) -> str:
-    """The Frame of Reference UID for results; empty where no image has one."""
-    stated = (one.frame_of_reference_uid for one in (fullest, *distinct))
-    return next((uid for uid in stated if is_uid(uid)), "")
-
-
-def _frame_of_reference_notes(distinct: Sequence[SliceHeader]) -> list[str]:
-    missing = sum(not one.frame_of_reference_uid for one in distinct)
-    if missing == len(distinct):
-        return ["no Frame of Reference UID"]
-    notes = []
-    if missing:
-        notes.append(f"{missing} of {len(distinct)} images have no Frame of Reference UID")
-    if _each_its_own(distinct):
-        notes.append("each image names a Frame of Reference of its own; one of them is used")
-    return notes
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -500,6 +514,7 @@ def _pixels(
     notes = [f"pixel padding lies among tissue values in {ignored} slice(s): ignored"]
     if hu is None:
         raise PixelDataError("the series has no pixels")
+    check_rescaled(hu, distinct)
     return hu, notes if ignored else []
 
 

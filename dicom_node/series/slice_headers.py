@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -21,20 +21,44 @@ from pydicom.tag import BaseTag, Tag
 
 from dicom_node.errors import (
     GeometryError,
+    LostRescaleError,
     PixelDataError,
+    SeriesError,
     TooLargeError,
     UnidentifiedError,
 )
 from dicom_node.series.acquisitions import ACQUISITION_KEYWORDS
 from dicom_node.series.bounded_files import NotDicomError, named_damage, read_until_pixels
 from dicom_node.series.ct_series import InstanceReference, SourcePlane
+from dicom_node.series.decimal_strings import decimal_string
 from dicom_node.series.patient_identity import IDENTITY_KEYWORDS
-from dicom_node.series.selection import CT_SOP_CLASSES, ImageKind
+from dicom_node.series.selection import (
+    CT_IMAGE_STORAGE,
+    CT_SOP_CLASSES,
+    ExcludedImage,
+    ImageKind,
+    exclusions,
+    reason_to_leave_out,
+)
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.uids import is_uid
 
+DESCRIPTIONS: Final = ("DerivationDescription", "SeriesDescription")
+"""Attributes whose words may say that pixels were computed of other images."""
+
+RESCALE: Final = ("RescaleSlope", "RescaleIntercept")
+
+MEASURES: Final = {
+    "ImagePositionPatient": 3,
+    "PixelSpacing": 2,
+    **dict.fromkeys(RESCALE, 1),
+}
+"""The numbers without which a derived image is not taken for CT, and how many each has."""
+
 HEADER_KEYWORDS: Final = [
     "ImageType",
+    *DESCRIPTIONS,
+    "LossyImageCompression",
     "SOPClassUID",
     "SOPInstanceUID",
     "Modality",
@@ -109,6 +133,17 @@ UNIT_TOLERANCE: Final = 1e-2
 """The deviation allowed to direction cosines from unit length and from a right angle."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StatedImage:
+    """An image as its header states it.
+
+    found: its slice, or why it cannot be one; None where the image does not count anyway.
+    """
+
+    kind: ImageKind
+    found: SliceHeader | SeriesError | None
+
+
 def read_header(path: Path) -> Dataset | None:
     """The header values of one file, or None when it is not DICOM.
 
@@ -119,7 +154,8 @@ def read_header(path: Path) -> Dataset | None:
         header = read_until_pixels(path, HEADER_KEYWORDS)
     except NotDicomError:
         return None
-    if value_of(header, "SeriesInstanceUID") is None and _says_ct(header):
+    ended = value_of(header, "SeriesInstanceUID") is None and value_of(header, "Rows") is None
+    if ended and _says_ct(header):
         # Cut off between two elements, it would pass for an image of another kind.
         raise PixelDataError("a CT file ends before its Series Instance UID")
     return header
@@ -150,7 +186,92 @@ def kinds(header: Dataset) -> Iterator[ImageKind]:
                 samples_per_pixel=1 if samples is None else samples,
                 rescale_type=frame.text("RescaleType").upper(),
                 frame_number=frame.number,
+                descriptions=tuple(frame.text(each).upper() for each in DESCRIPTIONS),
+                orientation=_stated_numbers(frame, "ImageOrientationPatient", 6),
+                is_measured=all(
+                    _stated_numbers(frame, keyword, count)
+                    for keyword, count in MEASURES.items()
+                ),
+                is_rescaled=any(frame.get(keyword) is not None for keyword in RESCALE),
+                is_lossy=frame.text("LossyImageCompression") == "01",
             )
+
+
+def _stated_numbers(frame: _Frame, keyword: str, count: int) -> tuple[float, ...]:
+    """The value as so many finite numbers; empty where it is missing or something else."""
+    try:
+        return tuple(map(float, frame.numbers(keyword, count)))
+    except GeometryError:
+        return ()
+
+
+def check_identified(kind: ImageKind) -> None:
+    """Refuse a CT image that only lacks the UID of its SOP class: it is none to leave out.
+
+    Raises:
+        UnidentifiedError: no result could refer to the image.
+    """
+    if lacks_sop_class(kind):
+        uid = kind.sop_instance_uid
+        raise UnidentifiedError(
+            "SOPClassUID is missing or no UID in instance"
+            f" {uid if is_uid(uid) else 'without UID'}"
+        )
+
+
+def lacks_sop_class(kind: ImageKind) -> bool:
+    """True of an image that would count if it had the UID of its SOP class."""
+    known = replace(kind, sop_class_uid=CT_IMAGE_STORAGE)
+    return not is_uid(kind.sop_class_uid) and reason_to_leave_out(known) is None
+
+
+def images_of(path: Path, header: Dataset) -> Iterator[StatedImage]:
+    """The images of a file, each with its slice or what is wrong with it.
+
+    Raises:
+        PixelDataError: functional groups that cannot be read, or of another number of frames.
+        TooLargeError: more frames than a series can have slices.
+    """
+    for kind in kinds(header):
+        found: SliceHeader | SeriesError | None = None
+        if reason_to_leave_out(kind) is None:
+            try:
+                found = slice_header(path, header, kind.frame_number)
+            except SeriesError as error:
+                # Whether it counts at all depends on the other images; without its
+                # traceback, which would keep the whole header.
+                found = error.with_traceback(None)
+        yield StatedImage(kind, found)
+
+
+def counted_among(
+    images: Sequence[StatedImage],
+) -> tuple[list[StatedImage], list[ExcludedImage]]:
+    """Of the images of a series those that count, and why the others do not."""
+    reasons = exclusions([image.kind for image in images])
+    counted = [image for image, out in zip(images, reasons, strict=True) if out is None]
+    return counted, [out for out in reasons if out is not None]
+
+
+def slices_of(counted: Sequence[StatedImage]) -> list[SliceHeader]:
+    """The slices of images that count.
+
+    Raises:
+        LostRescaleError: none says anything of how its values become Hounsfield units.
+        SeriesError: of the first that cannot be used.
+    """
+    if not any(image.kind.is_rescaled for image in counted):
+        raise LostRescaleError(
+            "the rescale to Hounsfield units was lost: neither Rescale Slope nor Rescale"
+            " Intercept is there in any image"
+        )
+    found: list[SliceHeader] = []
+    for image in counted:
+        if isinstance(image.found, SeriesError):
+            raise image.found
+        if image.found is not None:
+            found.append(image.found)
+    return found
 
 
 def slice_header(path: Path, header: Dataset, frame_number: int | None) -> SliceHeader:
@@ -198,20 +319,20 @@ def _slice_header(path: Path, frame: _Frame) -> SliceHeader:
 
 def _plane(frame: _Frame) -> SourcePlane:
     """The plane of a slice, as its header writes it; the numbers have been checked."""
-    thickness = frame.get("SliceThickness")
+    thickness = None if _thickness(frame) is None else frame.get("SliceThickness")
     return SourcePlane(
         reference=InstanceReference(frame.text("SOPClassUID"), frame.text("SOPInstanceUID")),
         frame_number=frame.number,
         position=_words(frame.get("ImagePositionPatient")),
         orientation=_words(frame.get("ImageOrientationPatient")),
         pixel_spacing=_words(frame.get("PixelSpacing")),
-        thickness=None if thickness is None else str(thickness),
+        thickness=None if thickness is None else _words([thickness])[0],
     )
 
 
 def _words(numbers: Sequence[Any]) -> tuple[str, ...]:
-    """Decimal strings as they were read (PS3.5 6.2, DS)."""
-    return tuple(map(str, numbers))
+    """Decimal strings as they were read, shortened where they are too long (PS3.5 6.2, DS)."""
+    return tuple(map(decimal_string, numbers))
 
 
 class _Frame:

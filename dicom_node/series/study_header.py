@@ -21,6 +21,7 @@ from dicom_node.series.bounded_files import NotDicomError, read_intact
 from dicom_node.series.character_sets import readable
 from dicom_node.series.ct_series import InstanceReference
 from dicom_node.series.slice_headers import value_of
+from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
 
@@ -159,17 +160,18 @@ def read_studies(paths: Iterable[Path]) -> tuple[SourceStudy, ...]:
 def studies_of(headers: Iterable[Dataset]) -> tuple[SourceStudy, ...]:
     """The studies that the images with these headers belong to, in their order.
 
+    An image without a Study Instance UID, or with one that is none, names no study.
     Of each study the first header is kept; of the others only which image it is.
     """
     firsts: dict[str, Dataset] = {}
     sources: dict[str, dict[InstanceReference, None]] = {}
     for header in map(readable_header, headers):
         study = str(header.get("StudyInstanceUID", ""))
-        if not study:
+        if not is_uid(study):
             continue
         first = firsts.setdefault(study, header)
-        reference = reference_of(header)
-        if reference and header.get("SeriesInstanceUID") == first.get("SeriesInstanceUID"):
+        reference, series = reference_of(header), str(header.get("SeriesInstanceUID", ""))
+        if reference and is_uid(series) and series == first.get("SeriesInstanceUID"):
             sources.setdefault(study, {})[reference] = None
     return tuple(
         SourceStudy(first, tuple(sources.get(study, ()))) for study, first in firsts.items()
@@ -178,8 +180,10 @@ def studies_of(headers: Iterable[Dataset]) -> tuple[SourceStudy, ...]:
 
 def reference_of(header: Dataset) -> InstanceReference | None:
     """The instance with this header; None where it does not say which it is."""
-    uids = [str(value_of(header, each) or "") for each in ("SOPClassUID", "SOPInstanceUID")]
-    return InstanceReference(*uids) if all(uids) else None
+    uids = [
+        str(value_of(header, each) or "").strip() for each in ("SOPClassUID", "SOPInstanceUID")
+    ]
+    return InstanceReference(*uids) if all(map(is_uid, uids)) else None
 
 
 def _intact_headers(paths: Iterable[Path]) -> Iterator[Dataset]:

@@ -13,13 +13,14 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import SeriesError
 from dicom_node.series.bounded_files import read_meta
 from dicom_node.series.pixels import fingerprint
-from dicom_node.series.selection import exclusion_of
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import (
-    kinds,
+    StatedImage,
+    counted_among,
+    images_of,
     number_of,
     read_header,
-    slice_header,
+    slices_of,
     value_of,
 )
 from dicom_node.spool.completeness import (
@@ -29,6 +30,7 @@ from dicom_node.spool.completeness import (
 )
 from dicom_node.spool.revisions import Revision
 from dicom_node.spool.spool import SpoolEntry, entry_of
+from dicom_node.uids import is_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
 
 def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
     """Read the headers of a series' files; what cannot be read becomes its defect."""
-    slices: list[SliceHeader] = []
+    images: list[StatedImage] = []
     spacings_mm: list[float] = []
     counts: list[int] = []
     defect = ""
@@ -77,16 +79,18 @@ def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
             header = read_header(entry.path)
             if header is None:
                 continue
-            slices += _slices_in(entry.path, header)
+            images += images_of(entry.path, header)
         except SeriesError as error:
             defect = defect or str(error)
             continue
         spacings_mm += _stated_spacing_mm(header)
         counts += _counted_by(header)
+    counted, _ = counted_among(images)
+    defects = [str(each.found) for each in counted if isinstance(each.found, SeriesError)]
     return Arrivals(
         last_received_s=max(entry.received_s for entry in entries),
-        slices=tuple(slices),
-        defect=defect,
+        slices=tuple(each.found for each in counted if isinstance(each.found, SliceHeader)),
+        defect=defect or next(iter(defects), ""),
         instances=count_instances(entries),
         expected=Expectation(max(counts), "their header") if counts else None,
         stated_spacing_mm=commonest(spacings_mm),
@@ -123,16 +127,13 @@ def _stated_spacing_mm(header: Dataset) -> Iterator[float]:
             yield spacing_mm
 
 
-def _slices_of(path: Path) -> Iterator[SliceHeader]:
+def _slices_of(path: Path) -> list[SliceHeader]:
+    """The slices of a file alone: derived ones count, whatever the others of its series."""
     header = read_header(path)
-    if header is not None:
-        yield from _slices_in(path, header)
-
-
-def _slices_in(path: Path, header: Dataset) -> Iterator[SliceHeader]:
-    for kind in kinds(header):
-        if exclusion_of(kind) is None:
-            yield slice_header(path, header, kind.frame_number)
+    if header is None:
+        return []
+    counted, _ = counted_among(list(images_of(path, header)))
+    return slices_of(counted) if counted else []
 
 
 def any_changes_volume(late: Iterable[SpoolEntry]) -> bool:
@@ -166,10 +167,11 @@ def association_titles(path: Path) -> tuple[str, str]:
 
 
 def study_of(paths: Sequence[Path]) -> str:
-    """The Study Instance UID that the first readable header states."""
+    """The Study Instance UID of the first header that states one; empty where none does."""
     for path in paths:
         with contextlib.suppress(SeriesError):
             header = read_header(path)
-            if header is not None and header.get("StudyInstanceUID"):
-                return str(header.StudyInstanceUID)
+            study = "" if header is None else str(value_of(header, "StudyInstanceUID") or "")
+            if is_uid(study):
+                return study
     return ""

@@ -15,7 +15,7 @@ from support.cases import (
     CONTEXT,
     FLAGGED,
     RECORD,
-    UNEVEN_MM,
+    UNEVEN,
     box_labels,
     small_case,
     small_series,
@@ -45,7 +45,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "latin-1": {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jürgen"},
     "anonymous": dict.fromkeys(MISSING),
     "leg": {"BodyPartExamined": "LEG"},
-    "uneven": {"offsets_mm": UNEVEN_MM},
+    "uneven": UNEVEN,
     "turned": {
         "orientation": (0.0, 1.0, 0.0, -1.0, 0.0, 0.0),
         "origin_mm": (128.0, -128.0, 0.0),

@@ -6,8 +6,10 @@ right in the low columns. Everything not listed in `BOXES` is absent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,11 @@ from support.ct import AXIAL, ct_slice, save
 SHAPE = (12, 64, 64)
 SPACING_MM = (4.0, 4.0)
 OFFSETS_MM = tuple(5.0 * index for index in range(12))
-UNEVEN_MM = (0.0, 6.0, 12.0, 18.0, 22.0, 24.0, 26.0, 28.0, 29.5, 30.5, 31.5, 32.5)
+UNEVEN: dict[str, Any] = {
+    "offsets_mm": (0.0, 6.0, 12.0, 18.0, 22.0, 24.0, 26.0, 28.0, 29.5, 30.5, 31.5, 32.5),
+    "thickness_mm": (6.0, 6.0, 6.0, 6.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0),
+}
+"""Of touching slices, for `source_datasets`."""
 
 BOXES = {
     # segment key: slices, rows, columns
@@ -81,6 +87,7 @@ def source_datasets(
     offsets_mm: tuple[float, ...] = OFFSETS_MM,
     orientation: tuple[float, ...] = AXIAL,
     origin_mm: tuple[float, float, float] = (-128.0, -128.0, 0.0),
+    thickness_mm: Sequence[float] = (),
     **elements: Any,
 ) -> list[Dataset]:
     """A plausible CT series with fixed UIDs; `elements` set or (with None) delete."""
@@ -120,9 +127,11 @@ def source_datasets(
             spacing_mm=SPACING_MM,
             SOPInstanceUID=f"1.2.826.0.1.3680043.8.498.7.{number}",
             InstanceNumber=number,
-            **{"SliceThickness": 5.0, **given},
+            **{"SliceThickness": thickness, **given},
         )
-        for number, offset in enumerate(offsets_mm, start=1)
+        for number, (offset, thickness) in enumerate(
+            zip(offsets_mm, thickness_mm or repeat(5.0, len(offsets_mm)), strict=True), start=1
+        )
     ]
 
 

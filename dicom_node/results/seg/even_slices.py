@@ -8,14 +8,12 @@ the slice around it shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.series.ct_series import SourceGrid
+from dicom_node.series.decimal_strings import decimal_string
 from inference.geometry import even_slices
 from inference.results import CaseResult, Uncertainty
 
@@ -36,8 +34,8 @@ def on_even_slices(case: CaseResult, grid: SourceGrid) -> tuple[CaseResult, Sour
     planes = tuple(
         replace(
             grid.planes[shown],
-            position=_decimal_strings(position),
-            thickness=_decimal_strings([even.step_mm])[0],
+            position=tuple(map(decimal_string, position)),
+            thickness=decimal_string(even.step_mm),
         )
         for shown, position in zip(even.shown, first + moved_mm, strict=True)
     )
@@ -53,8 +51,3 @@ def on_even_slices(case: CaseResult, grid: SourceGrid) -> tuple[CaseResult, Sour
         model=replace(case.model, uncertainty=Uncertainty.NONE),
     )
     return on_even, replace(grid, planes=planes, resampled=True)
-
-
-def _decimal_strings(numbers: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
-    """Numbers as DS, of 16 characters at most (PS3.5 6.2)."""
-    return tuple(format_number_as_ds(float(number)) for number in numbers)

@@ -8,6 +8,7 @@ damage that decides.
 
 from __future__ import annotations
 
+from support.corpus.bare import bare
 from support.corpus.compression import compression
 from support.corpus.cut_off import truncated
 from support.corpus.geometry import geometry
@@ -17,9 +18,21 @@ from support.corpus.names import names
 from support.corpus.pixels import pixels
 from support.corpus.sound import BadSeries
 from support.corpus.stacks import stacks
+from support.corpus.words import words
 
 
 def bad_series() -> tuple[BadSeries, ...]:
     """The whole corpus."""
-    groups = (truncated, lengths, geometry, pixels, names, compression, frames, stacks)
+    groups = (
+        truncated,
+        lengths,
+        geometry,
+        pixels,
+        names,
+        compression,
+        frames,
+        stacks,
+        words,
+        bare,
+    )
     return tuple(case for group in groups for case in group())

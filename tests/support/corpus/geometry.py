@@ -24,6 +24,10 @@ from support.corpus.sound import (
 )
 from support.ct import ct_stack
 
+LONG_SPACING = b"1.%038d\\0.5%038d " % (0, 0)
+LONG_POSITION = b"-4.%037d\\-3.%037d\\4.%038d" % (0, 0, 0)
+"""Of the damaged slice, with more digits than a decimal string may have."""
+
 
 def once(changes: dict[str, Any], folder: Path) -> list[Path]:
     """One slice with these values."""
@@ -70,6 +74,13 @@ def geometry() -> Iterator[BadSeries]:
                 "geometry",
                 partial(with_raw, tag, raw),
             )
+    for keyword in ("PixelSpacing", "ImagePositionPatient"):
+        tag = int(Tag(keyword))
+        written = {"PixelSpacing": LONG_SPACING, "ImagePositionPatient": LONG_POSITION}[keyword]
+        yield BadSeries(
+            "geometry", f"{keyword} of 40 characters a number", READ,
+            partial(with_raw, tag, raw_element(tag, b"DS", written)),
+        )  # fmt: skip
     yield BadSeries(
         "geometry", "one slice 10 km away", "geometry",
         partial(once, {"ImagePositionPatient": [-4, -3, 1e7]}),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.corpus.sound import (
     PATIENT,
+    READ,
     BadSeries,
     file_of,
     put,
@@ -28,6 +29,14 @@ def names() -> Iterator[BadSeries]:
         yield BadSeries(
             "UIDs", f"Series Instance UID {words.replace(PATIENT, 'DOE')!r}", "unidentified",
             partial(raw_uid, 0x0020000E, uid),
+        )  # fmt: skip
+        yield BadSeries(
+            "UIDs", f"SOP Class UID {words.replace(PATIENT, 'DOE')!r}", "unidentified",
+            partial(raw_uid, 0x00080016, uid),
+        )  # fmt: skip
+        yield BadSeries(
+            "UIDs", f"Study Instance UID {words.replace(PATIENT, 'DOE')!r}",
+            "unidentified" if uid else READ, partial(raw_uid, 0x0020000D, uid),
         )  # fmt: skip
     yield BadSeries("UIDs", "one SOP Instance UID, other pixels", "duplicate-slice", same_uid)
     yield BadSeries(

@@ -480,7 +480,7 @@ def test_a_lost_rescale_is_named(voxels: NDArray[Any], tmp_path: Path):
 
     with pytest.raises(SeriesError, match="lost its rescale") as refused:
         read_image_file(path)
-    assert refused.value.code == "pixel-data"
+    assert refused.value.code == "lost-rescale"
 
 
 def test_a_rescale_in_the_header_is_applied(tmp_path: Path):

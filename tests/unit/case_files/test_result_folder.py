@@ -13,6 +13,9 @@ import pydicom
 import pytest
 import SimpleITK
 from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from support.bundles import untrained_bundle
 from support.ct import ct_stack, save
 from support.threshold_kind import THRESHOLDS, threshold_bundle
@@ -165,7 +168,7 @@ def test_the_same_input_gives_the_same_labels_and_report(tmp_path: Path, bundle:
         assert first == second
 
 
-def dicom_series(folder: Path, uid: str, **elements: Any) -> None:
+def dicom_series(folder: Path, uid: str, **elements: Any) -> list[Path]:
     """A crude body of thick slices as a CT series."""
     patient = body(spacing_mm=(60.0, 8.0, 8.0))
     stack = ct_stack(
@@ -179,7 +182,7 @@ def dicom_series(folder: Path, uid: str, **elements: Any) -> None:
     )
     for dataset, hu in zip(stack, patient.volume.hu, strict=True):
         dataset.PixelData = (hu.astype(np.int32) + 1024).astype(np.uint16).tobytes()
-    save(stack, folder)
+    return save(stack, folder)
 
 
 def test_a_dicom_folder_gets_a_report_object_and_figures(tmp_path: Path, bundle: Bundle):
@@ -258,6 +261,78 @@ def test_a_refused_series_leaves_its_reason_and_nothing_of_an_earlier_run(
     assert report["case"] is None
     assert report["refused"]["code"] == "incomplete-series"
     assert report["refused"]["words"] == result.words[0]
+
+
+def test_images_without_a_study_are_refused_with_a_report(tmp_path: Path, bundle: Bundle):
+    dicom_series(tmp_path / "in", "1.2.3", StudyInstanceUID=None)
+
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert result.verdict == "refused (unidentified)"
+    assert report_in(tmp_path / "out")["refused"]["code"] == "unidentified"
+
+
+def test_an_image_that_names_no_series_is_not_lost_beside_the_only_one(
+    tmp_path: Path, bundle: Bundle
+):
+    stack = dicom_series(tmp_path / "in", "1.2.3")
+    bare = dcmread(stack[-1])
+    del bare.SeriesInstanceUID
+    bare.save_as(stack[-1])
+
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert result.verdict == "refused (unidentified)"
+
+
+def test_a_directory_of_the_medium_is_no_part_of_the_series(tmp_path: Path, bundle: Bundle):
+    dicom_series(tmp_path / "in", "1.2.3")
+    directory = Dataset()
+    directory.FileSetID = "CD"
+    directory.DirectoryRecordSequence = []
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = "1.2.3.9"
+    directory.save_as(tmp_path / "in" / "DICOMDIR", enforce_file_format=True)
+
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert not result.refused
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_no_result_goes_where_a_uid_that_is_a_path_points(tmp_path: Path, bundle: Bundle):
+    dicom_series(tmp_path / "in" / "a", "1.2.3")
+    dicom_series(tmp_path / "in" / "b", "1.2.4")
+    dicom_series(tmp_path / "in" / "c", "../elsewhere")
+
+    results = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert all(result.folder.parent == tmp_path / "out" for result in results)
+    assert sorted(result.refused for result in results) == [False, False, True]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_damaged_file_spoils_its_own_series_alone(tmp_path: Path, bundle: Bundle):
+    (path, *_) = dicom_series(tmp_path / "in" / "a", "1.2.3")
+    dicom_series(tmp_path / "in" / "b", "1.2.4")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\x28\0\x10\0US") + 5])
+
+    damaged, sound = segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    assert (damaged.verdict, sound.refused) == ("refused (pixel-data)", False)
+
+
+def test_a_file_that_may_be_an_image_is_named_in_the_report(tmp_path: Path, bundle: Bundle):
+    dicom_series(tmp_path / "in", "1.2.3")
+    (tmp_path / "in" / "old").write_bytes(b"\x08\0\x10\0\x0c\0\0\0ACR-NEMA 2.0")
+    segment(tmp_path / "in", tmp_path / "out", bundle)
+
+    (left_out,) = report_in(tmp_path / "out")["input"]["left_out"]
+
+    assert "without file meta information" in left_out["reason"]
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path, bundle: Bundle):

@@ -19,7 +19,7 @@ from support.cases import (
     FLAGGED,
     RECORD,
     SHAPE,
-    UNEVEN_MM,
+    UNEVEN,
     box_labels,
     of_kind,
     small_case,
@@ -68,7 +68,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dat
     context = replace(
         CONTEXT, revision=2, predecessors={ResultKind.SR: EARLIER}, replaced=(EARLIER,)
     )
-    series = small_series(tmp_path_factory.mktemp("ct"), offsets_mm=UNEVEN_MM)
+    series = small_series(tmp_path_factory.mktemp("ct"), **UNEVEN)
     case = small_case(series.volume.geometry)
     objects = publish_case(series, case, context, set(ResultKind))
     return {one.kind: one.dataset for one in objects}

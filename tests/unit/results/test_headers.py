@@ -18,7 +18,7 @@ from support.cases import (
     CONTEXT,
     CREATED,
     RECORD,
-    UNEVEN_MM,
+    UNEVEN,
     of_kind,
     small_case,
     source_datasets,
@@ -337,7 +337,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> dict[ResultKind, Dat
         folder,
         IssuerOfPatientID="Zürich",
         TimezoneOffsetFromUTC="-0330",
-        offsets_mm=UNEVEN_MM,
+        **UNEVEN,
     )
     case = small_case(series.volume.geometry)
     earlier = InstanceInSeries(ResultKind.SR.traits.sop_class_uid, "2.25.7", "2.25.8")

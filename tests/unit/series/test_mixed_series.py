@@ -16,6 +16,7 @@ from support.read_series import read
 from dicom_node.errors import (
     MixedPatientError,
     MixedSeriesError,
+    MixedStudyError,
     SeriesError,
 )
 from dicom_node.series.reading import read_series
@@ -25,7 +26,7 @@ from dicom_node.series.reading import read_series
     ("element", "value", "error"),
     [
         ("PatientID", "P2", MixedPatientError),
-        ("StudyInstanceUID", "1.2.3.4", MixedPatientError),
+        ("StudyInstanceUID", "1.2.3.4", MixedStudyError),
         ("SeriesInstanceUID", "1.2.3.5", MixedSeriesError),
         ("FrameOfReferenceUID", "1.2.3.6", MixedSeriesError),
         ("ConvolutionKernel", "B80f", MixedSeriesError),
@@ -48,43 +49,6 @@ def test_mixed_matrix_sizes_are_refused(tmp_path: Path) -> None:
     datasets[2] = ct_slice(datasets[2].ImagePositionPatient, shape=(6, 10))
 
     with pytest.raises(MixedSeriesError, match="matrix sizes"):
-        read(datasets, tmp_path)
-
-
-def test_a_frame_of_reference_of_its_own_for_each_image_is_no_mixture(tmp_path: Path) -> None:
-    """A public chest series has one for each of its images."""
-    datasets = ct_stack()
-    for index, dataset in enumerate(datasets):
-        dataset.FrameOfReferenceUID = f"1.2.3.{index}"
-
-    series = read(datasets, tmp_path)
-
-    assert series.notes == (
-        "each image names a Frame of Reference of its own; one of them is used",
-    )
-    assert series.header.FrameOfReferenceUID == "1.2.3.0"
-
-
-@pytest.mark.parametrize("without", [[0], [1, 3], [0, 1, 2, 3]])
-def test_results_take_the_frame_of_reference_that_some_images_state(
-    without: list[int], tmp_path: Path
-) -> None:
-    datasets = ct_stack()
-    for index in without:
-        del datasets[index].FrameOfReferenceUID
-
-    series = read(datasets, tmp_path)
-
-    assert series.header.FrameOfReferenceUID == datasets[4].FrameOfReferenceUID
-    assert series.notes == (f"{len(without)} of 5 images have no Frame of Reference UID",)
-
-
-def test_two_frames_of_reference_in_two_passes_are_refused(tmp_path: Path) -> None:
-    datasets = ct_stack()
-    for dataset in datasets[3:]:
-        dataset.FrameOfReferenceUID = "1.2.3.6"
-
-    with pytest.raises(MixedSeriesError, match="2 frames of reference"):
         read(datasets, tmp_path)
 
 
@@ -133,8 +97,6 @@ IDENTITY = {
         ("PatientName", "=山田^花子", "name 2 different patients"),
         ("PatientBirthDate", "19510302", "birth date: 2 different"),
         ("PatientSex", "M", "sex: 2 different"),
-        ("StudyInstanceUID", "1.2.3.4", "study: 2 different"),
-        ("AccessionNumber", "A-4712", "accession number: 2 different"),
     ],
 )
 def test_one_image_of_another_patient_refuses_the_series_in_words_without_patient_data(
@@ -148,6 +110,35 @@ def test_one_image_of_another_patient_refuses_the_series_in_words_without_patien
 
     assert refused.value.code == "mixed-patient"
     assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("StudyInstanceUID", "1.2.3.4", "study: 2 different"),
+        ("AccessionNumber", "A-4712", "accession number: 2 different"),
+    ],
+)
+def test_one_image_of_another_study_of_the_patient_is_not_called_another_patient(
+    keyword: str, value: str, words: str, tmp_path: Path
+) -> None:
+    datasets = ct_stack(**IDENTITY, SpecificCharacterSet="ISO_IR 192")
+    setattr(datasets[3], keyword, value)
+
+    with pytest.raises(MixedStudyError, match=words) as refused:
+        read(datasets, tmp_path)
+
+    assert refused.value.code == "mixed-study"
+    assert value not in str(refused.value)
+
+
+def test_a_study_for_each_image_is_refused_as_mixed_studies(tmp_path: Path) -> None:
+    datasets = ct_stack()
+    for number, dataset in enumerate(datasets):
+        dataset.StudyInstanceUID = f"1.2.3.{number}"
+
+    with pytest.raises(MixedStudyError, match="study: 5 different"):
+        read(datasets, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from support.cases import CONTEXT, UNEVEN_MM, small_case, small_series
+from support.cases import CONTEXT, UNEVEN, small_case, small_series
 from support.dcmqi_readers import read_segments
 from support.truth import KnownCase, known_case
 
@@ -19,7 +19,7 @@ from inference.geometry import Geometry
 from inference.phantom.spec import PhantomSpec, Zone
 from inference.structures import BY_KEY
 
-UNEVEN = PhantomSpec(
+THREE_ZONES = PhantomSpec(
     lower_mm=300.0,
     zones=(Zone(6.0, 420.0), Zone(2.0, 460.0), Zone(1.0, 480.0)),
     pixel_mm=3.2,
@@ -31,7 +31,7 @@ UNEVEN = PhantomSpec(
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory: pytest.TempPathFactory) -> KnownCase:
-    return known_case(tmp_path_factory.mktemp("ct"), UNEVEN)
+    return known_case(tmp_path_factory.mktemp("ct"), THREE_ZONES)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_prone_series_keeps_its_own_rows_and_columns(tmp_path: Path):
         tmp_path / "ct",
         orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0),
         origin_mm=(128.0, 128.0, 0.0),
-        offsets_mm=UNEVEN_MM,
+        **UNEVEN,
     )
     case = small_case(series.volume.geometry)
     objects = publish_case(series, case, CONTEXT, {ResultKind.SEG_EVEN})
