@@ -70,6 +70,15 @@ MOMENTS: Final = {
 }
 """When an image was taken or made, with the attribute that has the date."""
 
+BRIGHTENING: Final = (
+    "ContrastBolusAgent",
+    "ContrastBolusAgentPhase",
+    "FilterType",
+    "MonoenergeticEnergyEquivalent",
+    "EnergyWeightingFactor",
+)
+"""Manners that change Hounsfield units: passes that differ in them cannot be compared."""
+
 COUNTS: Final = (
     "AcquisitionNumber",
     "InstanceNumber",
@@ -181,10 +190,26 @@ def _all_seams(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) -> Ite
         values = [_value(keyword, each) for each in stated]
         yield from (each for each in _overlaps(offsets_mm, values) if each.is_seam)
     for keyword in MOMENTS:
-        for early, late in _courses(keyword, stated):
+        for early, late in _courses(keyword, offsets_mm, stated):
             overlap = _overlap(offsets_mm, early, late)
             if overlap.is_seam:
                 yield overlap
+
+
+def differing(stated: Sequence[Stated]) -> tuple[str, ...]:
+    """The names of manners that passes of one scan differ in, and that change its HU."""
+    found = {each: {_value(each, one) for one in stated} - {""} for each in BRIGHTENING}
+    return tuple(
+        dictionary_description(each) for each, values in found.items() if len(values) > 1
+    )
+
+
+def hours_apart(stated: Sequence[Stated]) -> float:
+    """How long after the first slice the last one was taken; 0 where no day is stated."""
+    dated = [each for each in stated if each.get("AcquisitionDate")]
+    moments_s = np.array([_moment_s("AcquisitionTime", each) for each in dated])
+    known_s = moments_s[np.isfinite(moments_s)]
+    return float(np.ptp(known_s)) / 3600 if known_s.size else 0.0
 
 
 def _mixture(
@@ -294,7 +319,7 @@ def _mixed_courses(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) ->
     for keyword in (*MOMENTS, *COUNTS):
         found = [
             _mixture(keyword, offsets_mm, one, other)
-            for one, other in _courses(keyword, stated)
+            for one, other in _courses(keyword, offsets_mm, stated)
             if _is_among(offsets_mm[one], offsets_mm[other])
         ]
         if found:
@@ -303,12 +328,16 @@ def _mixed_courses(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) ->
 
 
 def _courses(
-    keyword: str, stated: Sequence[Stated]
+    keyword: str, offsets_mm: NDArray[np.float64], stated: Sequence[Stated]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """The slices before and after each break in an attribute's values that may part passes."""
     read = _moment_s if keyword in MOMENTS else _number
     values = np.array([read(keyword, each) for each in stated])
     known = np.flatnonzero(np.isfinite(values))
+    steps = np.diff(values[known])
+    shared = (np.diff(offsets_mm[known]) <= SAME_POSITION_MM).any()
+    if not shared and ((steps >= 0).all() or (steps <= 0).all()):
+        return  # One course, as nearly always.
     least = RECONSTRUCTION_BREAK_S if keyword == "ContentTime" else 0.0
     for early, late in _splits(values[known], least):
         one, other = known[early], known[late]
@@ -320,11 +349,10 @@ def _splits(
     values: NDArray[np.float64], least: float
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """The values below and above a break, for the breaks that may part two courses."""
-    steps = np.diff(values)
-    if (steps >= 0).all() or (steps <= 0).all():
-        return
     distinct = np.unique(values)
     breaks = np.diff(distinct)
+    if not breaks.size:
+        return
     widest = np.argsort(-breaks, kind="stable")[:WIDEST_BREAKS]
     even = np.linspace(0, len(breaks) - 1, EVEN_BREAKS).astype(int)
     for at in dict.fromkeys([*widest.tolist(), *even.tolist()]):

@@ -29,7 +29,12 @@ from dicom_node.errors import (
     TooFewSlicesError,
     TooLargeError,
 )
-from dicom_node.series.acquisitions import find_mixture, seam_slices
+from dicom_node.series.acquisitions import (
+    differing,
+    find_mixture,
+    hours_apart,
+    seam_slices,
+)
 from dicom_node.series.bounded_files import read_intact, read_until_pixels, why_not_dicom
 from dicom_node.series.ct_series import CtSeries, InstanceReference, SourceSlice
 from dicom_node.series.frames_of_reference import (
@@ -73,6 +78,7 @@ from dicom_node.series.slice_spacing import (
     lateral_jump_mm,
     shear_degrees,
     steady_lean_degrees,
+    thinned_throughout,
 )
 from dicom_node.series.study_header import TAKEN_OVER, readable_header, reference_of
 from dicom_node.uids import is_uid
@@ -96,6 +102,9 @@ SAME_SPACING: Final = 1e-3
 
 CLOSE: Final = 0.25
 """Slices closer than this share of the mean step may be copies, written more roughly."""
+
+LONG_SCAN_H: Final = 1.0
+"""Passes farther apart are told: nobody lies still for so long."""
 
 UIDS: Final = frozenset({"series"})
 """Traits of a slice that are UIDs."""
@@ -520,6 +529,13 @@ def _pixels(
 
 def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     notes = []
+    thinned = thinned_throughout(
+        _offsets_mm(distinct),
+        _thickness_mm(distinct),
+        [header.instance_number for header in distinct],
+    )
+    if thinned > 1:
+        notes.append(f"by thickness and Instance Number only one slice in {thinned} is here")
     steps = distinct_steps_mm(_offsets_mm(distinct))
     if len(steps) > 1 and steps[-1] - steps[0] > 0.2:
         listed = ", ".join(f"{step:g}" for step in steps[:6])
@@ -538,4 +554,7 @@ def _pass_notes(distinct: Sequence[SliceHeader], seams: Sequence[ExcludedImage])
     if len(voltages) > 1:
         listed = ", ".join(sorted(f"{volts:g}" for volts in voltages)[:6])
         notes.append(f"passes were taken at {listed} kV: Hounsfield units differ between them")
+    notes += [f"passes differ in {what}" for what in differing(_stated(distinct))]
+    if (hours := hours_apart(_stated(distinct))) > LONG_SCAN_H:
+        notes.append(f"passes were taken {hours:.0f} h apart")
     return notes

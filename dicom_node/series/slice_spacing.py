@@ -186,6 +186,25 @@ def _advance(numbers: Sequence[int | None]) -> int | None:
     return abs(steps.pop()) or None if len(known) == len(numbers) and len(steps) == 1 else None
 
 
+def thinned_throughout(
+    offsets_mm: NDArray[np.float64],
+    thickness_mm: NDArray[np.float64] | None,
+    numbers: Sequence[int | None],
+) -> int:
+    """Of how many slices one is here, by the numbers of an even stack whose slices would touch.
+
+    1 where nothing says that any is missing. No gap shows it, and a sparse scan looks alike,
+    except that its numbers go on by one.
+    """
+    runs = _runs(np.diff(offsets_mm), thickness_mm, numbers) if len(offsets_mm) > 1 else ()
+    if len(runs) != 1:
+        return 1
+    advance, thick_mm = runs[0].advance, runs[0].thickness_mm
+    if not advance or thick_mm is None or not _equal(runs[0].step_mm / advance, thick_mm):
+        return 1
+    return advance
+
+
 def _lost_step_mm(
     run: _Run, finer: Sequence[_Run], steps: NDArray[np.float64], *, is_counted: bool
 ) -> float | None:

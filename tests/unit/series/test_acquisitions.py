@@ -188,6 +188,22 @@ def test_passes_that_follow_each_other_are_one_volume(
     assert (keyword == "KVP") == any("100, 120 kV" in note for note in series.notes)
 
 
+def test_passes_with_and_without_contrast_are_told(tmp_path: Path) -> None:
+    agents = ["NONE", "IOMERON 350"]
+    datasets = each(plain(0, 12), ContrastBolusAgent=lambda index: agents[index // 6])
+
+    assert read(datasets, tmp_path).notes == ("passes differ in Contrast/Bolus Agent",)
+
+
+def test_passes_of_two_days_are_told(tmp_path: Path) -> None:
+    datasets = each(
+        plain(0, 12, AcquisitionTime="101010"),
+        AcquisitionDate=lambda index: "20240101" if index < 6 else "20240103",
+    )
+
+    assert read(datasets, tmp_path).notes == ("passes were taken 48 h apart",)
+
+
 @pytest.mark.parametrize("per_rotation", [1, 2, 4])
 def test_a_scanner_may_number_each_rotation(per_rotation: int, tmp_path: Path) -> None:
     datasets = each(plain(0, 12), AcquisitionNumber=lambda index: 1 + index // per_rotation)
@@ -214,6 +230,7 @@ def test_passes_may_overlap_where_they_meet(
 ) -> None:
     """What the lower pass has already is left out, told, and no gap comes of it."""
     keyword, one, other = told_by
+    # Which of two at one place comes first must not matter; their UIDs decide it.
     below = plain(0, 12, **{keyword: one})
     above = plain(12 - overlap + shift, 12, hu=BRIGHTER, **{keyword: other})
 
@@ -293,3 +310,14 @@ def test_a_hostile_series_of_the_longest_kind_is_decided_at_once() -> None:
     stated = [{"KVP": str(min(index, count - 1 - index) // 3)} for index in range(count)]
 
     assert find_mixture(np.arange(count) * 0.5, stated) is None
+
+
+@pytest.mark.parametrize("lower_first", [True, False])
+def test_a_seam_at_one_place_is_found_whichever_slice_comes_first(lower_first: bool) -> None:
+    offsets = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0, 7.0, 8.0])
+    early, late = {"AcquisitionTime": "101010"}, {"AcquisitionTime": "101110"}
+    shared = [early, late] if lower_first else [late, early]
+
+    doubled = seam_slices(offsets, [*[early] * 4, *shared, *[late] * 4])
+
+    assert np.flatnonzero(doubled).tolist() == [5 if lower_first else 4]

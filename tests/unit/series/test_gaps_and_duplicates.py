@@ -117,6 +117,18 @@ def test_every_second_slice_lost_in_a_part_is_no_zone(
         read(kept, tmp_path)
 
 
+@pytest.mark.parametrize("one_in", [1, 2, 5])
+def test_an_even_series_that_its_numbers_call_thinned_out_is_read_and_told(
+    one_in: int, tmp_path: Path
+) -> None:
+    whole = ct_stack([index * 1.0 for index in range(20)])
+
+    notes = read(whole[::one_in], tmp_path).notes
+
+    told = f"by thickness and Instance Number only one slice in {one_in} is here"
+    assert notes == ((told,) if one_in > 1 else ())
+
+
 def test_two_acquisitions_over_each_other_are_a_mixed_series(tmp_path: Path) -> None:
     early = ct_stack(AcquisitionNumber=1)
     late = ct_stack(AcquisitionNumber=2, hu=np.full((6, 8), 40))
