@@ -36,6 +36,10 @@ LIGHT_HU: Final = -50
 LIGHT_SHARE: Final = 1e-3
 """Of a body and the air around it far more voxels are light; of noise around zero fewer."""
 
+AIR_LIMITS_HU: Final = (-1100, -900)
+AIR_SHARE: Final = 0.01
+"""Air around a body, and the least share of a scan's voxels that it has."""
+
 MOST_HU: Final = np.iinfo(np.int16).max
 """No tissue is denser."""
 
@@ -193,6 +197,24 @@ def check_rescaled(
             "the rescale to Hounsfield units was lost: Rescale Intercept is"
             f" {slices[0].intercept:g}, and the values are {lowest:g} to {highest:g}, none of"
             " air or fat"
+        )
+
+
+def check_air(hu: NDArray[np.int16] | NDArray[np.float32]) -> None:
+    """Refuse values of no stated unit that do not show Hounsfield units: air around a body.
+
+    Args:
+        hu: [slice, row, column].
+
+    Raises:
+        LostRescaleError: no share of them is air.
+    """
+    low, high = AIR_LIMITS_HU
+    air = sum(int(((image >= low) & (image <= high)).sum()) for image in hu)
+    if air < AIR_SHARE * hu.size:
+        raise LostRescaleError(
+            "derived images that do not say in which unit they are (Rescale Type US), and none"
+            f" of whose values are those of air: {float(hu.min()):g} to {float(hu.max()):g}"
         )
 
 

@@ -50,6 +50,7 @@ from dicom_node.series.patient_identity import (
     unreadable_notes,
 )
 from dicom_node.series.pixels import (
+    check_air,
     check_rescaled,
     fingerprint,
     hounsfield,
@@ -140,6 +141,8 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
     header = read_until_pixels(fullest.path, TAKEN_OVER)
     hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
+    if stated.is_of_unknown_unit:
+        check_air(hu)
     return CtSeries(
         volume=Volume(hu, geometry),
         slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
@@ -194,12 +197,14 @@ class _Stated:
     """The statements of all images on their patient, also of those that do not count.
 
     notes: on what those that count call themselves.
+    is_of_unknown_unit: whether one of those that count does not say in which unit it is.
     """
 
     identities: Mapping[Path, ImageIdentity]
     heights_m: Sequence[float | None]
     instances: tuple[InstanceReference, ...]
     notes: tuple[str, ...]
+    is_of_unknown_unit: bool
 
 
 def _read_headers(
@@ -231,8 +236,14 @@ def _read_headers(
     left_out += excluded
     if not counted:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
-    notes = derived_notes([image.kind for image in counted])
-    stated = _Stated(identities, heights, tuple(instances), notes)
+    kinds = [image.kind for image in counted]
+    stated = _Stated(
+        identities,
+        heights,
+        tuple(instances),
+        derived_notes(kinds),
+        any(kind.is_of_unknown_unit for kind in kinds),
+    )
     return slices_of(counted), left_out, stated
 
 

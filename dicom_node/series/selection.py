@@ -35,7 +35,8 @@ HOUNSFIELD_RESCALE_TYPES: Final = frozenset({"", "HU", "HU_MOD", "US"})
 """Rescale Type (PS3.3 C.11.1.1.2) of images in HU; absent means HU in CT Image Storage."""
 
 UNSPECIFIED: Final = "US"
-"""Rescale Type of no stated unit: believed of what a scanner made, not of what was computed."""
+"""Rescale Type of no stated unit. What a scanner made is in HU all the same; of what was
+computed the values must show it (ITK's writer states no unit, and means HU)."""
 
 _PROJECTIONS: Final = (
     "MIP MINIP MAXIP IP MAXIMUM MINIMUM AVERAGE AVG AIP MEAN PROJECTION RAYSUM DRR VR VRT"
@@ -110,6 +111,11 @@ class ImageKind:
         return _is_axial(self.orientation)
 
     @property
+    def is_of_unknown_unit(self) -> bool:
+        """True of a derived image that does not say in which unit its values are."""
+        return self.is_derived and self.rescale_type == UNSPECIFIED
+
+    @property
     def _computed_by(self) -> str | None:
         """A word that says that the pixels were computed of other images, and how."""
         said = " ".join((*self.image_type, *self.descriptions))
@@ -120,7 +126,7 @@ class ImageKind:
         """The reason why a derived image cannot be taken for the CT slice that it shows."""
         if word := self._computed_by:
             return f"derived image ({word})"
-        if not self.is_axial or not self.is_measured or self.rescale_type == UNSPECIFIED:
+        if not self.is_axial or not self.is_measured:
             return DERIVED
         return None
 

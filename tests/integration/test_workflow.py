@@ -235,6 +235,25 @@ def test_a_tilted_series_is_refused_with_picture_key_object_and_reason(
     assert any("not-axial" in text for text in texts), texts
 
 
+@pytest.mark.parametrize("uid", [None, "", "DOE^JANE", "1." + "2" * 64])
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
+def test_a_series_without_a_study_is_refused_at_the_first_try(
+    make: Make, tmp_path: Path, pacs: Pacs, uid: str | None
+) -> None:
+    """There is no study to put an answer into: the reason stands in the ledger."""
+    arrival = small_arrival(tmp_path / "spool" / SERIES_UID, StudyInstanceUID=uid)
+    workflow = make()
+    jobs = finish(workflow, workflow.admit(arrival))
+    row = workflow.ledger.series(SERIES_UID, 1)
+
+    assert row is not None
+    assert (row.state, row.code) == (SeriesState.REFUSED, "unidentified")
+    assert "DOE" not in row.reason + row.study_instance_uid
+    assert [key for key in jobs if key.startswith("segment:")] == [f"segment:{SERIES_UID}:1:1"]
+    assert not kinds_of(workflow)
+    assert not pacs.received
+
+
 def test_a_partial_scan_is_reported_with_a_qc_image_if_the_site_wants_so(
     make: Make, arrival: SeriesArrival
 ) -> None:

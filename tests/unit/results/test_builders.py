@@ -33,7 +33,7 @@ from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import SEGMENTATIONS, Form, ResultKind
 from dicom_node.results.result_files import ResultObject, write_results
-from dicom_node.series.study_header import studies_of
+from dicom_node.series.study_header import SourceStudy, studies_of
 from inference.structures import BY_KEY
 from sr_templates.context import InstanceInSeries
 
@@ -292,6 +292,31 @@ def test_images_of_several_studies_are_each_answered_in_their_own():
 def test_a_refusal_of_images_without_a_study_cannot_be_answered():
     with pytest.raises(ResultError, match="names its study"):
         publish_refusal(Refusal("no-images", "none", ()), CONTEXT)
+
+
+def test_a_refusal_where_no_image_says_which_it_is_has_a_picture_alone():
+    """A key object must refer to an image; and no other such series may share the UID."""
+
+    def bare(series: str) -> tuple[SourceStudy, ...]:
+        datasets = source_datasets(SeriesInstanceUID=series)
+        for dataset in datasets:
+            del dataset.SOPInstanceUID
+        return studies_of(datasets)
+
+    mine, other = bare("1.2.98"), bare("1.2.99")
+    (picture,) = publish_refusal(Refusal("unidentified", "no UID", mine), CONTEXT)
+    (others,) = publish_refusal(Refusal("unidentified", "no UID", other), CONTEXT)
+
+    assert picture.kind == "SC"
+    assert "SourceImageSequence" not in picture.dataset
+    assert picture.sop_instance_uid != others.sop_instance_uid
+
+
+def test_a_refusal_of_images_without_a_series_refers_to_none():
+    (study,) = studies_of(source_datasets(SeriesInstanceUID=None))
+
+    assert study.sources == ()
+    assert [one.kind for one in publish_refusal(Refusal("x", "y", (study,)), CONTEXT)] == ["SC"]
 
 
 def test_picture_and_flag_read_as_reviewed(tmp_path: Path, request: pytest.FixtureRequest):

@@ -55,6 +55,22 @@ def test_noise_of_air_around_zero_does_not_hide_it(tmp_path: Path) -> None:
         read(lost, tmp_path)
 
 
+UNKNOWN = {"ImageType": ["DERIVED", "SECONDARY"], "RescaleType": "US"}
+"""As ITK writes a CT that it was given."""
+
+
+def test_derived_images_of_no_stated_unit_must_show_air(tmp_path: Path) -> None:
+    """A map of a material has none: its values lie around zero."""
+    with pytest.raises(LostRescaleError, match=r"Rescale Type US.*: -90 to 40"):
+        read(stack(np.clip(BODY, -90, 40), dtype="int16", intercept=0.0, **UNKNOWN), tmp_path)
+
+
+def test_derived_images_of_no_stated_unit_that_show_air_are_read(tmp_path: Path) -> None:
+    series = read(stack(BODY, dtype="int16", intercept=0.0, **UNKNOWN), tmp_path)
+
+    np.testing.assert_array_equal(series.volume.hu[0], BODY)
+
+
 @pytest.mark.parametrize("dtype", ["int16", "uint16"])
 def test_hounsfield_units_that_are_stored_as_they_are_are_read(
     dtype: str, tmp_path: Path

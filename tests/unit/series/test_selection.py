@@ -89,6 +89,7 @@ def reasons(*kinds: ImageKind) -> list[str]:
         derived("PRIMARY", "VOLUME", "NONE"),
         derived("PRIMARY", "VOLUME", "RESAMPLED"),
         derived("SECONDARY", rescale_type=""),
+        derived("SECONDARY", rescale_type="US"),
         derived("SECONDARY", orientation=(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0)),
     ],
 )
@@ -106,7 +107,6 @@ def test_axial_ct_in_hounsfield_units_counts_whatever_it_calls_itself(image: Ima
         derived("SECONDARY", orientation=SAGITTAL),
         derived("SECONDARY", orientation=()),
         derived("SECONDARY", is_measured=False),
-        derived("SECONDARY", rescale_type="US"),
         derived("SECONDARY", rescale_type="MGML"),
         derived("SECONDARY", "MPR"),
         derived("SECONDARY", "REFORMATTED"),
