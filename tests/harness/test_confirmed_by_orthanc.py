@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from support.orthanc import DICOM_PORT, NODE_AE, NODE_PORT, PACS_AE, Orthanc
-from support.sent_results import SEG, SR, Site
+from support.sent_results import SEG, SERIES, SR, STUDY, Site
 from support.waiting import wait_until
 
+from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
@@ -79,6 +80,20 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     site.do_jobs(site.delivery_jobs.due(), most=2)
     take_report(site)
     assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
+
+
+def test_orthanc_takes_again_what_it_keeps_as_it_was(make: Make, orthanc: Orthanc) -> None:
+    """`OverwriteInstances` is off: it answers a duplicate with success, and needs no asking."""
+    site = make("query")
+    site.answer()
+    paths = [Path(each.path) for each in site.ledger.results(SERIES, 1)]
+    way = transport_for(site.config, site.config.destinations[0])
+    way.send(paths)
+    site.do_jobs(site.delivery_jobs.due())
+
+    assert states(site) == {SEG: CONFIRMED, SR: CONFIRMED}
+    assert {row.status for row in site.ledger.deliveries()} == {0}
+    assert len(orthanc.instances(STUDY)) == 2
 
 
 def test_orthanc_lists_what_it_stored(make: Make) -> None:

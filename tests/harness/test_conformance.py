@@ -131,6 +131,22 @@ def test_documents_follow_their_templates(
     assert record(findings, row, Check.PIXELMED, said) == []
 
 
+@pytest.mark.parametrize("row", DOCUMENTS, ids=str)
+def test_dcmtk_shows_every_document_but_a_report_on_a_label_map(
+    row: Row, published: Published
+) -> None:
+    """Its reader of reports, 3.6.7, knows the label map's SOP class not even to refer to it.
+
+    `docs/objects.md` says so, under "Which form of segmentation".
+    """
+    for path in published.of(row):
+        shown = subprocess.run(
+            ["/usr/bin/dsrdump", str(path)], capture_output=True, text=True, check=False
+        )
+        assert (shown.returncode == 0) is (row.kinds != (ResultKind.SR_LABELMAP,))
+        assert bool(shown.stdout.strip()) is (shown.returncode == 0)
+
+
 @pytest.mark.parametrize("row", of_modality("SEG"), ids=str)
 def test_dcmqi_reads_segmentations_back_voxel_by_voxel(
     row: Row, published: Published, findings: Findings, tmp_path: Path

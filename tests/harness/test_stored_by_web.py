@@ -13,6 +13,7 @@ import pytest
 from support.orthanc import HTTP_PORT, Orthanc
 from support.sent_results import SEG, SERIES, SR, STUDY, Site
 
+from dicom_node.delivery.attempts import is_slow
 from dicom_node.node.maintenance import MaintenanceTasks
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.job_queue import JobRequest
@@ -20,7 +21,7 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config
 
-CONFIRMED, HELD = DeliveryState.CONFIRMED, DeliveryState.HELD
+CONFIRMED = DeliveryState.CONFIRMED
 Make = Callable[..., Site]
 
 
@@ -117,12 +118,12 @@ def test_what_is_no_dicom_is_refused_beside_what_is_taken(
     assert refused.reason
 
 
-def test_what_was_held_for_want_of_orthanc_goes_on_when_it_answers_a_query(
+def test_what_waits_slowly_for_orthanc_goes_on_when_it_answers_a_query(
     make: Make, orthanc: Orthanc
 ) -> None:
     away = make(port=1)
-    away.do_jobs(away.answer())
-    assert states(away) == {SEG: HELD, SR: HELD}
+    away.do_jobs(away.answer(), most=2)
+    assert is_slow(away.row(SEG), away.config.delivery)
     assert "cannot be reached: no connection" in away.row(SEG).reason
 
     back = make()
