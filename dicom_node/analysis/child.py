@@ -12,14 +12,16 @@ Exit codes:
     1  something unexpected; there is no outcome, and another try may help
     3  the model bundle or the device cannot be used; there is no outcome
     4  the series was refused: the outcome says why
+    143  it was told to end (SIGTERM); there is no outcome
 
 The process ends as soon as its standard input closes, so that it never outlives the worker
-that started it, however that one died.
+that started it, however that one died. No signal but SIGTERM and SIGKILL ends it before.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -37,9 +39,10 @@ from dicom_node.analysis.request import (
     read_request,
     write_outcome,
 )
-from dicom_node.analysis.subprocesses import end_with_standard_input
+from dicom_node.analysis.subprocesses import EXIT_TOLD_TO_END, end_with_standard_input
 from dicom_node.errors import SeriesError
 from dicom_node.monitoring.logs import configure_logging
+from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.uids import seed_for
@@ -109,12 +112,14 @@ def run(arguments: list[str], analyse_series: Analyse = analyse_with_bundle) -> 
     """The child's main function; returns the exit code."""
     request = read_request(Path(arguments[0]))
     configure_logging(request.logging)
+    structlog.contextvars.bind_contextvars(role="analyse")
     end_with_standard_input()
-    try:
-        return answer(request, analyse_series)
-    except Exception:
-        log.exception("analysis.died", series_instance_uid=request.series_instance_uid)
-        return EXIT_UNEXPECTED
+    with signals_taken(lambda: os._exit(EXIT_TOLD_TO_END), ENDS_A_PART):
+        try:
+            return answer(request, analyse_series)
+        except Exception:
+            log.exception("analysis.died", series_instance_uid=request.series_instance_uid)
+            return EXIT_UNEXPECTED
 
 
 def _conclude(

@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dicom_node.monitoring.signals import held_back
+
 EXIT_KILLED: Final = -signal.SIGKILL
+EXIT_TOLD_TO_END: Final = 128 + signal.SIGTERM
+"""As a shell counts it: a process that takes the signal ends so, others end by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,17 @@ class Ended:
     timed_out: bool = False
 
     @property
+    def by_signal(self) -> bool:
+        """True if a signal of somebody else's ended it."""
+        return not self.timed_out and (self.exit_code < 0 or self.exit_code == EXIT_TOLD_TO_END)
+
+    @property
     def words(self) -> str:
         """The end in a reader's words."""
         if self.timed_out:
             return "it took too long and was stopped"
+        if self.exit_code in (EXIT_TOLD_TO_END, -signal.SIGTERM):
+            return "it was told to end (SIGTERM)"
         if self.exit_code == EXIT_KILLED:
             return "it was killed, most likely for want of memory"
         if self.exit_code < 0:
@@ -51,9 +62,10 @@ def run_child(
     """
     held = () if lock is None else (lock,)
     try:
-        child = subprocess.Popen(  # noqa: S603 - our own command line
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=held
-        )
+        with held_back():
+            child = subprocess.Popen(  # noqa: S603 - our own command line
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=held
+            )
     finally:
         for descriptor in held:
             os.close(descriptor)

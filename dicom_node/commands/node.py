@@ -29,12 +29,15 @@ RoleOption = Annotated[
 
 def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> None:
     """Run the node: receive, segment, deliver, until it is told to stop."""
-    from dicom_node.node.supervisor import ANALYSIS_COMMAND, ROLE_NAMES
-    from dicom_node.node.supervisor import serve as run
-    from dicom_node.settings.loading import load_config
+    from dicom_node.monitoring.signals import held_back
 
-    roles_here = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
-    run(load_config(config), ANALYSIS_COMMAND, roles_here)
+    with held_back():  # a second of loading is time enough for a signal
+        from dicom_node.node.supervisor import ANALYSIS_COMMAND, ROLE_NAMES
+        from dicom_node.node.supervisor import serve as run
+        from dicom_node.settings.loading import load_config
+
+        roles_here = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
+        run(load_config(config), ANALYSIS_COMMAND, roles_here)
 
 
 def check(config: ConfigOption = None) -> None:

@@ -8,10 +8,13 @@ the level and the place are kept, since their messages may quote elements of a d
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import sys
 import traceback
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -63,10 +66,44 @@ def configure_logging(settings: Logging, stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _LastingStream(stream))),
         cache_logger_on_first_use=False,
     )
     _fence_libraries()
+
+
+class _LastingStream:
+    """Where the log goes, for as long as it can: that it cannot be written ends nobody's work.
+
+    A terminal that was closed and a reader that has gone do not come back: what would go
+    there goes nowhere. A disk that is full takes what comes later.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or not."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Let what was written go out, if it can."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError | ValueError) -> None:
+        """Let a stream whose other end has gone end nowhere, for us and for our children."""
+        if getattr(error, "errno", None) in (errno.EPIPE, errno.EIO, errno.ENXIO):
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
 
 
 def only_allowed_keys(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -13,7 +13,6 @@ not change says the reason on standard output and ends with exit code 3.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from dicom_node.errors import (
     OrphanedError,
 )
 from dicom_node.monitoring.logs import configure_logging
+from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
 
@@ -89,7 +89,7 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
     from dicom_node.persistence.job_queue import Engine
 
     leases = _leases(settings.config)
-    workflow = retry_until_available(lambda: _workflow(settings, leases), stop)
+    workflow = retry_until_available(lambda: _workflow(settings, leases, stop), stop)
     node = settings.config.node
     engine = Engine(
         node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
@@ -143,7 +143,7 @@ def _leases(config: NodeConfig) -> Leases | None:
     return Leases(open_database(node.database_url), node.executor_id, node.lease_s)
 
 
-def _workflow(settings: RoleSettings, leases: Leases | None) -> Workflow:
+def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Event) -> Workflow:
     """The jobs, on a ledger that only the holder of our lease may write to."""
     from dicom_node.analysis.devices import device_key
     from dicom_node.node.workflow import Workflow
@@ -159,6 +159,7 @@ def _workflow(settings: RoleSettings, leases: Leases | None) -> Workflow:
         bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
         command=settings.analysis_command,
         device=device_key(config.analysis.device),
+        ending=stop,
     )
 
 
@@ -193,15 +194,13 @@ ROLES: Final[Mapping[str, Callable[[RoleSettings, threading.Event], None]]] = {
 def main(role: str) -> int:
     """Run a role to its end; returns the exit code."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    # A Ctrl-C reaches the whole terminal; the supervisor turns it into a SIGTERM for us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = ROLE_SETTINGS.validate_json(_first_line())
     configure_logging(settings.config.logging)
     structlog.contextvars.bind_contextvars(role=role)
     end_with_standard_input()
     try:
-        ROLES[role](settings, stop)
+        with signals_taken(stop.set, ENDS_A_PART):
+            ROLES[role](settings, stop)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:
         print(error, flush=True)  # noqa: T201 - for the supervisor
         return EXIT_UNUSABLE

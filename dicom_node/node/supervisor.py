@@ -1,14 +1,14 @@
 """The node as a whole: one supervisor, and a process for each role.
 
 The supervisor holds the node's locks, starts the roles (`roles.py`), starts one again that
-ended by itself, and ends them in order on SIGTERM or SIGINT. It holds one end of a pipe to
-each: when it is killed, they end too, and a restarted node finds port, locks and work free.
+ended by itself, and ends them in order when a signal says so (`monitoring/signals.py`). It
+holds one end of a pipe to each: when it is killed, they end too, and a restarted node finds
+port, locks and work free.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Final
 
 import structlog
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.logs import configure_logging
+from dicom_node.monitoring.signals import ENDS_A_NODE, held_back, signals_taken
 from dicom_node.node import tls_checks
 from dicom_node.node.roles import EXIT_UNUSABLE, ROLE_SETTINGS, RoleSettings
 from dicom_node.persistence.locks import hold_lock
@@ -50,7 +50,7 @@ def serve(
     analysis_command: Sequence[str] = ANALYSIS_COMMAND,
     roles_here: Sequence[str] = ROLE_NAMES,
 ) -> None:
-    """Run a node, or the one role of it that is run here, until SIGTERM or SIGINT.
+    """Run a node, or the one role of it that is run here, until a signal ends it.
 
     Raises:
         ConfigurationError: a folder, the port or the bundle cannot be used.
@@ -58,7 +58,8 @@ def serve(
     """
     configure_logging(config.logging)
     structlog.contextvars.bind_contextvars(role="supervise")
-    with _locks(config, roles_here), _stop_signals() as stop:
+    stop = threading.Event()
+    with signals_taken(stop.set, ENDS_A_NODE), _locks(config, roles_here):
         if "receive" in roles_here:
             _wait_for_ports(config)
         for concern in tls_checks.warnings(config, datetime.now(UTC)):
@@ -98,11 +99,12 @@ class _Role:
 
     def _start(self, now_s: float) -> None:
         """Start the process and give it its settings; the pipe stays open as its lifeline."""
-        self.process = subprocess.Popen(  # noqa: S603 - our own command line
-            [sys.executable, "-m", "dicom_node.node.roles", self.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        with held_back():
+            self.process = subprocess.Popen(  # noqa: S603 - our own command line
+                [sys.executable, "-m", "dicom_node.node.roles", self.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         self.started_s = now_s
         if self.process.stdin is not None:
             self.process.stdin.write(self.settings)
@@ -164,24 +166,6 @@ def _locks(config: NodeConfig, roles_here: Sequence[str]) -> Iterator[None]:
     finally:
         for descriptor in held:
             os.close(descriptor)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that is set by SIGTERM and SIGINT; the former handlers come back after it."""
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    former = {
-        number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _wait_for_ports(config: NodeConfig) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,7 @@ QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
 
 SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
 MAX_WAIT_FOR_DEVICE_S: Final = 30.0
+SECONDS_TO_HEAR_OF_OUR_END: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Workflow:
     command: what analyses a request file.
     clock: tells the time, with its zone.
     device: the name under which the analysing device is locked; see `devices.py`.
+    ending: set when this process was told to end.
     """
 
     config: NodeConfig
@@ -82,6 +85,7 @@ class Workflow:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     bundles_sha256: Mapping[str, str] = field(default_factory=dict)
     device: str = "device"
+    ending: threading.Event = field(default_factory=threading.Event)
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
@@ -139,6 +143,8 @@ class Workflow:
             folder = self._work_folder(arrival) / uuid.uuid4().hex
             ended = self._analyse(arrival, folder, lock)
             if self._outcome(folder) is None:
+                if ended.by_signal:
+                    self._wait_for_our_end()
                 log.warning(
                     "analysis.lost",
                     series_instance_uid=arrival.series_instance_uid,
@@ -269,6 +275,15 @@ class Workflow:
             seconds=round(time.monotonic() - started, 1),
         )
         return ended
+
+    def _wait_for_our_end(self) -> None:
+        """Conclude nothing from a lost child where it was told to end together with us.
+
+        A service manager tells every process of a service. The job is then taken up anew by
+        our successor, as one that was under way, and no attempt is used up.
+        """
+        if self.ending.wait(SECONDS_TO_HEAR_OF_OUR_END):
+            threading.Event().wait()
 
     def _finished(self, arrival: SeriesArrival) -> Path | None:
         """The folder of an analysis that came to its end, whoever made it and was then lost."""

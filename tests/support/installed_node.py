@@ -42,12 +42,14 @@ class InstalledNode:
     """One installation, and the process that runs it at the moment.
 
     environment: what its processes find in theirs, beside the test's own.
+    options: of its analysis (`fast_analysis.py`).
     """
 
     folder: Path
     config: NodeConfig
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -55,7 +57,7 @@ class InstalledNode:
         settings.write_text(self.config.model_dump_json())
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, SERVE, str(settings)],
+                [sys.executable, SERVE, str(settings), *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
