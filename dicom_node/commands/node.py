@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> Non
 
 def check(config: ConfigOption = None) -> None:
     """Check a configuration with all it points to, and print what the node would do."""
-    from dicom_node.node.preflight import check_surroundings
+    from dicom_node.node.preflight import check_surroundings, concerns
     from dicom_node.settings.description import describe
     from dicom_node.settings.loading import load_config
 
@@ -50,6 +51,7 @@ def check(config: ConfigOption = None) -> None:
     check_surroundings(settings)
     for line in describe(settings):
         stdout.print(line, highlight=False)
+    _warn(concerns(settings))
     _warn_of_certificates(settings)
 
 
@@ -87,5 +89,10 @@ def _warn_of_certificates(settings: NodeConfig) -> None:
     from dicom_node.node import tls_checks
 
     now = datetime.now(UTC)
-    for line in (*tls_checks.problems(settings, now), *tls_checks.warnings(settings, now)):
+    _warn((*tls_checks.problems(settings, now), *tls_checks.warnings(settings, now)))
+
+
+def _warn(concerns: Iterable[str]) -> None:
+    """Print what should be looked at."""
+    for line in concerns:
         stderr.print(f"[bold yellow]Warning[/]: {escape(line)}", highlight=False)

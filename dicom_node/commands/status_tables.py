@@ -59,6 +59,8 @@ def _counts(status: NodeStatus) -> Table:
         table.add_row("series", state.value, str(count))
     for delivery_state, count in status.deliveries.items():
         table.add_row("objects to deliver", delivery_state.value, str(count))
+    for name, place in status.missing.items():
+        table.add_row("not there yet", name, escape(place))
     for name, free in status.free_mb.items():
         table.add_row("free space", name, f"{free} MB")
     return table

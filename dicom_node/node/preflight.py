@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +18,7 @@ from inference.models.bundle import load_bundle
 
 
 def check_surroundings(config: NodeConfig) -> None:
-    """Check bundle, folders, files of TLS and credentials; make folders that are missing.
+    """Check bundle, folders, files of TLS and credentials; nothing is made or changed.
 
     Raises:
         ConfigurationError: with every problem, one a line.
@@ -23,10 +26,8 @@ def check_surroundings(config: NodeConfig) -> None:
     problems = [each for bundle in config.bundles for each in _bundle_problems(bundle)]
     problems += tls_checks.problems(config, datetime.now(UTC))
     problems += credential_problems(config)
-    for key in ("spool", "work", "results"):
-        problems += _folder_problems(f"node.{key}", getattr(config.node, key))
-    if config.node.database_path is not None:
-        problems += _folder_problems("node.database", config.node.database_path.parent)
+    for key, folder in _folders(config):
+        problems += _folder_problems(key, folder)
     if problems:
         raise ConfigurationError("\n".join(problems))
 
@@ -39,12 +40,57 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
         yield f"analysis.bundle: {error}"
 
 
+def concerns(config: NodeConfig) -> tuple[str, ...]:
+    """What need not keep the node from running, and should be looked at, a sentence each."""
+    return tuple(_owners(config))
+
+
+def _owners(config: NodeConfig) -> Iterator[str]:
+    """The folders that are another user's: the node runs as that one, or not at all."""
+    for key, folder in _folders(config):
+        if folder.is_dir() and not _may_write(folder) and _is_anothers(folder):
+            owner, me = _user(folder.stat().st_uid), _user(os.geteuid())
+            yield f"{key}: {folder} belongs to {owner}, and {me} cannot write there"
+
+
+def _folders(config: NodeConfig) -> Iterator[tuple[str, Path]]:
+    """The folders that a node writes to, by the key that names them."""
+    for key in ("spool", "work", "results"):
+        yield f"node.{key}", getattr(config.node, key)
+    if config.node.database_path is not None:
+        yield "node.database", config.node.database_path.parent
+
+
 def _folder_problems(key: str, folder: Path) -> Iterator[str]:
-    """The reason why a folder cannot be used, if it cannot."""
-    probe = folder / ".writable"
+    """The reason why a folder cannot be made or used, if it cannot."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        yield f"{key}: {folder} cannot be written: {error.strerror}"
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    except PermissionError as error:
+        yield f"{key}: {folder} cannot be looked at: {error.strerror}"
+        return
+    if not there.is_dir():
+        yield f"{key}: {folder} cannot be written: Not a directory"
+    elif os.statvfs(there).f_flag & os.ST_RDONLY:
+        yield f"{key}: {folder} cannot be written: Read-only file system"
+    elif not _may_write(there) and not (there == folder and _is_anothers(folder)):
+        yield f"{key}: {folder} cannot be written: Permission denied"
+
+
+def _may_write(folder: Path) -> bool:
+    """True if we may make files in a folder; none is made to find out."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _is_anothers(folder: Path) -> bool:
+    """True if a folder belongs to another user, who may write there."""
+    found = folder.stat()
+    owner_may = found.st_mode & (stat.S_IWUSR | stat.S_IXUSR) == stat.S_IWUSR | stat.S_IXUSR
+    return found.st_uid != os.geteuid() and owner_may
+
+
+def _user(number: int) -> str:
+    """The name of a user."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

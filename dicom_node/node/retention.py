@@ -149,7 +149,7 @@ def _images(
     """The images of each series in the spool."""
     if not config.node.spool.is_dir():
         return
-    spool = Spool(config.node.spool)
+    spool = Spool(config.node.spool, only_look=True)
     for uid in spool.series():
         entries = spool.entries(uid)
         if not entries:

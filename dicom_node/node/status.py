@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
+from dicom_node.errors import ConfigurationError
 from dicom_node.node.retention import summed, survey
 from dicom_node.peers.outcome import ALREADY_THERE
 from dicom_node.persistence.ledger import existing_ledger
@@ -104,6 +105,7 @@ class NodeStatus:
     incoming: series that are not handed over yet, and what they wait for.
     kept: what files, why, of how many series, and how many megabytes.
     remarks: about the latest reports, the newest first; `REMARKS` at most.
+    missing: what a node makes when it starts, and is not there yet, with its place.
     """
 
     series: Mapping[SeriesState, int]
@@ -123,20 +125,33 @@ class NodeStatus:
     incoming: tuple[WaitingSeries, ...] = ()
     remarks: tuple[Remark, ...] = ()
     stalled: tuple[StuckDelivery, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
     """Read the ledger and the disks; works beside a running node, and without one.
 
+    Nothing is made or changed, whoever looks: no folder, no database, no file beside one.
+
     Raises:
-        ConfigurationError: the ledger is of another version, and cannot be read.
+        ConfigurationError: the ledger is of another version, or something cannot be read.
     """
+    try:
+        return _read(config)
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{error.filename}: cannot be read: {error.strerror}"
+        ) from None
+
+
+def _read(config: NodeConfig) -> NodeStatus:
+    """The status, of what this user may read."""
     series: tuple[SeriesRow, ...] = ()
     results: tuple[ResultRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()
     kept: tuple[tuple[str, str, int, float], ...] = ()
     now = datetime.now(UTC)
-    ledger = existing_ledger(config.node.database_url)
+    ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is not None:
         try:
             series, deliveries = ledger.all_series(), ledger.deliveries()
@@ -159,6 +174,7 @@ def node_status(config: NodeConfig) -> NodeStatus:
         overdue=_stuck(overdue, DeliveryState.SENT, by_uid),
         kept=kept,
         incoming=read_waiting(config.node.spool),
+        missing=_missing(config, has_ledger=ledger is not None),
     )
 
 
@@ -281,6 +297,16 @@ def _free_mb(config: NodeConfig) -> dict[str, int]:
         name: shutil.disk_usage(_existing(folder)).free // 2**20
         for name, folder in folders.items()
     }
+
+
+def _missing(config: NodeConfig, *, has_ledger: bool) -> dict[str, str]:
+    """What a node makes when it first starts, and is not there."""
+    folders = {name: getattr(config.node, name) for name in ("spool", "work", "results")}
+    missing = {name: str(folder) for name, folder in folders.items() if not folder.exists()}
+    if not has_ledger:
+        path = config.node.database_path
+        missing["database"] = str(path) if path is not None else "no tables of a node in it"
+    return missing
 
 
 def _existing(folder: Path) -> Path:

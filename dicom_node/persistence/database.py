@@ -7,9 +7,12 @@ is back (`retry_until_available`).
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -57,6 +60,57 @@ def open_database(database_url: str) -> sa.Engine:
         return sa.create_engine(database_url)
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(SERVER_OPTIONS))
+
+
+def open_to_read(database_url: str) -> sa.Engine:
+    """Connections that only read, and leave everything in an SQLite file's folder as it is.
+
+    Opened in the usual way, a file of a node that has ended gets a log and an index beside it,
+    which belong to whoever looked (sqlite.org/wal.html). So one that has an index is read
+    with it, also while its node works; one that was closed in order is read alone; of one
+    whose log was left without an index, a copy.
+
+    Raises:
+        OSError: the file cannot be copied.
+    """
+    path = sqlite_path(database_url)
+    if path is None:
+        return open_database(database_url)
+    if _beside(path, "-shm").exists():
+        return _reading(path, "mode=ro&readonly_shm=1")
+    left = [each for each in (_beside(path, "-wal"), _beside(path, "-journal")) if _holds(each)]
+    return _reading_copy(path, left) if left else _reading(path, "mode=ro&immutable=1")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """One of the files that SQLite keeps beside a database."""
+    return path.with_name(path.name + ending)
+
+
+def _holds(path: Path) -> bool:
+    """True if there is such a file, and something in it."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def _reading(path: Path, how: str) -> sa.Engine:
+    """Connections to a file as it is (sqlite.org/uri.html)."""
+    uri = f"{path.absolute().as_uri()}?{how}"
+    return sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
+        poolclass=sa.pool.QueuePool,
+    )
+
+
+def _reading_copy(path: Path, left: Sequence[Path]) -> sa.Engine:
+    """A connection to what a file and its log hold together, in memory."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    with tempfile.TemporaryDirectory(prefix="msk-node-") as folder:
+        for each in (path, *left):
+            shutil.copyfile(each, Path(folder) / each.name)
+        with contextlib.closing(sqlite3.connect(Path(folder) / path.name)) as copy:
+            copy.backup(memory)
+    return sa.create_engine("sqlite://", creator=lambda: memory, poolclass=sa.pool.StaticPool)
 
 
 def define(database: sa.Engine, metadata: sa.MetaData) -> None:

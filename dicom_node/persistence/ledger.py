@@ -17,7 +17,13 @@ from typing import Any, Final, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.persistence.database import open_database, retry_until_available, sqlite_path
+from dicom_node.errors import ConfigurationError
+from dicom_node.persistence.database import (
+    open_database,
+    open_to_read,
+    retry_until_available,
+    sqlite_path,
+)
 from dicom_node.persistence.rows import (
     CommitmentRow,
     DeliveryRow,
@@ -60,6 +66,7 @@ class Ledger:
         fence: Fence = no_fence,
         patient: bool = False,
         upgrade: bool = True,
+        only_read: bool = False,
     ) -> None:
         """Open the ledger.
 
@@ -68,19 +75,28 @@ class Ledger:
             fence: see above.
             patient: see above.
             upgrade: make its tables, or bring them up to this version.
+            only_read: change nothing, neither in the database nor in an SQLite file's folder.
 
         Raises:
             ConfigurationError: the tables are a newer node's, or nobody's that we know.
         """
         self._fence = fence
         self._patient = patient
-        self._engine = _open(database_url)
-        if upgrade:
+        self._engine = open_to_read(database_url) if only_read else _open(database_url)
+        if upgrade and not only_read:
             try:
                 bring_up(self._engine)
             except BaseException:
                 self.close()
                 raise
+
+    def is_there(self) -> bool:
+        """True if there are tables that this code can use as they are.
+
+        Raises:
+            ConfigurationError: they have to be brought up first, or are a newer node's.
+        """
+        return is_there(self._engine)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -224,23 +240,38 @@ class Ledger:
         return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
 
 
-def existing_ledger(database_url: str) -> Ledger | None:
+def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | None:
     """The ledger of a node, for a command beside it; None while there is none.
 
     Its tables stay as they are: the process that works brings them up when it starts.
 
+    Args:
+        database_url: of its database.
+        only_read: change nothing; works without the right to write, too.
+
     Raises:
-        ConfigurationError: this version cannot use them before that, or at all.
+        ConfigurationError: this version cannot use them before that, or at all; or the
+            database cannot be reached or read.
     """
     path = sqlite_path(database_url)
-    if path is not None and not path.exists():
-        return None
-    database = _open(database_url)
     try:
-        there = is_there(database)
-    finally:
-        database.dispose()
-    return Ledger(database_url, upgrade=False) if there else None
+        if path is not None and not path.exists():
+            return None
+        ledger = Ledger(database_url, upgrade=False, only_read=only_read)
+        try:
+            there = ledger.is_there()
+        except BaseException:
+            ledger.close()
+            raise
+    except sa.exc.DBAPIError as error:
+        words = str(error.orig).strip().partition("\n")[0]
+        raise ConfigurationError(f"node.database: cannot be read: {words}") from None
+    except OSError as error:
+        raise ConfigurationError(f"node.database: cannot be read: {error.strerror}") from None
+    if there:
+        return ledger
+    ledger.close()
+    return None
 
 
 def _open(database_url: str) -> sa.Engine:

@@ -57,10 +57,17 @@ class SpoolEntry:
 class Spool:
     """The spool folder: keeps instances durably, and lists what it holds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, only_look: bool = False) -> None:
+        """The spool in a folder, which is made.
+
+        Args:
+            folder: where it is.
+            only_look: make nothing; for who keeps nothing in it.
+        """
         self.folder = folder
         self._incoming = folder / INCOMING
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        if not only_look:
+            self._incoming.mkdir(parents=True, exist_ok=True)
         self._durable: set[str] = set()
 
     def begin(self) -> Incoming:

@@ -17,11 +17,11 @@ def config(tmp_path: Path) -> NodeConfig:
     return small_config(tmp_path, None)
 
 
-def test_folders_that_are_missing_are_made(config: NodeConfig) -> None:
+def test_folders_that_are_missing_are_not_made_by_looking(config: NodeConfig) -> None:
     check_surroundings(config)
 
-    assert config.node.spool.is_dir()
-    assert config.node.results.is_dir()
+    assert not config.node.spool.exists()
+    assert not config.node.results.exists()
 
 
 def test_every_problem_is_listed_at_once(config: NodeConfig, tmp_path: Path) -> None:
