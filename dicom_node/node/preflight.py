@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.node import tls_checks
+from dicom_node.node.limits import limit_concerns, system_limits
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
@@ -42,7 +43,7 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
 
 def concerns(config: NodeConfig) -> tuple[str, ...]:
     """What need not keep the node from running, and should be looked at, a sentence each."""
-    return tuple(_owners(config))
+    return (*_owners(config), *limit_concerns(config, system_limits()))
 
 
 def _owners(config: NodeConfig) -> Iterator[str]:

@@ -26,6 +26,7 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.signals import ENDS_A_NODE, held_back, signals_taken
 from dicom_node.node import tls_checks
+from dicom_node.node.limits import limit_concerns, raise_limits, system_limits
 from dicom_node.node.roles import EXIT_UNUSABLE, ROLE_SETTINGS, RoleSettings
 from dicom_node.persistence.locks import hold_lock
 from dicom_node.settings.node import NodeConfig
@@ -64,6 +65,9 @@ def serve(
             _wait_for_ports(config)
         for concern in tls_checks.warnings(config, datetime.now(UTC)):
             log.warning("tls.concern", reason=concern)
+        for concern in limit_concerns(config, system_limits()):
+            log.warning("limit.concern", reason=concern)
+        raise_limits(config)
         settings = (
             ROLE_SETTINGS.dump_json(RoleSettings(config, tuple(analysis_command))) + b"\n"
         )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import socket
+import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.transport import (
@@ -13,11 +19,29 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
+from dicom_node.monitoring.logs import describe
 from dicom_node.network.pynetdicom_patches import install
 from dicom_node.receiving.association import InstanceHandler, ReceivingAssociation
+from dicom_node.receiving.descriptors import SpareDescriptor
+from dicom_node.receiving.rejections import Caller, Reason
+
+log = structlog.get_logger()
 
 LISTEN_BACKLOG: Final = 128
 """Connections the system holds while associations are being set up (pynetdicom: 5)."""
+
+OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors of a connection for which the system, or its limits for us, have nothing left."""
+
+PAUSE_S: Final = 0.1
+"""The listener's pause where it cannot even turn anyone away."""
+
+TURN_AWAY_WITHIN_S: Final = 0.25
+"""The time that a caller who is turned away at once may take to say who it is."""
+
+MAX_REQUEST_BYTES: Final = 1 << 17
+REJECTION: Final = bytes((3, 0, 0, 0, 0, 4, 0, *Reason.TOO_MANY.rejection))
+"""A-ASSOCIATE-RJ (PS3.8 9.3.4): transient, local limit exceeded."""
 
 
 class ReceivingEntity(AE):
@@ -37,16 +61,96 @@ class ReceivingEntity(AE):
 class ReceivingServer(ThreadedAssociationServer):
     """Listens on a port; each association has a thread of its own.
 
+    Where there is no file descriptor or thread for one more, the caller is rejected without
+    either: a port that does nothing keeps senders waiting for their timeouts.
+
     begin: makes the `InstanceHandler` of a new association.
+    turned_away: counts a caller for whom there was nothing left.
     """
 
     request_queue_size = LISTEN_BACKLOG
 
     def __init__(
-        self, *arguments: Any, begin: Callable[[], InstanceHandler], **settings: Any
+        self,
+        *arguments: Any,
+        begin: Callable[[], InstanceHandler],
+        turned_away: Callable[[Caller], None],
+        **settings: Any,
     ) -> None:
         self.begin = begin
+        self._turned_away = turned_away
+        self._spare = SpareDescriptor()
         super().__init__(*arguments, request_handler=_Handler, **settings)
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection; one too many is turned away.
+
+        Raises:
+            OSError: there is none after all.
+        """
+        self._spare.keep()
+        try:
+            connection: socket.socket
+            connection, address = super().get_request()
+        except OSError as error:
+            if error.errno in OUT_OF:
+                self._turn_one_away()
+            raise
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of a connection that did not become an association, and reject its caller."""
+        error = sys.exc_info()[1]
+        log.error("connection.failed", host=client_address[0], **describe(error or OSError()))
+        if isinstance(error, RuntimeError) or getattr(error, "errno", None) in OUT_OF:
+            self._reject(request, client_address[0])
+
+    def server_close(self) -> None:
+        """Close the port."""
+        super().server_close()
+        self._spare.give_up()
+
+    def _turn_one_away(self) -> None:
+        """Accept a connection by the descriptor that is kept for it, and reject it."""
+        try:
+            if self._spare.give_up() and self.socket is not None:
+                connection, address = self.socket.accept()
+                with connection:
+                    self._reject(connection, address[0])
+                return
+        except OSError:
+            pass  # another thread was quicker to take it
+        finally:
+            self._spare.keep()
+        time.sleep(PAUSE_S)
+
+    def _reject(self, connection: socket.socket, host: str) -> None:
+        """Reject the request that comes on a connection; under TLS, only close it."""
+        request = b""
+        if self.ssl_context is None:
+            with contextlib.suppress(OSError):
+                request = _whole_request(connection)
+                connection.sendall(REJECTION)
+                connection.shutdown(socket.SHUT_WR)
+        called, calling = (request[at : at + 16].decode("ascii", "replace") for at in (10, 26))
+        self._turned_away(Caller(calling.strip(), called.strip(), host))
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    """What a caller says at first; unread, it would take our answer from him.
+
+    Raises:
+        OSError: it did not come in time.
+    """
+    connection.settimeout(TURN_AWAY_WITHIN_S)
+    deadline_s = time.monotonic() + TURN_AWAY_WITHIN_S
+    request = b""
+    while len(request) < 6 or len(request) < 6 + int.from_bytes(request[2:6], "big"):
+        part = connection.recv(1 << 14)
+        request += part
+        if not part or len(request) > MAX_REQUEST_BYTES or time.monotonic() > deadline_s:
+            break
+    return request
 
 
 class _Handler(RequestHandler):

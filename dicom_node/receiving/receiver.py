@@ -50,6 +50,11 @@ from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
 from dicom_node.receiving.admission import AssociationPolicy, Rules
+from dicom_node.receiving.descriptors import (
+    associations_within,
+    claim_descriptors,
+    descriptors_for,
+)
 from dicom_node.receiving.host_names import HostNames
 from dicom_node.receiving.instance import SUCCESS, InstanceWriter, StoreCommand
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
@@ -169,21 +174,28 @@ class Receiver:
         swept = self.spool.sweep()
         self.capacity.start()
         settings = self.settings
+        most = _associations_taken(settings.max_associations)
         rejections = RejectionLog(settings.spool)
         policy = AssociationPolicy(_rules(settings), self.capacity, rejections, HostNames())
-        self._ae = _application_entity(settings)
+        self._ae = _application_entity(settings, most)
         handlers = [
             (evt.EVT_REQUESTED, _handle_requested, [policy]),
             (evt.EVT_REJECTED, _handle_rejected, [policy]),
             (evt.EVT_C_ECHO, _handle_echo),
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
         ]
-        self._server = self._listen(settings.port, handlers, settings.tls)
+        self._server = self._listen(settings.port, handlers, settings.tls, policy)
         if settings.tls is not None and settings.tls.plain_port is not None:
-            self._listen(settings.tls.plain_port, handlers, None)
+            self._listen(settings.tls.plain_port, handlers, None, policy)
         log.info("receiver.started", host=settings.host, port=self.port, count=swept)
 
-    def _listen(self, port: int, handlers: Sequence[Any], tls: ReceiveTls | None) -> Any:
+    def _listen(
+        self,
+        port: int,
+        handlers: Sequence[Any],
+        tls: ReceiveTls | None,
+        policy: AssociationPolicy,
+    ) -> Any:
         """Listen on one port."""
         if self._ae is None:
             raise RuntimeError("only a receiver that is starting listens")
@@ -194,6 +206,7 @@ class Receiver:
             evt_handlers=handlers,
             server_class=ReceivingServer,
             begin=partial(_SpoolHandler, self.settings, self.spool, self.capacity),
+            turned_away=policy.is_full,
         )
         self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
         threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
@@ -252,10 +265,20 @@ def _rules(settings: ReceiverSettings) -> Rules:
     return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
 
 
-def _application_entity(settings: ReceiverSettings) -> ReceivingEntity:
+def _associations_taken(allowed: int) -> int:
+    """As many associations as allowed, or as the system has file descriptors for."""
+    descriptors = claim_descriptors(descriptors_for(allowed))
+    most = min(allowed, associations_within(descriptors))
+    if most < allowed:
+        words = f"{descriptors} file descriptors (ulimit -n) are enough for {most} associations"
+        log.warning("receiver.limited", limit=most, reason=words)
+    return most
+
+
+def _application_entity(settings: ReceiverSettings, most: int) -> ReceivingEntity:
     entity = ReceivingEntity(ae_title=settings.ae_title)
     entity.maximum_pdu_size = MAX_PDU_BYTES
-    entity.maximum_associations = settings.max_associations
+    entity.maximum_associations = most
     entity.network_timeout = settings.idle_timeout_s
     entity.acse_timeout = settings.acse_timeout_s
     entity.dimse_timeout = settings.idle_timeout_s
