@@ -12,6 +12,7 @@ Exit codes:
     1  something unexpected; there is no outcome, and another try may help
     3  the model bundle or the device cannot be used; there is no outcome
     4  the series was refused: the outcome says why
+    5  the disk is full; there is no outcome
     143  it was told to end (SIGTERM); there is no outcome
 
 The process ends as soon as its standard input closes, so that it never outlives the worker
@@ -20,8 +21,10 @@ that started it, however that one died. No signal but SIGTERM and SIGKILL ends i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -39,7 +42,11 @@ from dicom_node.analysis.request import (
     read_request,
     write_outcome,
 )
-from dicom_node.analysis.subprocesses import EXIT_TOLD_TO_END, end_with_standard_input
+from dicom_node.analysis.subprocesses import (
+    EXIT_NO_ROOM,
+    EXIT_TOLD_TO_END,
+    end_with_standard_input,
+)
 from dicom_node.errors import SeriesError
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
@@ -55,6 +62,7 @@ EXIT_ANALYSED: Final = 0
 EXIT_UNEXPECTED: Final = 1
 EXIT_UNUSABLE: Final = 3
 EXIT_REFUSED: Final = 4
+ALMOST_NOTHING_BYTES: Final = 16 << 20
 
 Progress = Callable[[int, int], None]
 Analyse = Callable[[CtSeries, "Request", Progress], CaseResult]
@@ -117,9 +125,21 @@ def run(arguments: list[str], analyse_series: Analyse = analyse_with_bundle) -> 
     with signals_taken(lambda: os._exit(EXIT_TOLD_TO_END), ENDS_A_PART):
         try:
             return answer(request, analyse_series)
-        except Exception:
+        except Exception as error:
+            if _is_for_want_of_room(error, request.out):
+                log.warning("analysis.no_room", series_instance_uid=request.series_instance_uid)
+                return EXIT_NO_ROOM
             log.exception("analysis.died", series_instance_uid=request.series_instance_uid)
             return EXIT_UNEXPECTED
+
+
+def _is_for_want_of_room(error: Exception, folder: Path) -> bool:
+    """True if an analysis ended because its disk is full; numpy does not give the number."""
+    if not isinstance(error, OSError):
+        return False
+    if error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return shutil.disk_usage(folder).free < ALMOST_NOTHING_BYTES
 
 
 def _conclude(

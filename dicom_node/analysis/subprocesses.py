@@ -15,6 +15,7 @@ from typing import Final
 from dicom_node.monitoring.signals import held_back
 
 EXIT_KILLED: Final = -signal.SIGKILL
+EXIT_NO_ROOM: Final = 5
 EXIT_TOLD_TO_END: Final = 128 + signal.SIGTERM
 """As a shell counts it: a process that takes the signal ends so, others end by it."""
 

@@ -16,6 +16,7 @@ from dicom_node.node.status import (
     StuckDelivery,
     Traffic,
     Unanalysed,
+    WithoutRoom,
 )
 from dicom_node.persistence.rows import (
     DeliveryState,
@@ -29,6 +30,7 @@ def render(status: NodeStatus) -> RenderableType:
     late = "ALARM: sent, and not confirmed in time"
     slow = "ALARM: not taken for long, tried slowly until it is"
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
+        (status.without_room, lambda: _without_room(status.without_room)),
         (status.incoming, lambda: _incoming(status.incoming)),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
         (status.remarks, lambda: _remarks_table(status.remarks)),
@@ -63,12 +65,22 @@ def _counts(status: NodeStatus) -> Table:
         table.add_row("not there yet", name, escape(place))
     for name, free in status.free_mb.items():
         table.add_row("free space", name, f"{free} MB")
+    for words in status.short:
+        table.add_row("short of room", *words.split(": ", 1))
     return table
 
 
 def _series() -> Column:
     """A UID is no use with its end cut off. A column keeps its cells: a new one each time."""
     return Column("Series", overflow="fold")
+
+
+def _without_room(rows: Sequence[WithoutRoom]) -> Table:
+    """The series whose next step waits for room on a disk."""
+    table = Table(_series(), "Step", "Waits until", title="Series without room on a disk")
+    for row in rows:
+        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.step, row.reason)
+    return table
 
 
 def _incoming(rows: Sequence[WaitingSeries]) -> Table:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dicom_node.errors import ConfigurationError
 from dicom_node.node import tls_checks
 from dicom_node.node.limits import limit_concerns, system_limits
+from dicom_node.node.room import disks
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
@@ -43,7 +44,8 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
 
 def concerns(config: NodeConfig) -> tuple[str, ...]:
     """What need not keep the node from running, and should be looked at, a sentence each."""
-    return (*_owners(config), *limit_concerns(config, system_limits()))
+    short = (each.below_reserve for each in disks(config) if each.below_reserve)
+    return (*_owners(config), *short, *limit_concerns(config, system_limits()))
 
 
 def _owners(config: NodeConfig) -> Iterator[str]:

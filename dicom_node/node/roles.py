@@ -84,10 +84,14 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None
 def work(settings: RoleSettings, stop: threading.Event) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
     from dicom_node.node.maintenance import MaintenanceTasks
+    from dicom_node.node.room import RECORD, Need, wait_for_room
     from dicom_node.node.workflow import QUEUES
     from dicom_node.persistence.database import retry_until_available
     from dicom_node.persistence.job_queue import Engine
 
+    # A worker that cannot write its first record would end, again and again.
+    if not wait_for_room(settings.config, RECORD, Need(), stop, {}):
+        return
     leases = _leases(settings.config)
     workflow = retry_until_available(lambda: _workflow(settings, leases, stop), stop)
     node = settings.config.node

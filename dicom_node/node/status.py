@@ -14,6 +14,7 @@ from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.errors import ConfigurationError
 from dicom_node.node.retention import summed, survey
+from dicom_node.node.room import ANALYSIS, PUBLICATION, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
 from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import (
@@ -27,7 +28,11 @@ from dicom_node.receiving.rejections import Count, read_rejections
 from dicom_node.settings.destinations import Delivery
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import WaitingSeries, read_waiting
+from dicom_node.spool.spool import Spool
 
+MOST_WITHOUT_ROOM: Final = 20
+"""Series whose need is looked at; where these have room, so have those after them, in turn."""
+STEPS: Final = {SeriesState.RECEIVED: ANALYSIS, SeriesState.SEGMENTED: PUBLICATION}
 REMARKS: Final = 10
 """Reports with metal are nothing rare: no more than this many of the latest are shown."""
 
@@ -91,6 +96,16 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class WithoutRoom:
+    """A series whose analysis or publication waits until a disk has room for it."""
+
+    series_instance_uid: str
+    revision: int
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """A moment in the life of a node.
 
@@ -106,6 +121,8 @@ class NodeStatus:
     kept: what files, why, of how many series, and how many megabytes.
     remarks: about the latest reports, the newest first; `REMARKS` at most.
     missing: what a node makes when it starts, and is not there yet, with its place.
+    short: by file system, the folders on it and how much is less than is kept free.
+    without_room: the series that wait for room on a disk, and how much.
     """
 
     series: Mapping[SeriesState, int]
@@ -126,6 +143,8 @@ class NodeStatus:
     remarks: tuple[Remark, ...] = ()
     stalled: tuple[StuckDelivery, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    short: tuple[str, ...] = ()
+    without_room: tuple[WithoutRoom, ...] = ()
 
 
 def node_status(config: NodeConfig) -> NodeStatus:
@@ -151,12 +170,15 @@ def _read(config: NodeConfig) -> NodeStatus:
     deliveries: tuple[DeliveryRow, ...] = ()
     kept: tuple[tuple[str, str, int, float], ...] = ()
     now = datetime.now(UTC)
+    without_room: tuple[WithoutRoom, ...] = ()
+    found = disks(config)
     ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is not None:
         try:
             series, deliveries = ledger.all_series(), ledger.deliveries()
             results = ledger.all_results()
             kept = summed(survey(config, ledger, now))
+            without_room = _without_room(config, ledger.unanswered(), found)
         finally:
             ledger.close()
     status = summary(series, results, deliveries, _free_mb(config), config.delivery)
@@ -175,6 +197,8 @@ def _read(config: NodeConfig) -> NodeStatus:
         kept=kept,
         incoming=read_waiting(config.node.spool),
         missing=_missing(config, has_ledger=ledger is not None),
+        short=tuple(each.below_reserve for each in found if each.below_reserve),
+        without_room=without_room,
     )
 
 
@@ -297,6 +321,23 @@ def _free_mb(config: NodeConfig) -> dict[str, int]:
         name: shutil.disk_usage(_existing(folder)).free // 2**20
         for name, folder in folders.items()
     }
+
+
+def _without_room(
+    config: NodeConfig, rows: Sequence[SeriesRow], found: Sequence[Disk]
+) -> tuple[WithoutRoom, ...]:
+    """The first of the series that are not answered and have no room, if there are any."""
+    spool, waiting = Spool(config.node.spool, only_look=True), []
+    for row in rows[:MOST_WITHOUT_ROOM]:
+        paths = [entry.path for entry in spool.entries(row.series_instance_uid)]
+        step = STEPS[row.state]
+        short = step.shortages(
+            found, need_of_case(paths, config.for_called(row.called_ae_title))
+        )
+        if short:
+            words = "; ".join(each.words for each in short)
+            waiting.append(WithoutRoom(row.series_instance_uid, row.revision, step.name, words))
+    return tuple(waiting)
 
 
 def _missing(config: NodeConfig, *, has_ledger: bool) -> dict[str, str]:

@@ -19,7 +19,9 @@ give the reason.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import shutil
 import threading
 import time
@@ -41,11 +43,23 @@ from dicom_node.analysis.request import (
     write_outcome,
     write_request,
 )
-from dicom_node.analysis.subprocesses import Ended, run_child
+from dicom_node.analysis.subprocesses import EXIT_NO_ROOM, Ended, run_child
 from dicom_node.delivery.attempts import first_rows
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
+from dicom_node.monitoring.logs import describe
 from dicom_node.node.publication import earlier_revisions, publish_series
+from dicom_node.node.room import (
+    ANALYSIS,
+    LOOK_EVERY_S,
+    NO_ROOM,
+    PUBLICATION,
+    Need,
+    Step,
+    keep_for_next,
+    need_of_case,
+    wait_for_room,
+)
 from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
@@ -112,8 +126,20 @@ class Workflow:
     def _in_pipeline(
         self, job: Callable[[Workflow, Payload], tuple[JobRequest, ...]], payload: Payload
     ) -> tuple[JobRequest, ...]:
-        """Do a job about a series as the title that it was sent to wants it."""
-        return job(self.pipeline(payload["called_ae_title"]), payload)
+        """Do a job about a series as the title that it was sent to wants it.
+
+        One for which the disk has no room is done again when there is some.
+        """
+        pipeline = self.pipeline(payload["called_ae_title"])
+        while True:
+            try:
+                return job(pipeline, payload)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                log.warning("room.gone", **describe(error), **_of(payload))
+            if self.ending.wait(LOOK_EVERY_S):
+                _wait_for_our_end()
 
     def admit(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
         """Enter a complete series into the ledger; what to do about it.
@@ -130,6 +156,7 @@ class Workflow:
         row = self._new_row(arrival, known, fingerprint)
         self.ledger.add(row)
         log.info("series.accepted", instances=row.instances, **_about(row))
+        self._promise_room(arrival)
         return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
 
     def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
@@ -137,14 +164,15 @@ class Workflow:
         arrival, attempt = _arrival(payload), payload["attempt"]
         folder = self._finished(arrival)
         if folder is None:
+            self._wait_for_room(arrival, ANALYSIS)
             lock = try_lock(self.config.node.work / f".{self.device}.lock")
             if lock is None:
                 return (self._wait_for_device(payload),)
             folder = self._work_folder(arrival) / uuid.uuid4().hex
             ended = self._analyse(arrival, folder, lock)
             if self._outcome(folder) is None:
-                if ended.by_signal:
-                    self._wait_for_our_end()
+                if ended.by_signal and self.ending.wait(SECONDS_TO_HEAR_OF_OUR_END):
+                    _wait_for_our_end()
                 log.warning(
                     "analysis.lost",
                     series_instance_uid=arrival.series_instance_uid,
@@ -152,6 +180,8 @@ class Workflow:
                     reason=ended.words,
                 )
                 shutil.rmtree(folder, ignore_errors=True)
+                if ended.exit_code == EXIT_NO_ROOM:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if attempt < self.config.analysis.attempts:
                     return (_segment(payload, attempt=attempt + 1),)
                 self._give_up(folder, ended, attempt)
@@ -162,10 +192,13 @@ class Workflow:
         """Build, keep and enter the result objects; then put their deliveries."""
         arrival = _arrival(payload)
         if self._known_row(arrival).state not in ANSWERED:
+            self._wait_for_room(arrival, PUBLICATION)
             self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
         shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
+        if not self.ledger.unanswered():
+            keep_for_next(self.config, Need())
         return tuple(
             delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
@@ -276,14 +309,19 @@ class Workflow:
         )
         return ended
 
-    def _wait_for_our_end(self) -> None:
-        """Conclude nothing from a lost child where it was told to end together with us.
+    def _promise_room(self, arrival: SeriesArrival) -> None:
+        """Have the receiver leave room for a case that waits."""
+        keep_for_next(self.config, need_of_case(arrival.paths, self.config))
 
-        A service manager tells every process of a service. The job is then taken up anew by
-        our successor, as one that was under way, and no attempt is used up.
-        """
-        if self.ending.wait(SECONDS_TO_HEAR_OF_OUR_END):
-            threading.Event().wait()
+    def _wait_for_room(self, arrival: SeriesArrival, step: Step) -> None:
+        """Wait until a step has room for what it writes."""
+        need = need_of_case(arrival.paths, self.config)
+        about = {
+            "series_instance_uid": arrival.series_instance_uid,
+            "revision": arrival.revision,
+        }
+        if not wait_for_room(self.config, step, need, self.ending, about):
+            _wait_for_our_end()
 
     def _finished(self, arrival: SeriesArrival) -> Path | None:
         """The folder of an analysis that came to its end, whoever made it and was then lost."""
@@ -357,6 +395,15 @@ ANALYSIS_FAILED: Final = "analysis-failed"
 NODE_FAILED: Final = "node-failed"
 
 
+def _wait_for_our_end() -> None:
+    """Conclude nothing any more: this process was told to end, and does so within seconds.
+
+    The job is then taken up anew by our successor, as one that was under way. A service
+    manager tells every process of a service at once, so that a child may seem lost.
+    """
+    threading.Event().wait()
+
+
 def _payload(arrival: SeriesArrival) -> dict[str, Any]:
     """A series as JSON."""
     return {**asdict(arrival), "paths": [str(path) for path in arrival.paths]}
@@ -383,6 +430,11 @@ def _publish(payload: Payload, folder: Path, variant: str = "") -> JobRequest:
     # An older node left its one analysis in the revision's own folder.
     name = "" if folder.name == str(payload["revision"]) else folder.name
     return JobRequest("publish", key, {**payload, "analysis": name})
+
+
+def _of(payload: Payload) -> dict[str, Any]:
+    """The series that a job is about."""
+    return {name: payload[name] for name in ("series_instance_uid", "revision")}
 
 
 def _about(row: SeriesRow) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from dicom_node.persistence.database import (
     sqlite_path,
 )
 from dicom_node.persistence.rows import (
+    ANSWERED,
     CommitmentRow,
     DeliveryRow,
     DeliveryState,
@@ -131,6 +132,10 @@ class Ledger:
     def all_series(self) -> tuple[SeriesRow, ...]:
         """Every revision of every series."""
         return self._read(SeriesRow)
+
+    def unanswered(self) -> tuple[SeriesRow, ...]:
+        """The revisions of series that have no results yet."""
+        return self._read(SeriesRow, SERIES.c.state.not_in(list(ANSWERED)))
 
     def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
         """The result objects of one revision of a series."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydicom.dataset import Dataset
 
@@ -31,6 +32,11 @@ from dicom_node.spool.completeness import (
 from dicom_node.spool.revisions import Revision
 from dicom_node.spool.spool import SpoolEntry, entry_of
 from dicom_node.uids import is_uid
+
+MAX_SIZE: Final = 8192
+MOST_VOXELS_OF_A_BYTE: Final = 16
+MAX_VOXELS: Final = 1 << 31
+"""No volume has more (docs/reliability.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,28 @@ def stated_instances(path: Path) -> int | None:
         if header is not None:
             return next(_counted_by(header), None)
     return None
+
+
+def described_voxels(paths: Sequence[Path]) -> int:
+    """About as many voxels as a series' files describe, by the first one that can be read.
+
+    Where none can, as many as there are pairs of bytes; never more than compression by 32
+    makes possible, whatever the header says.
+    """
+    size_bytes = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            size_bytes += path.stat().st_size
+    for path in paths:
+        with contextlib.suppress(SeriesError, OSError):
+            header = read_header(path)
+            if header is not None:
+                sizes = [number_of(header, word) or 0 for word in ("Rows", "Columns")]
+                frames = max(number_of(header, "NumberOfFrames") or 1, 1)
+                if all(0 < size <= MAX_SIZE for size in sizes):
+                    stated = math.prod(sizes) * frames * len(paths)
+                    return min(stated, MOST_VOXELS_OF_A_BYTE * size_bytes, MAX_VOXELS)
+    return min(size_bytes // 2, MAX_VOXELS)
 
 
 def _counted_by(header: Dataset) -> Iterator[int]:

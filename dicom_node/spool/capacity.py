@@ -1,17 +1,46 @@
-"""Capacity of the spool: what it and its disk may still take."""
+"""Capacity of the spool: what it and its disk may still take.
+
+On the disk, the reserve is left, and what was promised to the series that are to be analysed
+next: the worker says how much that is (`node/room.py`), in a small file.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from pathlib import Path
 from typing import Final
 
 import structlog
 
+from dicom_node.durable_files import temporary_file
 from dicom_node.spool.spool import Spool
 
 log = structlog.get_logger()
 
 MEASURE_SPOOL_EVERY_S: Final = 60.0
+READ_PROMISE_EVERY_S: Final = 1.0
+PROMISED: Final = ".promised"
+"""The bytes that are left free for analyses, in digits; none where there is no file."""
+
+
+def promise(folder: Path, size_bytes: int) -> None:
+    """Have the receiver of a spool leave so much free; a disk that takes no file is full."""
+    path = folder / PROMISED
+    with contextlib.suppress(OSError):
+        if size_bytes == 0:
+            path.unlink(missing_ok=True)
+        elif promised(folder) != size_bytes:
+            with temporary_file(folder, [str(size_bytes).encode("ascii")]) as temporary:
+                temporary.rename(path)
+
+
+def promised(folder: Path) -> int:
+    """The bytes that are to be left free in a spool, beside the reserve."""
+    with contextlib.suppress(OSError, ValueError):
+        return max(int((folder / PROMISED).read_text(encoding="ascii")), 0)
+    return 0
 
 
 class SpoolCapacity:
@@ -31,6 +60,8 @@ class SpoolCapacity:
         self._measured_bytes = 0
         self._added_bytes = 0
         self._arriving_bytes = 0
+        self._promised_bytes = 0
+        self._promise_read_s = -READ_PROMISE_EVERY_S
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -56,13 +87,21 @@ class SpoolCapacity:
 
     def shortage(self, size_bytes: int = 0) -> str:
         """The reason why so much more cannot be received, as text; empty where it can."""
-        if self._spool.free_bytes() - size_bytes < self._free_reserve_bytes:
+        if self._spool.free_bytes() - size_bytes < self._kept_free():
             return "the disk is nearly full"
         limit = self._max_spool_bytes
         held = self._measured_bytes + self._added_bytes + self._arriving_bytes
         if limit is not None and held + size_bytes > limit:
             return "the spool is as large as it may be"
         return ""
+
+    def _kept_free(self) -> int:
+        """The reserve, and what was promised a moment ago."""
+        now_s = time.monotonic()
+        if now_s - self._promise_read_s >= READ_PROMISE_EVERY_S:
+            self._promised_bytes = promised(self._spool.folder)
+            self._promise_read_s = now_s
+        return self._free_reserve_bytes + self._promised_bytes
 
     def measure(self) -> None:
         """Measure the spool; what is kept meanwhile counts twice rather than not at all."""

@@ -6,6 +6,7 @@ spool/
 ├── .watching                      locked by the watcher that is looking just now
 ├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
+├── .promised                      what is left free for analyses (`capacity.py`)
 └── <Series Instance UID>/
     ├── <SOP Instance UID>.dcm             the instance
     ├── <SOP Instance UID>~<digest>.dcm    other bytes under the same UID: kept, never lost
