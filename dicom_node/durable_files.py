@@ -61,6 +61,10 @@ class Incoming:
         """Note that what is written from here on is the dataset."""
         self._dataset_start = self.size_bytes
 
+    def before_dataset(self) -> bytes:
+        """What was written before the dataset, read back."""
+        return os.pread(self._descriptor, self._dataset_start, 0)
+
     def dataset_head(self, size_bytes: int) -> bytes:
         """The first bytes of the dataset, read back."""
         return os.pread(self._descriptor, size_bytes, self._dataset_start)

@@ -135,9 +135,9 @@ def abort_connection(dul: DULServiceProvider) -> None:
         dul.socket.close()
 
 
-def log_abort(reason: str) -> None:
-    """Say in the log why an association ends."""
-    log.warning("association.aborted", reason=reason)
+def log_abort(reason: str, **about: str) -> None:
+    """Say in the log why an association ends, whose it is, and what was coming."""
+    log.warning("association.aborted", reason=reason, **about)
 
 
 def install_limits() -> None:

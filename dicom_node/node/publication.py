@@ -8,7 +8,7 @@ the reason, and every destination gets both.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -37,10 +37,10 @@ from dicom_node.series.reading import read_series
 from dicom_node.series.study_header import SourceStudy, read_studies
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
-from dicom_node.settings.profile import Profile
 from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.uids import device_observer_uid
 from inference.anatomy.coverage import chest_words, lower_legs_words
+from inference.pictures.captions import sentence
 from inference.results import CaseResult, Region, Verdict
 from sr_templates.context import InstanceInSeries
 from sr_templates.words import metal_words
@@ -172,27 +172,36 @@ def publish_series(
     context = _context(arrival, outcome, config, _rejected(destinations, earlier), earlier)
     if outcome.kind != "analysed":
         state = SeriesState.REFUSED if outcome.kind == "refused" else SeriesState.FAILED
-        refusal = Refusal(outcome.code, outcome.words, read_studies(arrival.paths))
+        words = _with_notes(outcome.words, arrival)
+        refusal = Refusal(outcome.code, words, read_studies(arrival.paths))
         return _refuse(refusal, state, context, destinations)
     case = load_case(case_folder)
     # An older node kept the case alone: the series is read once more.
     series = load_series(case_folder) or read_series(arrival.paths)
     if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
         refusal = _partial(case, series)
+        refusal = replace(refusal, words=_with_notes(refusal.words, arrival))
         return _refuse(refusal, SeriesState.REFUSED, context, destinations)
-    per_destination = _per_destination(case, destinations, earlier)
+    is_good = case.verdict is Verdict.ACCEPTED and not arrival.notes
+    per_destination = _per_destination(destinations, earlier, is_good=is_good)
     if per_destination:
         wanted = with_fallbacks(one for share in per_destination.values() for one in share)
     else:
-        wanted = frozenset(_share(config.profile, case, replaces=False))
+        wanted = frozenset(kinds_for(config.profile, accepted=is_good, replaces=False))
     objects = publish_case(series, case, context, wanted)
+    words = " ".join(filter(None, (*map(sentence, arrival.notes), remark(case))))
     return Publication(
         SeriesState.REPORTED,
         objects,
         per_destination,
-        reason=remark(case),
+        reason=words,
         label_map=LabelMap(series, case.segments) if config.objects.nifti else None,
     )
+
+
+def _with_notes(words: str, arrival: SeriesArrival) -> str:
+    """The reason for a refusal, with what the node itself has to do with it."""
+    return "; ".join((words, *arrival.notes))
 
 
 def remark(case: CaseResult) -> str:
@@ -203,18 +212,19 @@ def remark(case: CaseResult) -> str:
 
 
 def _per_destination(
-    case: CaseResult, destinations: Sequence[Destination], earlier: EarlierRevisions
+    destinations: Sequence[Destination], earlier: EarlierRevisions, *, is_good: bool
 ) -> dict[str, Collection[ResultKind]]:
-    """The kinds of objects for each destination of a case, by its name."""
+    """The kinds of objects for each destination of a case, by its name.
+
+    is_good: whether nobody need look: it is accepted, and there is nothing to tell of how its
+        images came.
+    """
     return {
-        each.name: _share(each.profile, case, replaces=bool(earlier.meant_for([each.name])))
+        each.name: kinds_for(
+            each.profile, accepted=is_good, replaces=bool(earlier.meant_for([each.name]))
+        )
         for each in destinations
     }
-
-
-def _share(profile: Profile, case: CaseResult, *, replaces: bool) -> tuple[ResultKind, ...]:
-    accepted = case.verdict is Verdict.ACCEPTED
-    return kinds_for(profile, accepted=accepted, replaces=replaces)
 
 
 def _rejected(
@@ -246,6 +256,7 @@ def _context(
         predecessors=earlier.reports,
         replaced=rejected,
         closed_by=arrival.reason,
+        notes=arrival.notes,
     )
 
 

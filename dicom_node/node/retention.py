@@ -29,7 +29,7 @@ from dicom_node.persistence.rows import (
     SeriesState,
 )
 from dicom_node.settings.node import NodeConfig
-from dicom_node.spool.revisions import gone_from, read_marker
+from dicom_node.spool.revisions import gone_from, known_names, read_marker
 from dicom_node.spool.spool import Spool, SpoolEntry
 from dicom_node.uids import is_uid
 
@@ -151,7 +151,7 @@ def _images(
         return
     spool = Spool(config.node.spool, only_look=True)
     for uid in spool.series():
-        entries = spool.entries(uid)
+        entries = [entry for entry in spool.entries(uid) if entry.is_file]
         if not entries:
             continue
         reason = _settings_keep(config.retention.images_d, "images_d")
@@ -200,12 +200,14 @@ def _settings_keep(days: float | None, key: str) -> str:
 
 def _not_handed_over(folder: Path, entries: Sequence[SpoolEntry]) -> str:
     """The reason why the spool's own record keeps images, if it does."""
-    revisions = read_marker(folder)
+    try:
+        revisions = read_marker(folder)
+    except (OSError, ValueError):
+        return "the record of what was handed over cannot be read"
     if not revisions or not revisions[-1].done:
         return "not complete yet"
     names = frozenset(entry.path.name for entry in entries)
-    known = {name for revision in revisions for name in revision.files}
-    if names <= known:
+    if names <= known_names(revisions):
         return ""
     if gone_from(revisions, names):
         return "came after the others were deleted: the whole series must be sent again"
@@ -225,7 +227,7 @@ def _too_young(since: datetime, days: float, now: datetime) -> str:
 def _holding(what: str, uid: str, paths: Sequence[Path], reason: str) -> Holding:
     size = 0
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             size += path.stat().st_size
     return Holding(what, uid, tuple(paths), size / 2**20, reason)
 

@@ -236,10 +236,15 @@ class Workflow:
         return settings_digest(self.bundle_sha256, analysis.samples, analysis.partial)
 
     def _fingerprint(self, arrival: SeriesArrival) -> str:
-        """A digest of the images (a file's name tells its content apart) and settings."""
+        """A digest of the images (a file's name tells its content apart) and settings.
+
+        Where a name does not tell, or more is to be told of the same images, their revision
+        has a distinction.
+        """
         digest = sources_digest(path.name for path in arrival.paths)
         settings = self.pipeline(arrival.called_ae_title).settings_hash
-        return hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()
+        facts = [digest, settings, *filter(None, [arrival.distinction])]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """The jobs for a series that is in the ledger: only those that may have been lost."""
@@ -331,7 +336,12 @@ class Workflow:
 
     def _outcome(self, folder: Path) -> Outcome | None:
         """The outcome of an analysis with the present settings."""
-        outcome = read_outcome(folder)
+        try:
+            outcome = read_outcome(folder)
+        except (OSError, ValueError) as error:
+            # Cut off or zeroed by a disk: an analysis that is done again, not one that fails.
+            log.warning("analysis.unreadable", path=str(folder), error=type(error).__name__)
+            return None
         if outcome is None or outcome.settings_hash != self.settings_hash:
             return None
         return outcome
@@ -411,9 +421,13 @@ def _payload(arrival: SeriesArrival) -> dict[str, Any]:
 
 def _arrival(payload: Payload) -> SeriesArrival:
     """The series in a job's payload."""
-    values = {each.name: payload[each.name] for each in fields(SeriesArrival)}
+    # A job that an older node put has not all of the fields.
+    values = {
+        each.name: payload[each.name] for each in fields(SeriesArrival) if each.name in payload
+    }
     values["paths"] = tuple(map(Path, values["paths"]))
-    values["sop_instance_uids"] = tuple(values["sop_instance_uids"])
+    for name in ("sop_instance_uids", "notes"):
+        values[name] = tuple(values.get(name, ()))
     return SeriesArrival(**values)
 
 

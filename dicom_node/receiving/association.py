@@ -35,8 +35,24 @@ from dicom_node.network.limits import LimitError, abort_connection, log_abort
 from dicom_node.network.tls_sockets import socket_of, tune
 from dicom_node.receiving.command_sets import StoreRequest
 from dicom_node.receiving.instance import StoreCommand
-from dicom_node.receiving.messages import DatasetSink, Messages, Service
-from dicom_node.receiving.pdus import COMMAND, LAST, P_DATA_TF, Pdu, PduReader, Waker, data_pdus
+from dicom_node.receiving.messages import (
+    DatasetSink,
+    Messages,
+    Service,
+    TooLargeObjectError,
+)
+from dicom_node.receiving.pdus import (
+    COMMAND,
+    LAST,
+    P_DATA_TF,
+    Pdu,
+    PduReader,
+    TooSlowError,
+    Waker,
+    data_pdus,
+)
+from dicom_node.receiving.rejections import Caller, printable
+from dicom_node.spool.refusals import Why
 
 INVALID_PDU: Final = "Evt19"
 CLOSED: Final = "Evt17"
@@ -55,8 +71,14 @@ class InstanceHandler(Protocol):
 
     max_object_bytes: int
 
+    def called_by(self, caller: Caller) -> None:
+        """Note who sends, before anything comes."""
+
     def begin(self, command: StoreCommand) -> DatasetSink:
         """Take an instance that is announced."""
+
+    def refused(self, sop_instance_uid: str, why: Why) -> None:
+        """Note that an instance was not taken, of which no more is known."""
 
     def released(self) -> None:
         """Note that the peer has sent all it wanted to."""
@@ -145,11 +167,14 @@ class ReceivingAssociation(Association):
         try:
             pdu = None if self._told_to_end.is_set() else reader.next()
         except LimitError as error:
-            self._refuse(str(error))
+            self._refuse(str(error), Why.DAMAGED)
             return
         except TimeoutError:
-            log_abort("silence")
+            log_abort("silence", **self._about(Why.TIME))
             self._told_to_end.set()
+            pdu = None
+        except TooSlowError as error:
+            log_abort(str(error), **self._about(Why.TIME))
             pdu = None
         except OSError:
             pdu = None
@@ -165,15 +190,23 @@ class ReceivingAssociation(Association):
     def _take_data(self, pdu: Pdu) -> None:
         try:
             self._messages.take(pdu.body)
+        except TooLargeObjectError as error:
+            self._refuse(str(error), Why.SIZE)
         except LimitError as error:
-            self._refuse(str(error))
+            self._refuse(str(error), Why.TIME)
         except ValueError:
-            self._refuse("malformed message")
+            self._refuse("malformed message", Why.DAMAGED)
 
-    def _refuse(self, reason: str) -> None:
-        """End the association for what the peer has sent."""
-        log_abort(reason)
+    def _refuse(self, reason: str, why: Why) -> None:
+        """End the association for what the peer has sent; an object amid it is refused."""
+        log_abort(reason, **self._about(why))
         self.dul.post_event(INVALID_PDU)
+
+    def _about(self, why: Why) -> dict[str, str]:
+        """The caller and the object that is coming, for the log; the object is refused."""
+        request = self.requestor.primitive
+        title = "" if request is None else printable(request.calling_ae_title)
+        return {"calling_ae": title} | self._messages.refuse(why)
 
     def _handle_indication(self) -> None:
         """Do what the state machine tells its user."""
@@ -190,6 +223,7 @@ class ReceivingAssociation(Association):
 
     def _negotiate(self, request: A_ASSOCIATE) -> None:
         self.requestor.primitive = request
+        self._instance_handler.called_by(caller_of(self))
         evt.trigger(self, evt.EVT_REQUESTED, {})
         if not self.is_aborted and not self.is_rejected:
             self.acse.negotiate_association()
@@ -225,6 +259,7 @@ class ReceivingAssociation(Association):
         context = self._accepted_cx.get(context_id)
         service = uid_to_service_class(request.sop_class_uid)
         if context is None or service is not StorageServiceClass:
+            self._instance_handler.refused(request.sop_instance_uid, Why.UNSUPPORTED)
             raise ValueError("a store on a context that is not for it")
         return self._instance_handler.begin(
             StoreCommand(
@@ -270,6 +305,16 @@ class ReceivingAssociation(Association):
         if self.dul.socket is not None:
             self.dul.socket.close()
         self.dul.drive()
+
+
+def caller_of(association: Association) -> Caller:
+    """The requestor of an association, and its address."""
+    request = association.requestor.primitive
+    return Caller(
+        calling_ae_title=request.calling_ae_title.strip(),
+        called_ae_title=request.called_ae_title.strip(),
+        host=str(association.requestor.address),
+    )
 
 
 def _linger(connection: socket.socket) -> None:

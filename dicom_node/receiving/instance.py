@@ -8,6 +8,8 @@ that the association continues.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +17,12 @@ import structlog
 
 from dicom_node.durable_files import Incoming
 from dicom_node.receiving.file_meta import file_meta_bytes
+from dicom_node.receiving.rejections import printable
 from dicom_node.series.bounded_files import SERIES_INSTANCE_UID, uids_at_start
 from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.open_associations import Transmissions
-from dicom_node.spool.spool import Spool
+from dicom_node.spool.refusals import AssociationRefusals, Why
+from dicom_node.spool.spool import Spool, SpoolEntry
 from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
@@ -34,6 +38,11 @@ CANNOT_UNDERSTAND: Final = 0xC000
 HEAD_BYTES: Final = 1 << 16
 FAR_HEAD_BYTES: Final = 1 << 24
 """The length of a dataset in which its UIDs are looked for, first and at most."""
+
+_SERIES_ELEMENT: Final = re.compile(
+    rb"\x20\x00\x0e\x00(UI..|..\x00\x00)([0-9.]{1,64}\x00?)", re.DOTALL
+)
+"""Series Instance UID in the bytes of a dataset that cannot be read."""
 
 LOOK_EVERY_BYTES: Final = 1 << 24
 """The part of an instance that may come before the spool's capacity is looked at again."""
@@ -51,15 +60,23 @@ class StoreCommand:
 
 
 class _RefusedError(Exception):
-    """An instance that is not kept: the status of its C-STORE, and the reason."""
+    """An instance that is not kept: the status of its C-STORE, and the reason.
 
-    def __init__(self, status: int, reason: str) -> None:
+    series_instance_uid: empty where it cannot be told.
+    """
+
+    def __init__(
+        self, status: int, why: Why, reason: str, series_instance_uid: str = ""
+    ) -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.why = status, why
+        self.series_instance_uid = series_instance_uid
 
 
 class InstanceWriter:
     """An instance that is arriving: `write` its dataset as it comes, then `finish`.
+
+    What is not kept is remembered (`refusals.py`) before its C-STORE is answered.
 
     size_bytes: of the dataset, as far as it came.
     """
@@ -69,10 +86,12 @@ class InstanceWriter:
         spool: Spool,
         capacity: SpoolCapacity,
         sent: Transmissions,
+        refusals: AssociationRefusals,
         command: StoreCommand,
     ) -> None:
         self._spool, self._capacity, self._sent = spool, capacity, sent
-        self._command = command
+        self._refusals, self._command = refusals, command
+        self._lack, self._lack_words = Why.ROOM, ""
         self._incoming: Incoming | None = None
         self._head = bytearray()
         self._look_at = LOOK_EVERY_BYTES
@@ -93,8 +112,7 @@ class InstanceWriter:
         try:
             self._incoming.write(part)
         except OSError:
-            log.exception("store.failed", sop_instance_uid=self._command.sop_instance_uid)
-            self.give_up()
+            self._fail()
             return
         if self.size_bytes >= self._look_at:
             self._look_at += LOOK_EVERY_BYTES
@@ -106,13 +124,26 @@ class InstanceWriter:
         try:
             return self._finish()
         except _RefusedError as refused:
-            uid = self._command.sop_instance_uid
-            # Logged without an invalid UID: that may be anything, a name too.
-            named = {"sop_instance_uid": uid} if is_uid(uid) else {}
-            log.warning("store.refused", reason=str(refused), **named)
+            self._remember(refused.series_instance_uid, refused.why)
+            log.warning("store.refused", reason=str(refused), **self.about())
             return refused.status
         finally:
             self.give_up()
+
+    def refuse(self, why: Why) -> None:
+        """Take no more of it: the node ends the association over it."""
+        self._remember(self._series_or_nothing(), why)
+        self.give_up()
+
+    def about(self) -> dict[str, str]:
+        """The instance, its series where that is known, and its sender, for the log."""
+        # Without an invalid UID: that may be anything, a name too.
+        uids = {
+            "sop_instance_uid": self._command.sop_instance_uid,
+            "series_instance_uid": self._series_or_nothing(),
+        }
+        named = {name: uid for name, uid in uids.items() if is_uid(uid)}
+        return named | {"calling_ae": printable(self._command.calling_ae_title)}
 
     def give_up(self) -> None:
         """Leave nothing behind of what is not kept."""
@@ -124,19 +155,39 @@ class InstanceWriter:
     def _finish(self) -> int:
         uid = self._command.sop_instance_uid
         if not is_uid(uid):
-            raise _RefusedError(CANNOT_UNDERSTAND, "invalid SOP Instance UID")
+            series_uid = self._series_or_nothing()
+            words = "invalid SOP Instance UID"
+            raise _RefusedError(CANNOT_UNDERSTAND, Why.DAMAGED, words, series_uid)
         series_uid = self._series()
-        kept = self._is_taken(series_uid)
-        self._sent.came(series_uid, kept=kept)
-        if not kept:
+        taken = self._taken(series_uid)
+        self._refusals.came(series_uid)
+        if taken is None:
+            self._remember(series_uid, self._lack)
+        self._sent.came(series_uid, kept=taken is not None, sop_instance_uid=uid)
+        if taken is None:
+            log.error("store.refused", reason=self._lack_words, **self.about())
             return OUT_OF_RESOURCES
         log.info(
-            "store.kept",
+            "store.repeated" if taken.is_repeat else "store.kept",
             sop_instance_uid=uid,
+            series_instance_uid=series_uid,
             calling_ae=self._command.calling_ae_title,
             bytes=self.size_bytes,
         )
         return SUCCESS
+
+    def _remember(self, series_uid: str, why: Why) -> None:
+        """Remember that it was refused; what has no UID is told apart by its bytes."""
+        uid = self._command.sop_instance_uid
+        if not is_uid(uid):
+            uid = f"-{hashlib.sha256(self._head).hexdigest()[:16]}"
+        self._refusals.refused(series_uid, uid, why)
+
+    def _fail(self) -> None:
+        """Give up what the disk does not take."""
+        log.exception("store.failed", **self.about())  # noqa: LOG004 - called in handlers
+        self._lack, self._lack_words = Why.DISK, "the disk failed"
+        self.give_up()
 
     def _open(self) -> None:
         """Begin the file, with its file meta information."""
@@ -154,28 +205,28 @@ class InstanceWriter:
             )
             self._incoming.dataset_begins()
         except OSError:
-            log.exception("store.failed", sop_instance_uid=command.sop_instance_uid)
-            self.give_up()
+            self._fail()
 
     def _has_capacity(self, for_bytes: int = 0) -> bool:
         """True if the spool has the capacity for what came so far, and for so much more."""
-        if lack := self._capacity.shortage(for_bytes):
-            uid = self._command.sop_instance_uid
-            log.error("store.refused", sop_instance_uid=uid, reason=lack)
+        lack = self._capacity.shortage(for_bytes)
+        if lack:
+            self._lack, self._lack_words = Why.ROOM, lack
         return not lack
 
-    def _is_taken(self, series_uid: str) -> bool:
+    def _taken(self, series_uid: str) -> SpoolEntry | None:
         """Keep the file, where there is one, capacity for it, and a disk that does not fail."""
         uid = self._command.sop_instance_uid
         if self._incoming is None or not self._has_capacity():
-            return False
+            return None
         try:
-            self._spool.take(series_uid, uid, self._incoming)
+            taken = self._spool.take(series_uid, uid, self._incoming)
         except OSError:
-            log.exception("store.failed", sop_instance_uid=uid)
-            return False
-        self._capacity.add(self.size_bytes)
-        return True
+            self._fail()
+            return None
+        if not taken.is_repeat:
+            self._capacity.add(self.size_bytes)
+        return taken
 
     def _series(self) -> str:
         """The Series Instance UID, once the dataset is what the command says.
@@ -187,14 +238,30 @@ class InstanceWriter:
             found = self._uids()
         except Exception as error:
             # pydicom lets out a dozen kinds, from struct.error to RecursionError.
-            raise _RefusedError(CANNOT_UNDERSTAND, "not a readable dataset") from error
+            series_uid = self._series_or_nothing()
+            words = "not a readable dataset"
+            raise _RefusedError(CANNOT_UNDERSTAND, Why.DAMAGED, words, series_uid) from error
         series_uid = found.get(SERIES_INSTANCE_UID, "")
         if not is_uid(series_uid):
-            raise _RefusedError(CANNOT_UNDERSTAND, "missing or invalid Series Instance UID")
+            if self._incoming is None and self.size_bytes > HEAD_BYTES:
+                # It may stand further on than what is held of an image without a file.
+                raise _RefusedError(OUT_OF_RESOURCES, self._lack, self._lack_words)
+            words = "missing or invalid Series Instance UID"
+            raise _RefusedError(CANNOT_UNDERSTAND, Why.DAMAGED, words)
         said = (found.get(0x00080016), found.get(0x00080018))
         if said != (self._command.sop_class_uid, self._command.sop_instance_uid):
-            raise _RefusedError(DOES_NOT_MATCH, "not what the command says")
+            words = "not what the command says"
+            raise _RefusedError(DOES_NOT_MATCH, Why.MISMATCH, words, series_uid)
         return series_uid
+
+    def _series_or_nothing(self) -> str:
+        """The Series Instance UID as far as it can be told of what has come; may be empty."""
+        try:
+            found = uids_at_start(self._head, self._command.transfer_syntax_uid, HEAD_BYTES)
+            uid = found.get(SERIES_INSTANCE_UID, "")
+        except Exception:  # noqa: BLE001 - whatever pydicom lets out over bytes cut anywhere
+            uid = ""
+        return uid if is_uid(uid) else _only_series_in(self._head)
 
     def _uids(self) -> dict[int, str]:
         """The UIDs at the start of the dataset, or far into it where they are not there."""
@@ -204,3 +271,18 @@ class InstanceWriter:
             head = self._incoming.dataset_head(FAR_HEAD_BYTES)
             found = uids_at_start(head, syntax, FAR_HEAD_BYTES)
         return found
+
+
+def _only_series_in(head: bytes | bytearray) -> str:
+    """The one Series Instance UID that stands in damaged bytes; empty where there is no one.
+
+    Little endian, with or without its VR (PS3.5 7.1). A second one may be that of a series
+    which the image refers to.
+    """
+    found = {
+        value.rstrip(b"\0").decode("ascii")
+        for length, value in _SERIES_ELEMENT.findall(head)
+        if int.from_bytes(length.removeprefix(b"UI"), "little") in (len(value), len(value) + 1)
+    }
+    uid = found.pop() if len(found) == 1 else ""
+    return uid if is_uid(uid) else ""

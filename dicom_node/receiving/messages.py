@@ -25,9 +25,14 @@ from dicom_node.receiving.command_sets import (
     store_response,
 )
 from dicom_node.receiving.pdus import COMMAND, LAST, DataValue, values_in
+from dicom_node.spool.refusals import Why
 
 MAX_DATASET_BYTES: Final = 1 << 24
 """No dataset of another message than a C-STORE is longer: a report on 100,000 instances."""
+
+
+class TooLargeObjectError(LimitError):
+    """An object that is larger than allowed."""
 
 
 class DatasetSink(Protocol):
@@ -41,6 +46,12 @@ class DatasetSink(Protocol):
 
     def give_up(self) -> None:
         """Forget what was taken and is not kept."""
+
+    def refuse(self, why: Why) -> None:
+        """Remember that the rest is not wanted, and forget what was taken."""
+
+    def about(self) -> dict[str, str]:
+        """The object and its sender, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,11 @@ class Messages:
             self._open.give_up()
         self._open = None
         return unfinished
+
+    def refuse(self, why: Why) -> dict[str, str]:
+        """Refuse the object that is coming, if one is; answers what it is, for the log."""
+        message, self._open = self._open, None
+        return {} if message is None else message.refuse(why)
 
     def _check_time(self) -> None:
         now_s = time.monotonic()
@@ -143,7 +159,9 @@ class _Store:
     def write(self, part: memoryview) -> None:
         self._came_bytes += len(part)
         if self._came_bytes > self._service.max_object_bytes:
-            raise LimitError(f"an object of more than {self._service.max_object_bytes} bytes")
+            raise TooLargeObjectError(
+                f"an object of more than {self._service.max_object_bytes} bytes"
+            )
         self._sink.write(part)
 
     def end(self) -> None:
@@ -152,6 +170,11 @@ class _Store:
 
     def give_up(self) -> None:
         self._sink.give_up()
+
+    def refuse(self, why: Why) -> dict[str, str]:
+        about = self._sink.about()
+        self._sink.refuse(why)
+        return about
 
 
 class _Other:
@@ -174,3 +197,7 @@ class _Other:
 
     def give_up(self) -> None:
         """Nothing but memory is held."""
+
+    def refuse(self, why: Why) -> dict[str, str]:  # noqa: ARG002 - as of a store
+        """Nothing is to be remembered of a message that is no object."""
+        return {}

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from dicom_node.network.limits import MAX_RECEIVED_PDU_BYTES, LimitError, log_abort
+from dicom_node.network.limits import MAX_RECEIVED_PDU_BYTES, LimitError
 from dicom_node.network.tls_sockets import TlsSocket
 
 P_DATA_TF: Final = 0x04
@@ -84,6 +84,10 @@ class Waker:
             self._descriptor = None
 
 
+class TooSlowError(OSError):
+    """A PDU that has begun to come, and does not come to its end."""
+
+
 class PduReader:
     """Reads PDU after PDU from a connection, waiting in the system and nowhere else."""
 
@@ -104,7 +108,8 @@ class PduReader:
             LimitError: the PDU is too long.
             TimeoutError: nothing came.
             InterruptedError: it was woken.
-            OSError: the connection is broken, or the PDU came too slowly.
+            TooSlowError: the PDU took too long.
+            OSError: the connection is broken.
         """
         if not self._has(HEADER_BYTES):
             return None
@@ -143,8 +148,7 @@ class PduReader:
             now_s = time.monotonic()
             started_s = now_s if self._end == self._start else started_s
             if came < 0 or (patience_s is not None and now_s - started_s > patience_s):
-                log_abort(f"a PDU that took longer than {patience_s:g} s")
-                raise OSError("the PDU came too slowly")
+                raise TooSlowError(f"a PDU that took longer than {patience_s:g} s")
             self._end += came
         return True
 

@@ -50,6 +50,7 @@ from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
 from dicom_node.receiving.admission import AssociationPolicy, Rules
+from dicom_node.receiving.association import caller_of
 from dicom_node.receiving.descriptors import (
     associations_within,
     claim_descriptors,
@@ -58,7 +59,7 @@ from dicom_node.receiving.descriptors import (
 from dicom_node.receiving.host_names import HostNames
 from dicom_node.receiving.instance import SUCCESS, InstanceWriter, StoreCommand
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
-from dicom_node.receiving.rejections import Caller, RejectionLog
+from dicom_node.receiving.rejections import IMAGE_REFUSED, Caller, RejectionLog
 from dicom_node.series.selection import CT_SOP_CLASSES
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.senders import Sender
@@ -66,8 +67,9 @@ from dicom_node.settings.tls import ReceiveTls
 from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.commitment_reports import REPORTS, handle_report
 from dicom_node.spool.open_associations import Transmissions
+from dicom_node.spool.refusals import AssociationRefusals, RefusalRecord, Why
 from dicom_node.spool.spool import Spool
-from dicom_node.uids import IMPLEMENTATION_CLASS_UID
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID, is_uid
 
 log = structlog.get_logger()
 
@@ -184,9 +186,11 @@ class Receiver:
             (evt.EVT_C_ECHO, _handle_echo),
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
         ]
-        self._server = self._listen(settings.port, handlers, settings.tls, policy)
+        refusals = RefusalRecord(settings.spool)
+        store = _Store(settings, self.spool, self.capacity, refusals, rejections)
+        self._server = self._listen(settings.port, handlers, settings.tls, policy, store)
         if settings.tls is not None and settings.tls.plain_port is not None:
-            self._listen(settings.tls.plain_port, handlers, None, policy)
+            self._listen(settings.tls.plain_port, handlers, None, policy, store)
         log.info("receiver.started", host=settings.host, port=self.port, count=swept)
 
     def _listen(
@@ -195,6 +199,7 @@ class Receiver:
         handlers: Sequence[Any],
         tls: ReceiveTls | None,
         policy: AssociationPolicy,
+        store: _Store,
     ) -> Any:
         """Listen on one port."""
         if self._ae is None:
@@ -205,7 +210,7 @@ class Receiver:
             ssl_context=Listener(server_context(tls)) if tls is not None else None,
             evt_handlers=handlers,
             server_class=ReceivingServer,
-            begin=partial(_SpoolHandler, self.settings, self.spool, self.capacity),
+            begin=partial(_SpoolHandler, store),
             turned_away=policy.is_full,
         )
         self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
@@ -236,19 +241,40 @@ class Receiver:
         self.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """All that takes what is sent, the same for every association."""
+
+    settings: ReceiverSettings
+    spool: Spool
+    capacity: SpoolCapacity
+    refusals: RefusalRecord
+    rejections: RejectionLog
+
+
 class _SpoolHandler:
     """Takes what comes on one association into the spool."""
 
-    def __init__(
-        self, settings: ReceiverSettings, spool: Spool, capacity: SpoolCapacity
-    ) -> None:
-        self.max_object_bytes = settings.max_object_bytes
-        self._spool, self._capacity = spool, capacity
-        self._sent = Transmissions(settings.spool)
+    def __init__(self, store: _Store) -> None:
+        self.max_object_bytes = store.settings.max_object_bytes
+        self._store = store
+        self._sent = Transmissions(store.settings.spool)
+        self._refusals = AssociationRefusals(store.refusals, self._count)
+        self._caller = Caller("", "", "")
+
+    def called_by(self, caller: Caller) -> None:
+        """Note who sends."""
+        self._caller = caller
 
     def begin(self, command: StoreCommand) -> InstanceWriter:
         """Take an instance that is announced."""
-        return InstanceWriter(self._spool, self._capacity, self._sent, command)
+        store = self._store
+        return InstanceWriter(store.spool, store.capacity, self._sent, self._refusals, command)
+
+    def refused(self, sop_instance_uid: str, why: Why) -> None:
+        """Note that an instance was not taken, of which no more is known."""
+        uid = sop_instance_uid if is_uid(sop_instance_uid) else "-"
+        self._refusals.refused("", uid, why)
 
     def released(self) -> None:
         """Note that the peer has sent all it wanted to."""
@@ -257,6 +283,11 @@ class _SpoolHandler:
     def broke_off(self) -> None:
         """Note that nothing more comes, unless it was released before."""
         self._sent.broke_off()
+        self._refusals.end()
+
+    def _count(self, why: Why) -> None:
+        """Count an image for which no series was found, by its caller."""
+        self._store.rejections.note(IMAGE_REFUSED[why], self._caller)
 
 
 def _rules(settings: ReceiverSettings) -> Rules:
@@ -293,7 +324,7 @@ def _handle_requested(event: evt.Event, policy: AssociationPolicy) -> None:
     request = association.requestor.primitive
     connection = socket_of(association)
     shown = connection.shown if isinstance(connection, TlsSocket) else ""
-    reason = policy.refuses(_caller(association), shown)
+    reason = policy.refuses(caller_of(association), shown)
     if reason is not None:
         # The library can check calling titles alone, and a single called one.
         association.acse.send_reject(*reason.rejection)
@@ -332,19 +363,9 @@ def _known_syntaxes(abstract_syntax: str) -> Sequence[str]:
     return TRANSFER_SYNTAXES if abstract_syntax in CT_SOP_CLASSES else ()
 
 
-def _caller(association: Any) -> Caller:
-    """The requestor of an association, and its address."""
-    request = association.requestor.primitive
-    return Caller(
-        calling_ae_title=request.calling_ae_title.strip(),
-        called_ae_title=request.called_ae_title.strip(),
-        host=str(association.requestor.address),
-    )
-
-
 def _handle_rejected(event: evt.Event, policy: AssociationPolicy) -> None:
     """Count what the library itself rejects: more associations than allowed."""
-    policy.is_full(_caller(event.assoc))
+    policy.is_full(caller_of(event.assoc))
 
 
 def _handle_echo(_event: evt.Event) -> int:

@@ -1,10 +1,15 @@
-"""Rejected associations: the reasons, and a count of who was rejected, kept in the spool."""
+"""Rejected associations: the reasons, and a count of who was rejected, kept in the spool.
+
+An image that was refused, and of which nothing says what series it is of (`refusals.py`), is
+counted here too: by its caller.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+
+from dicom_node.spool.refusals import Why
 
 log = structlog.get_logger()
 
@@ -48,6 +55,21 @@ _REJECTIONS: Final = {
 }
 
 
+class ImageReason(StrEnum):
+    """The reason why an image was refused of which nothing says what series it is of."""
+
+    ROOM = "image refused, of an unknown series: no room"
+    DISK = "image refused, of an unknown series: the disk failed"
+    SIZE = "image refused, of an unknown series: too large"
+    TIME = "image refused, of an unknown series: too slow"
+    DAMAGED = "image refused, of an unknown series: damaged"
+    MISMATCH = "image refused, of an unknown series: not what was announced"
+    UNSUPPORTED = "image refused, of an unknown series: of a kind not agreed"
+
+
+IMAGE_REFUSED: Final[Mapping[Why, ImageReason]] = {why: ImageReason[why.name] for why in Why}
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The requestor of an association, and its address."""
@@ -80,17 +102,18 @@ class RejectionLog:
     ) -> None:
         self._path = folder / REJECTIONS_FILE
         self._temporary = folder / f"{REJECTIONS_FILE}.part"
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what it is then, it keeps nobody from starting
+            self._temporary.unlink()
         self._clock = clock
         self._lock = threading.Lock()
         since, counts = read_rejections(folder)
         self._since = since or self._now()
         self._counts = {_key(each): each for each in counts}
 
-    def note(self, reason: Reason, caller: Caller) -> None:
+    def note(self, reason: Reason | ImageReason, caller: Caller) -> None:
         """Count one more; a disk that takes no file keeps nobody waiting."""
         log.warning(
-            "caller.turned_away",
+            "caller.turned_away" if isinstance(reason, Reason) else "caller.image_refused",
             reason=reason.value,
             calling_ae=printable(caller.calling_ae_title),
             called_ae=printable(caller.called_ae_title),
@@ -103,7 +126,7 @@ class RejectionLog:
             except OSError as error:
                 log.warning("caller.not_counted", error=type(error).__name__)
 
-    def _count(self, reason: Reason, caller: Caller) -> None:
+    def _count(self, reason: Reason | ImageReason, caller: Caller) -> None:
         one = Count(
             reason.value,
             printable(caller.calling_ae_title),

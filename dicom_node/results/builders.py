@@ -39,6 +39,7 @@ from dicom_node.results.sr.key_slices import key_slices
 from dicom_node.results.sr.report_context import report_context
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.study_header import SourceStudy, source_words
+from inference.pictures.captions import sentence
 from inference.pictures.density import density_picture
 from inference.pictures.quality_page import qc_picture, refusal_picture
 from inference.results import CaseResult
@@ -158,8 +159,13 @@ def _key_slice_report(facts: CaseFacts, kind: ResultKind) -> Dataset:
 
 def _quality_image(facts: CaseFacts, kind: ResultKind) -> Dataset:
     return build_secondary_capture(
-        qc_picture(facts.series.volume, facts.case, title=_title(facts, kind)),
-        case_words(facts.case),
+        qc_picture(
+            facts.series.volume,
+            facts.case,
+            title=_title(facts, kind),
+            notes=facts.context.notes,
+        ),
+        _words(facts),
         facts.sources,
         facts.object_header(kind),
         derivation=QUALITY_DERIVATION,
@@ -173,10 +179,15 @@ def _title(facts: CaseFacts, kind: ResultKind) -> str:
     return f"{kind.traits.title}{source_words(facts.header)}{revised}"
 
 
+def _words(facts: CaseFacts) -> str:
+    """What an object says in words: how its images came, where that matters, and the case."""
+    return " ".join([*map(sentence, facts.context.notes), case_words(facts.case)])
+
+
 def _density_picture(facts: CaseFacts, kind: ResultKind) -> Dataset:
     return build_secondary_capture(
         density_picture(facts.series.volume, facts.case),
-        f"Muscle density. {case_words(facts.case)}",
+        f"Muscle density. {_words(facts)}",
         facts.sources,
         facts.object_header(kind),
         derivation=DENSITY_DERIVATION,
@@ -202,15 +213,20 @@ def _summary(facts: CaseFacts, kind: ResultKind) -> Dataset:
     from dicom_node.results.pdf.summary import summary_pdf  # noqa: PLC0415
 
     return build_encapsulated_pdf(
-        summary_pdf(facts.series.volume, facts.case, title=_title(facts, kind)),
-        case_words(facts.case),
+        summary_pdf(
+            facts.series.volume,
+            facts.case,
+            title=_title(facts, kind),
+            notes=facts.context.notes,
+        ),
+        _words(facts),
         facts.sources,
         facts.object_header(kind),
     )
 
 
 def _key_object(facts: CaseFacts, kind: ResultKind) -> Dataset:
-    return build_key_object(case_words(facts.case), facts.sources, facts.object_header(kind))
+    return build_key_object(_words(facts), facts.sources, facts.object_header(kind))
 
 
 def _rejection(facts: CaseFacts, kind: ResultKind) -> Dataset | None:

@@ -36,6 +36,8 @@ class PublishContext:
     predecessors: the reports of the revision before this one, the best stand-in first.
     replaced: the objects of earlier revisions to be rejected.
     closed_by: the rule that closed the series, as text.
+    notes: what a reader must know of how the images came: those that the node refused, a
+        patient that changed.
     """
 
     settings_hash: str
@@ -48,6 +50,7 @@ class PublishContext:
     predecessors: Mapping[ResultKind, InstanceInSeries] = field(default_factory=dict)
     replaced: tuple[InstanceInSeries, ...] = ()
     closed_by: str | None = None
+    notes: tuple[str, ...] = ()
 
     def predecessor_of(self, report: ResultKind) -> InstanceInSeries | None:
         """The report that one replaces: of its own kind, or else any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,8 +12,8 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import SeriesError
-from dicom_node.series.bounded_files import read_meta
-from dicom_node.series.pixels import fingerprint
+from dicom_node.series.bounded_files import NotDicomError, read_meta
+from dicom_node.series.patient_identity import ImageIdentity, identity_of
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import (
     StatedImage,
@@ -21,7 +21,6 @@ from dicom_node.series.slice_headers import (
     images_of,
     number_of,
     read_header,
-    slices_of,
     value_of,
 )
 from dicom_node.spool.completeness import (
@@ -46,6 +45,8 @@ class SeriesArrival:
     revision: 1, then one more for every time that late images changed the series.
     paths, sop_instance_uids: the files it consists of, in the order of their names.
     reason: why it was handed over now, as text.
+    notes: what a reader of its results must know, in words without patient data.
+    distinction: what tells it from an earlier revision of the same files; mostly empty.
     """
 
     series_instance_uid: str
@@ -56,12 +57,14 @@ class SeriesArrival:
     calling_ae_title: str
     called_ae_title: str
     reason: str
+    notes: tuple[str, ...] = ()
+    distinction: str = ""
 
 
 def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
     """The series that one revision of a folder stands for."""
     paths = tuple(folder / name for name in revision.files)
-    calling, called = association_titles(paths[0])
+    calling, called = first_titles(paths)
     return SeriesArrival(
         series_instance_uid=folder.name,
         study_instance_uid=study_of(paths),
@@ -71,6 +74,8 @@ def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
         calling_ae_title=calling,
         called_ae_title=called,
         reason=revision.reason,
+        notes=revision.notes,
+        distinction=revision.distinction,
     )
 
 
@@ -79,15 +84,20 @@ def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
     images: list[StatedImage] = []
     spacings_mm: list[float] = []
     counts: list[int] = []
+    identities: list[ImageIdentity] = []
     defect = ""
     for entry in entries:
         try:
             header = read_header(entry.path)
             if header is None:
                 continue
+            identities.append(identity_of(header))
             images += images_of(entry.path, header)
         except SeriesError as error:
             defect = defect or str(error)
+            continue
+        except OSError as error:
+            defect = defect or f"a file cannot be read ({type(error).__name__})"
             continue
         spacings_mm += _stated_spacing_mm(header)
         counts += _counted_by(header)
@@ -100,6 +110,7 @@ def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:
         instances=count_instances(entries),
         expected=Expectation(max(counts), "their header") if counts else None,
         stated_spacing_mm=commonest(spacings_mm),
+        identities=tuple(identities),
     )
 
 
@@ -110,7 +121,7 @@ def count_instances(entries: Sequence[SpoolEntry]) -> int:
 
 def stated_instances(path: Path) -> int | None:
     """Number of Series Related Instances in a file, or None."""
-    with contextlib.suppress(SeriesError):
+    with contextlib.suppress(SeriesError, OSError):
         header = read_header(path)
         if header is not None:
             return next(_counted_by(header), None)
@@ -155,34 +166,16 @@ def _stated_spacing_mm(header: Dataset) -> Iterator[float]:
             yield spacing_mm
 
 
-def _slices_of(path: Path) -> list[SliceHeader]:
-    """The slices of a file alone: derived ones count, whatever the others of its series."""
-    header = read_header(path)
-    if header is None:
-        return []
-    counted, _ = counted_among(list(images_of(path, header)))
-    return slices_of(counted) if counted else []
+def first_titles(paths: Sequence[Path]) -> tuple[str, str]:
+    """The AE titles of the first of these files that can be read.
 
-
-def any_changes_volume(late: Iterable[SpoolEntry]) -> bool:
-    """True if a file among these changes the volume.
-
-    A late localiser does not, nor does an image that is there already and only came again
-    in another encoding or with other words in its header.
+    Raises:
+        OSError: none can be read.
     """
-    return any(_changes_volume(entry) for entry in late)
-
-
-def _changes_volume(entry: SpoolEntry) -> bool:
-    first = entry.path.with_name(f"{entry.sop_instance_uid}.dcm")
-    try:
-        prints = [fingerprint(one) for one in _slices_of(entry.path)]
-        known = first != entry.path and prints == [
-            fingerprint(one) for one in _slices_of(first)
-        ]
-    except (SeriesError, OSError):
-        return True
-    return bool(prints) and not known
+    for path in paths:
+        with contextlib.suppress(NotDicomError, SeriesError, OSError):
+            return association_titles(path)
+    raise OSError("not one file of the series can be read")
 
 
 def association_titles(path: Path) -> tuple[str, str]:
@@ -197,7 +190,7 @@ def association_titles(path: Path) -> tuple[str, str]:
 def study_of(paths: Sequence[Path]) -> str:
     """The Study Instance UID of the first header that states one; empty where none does."""
     for path in paths:
-        with contextlib.suppress(SeriesError):
+        with contextlib.suppress(SeriesError, OSError):
             header = read_header(path)
             study = "" if header is None else str(value_of(header, "StudyInstanceUID") or "")
             if is_uid(study):

@@ -10,6 +10,7 @@ spool/.reports/<Transaction UID>.json
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -89,10 +90,11 @@ def read_reports(folder: Path) -> Iterator[Report]:
             content = json.loads(path.read_text(encoding="utf-8"))
             committed, failed = tuple(content["committed"]), dict(content["failed"])
             report = Report(content["transaction_uid"], committed, failed)
-        except (KeyError, TypeError, ValueError):
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):
             # One that a disk has spoiled must not keep all others waiting.
             log.exception("commitment.unreadable", path=path.name)
-            path.rename(path.with_suffix(".unreadable"))
+            with contextlib.suppress(OSError):
+                path.rename(path.with_suffix(".unreadable"))
             continue
         yield report
 

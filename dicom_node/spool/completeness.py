@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.series.acquisitions import seam_slices
+from dicom_node.series.patient_identity import ImageIdentity
 from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_spacing import SAME_POSITION_MM, find_gaps
 from dicom_node.settings.node import Completion
@@ -73,6 +74,8 @@ class Arrivals:
     stated_spacing_mm: Spacing Between Slices that most headers state.
     interrupted: whether an association that sent it broke off, and none came after it.
     watched_since_s: since when somebody could have seen it come.
+    lost: how many images of it the node refused or lost, that did not come again.
+    identities: whose images they are, each by itself.
     """
 
     last_received_s: float
@@ -83,6 +86,8 @@ class Arrivals:
     stated_spacing_mm: float | None = None
     interrupted: bool = False
     watched_since_s: float = 0.0
+    lost: int = 0
+    identities: tuple[ImageIdentity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Glance:
     last_received_s: when an image last came, in seconds since the epoch.
     watched_since_s: since when somebody could have seen it come.
     interrupted: whether an association that sent it broke off, and none came after it.
+    lost: how many images of it the node refused, that did not come again.
     """
 
     names: frozenset[str]
@@ -101,6 +107,7 @@ class Glance:
     last_received_s: float
     watched_since_s: float
     interrupted: bool
+    lost: int = 0
 
     def is_quiet(self, now_s: float, settings: Completion) -> bool:
         """True if nothing has come for the short time."""
@@ -147,9 +154,14 @@ def is_complete(arrivals: Arrivals, now_s: float, settings: Completion) -> Compl
     sender does not count is complete when it is a gap-free stack and nothing came for a
     short time; where its sender broke off, for a longer one. Anything else waits for
     `give_up_s` without a new image, and goes then with what is wrong named. More instances
-    than counted refute the count.
+    than counted refute the count, also where some of them were refused.
+
+    One that lost images to a refusal of the node's own is never called whole: its sender has
+    the longer time to send them again.
     """
     expected = arrivals.expected
+    if expected is not None and arrivals.instances == expected.instances and arrivals.lost:
+        expected = None
     missing = arrivals.defect or _what_is_missing(arrivals)
     if expected is not None and arrivals.instances == expected.instances:
         words = f"all {expected.instances} instances are here that {expected.said_by} counts"
@@ -182,13 +194,21 @@ def _gap_free(
     arrivals: Arrivals, seen_s: float, now_s: float, settings: Completion
 ) -> Completeness:
     """The decision on a stack without gaps, which says nothing of its ends."""
-    words = "quiet, and the slices leave no gap" + _sparse(arrivals.slices)
-    if not arrivals.interrupted:
-        return _closed(Rule.GAP_FREE, words)
+    sparse = _sparse(arrivals.slices)
+    words = f"quiet, and the slices leave no gap{sparse}"
     resend_s = min(settings.resend_s, settings.give_up_s)
-    if is_quiet(seen_s, now_s, resend_s):
-        return _closed(Rule.GAP_FREE, f"{words}; the sender broke off and did not come again")
-    return Completeness(None, "the sender broke off, and may come again", seen_s + resend_s)
+    again_s = seen_s + resend_s
+    may_come_again = not is_quiet(seen_s, now_s, resend_s)
+    if arrivals.lost and may_come_again:
+        return Completeness(None, "images were not kept, and may come again", again_s)
+    if arrivals.lost:
+        words = f"no image for {resend_s:g} s: the slices that are here leave no gap{sparse}"
+        return _closed(Rule.TIMER, words)
+    if arrivals.interrupted and may_come_again:
+        return Completeness(None, "the transfer broke off, and may be taken up again", again_s)
+    if arrivals.interrupted:
+        words = f"{words}; the transfer broke off and was not taken up again"
+    return _closed(Rule.GAP_FREE, words)
 
 
 def _what_is_missing(arrivals: Arrivals) -> str:

@@ -21,6 +21,8 @@ from typing import Final
 MARK: Final = ".sending-"
 MAX_MARKS: Final = 4
 """So many series of one association keep a file open; a migration sends thousands in one."""
+MAX_REFUSED: Final = 16384
+"""So many refused images of a series are told apart while its association is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def sending(folder: Path) -> Sending:
     """Look at the marks of a series; works beside a running receiver, and without one."""
     is_open, interrupted, active_s = False, False, 0.0
     for path in folder.glob(f"{MARK}*"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             active_s = max(active_s, path.stat().st_mtime)
             if _is_locked(path):
                 is_open = True
@@ -59,7 +61,7 @@ class Transmissions:
         self._marks: dict[str, _Mark] = {}
         self._lock = threading.Lock()
 
-    def came(self, series_instance_uid: str, *, kept: bool) -> None:
+    def came(self, series_instance_uid: str, *, kept: bool, sop_instance_uid: str = "") -> None:
         """Note that an image of a series came, and whether it was kept.
 
         A mark is no image: a disk that cannot take one refuses nothing for it.
@@ -70,7 +72,7 @@ class Transmissions:
                 mark = _made(self._spool / series_instance_uid)
             elif mark.descriptor is not None:
                 os.utime(mark.descriptor)
-            mark.whole = mark.whole and kept
+            mark.note(sop_instance_uid, kept=kept)
             self._marks[series_instance_uid] = mark
             if len(self._marks) > MAX_MARKS:
                 # It has not come for the longest time: the sender has gone on to others.
@@ -95,17 +97,24 @@ class _Mark:
     """One file, locked while its descriptor is open.
 
     before: marks of interrupted associations that this one makes up for.
-    whole: whether every image so far was kept.
+    refused: images that were refused, and did not come again; no more than are counted.
     """
 
     path: Path
     descriptor: int | None
     before: tuple[Path, ...] = ()
-    whole: bool = field(default=True)
+    refused: set[str] = field(default_factory=set)
+
+    def note(self, sop_instance_uid: str, *, kept: bool) -> None:
+        """Note what became of an image."""
+        if kept:
+            self.refused.discard(sop_instance_uid)
+        elif len(self.refused) < MAX_REFUSED:
+            self.refused.add(sop_instance_uid)
 
     def end(self) -> None:
         """Say that the series has been sent, unless an image was refused."""
-        if self.whole:
+        if not self.refused:
             for path in (self.path, *self.before):
                 path.unlink(missing_ok=True)
         self.unlock()
@@ -127,7 +136,8 @@ def _made(folder: Path) -> _Mark:
 
 def _is_locked(path: Path) -> bool:
     """True if whoever made a mark is still there."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+    # One that cannot be opened, whatever a disk made of it, is held by nobody.
+    with contextlib.suppress(OSError), path.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

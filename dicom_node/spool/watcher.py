@@ -7,11 +7,13 @@ again, and a late image opens the next one.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,6 @@ import structlog
 from dicom_node.settings.node import Completion
 from dicom_node.spool.arrivals import (
     SeriesArrival,
-    any_changes_volume,
     arrival_of,
     association_titles,
     count_instances,
@@ -28,7 +29,9 @@ from dicom_node.spool.arrivals import (
     stated_instances,
     study_of,
 )
+from dicom_node.spool.changes import Change, Seen, change_of
 from dicom_node.spool.completeness import (
+    Arrivals,
     Completeness,
     Expectation,
     Glance,
@@ -36,9 +39,26 @@ from dicom_node.spool.completeness import (
     is_complete,
     is_worth_reading,
 )
+from dicom_node.spool.copies import Images, contradiction, digests, images_of
 from dicom_node.spool.open_associations import Sending, sending
 from dicom_node.spool.pending import WaitingList, WaitingSeries
-from dicom_node.spool.revisions import Revision, gone_from, read_marker, write_marker
+from dicom_node.spool.refusals import (
+    Lost,
+    lost_images,
+    read_refusals,
+    refused_file,
+    refused_series,
+)
+from dicom_node.spool.revisions import (
+    MARKER,
+    Revision,
+    gone_from,
+    instance_of,
+    known_names,
+    read_marker,
+    set_aside_marker,
+    write_marker,
+)
 from dicom_node.spool.spool import Spool, SpoolEntry
 from dicom_node.spool.watch_clock import WatchClock
 
@@ -48,6 +68,9 @@ WATCH_LOCK: Final = ".watching"
 
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A folder unchanged for two seconds shows every later change in its time."""
+
+LONGEST_WAIT_S: Final = 300.0
+"""A series that fails again and again is tried at least so often."""
 
 Ask = Callable[[str, str, str], Expectation | None]
 """Calling AE title, Study and Series Instance UID to what their sender counts, if it says."""
@@ -67,6 +90,9 @@ class SeriesWatch:
     look_again_at_s: when to decide again though nothing else is seen.
     told: what it waits for, for `msk-node status`.
     stated: what the first file's header counts, or None in it; None until it was read.
+    first_s: when each file was first seen to have come: one that comes again as it was is no
+        new image, and starts no timer anew.
+    failures: how often in a row it could not be looked at or handed over.
     """
 
     settled_ns: int | None = None
@@ -74,6 +100,8 @@ class SeriesWatch:
     look_again_at_s: float = 0.0
     told: WaitingSeries | None = None
     stated: tuple[int | None] | None = None
+    first_s: dict[str, float] = field(default_factory=dict)
+    failures: int = 0
 
     def waits(self, glance: Glance, now_s: float) -> bool:
         """True if there is nothing new to decide on: it waits, and no header need be read."""
@@ -85,13 +113,20 @@ class SeriesWatch:
             self.stated = (stated_instances(entries[0].path),)
         return self.stated == (count_instances(entries),)
 
-    def settle(self, changed_ns: int) -> None:
+    def last_new_s(self, entries: Sequence[SpoolEntry]) -> float:
+        """When the latest of these files first came, in seconds since the epoch."""
+        for entry in entries:
+            self.first_s.setdefault(entry.path.name, entry.received_s)
+        return max((self.first_s[entry.path.name] for entry in entries), default=0.0)
+
+    def settle(self, changed_ns: int, told: WaitingSeries | None = None) -> None:
         """Look at a folder no more until it changes.
 
         A folder changed just now is not settled: file systems count time in ticks, and a
         further change in the same tick would go unseen.
         """
-        self.told = None
+        self.told, self.waiting = told, None
+        self.first_s.clear()
         if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
             self.settled_ns = changed_ns
             self.stated = None
@@ -100,8 +135,29 @@ class SeriesWatch:
         """Leave it for now, and say what it waits for."""
         self.waiting, self.look_again_at_s = glance, verdict.look_again_at_s
         log.info("series.waiting", series_instance_uid=uid, reason=verdict.reason)
-        received_s = glance.last_received_s
-        self.told = WaitingSeries(uid, len(glance.names), received_s, verdict.reason)
+        self.told = _told(uid, glance, verdict.reason)
+
+    def arrives(self, uid: str, glance: Glance, quiet_s: float) -> None:
+        """Say that its images are coming."""
+        since = time.strftime("%H:%M:%S", time.localtime(min(self.first_s.values())))
+        reason = f"arriving since {since}; looked into when nothing has come for {quiet_s:g} s"
+        self.told = _told(uid, glance, reason)
+
+    def fail(self, uid: str, error: Exception, now_s: float) -> None:
+        """Leave it for longer and longer, and say that something is wrong."""
+        self.failures += 1
+        wait_s = min(2.0 ** (self.failures - 1), LONGEST_WAIT_S) if self.failures > 1 else 0.0
+        self.look_again_at_s = now_s + wait_s
+        words = f"it could not be handed over ({type(error).__name__})"
+        reason = f"ALARM: {words}; tried {self.failures} times, again in {wait_s:g} s"
+        count = self.told.instances if self.told is not None else len(self.first_s)
+        last_s = max(self.first_s.values(), default=now_s)
+        self.told = WaitingSeries(uid, count, last_s, reason)
+
+
+def _told(uid: str, glance: Glance, reason: str) -> WaitingSeries:
+    images = len(set(map(instance_of, glance.names)))
+    return WaitingSeries(uid, images, glance.last_received_s, reason)
 
 
 class Watcher:
@@ -136,7 +192,8 @@ class Watcher:
         while not stop.wait(interval_s):
             try:
                 self.poll()
-            except OSError:
+            except Exception:
+                # Whatever it is, the next look may see more; a thread that ends sees nothing.
                 log.exception("inbox.failed")
 
     def poll(self) -> tuple[SeriesArrival, ...]:
@@ -156,85 +213,142 @@ class Watcher:
 
     def _look_at_all(self) -> tuple[SeriesArrival, ...]:
         found = []
-        for uid in self._spool.series():
-            try:
-                arrival = self._look(uid)
-            except Exception:
-                # One series' bad moment (disk, database) must not hold up the others;
-                # it is looked at again the next time.
-                log.exception("series.hand_over_failed", series_instance_uid=uid)
+        series = sorted({*self._spool.series(), *refused_series(self._spool.folder)})
+        for uid in series:
+            watch = self._watches.setdefault(uid, SeriesWatch())
+            now_s = self._clock.now()
+            if watch.failures and now_s < watch.look_again_at_s:
                 continue
+            try:
+                arrival = self._look(uid, watch)
+            except Exception as error:
+                # One series' bad moment (disk, database) must not hold up the others;
+                # it is looked at again, later and later.
+                log.exception("series.hand_over_failed", series_instance_uid=uid)
+                watch.fail(uid, error, now_s)
+                continue
+            watch.failures = 0
             if arrival is not None:
                 found.append(arrival)
+        self._watches = {uid: self._watches[uid] for uid in series}
         told = {uid: watch.told for uid, watch in self._watches.items()}
         self._list.write({uid: row for uid, row in told.items() if row is not None})
         return tuple(found)
 
-    def _look(self, uid: str) -> SeriesArrival | None:
+    def _look(self, uid: str, watch: SeriesWatch) -> SeriesArrival | None:
         """One series: finish an interrupted handing-over, or decide about new files."""
-        watch = self._watches.setdefault(uid, SeriesWatch())
         folder = self._spool.folder / uid
-        changed_ns = folder.stat().st_mtime_ns
+        changed_ns = _changed_ns(folder)
         if watch.settled_ns == changed_ns:
             return None
-        entries = self._spool.entries(uid)
-        revisions = read_marker(folder)
+        revisions = _revisions(folder)
         if revisions and not revisions[-1].done:
             return self._offer(folder, revisions)
-        known = {name for revision in revisions for name in revision.files}
-        late = [entry for entry in entries if entry.path.name not in known]
-        glance = self._glance(entries, revisions, sending(folder))
-        if late and self._is_left_alone(watch, entries, glance):
+        entries = self._spool.entries(uid)
+        lost = _lost(folder, entries, revisions)
+        glance = self._glance(watch, entries, revisions, sending(folder), lost)
+        seen = Seen(entries, revisions, _handed_over_s(folder), lost.count)
+        if not (seen.is_new if revisions else entries):
+            watch.settle(changed_ns, _untold(uid, glance, lost, revisions, changed_ns))
             return None
-        if not late or (revisions and not any_changes_volume(late)):
-            watch.settle(changed_ns)
+        if self._is_left_alone(uid, watch, entries, glance):
             return None
-        verdict = at_a_glance(glance) or self._read(uid, entries, glance)
+        return self._decide(uid, watch, glance, seen, lost)
+
+    def _decide(
+        self, uid: str, watch: SeriesWatch, glance: Glance, seen: Seen, lost: Lost
+    ) -> SeriesArrival | None:
+        """Look into the files of a series that is not left alone, and say what follows."""
+        folder = self._spool.folder / uid
+        changed_ns = _changed_ns(folder)
+        images = images_of(seen.entries)
+        notes = _notes(lost, images)
+        if not images.chosen:
+            words = f"ALARM: not one of its {len(seen.entries)} files can be read any more"
+            log.error("series.unreadable", series_instance_uid=uid)
+            watch.settle(changed_ns, _told(uid, glance, words))
+            return None
+        arrivals = read_arrivals(images.chosen)
+        change = Change.VOLUME
+        if seen.revisions:
+            change = change_of(seen, images, arrivals.identities, uid)
+        if change is Change.AGAIN:
+            watch.waiting = watch.told = None
+            return self._offer(folder, seen.revisions, again=True)
+        if change is Change.NOTHING:
+            watch.settle(changed_ns, _untold(uid, glance, lost, seen.revisions, changed_ns))
+            return None
+        if change is Change.CONTRADICTION:
+            verdict = _contradictory(uid, contradiction(arrivals.identities))
+        else:
+            missing = lost.count + len(images.damaged)
+            verdict = at_a_glance(glance) or self._verdict(
+                uid, images, replace(arrivals, lost=missing), glance
+            )
         if verdict.rule is None:
-            watch.wait(uid, glance, verdict)
+            watch.wait(uid, glance, replace(verdict, reason=_joined(verdict.reason, *notes)))
             return None
         watch.waiting = watch.told = None
-        number = revisions[-1].revision + 1 if revisions else 1
-        names = tuple(entry.path.name for entry in entries)
-        closed = Revision(number, names, verdict.reason, rule=verdict.rule.value)
-        revisions = (*revisions, closed)
+        revision = _closed(uid, verdict, images, seen.revisions, change)
+        revision = replace(
+            revision,
+            reason=_joined(verdict.reason, *notes),
+            notes=(*revision.notes, *notes),
+            lost=lost.count,
+            identity=digests(uid, arrivals.identities),
+        )
+        revisions = (*seen.revisions, revision)
         write_marker(folder, revisions)
         return self._offer(folder, revisions)
 
     def _is_left_alone(
-        self, watch: SeriesWatch, entries: Sequence[SpoolEntry], glance: Glance
+        self, uid: str, watch: SeriesWatch, entries: Sequence[SpoolEntry], glance: Glance
     ) -> bool:
         """True if no header need be read now: it waits already, or is still arriving."""
         now_s = self._clock.now()
-        return watch.waits(glance, now_s) or not is_worth_reading(
-            glance, now_s, self._settings, lambda: watch.is_all_here(entries)
-        )
+        if watch.waits(glance, now_s):
+            return True
+        if is_worth_reading(glance, now_s, self._settings, lambda: watch.is_all_here(entries)):
+            return False
+        watch.arrives(uid, glance, self._settings.quiet_s)
+        return True
 
     def _glance(
-        self, entries: Sequence[SpoolEntry], revisions: tuple[Revision, ...], marks: Sending
+        self,
+        watch: SeriesWatch,
+        entries: Sequence[SpoolEntry],
+        revisions: tuple[Revision, ...],
+        marks: Sending,
+        lost: Lost,
     ) -> Glance:
         """The facts about a series that can be seen without opening a file."""
         names = frozenset(entry.path.name for entry in entries)
-        stamp_s = max([marks.active_s, *(entry.received_s for entry in entries)])
+        stamp_s = max(marks.active_s, watch.last_new_s(entries))
         return Glance(
             names=names,
             gone=gone_from(revisions, names),
             last_received_s=self._clock.received_s(stamp_s),
             watched_since_s=self._clock.since_s,
             interrupted=marks.interrupted,
+            lost=lost.count,
         )
 
-    def _read(self, uid: str, entries: Sequence[SpoolEntry], glance: Glance) -> Completeness:
+    def _verdict(
+        self, uid: str, images: Images, arrivals: Arrivals, glance: Glance
+    ) -> Completeness:
         """The decision on a series by its headers, and by its sender's count."""
         arrivals = replace(
-            read_arrivals(entries),
+            arrivals,
             last_received_s=glance.last_received_s,
             interrupted=glance.interrupted,
             watched_since_s=glance.watched_since_s,
         )
         is_quiet = glance.is_quiet(self._clock.now(), self._settings)
         if is_quiet and arrivals.expected is None:
-            arrivals = replace(arrivals, expected=self._asked(uid, entries))
+            arrivals = replace(arrivals, expected=self._asked(uid, images.chosen))
+        if images.left and (words := contradiction(arrivals.identities)):
+            # Images are being sent again with another patient: the others may follow.
+            arrivals = replace(arrivals, expected=None, defect=arrivals.defect or words)
         return is_complete(arrivals, self._clock.now(), self._settings)
 
     def _asked(self, uid: str, entries: Sequence[SpoolEntry]) -> Expectation | None:
@@ -243,13 +357,18 @@ class Watcher:
         calling, _ = association_titles(latest)
         return self._ask(calling, study_of([latest]), uid)
 
-    def _offer(self, folder: Path, revisions: tuple[Revision, ...]) -> SeriesArrival:
-        """Hand the last revision over, and note that it was taken."""
+    def _offer(
+        self, folder: Path, revisions: Sequence[Revision], *, again: bool = False
+    ) -> SeriesArrival:
+        """Hand the last revision over, and note that it was taken.
+
+        again: it was taken before; whoever takes it knows what that means.
+        """
         arrival = arrival_of(folder, revisions[-1])
         self._hand_over(arrival)
         write_marker(folder, (*revisions[:-1], replace(revisions[-1], done=True)))
         log.info(
-            "series.handed_over",
+            "series.offered_again" if again else "series.handed_over",
             series_instance_uid=arrival.series_instance_uid,
             revision=arrival.revision,
             instances=len(arrival.paths),
@@ -257,3 +376,106 @@ class Watcher:
             reason=arrival.reason,
         )
         return arrival
+
+
+def _changed_ns(folder: Path) -> int:
+    """When anything in a series' folder last changed, or one more image was refused."""
+    changed_ns = 0
+    for path in (folder, refused_file(folder.parent, folder.name)):
+        with contextlib.suppress(FileNotFoundError):
+            changed_ns = max(changed_ns, path.stat().st_mtime_ns)
+    return changed_ns
+
+
+def _handed_over_s(folder: Path) -> float:
+    """When the engine last took the series, in seconds since the epoch; 0 where never."""
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / MARKER).stat().st_mtime
+    return 0.0
+
+
+def _revisions(folder: Path) -> tuple[Revision, ...]:
+    """The revisions so far; of a damaged record none, and it is set aside."""
+    try:
+        return read_marker(folder)
+    except ValueError:
+        set_aside_marker(folder)
+        return ()
+
+
+def _lost(folder: Path, entries: Sequence[SpoolEntry], revisions: Sequence[Revision]) -> Lost:
+    """The images that were refused and are not here, nor were when it was handed over."""
+    refusals = read_refusals(refused_file(folder.parent, folder.name))
+    if not refusals:
+        return Lost()
+    kept = {entry.sop_instance_uid for entry in entries}
+    return lost_images(refusals, kept | set(map(instance_of, known_names(revisions))))
+
+
+def _untold(
+    uid: str, glance: Glance, lost: Lost, revisions: Sequence[Revision], changed_ns: int
+) -> WaitingSeries | None:
+    """What no result of a series tells of its refused images, for `msk-node status`."""
+    if not lost.words or (revisions and lost.words in revisions[-1].notes):
+        return None
+    state = "it was handed over before" if revisions else "nothing of it was kept"
+    told = _told(uid, glance, f"ALARM: {lost.words}; {state}")
+    return replace(told, last_received_s=changed_ns / 1e9)
+
+
+def _contradictory(uid: str, words: str) -> Completeness:
+    """The wait for the rest of a correction; meanwhile nothing is answered in any name."""
+    log.error("series.patient_contradicted", series_instance_uid=uid, reason=words)
+    reason = f"ALARM: by their newest copies {words}; all images must be sent again"
+    return Completeness(None, reason, look_again_at_s=math.inf)
+
+
+def _closed(
+    uid: str,
+    verdict: Completeness,
+    images: Images,
+    revisions: Sequence[Revision],
+    change: Change,
+) -> Revision:
+    """The next revision of a series; one about other people's results raises an alarm."""
+    number = revisions[-1].revision + 1 if revisions else 1
+    notes: tuple[str, ...] = ()
+    distinction = ""
+    if change is Change.IDENTITY:
+        log.error("series.patient_changed", series_instance_uid=uid, revision=number)
+        words = "all images came again with another patient or study; the results of revision"
+        notes = (f"{words} {number - 1} were filed under the one before: these replace them",)
+        # Names may be those of an earlier revision, whose images named somebody else.
+        distinction = f"identity {number}"
+    elif change is Change.AGREEMENT:
+        notes = (
+            f"the images of revision {number - 1} contradicted each other in whose they are",
+        )
+        distinction = f"identity {number}"
+    elif change is Change.REFUSED:
+        distinction = f"refused {number}"
+    return Revision(
+        number,
+        images.names,
+        verdict.reason,
+        rule=verdict.rule.value if verdict.rule is not None else "",
+        notes=notes,
+        left=tuple(entry.path.name for entry in images.left),
+        distinction=distinction,
+    )
+
+
+def _notes(lost: Lost, images: Images) -> tuple[str, ...]:
+    """What a reader must know of images that the node did not keep."""
+    told = [lost.words] if lost.words else []
+    if count := len({entry.sop_instance_uid for entry in images.damaged}):
+        noun = "image" if count == 1 else "images"
+        were = "was" if count == 1 else "were"
+        told.append(
+            f"{count} {noun} of this series {were} damaged on the node's disk, left out"
+        )
+    return tuple(told)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))

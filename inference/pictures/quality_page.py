@@ -73,7 +73,9 @@ BY_NAME: Final = (
 """Verdicts whose structures are listed without figures."""
 
 
-def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
+def qc_picture(
+    volume: Volume, case: CaseResult, *, title: str = "", notes: Sequence[str] = ()
+) -> Picture:
     """Everything needed to judge a case at a glance; uint8 `[768, 1024, 3]`.
 
     Args:
@@ -81,10 +83,11 @@ def qc_picture(volume: Volume, case: CaseResult, *, title: str = "") -> Picture:
         case: its result.
         title: small words at the upper right, which go before the page's own where both
             find no room; must not name the patient.
+        notes: what a reader must know of the images before all else.
     """
     shown = Shown.around(volume, case.segments)
     canvas = Canvas(WIDTH, HEIGHT)
-    _header(canvas, case, title)
+    _header(canvas, case, title, notes)
     slices = _slices_at(shown, AXIAL_LEVELS)
     front = (MARGIN, TOP, 300, VIEW_HEIGHT)
     _coronal(canvas, front, shown)
@@ -135,8 +138,8 @@ def _thumbnails(canvas: Canvas, box: Box, volume: Volume) -> None:
     _axials(canvas, (x + 656, y, 344, height), shown, _slices_at(shown, (0.75, 0.25)))
 
 
-def _header(canvas: Canvas, case: CaseResult, title: str) -> None:
-    """The verdict, and why, in words."""
+def _header(canvas: Canvas, case: CaseResult, title: str, notes: Sequence[str]) -> None:
+    """The verdict, and why, in words; what is noted of the images goes before."""
     words = case.verdict.value.upper()
     right = canvas.badge((MARGIN, MARGIN), words, VERDICT_COLOURS[case.verdict])
     rest = WIDTH - MARGIN - right - 14 - canvas.width_of(title, SMALL)
@@ -144,7 +147,7 @@ def _header(canvas: Canvas, case: CaseResult, title: str) -> None:
         canvas.text((right + 14, MARGIN), HEADLINE, Ink(21))
     canvas.text((WIDTH - MARGIN, MARGIN + 3), title, SMALL, "ra")
     canvas.text((right + 14, MARGIN + 27), sentence(case_uncertainty(case)), SMALL)
-    reasons = case_reasons(case)
+    reasons = " ".join([*map(sentence, notes), case_reasons(case)])
     short = canvas.lines_of(reasons, INNER, Ink(20)) <= 2
     canvas.paragraph((MARGIN, 65, INNER), reasons, 2 if short else 3, Ink(20 if short else 16))
 

@@ -7,7 +7,7 @@ it. The same case gives the same bytes: nothing in it tells when it was made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from io import BytesIO
 from typing import Any, Final
@@ -35,7 +35,7 @@ from reportlab.platypus import Image as PlacedImage
 
 from dicom_node.results.headers import MODEL_NAME
 from inference.pictures.canvas import Picture
-from inference.pictures.captions import case_uncertainty, in_figures
+from inference.pictures.captions import case_uncertainty, in_figures, sentence
 from inference.pictures.quality_page import qc_picture
 from inference.results import CaseResult, Measurement, StructureResult, Verdict
 from inference.structures import Group
@@ -108,13 +108,16 @@ EXPLANATION: Final = (
 )
 
 
-def summary_pdf(volume: Volume, case: CaseResult, *, title: str = "") -> bytes:
+def summary_pdf(
+    volume: Volume, case: CaseResult, *, title: str = "", notes: Sequence[str] = ()
+) -> bytes:
     """The summary of a case as a PDF of two A4 pages; the same bytes for the same input.
 
     Args:
         volume: the CT that was analysed.
         case: its result.
         title: small words at the upper right; must not name the patient.
+        notes: what a reader must know of the images before all else.
     """
     document = BytesIO()
     template = BaseDocTemplate(
@@ -127,7 +130,7 @@ def summary_pdf(volume: Volume, case: CaseResult, *, title: str = "") -> bytes:
         initialFontName=_fonts()[0],
         invariant=1,
     )
-    template.build([*_first_page(volume, case, title), PageBreak(), *_second_page(case)])
+    template.build([*_first_page(volume, case, title, notes), PageBreak(), *_second_page(case)])
     return document.getvalue()
 
 
@@ -173,7 +176,9 @@ def _foot(canvas: Any, template: Any, case: CaseResult) -> None:
     canvas.drawRightString(A4[0] - MARGIN, 9 * mm, f"page {template.page}")
 
 
-def _first_page(volume: Volume, case: CaseResult, title: str) -> list[Any]:
+def _first_page(
+    volume: Volume, case: CaseResult, title: str, notes: Sequence[str]
+) -> list[Any]:
     """The first page: what it is, the verdict, the reasons, the picture, and what made it."""
     body = _style(9)
     verdict = _style(15, VERDICT_COLOURS[case.verdict], bold=True)
@@ -183,9 +188,9 @@ def _first_page(volume: Volume, case: CaseResult, title: str) -> list[Any]:
         Spacer(0, 2 * mm),
         _text(f"Case: {VERDICT_TERMS[case.verdict].words}", verdict),
         Spacer(0, 2 * mm),
-        _text(case_words(case), body),
+        _text(" ".join([*map(sentence, notes), case_words(case)]), body),
         Spacer(0, 4 * mm),
-        _placed(qc_picture(volume, case)),
+        _placed(qc_picture(volume, case, notes=notes)),
         Spacer(0, 4 * mm),
         _algorithm(case),
     ]

@@ -39,7 +39,7 @@ def report_context(facts: CaseFacts, report: ResultKind) -> ReportContext:
         requests=referenced_requests(facts.header),
         predecessor=context.predecessor_of(report),
         closed_by=context.closed_by,
-        notes=_notes(facts.series),
+        notes=(*context.notes, *_notes(facts.series)),
     )
 
 

@@ -261,3 +261,29 @@ def test_whoever_looks_when_told_to_misses_nothing(  # noqa: PLR0917
     assert now_s == every_second
     assert verdict.rule is is_complete(arrivals, every_second, settings).rule
     assert looks <= 4
+
+
+def test_a_series_that_lost_images_waits_for_them_and_is_then_called_neither_whole_nor_quiet(
+    tmp_path: Path,
+) -> None:
+    arrivals = Arrivals(1000.0, headers(ct_stack(), tmp_path), interrupted=True, lost=2)
+
+    assert is_complete(arrivals, 1119.0, SETTINGS).rule is None
+    closed = is_complete(arrivals, 1120.0, SETTINGS)
+    assert closed.rule is Rule.TIMER
+    assert "sender" not in closed.reason
+
+
+def test_a_count_that_is_reached_though_images_were_refused_closes_nothing(
+    tmp_path: Path,
+) -> None:
+    arrivals = Arrivals(
+        1000.0,
+        headers(ct_stack(), tmp_path),
+        instances=5,
+        expected=Expectation(5, "pacs"),
+        lost=1,
+    )
+
+    assert is_complete(arrivals, 1119.0, SETTINGS).rule is None
+    assert is_complete(arrivals, 1120.0, SETTINGS).rule is Rule.TIMER

@@ -1,0 +1,178 @@
+"""Copies of one image: which of them is the image, and whose images they are.
+
+An image may come again with other words in its header: a corrected patient, an archive's own
+encoding. The newest copy is the image, as long as all copies show the same pixels at the same
+place; where they do not, all are handed over, for the series to be refused by name. A copy
+that a disk has spoiled is none.
+
+An identity is kept as digests, so that the record of a series names nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import SeriesError
+from dicom_node.series.bounded_files import NotDicomError, read_meta
+from dicom_node.series.patient_identity import (
+    ImageIdentity,
+    check_one_patient,
+    identity_of,
+)
+from dicom_node.series.pixels import fingerprint
+from dicom_node.series.slice_header import SliceHeader
+from dicom_node.series.slice_headers import counted_among, read_header, slices_of
+from dicom_node.series.slice_headers import images_of as images_in
+from dicom_node.spool.spool import SpoolEntry
+
+DIGEST_DIGITS: Final = 12
+
+Prints = tuple[str, ...]
+"""What an image shows: a digest of each of its slices, none of a localiser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The files of a series that are its images now.
+
+    chosen: in the order of their names.
+    damaged: files that are no DICOM any more, or cannot be read: a disk's doing, for the
+        receiver keeps none. Without those of an image that has a sound copy.
+    left: all files that are not chosen.
+    """
+
+    chosen: tuple[SpoolEntry, ...]
+    damaged: tuple[SpoolEntry, ...]
+    left: tuple[SpoolEntry, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the chosen files."""
+        return tuple(entry.path.name for entry in self.chosen)
+
+
+def images_of(entries: Sequence[SpoolEntry]) -> Images:
+    """The images of a series: of each the newest copy, or all that differ."""
+    copies: dict[str, list[SpoolEntry]] = {}
+    for entry in entries:
+        copies.setdefault(entry.sop_instance_uid, []).append(entry)
+    chosen: list[SpoolEntry] = []
+    damaged: list[SpoolEntry] = []
+    for of_one in copies.values():
+        sound = [entry for entry in of_one if is_sound(entry)]
+        chosen += current(sound)
+        damaged += [] if sound else of_one
+    chosen.sort(key=lambda entry: entry.path.name)
+    names = {entry.path.name for entry in chosen}
+    left = tuple(entry for entry in entries if entry.path.name not in names)
+    return Images(tuple(chosen), tuple(damaged), left)
+
+
+def is_sound(entry: SpoolEntry) -> bool:
+    """True if a file is what the receiver keeps, at least by its file meta information."""
+    if not entry.is_file:
+        return False
+    try:
+        meta = read_meta(entry.path)
+    except (NotDicomError, SeriesError, OSError):
+        return False
+    return "MediaStorageSOPClassUID" in meta and "TransferSyntaxUID" in meta
+
+
+def newest(copies: Sequence[SpoolEntry]) -> SpoolEntry:
+    """The copy that came last."""
+    return max(copies, key=lambda entry: (entry.received_s, entry.path.name))
+
+
+def current(copies: Sequence[SpoolEntry]) -> list[SpoolEntry]:
+    """Of sound copies of one image the newest; those that differ, where they do.
+
+    An older copy whose pixels cannot be decoded is spoiled, and says nothing against the
+    newest.
+    """
+    if len(copies) < 2:
+        return list(copies)
+    last = newest(copies)
+    shown = prints(last.path)
+    others = {entry.path: prints(entry.path) for entry in copies if entry is not last}
+    if shown is None:
+        return list(copies)
+    if all(other in (None, shown) for other in others.values()):
+        return [last]
+    return [entry for entry in copies if entry is last or others[entry.path] is not None]
+
+
+def prints(path: Path) -> Prints | None:
+    """What a file shows; None where that cannot be read."""
+    try:
+        header = read_header(path)
+        slices = [] if header is None else slices_in(path, header)
+        return tuple(fingerprint(one) for one in slices)
+    except (SeriesError, OSError):
+        return None
+
+
+def slices_in(path: Path, header: Dataset) -> list[SliceHeader]:
+    """The slices of a file alone: derived ones count, whatever the others of its series."""
+    counted, _ = counted_among(list(images_in(path, header)))
+    return slices_of(counted) if counted else []
+
+
+def identities(paths: Iterable[Path]) -> tuple[ImageIdentity, ...]:
+    """Whose images these are, each by itself; those that cannot be read say nothing."""
+    found = []
+    for path in paths:
+        try:
+            header = read_header(path)
+        except (SeriesError, OSError):
+            continue
+        if header is not None:
+            found.append(identity_of(header))
+    return tuple(found)
+
+
+def contradiction(images: Sequence[ImageIdentity]) -> str:
+    """Why these are not all of one patient and study, in words; empty where they are."""
+    try:
+        check_one_patient(images)
+    except SeriesError as error:
+        return str(error)
+    return ""
+
+
+def digests(series_instance_uid: str, images: Sequence[ImageIdentity]) -> dict[str, str]:
+    """The facts of one identity, each as a digest; none of images that contradict."""
+    if contradiction(images):
+        return {}
+    facts: dict[str, str] = {}
+    for image in images:
+        said = {
+            "patient_id": image.patient_id,
+            "birth_date": image.birth_date,
+            "sex": image.sex,
+            "study": image.study_instance_uid,
+            "accession": image.accession_number,
+        }
+        said |= {f"name_{number}": group for number, group in enumerate(image.name)}
+        facts |= {name: text for name, text in said.items() if text and name not in facts}
+    return {name: _digest(series_instance_uid, text) for name, text in facts.items()}
+
+
+def is_another(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """True if images are of another patient or study than they were.
+
+    What one of them leaves out contradicts nothing; a patient ID where there was none names
+    the patient for the first time.
+    """
+    named_now = "patient_id" in now and "patient_id" not in before
+    return named_now or any(before[fact] != now[fact] for fact in before.keys() & now.keys())
+
+
+def _digest(salt: str, text: str) -> str:
+    return hashlib.sha256(f"{salt}\n{text}".encode()).hexdigest()[:DIGEST_DIGITS]
