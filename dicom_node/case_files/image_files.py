@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from dicom_node.case_files.meta_image import meta_image_data_file, read_meta_image
 from dicom_node.case_files.nifti import nifti_data_file, read_nifti, write_nifti
-from dicom_node.case_files.nifti_form import NiftiForm
+from dicom_node.case_files.nifti_form import form_of
 from dicom_node.case_files.nrrd import nrrd_data_file, read_nrrd
 from dicom_node.case_files.stored_grid import AS_DICOM, StoredGrid
 from dicom_node.case_files.stored_image import StoredImage
@@ -75,7 +76,7 @@ class Layout:
     directions: rows are the LPS unit vectors along which i, j, k grow.
     shown: (stored slices,) which slice of the volume stands there, from feet to head; None
         where that is one for one.
-    form: the statement of the NIfTI file that is the input, to be repeated as it is.
+    form: the header of the NIfTI file that is the input, whose statement is repeated as it is.
     """
 
     axes: tuple[int, int, int]
@@ -84,7 +85,7 @@ class Layout:
     spacing_mm: tuple[float, float, float]
     directions: NDArray[np.float64]
     shown: NDArray[np.intp] | None = None
-    form: NiftiForm | None = None
+    form: Nifti1Header | None = None
 
     def write(self, path: Path, values: NDArray[Any]) -> None:
         """Write `[slice, row, column]` values of the patient frame in this layout, as NIfTI.
@@ -98,7 +99,7 @@ class Layout:
             (slices, rows, columns), self.origin_mm, self.spacing_mm, self.directions
         )
         with whole_file(path) as part:
-            write_nifti(part, stored, self.form or NiftiForm.of(grid))
+            write_nifti(part, stored, self.form or form_of(grid))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +259,7 @@ def series_layout(series: CtSeries) -> Layout:
     )
 
 
-def _layout_of(grid: StoredGrid, form: NiftiForm | None) -> Layout:
+def _layout_of(grid: StoredGrid, form: Nifti1Header | None) -> Layout:
     """The stored axes nearest to the patient's, and which of them run backwards."""
     directions = grid.directions
     # For slices, rows, columns the stored axis k, j, i along z, y, x.

@@ -4,16 +4,18 @@ A header may say it twice: as a rotation with voxel sizes (qform) and as any aff
 (sform), each with a code that is 0 where nothing is meant. Readers differ in which they
 believe, so where both are set they must say the same.
 
+Here a form is a header of nibabel, whose fields of a place are used as they stand there.
+
 Source: nifti1.h, nifti.nimh.nih.gov, "3D image (volume) orientation and location in space".
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -36,81 +38,66 @@ NO_ROTATION: Final = 1e-3
 """A quaternion longer than 1 by more than this is none."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NiftiForm:
-    """All that a header says about the place of its voxels, as it says it.
+FORM_FIELDS: Final = (
+    *("qform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z"),
+    *("sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
+"""What states the place of the voxels, besides the first four of `pixdim`."""
 
-    Fields are called as in nifti1.h; of `pixdim` the first four, lengths in `xyzt_units`.
+
+def form_of(grid: StoredGrid) -> Nifti1Header:
+    """Both forms of a grid that came from elsewhere, as a place in a scanner (code 1)."""
+    affine = np.eye(4)
+    affine[:3, :3] = (grid.directions * LPS).T * grid.spacing_mm
+    affine[:3, 3] = grid.origin_mm * LPS
+    form = Nifti1Header()
+    form.set_sform(affine, "scanner")
+    form.set_qform(affine, "scanner")
+    form.set_xyzt_units("mm")
+    return form
+
+
+def _unit_mm(form: Nifti1Header) -> float:
+    """Millimetres in the header's unit of length.
+
+    Raises:
+        GeometryError: there is no such unit.
     """
-
-    pixdim: tuple[float, ...]
-    qform_code: int
-    sform_code: int
-    quatern: tuple[float, ...]
-    qoffset: tuple[float, ...]
-    srow: tuple[float, ...]
-    xyzt_units: int
-
-    @classmethod
-    def of(cls, grid: StoredGrid) -> NiftiForm:
-        """Both forms of a grid that came from elsewhere, as a place in a scanner (code 1)."""
-        rotation = (grid.directions * LPS).T  # columns are i, j, k
-        mirrored = np.linalg.det(rotation) < 0
-        proper = rotation * [1.0, 1.0, -1.0] if mirrored else rotation
-        # scipy takes the nearest rotation, where rounding has left none.
-        x, y, z, w = Rotation.from_matrix(proper).as_quat()
-        turn = np.array([x, y, z]) * (-1.0 if w < 0 else 1.0)
-        origin = np.array(grid.origin_mm) * LPS
-        steps = rotation * np.array(grid.spacing_mm)
-        return cls(
-            pixdim=(-1.0 if mirrored else 1.0, *grid.spacing_mm),
-            qform_code=1,
-            sform_code=1,
-            quatern=tuple(turn.tolist()),
-            qoffset=tuple(origin.tolist()),
-            srow=tuple(np.column_stack([steps, origin]).ravel().tolist()),
-            xyzt_units=2,
-        )
-
-    @property
-    def unit_mm(self) -> float:
-        """Millimetres in the header's unit of length.
-
-        Raises:
-            GeometryError: there is no such unit.
-        """
-        unit = UNIT_MM.get(self.xyzt_units & 7)
-        if unit is None:
-            raise GeometryError(f"the file's unit of length is unknown ({self.xyzt_units & 7})")
-        return unit
-
-    @property
-    def by_qform(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """LPS vectors along i, j, k (rows) and the first voxel, mm, by rotation and size.
-
-        Raises:
-            UnstatedSidesError: the quaternion is none.
-        """
-        turn = np.array(self.quatern, dtype=np.float64)
-        rest = 1.0 - float(turn @ turn) if np.abs(turn).max() <= 2 else -math.inf
-        if not rest >= -NO_ROTATION:
-            raise UnstatedSidesError("the file's qform is no rotation (quaternion)")
-        # Of a half turn the last part is 0; single precision would leave some of it.
-        last = math.sqrt(rest) if rest > ROUNDED else 0.0
-        rotation = Rotation.from_quat(np.append(turn, last)).as_matrix()
-        sizes = np.array(self.pixdim[1:4]) * [1.0, 1.0, -1.0 if self.pixdim[0] < 0 else 1.0]
-        steps = (rotation * sizes).T * LPS * self.unit_mm
-        return steps, np.array(self.qoffset) * LPS * self.unit_mm
-
-    @property
-    def by_sform(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """LPS vectors along i, j, k (rows) and the first voxel, mm, by the affine matrix."""
-        matrix = np.array(self.srow, dtype=np.float64).reshape(3, 4)
-        steps = matrix[:, :3].T * LPS * self.unit_mm
-        return steps, matrix[:, 3] * LPS * self.unit_mm
+    code = int(form["xyzt_units"]) & 7
+    if code not in UNIT_MM:
+        raise GeometryError(f"the file's unit of length is unknown ({code})")
+    return UNIT_MM[code]
 
 
-def grid_of(form: NiftiForm, shape: tuple[int, int, int]) -> StoredGrid:
+def _by_qform(form: Nifti1Header) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """LPS vectors along i, j, k (rows) and the first voxel, mm, by rotation and size.
+
+    Not by nibabel, which refuses rounded quaternions and a sign (`pixdim[0]`) of 0.
+
+    Raises:
+        UnstatedSidesError: the quaternion is none.
+    """
+    turn = np.array([form[f"quatern_{part}"] for part in "bcd"], dtype=np.float64)
+    rest = 1.0 - float(turn @ turn) if np.abs(turn).max() <= 2 else -math.inf
+    if not rest >= -NO_ROTATION:
+        raise UnstatedSidesError("the file's qform is no rotation (quaternion)")
+    # Of a half turn the last part is 0; single precision would leave some of it.
+    last = math.sqrt(rest) if rest > ROUNDED else 0.0
+    rotation = Rotation.from_quat(np.append(turn, last)).as_matrix()
+    sizes = form["pixdim"][1:4] * np.array([1.0, 1.0, -1.0 if form["pixdim"][0] < 0 else 1.0])
+    first = np.array([form[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
+    unit_mm = _unit_mm(form)
+    return (rotation * sizes).T * LPS * unit_mm, first * LPS * unit_mm
+
+
+def _by_sform(form: Nifti1Header) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """LPS vectors along i, j, k (rows) and the first voxel, mm, by the affine matrix."""
+    columns = form.get_sform()[:3].T * LPS * _unit_mm(form)
+    return columns[:3], columns[3]
+
+
+def grid_of(form: Nifti1Header, shape: tuple[int, int, int]) -> StoredGrid:
     """The grid that a header states: by one form, with which the other agrees.
 
     Raises:
@@ -119,31 +106,33 @@ def grid_of(form: NiftiForm, shape: tuple[int, int, int]) -> StoredGrid:
         GantryTiltError: the axes are sheared.
         GeometryError: it is no place in a scanner, or the voxels have absurd sizes.
     """
-    q_stated, s_stated = form.qform_code > 0, form.sform_code > 0
+    stated = [int(form[name]) for name in ("qform_code", "sform_code")]
+    q_stated, s_stated = (code > 0 for code in stated)
+    sizes = np.array(form["pixdim"][1:4], dtype=np.float64)
     if not q_stated and not s_stated:
         raise UnstatedSidesError(
             "the file does not say which side is right: its qform and sform codes are 0"
         )
-    codes = {code for code in (form.qform_code, form.sform_code) if code > 0}
+    codes = {code for code in stated if code > 0}
     if codes <= TEMPLATES:
         raise GeometryError(
             f"the file was fitted to a template (code {max(codes)}): its sizes are not the"
             " patient's"
         )
-    if not np.isfinite(form.pixdim).all():
+    if not np.isfinite(form["pixdim"][:4]).all():
         raise GeometryError("the file's voxel sizes are no numbers (pixdim)")
-    if min(form.pixdim[1:4]) < 0:
+    if sizes.min() < 0:
         raise ContradictoryError(
             "a voxel size is negative (pixdim), which some readers take as a mirrored axis"
         )
-    if min(form.pixdim[1:4]) == 0 and not s_stated:
+    if sizes.min() == 0 and not s_stated:
         raise GeometryError("the file does not say how large its voxels are (pixdim)")
     if not s_stated:
-        return stored_grid(shape, *form.by_qform)
-    grid = stored_grid(shape, *form.by_sform)
+        return stored_grid(shape, *_by_qform(form))
+    grid = stored_grid(shape, *_by_sform(form))
     if q_stated:
         _check_same(shape, form, grid)
-    sizes_mm = np.array(form.pixdim[1:4]) * form.unit_mm
+    sizes_mm = sizes * _unit_mm(form)
     longer_mm = np.abs(sizes_mm - grid.spacing_mm) * (np.array(shape[::-1]) - 1)
     if not longer_mm.max() <= min(grid.spacing_mm):
         raise ContradictoryError(
@@ -153,9 +142,9 @@ def grid_of(form: NiftiForm, shape: tuple[int, int, int]) -> StoredGrid:
     return grid
 
 
-def _check_same(shape: tuple[int, int, int], form: NiftiForm, grid: StoredGrid) -> None:
+def _check_same(shape: tuple[int, int, int], form: Nifti1Header, grid: StoredGrid) -> None:
     """Both forms must put every voxel at one place."""
-    by_qform = corners_mm(shape, *form.by_qform)
+    by_qform = corners_mm(shape, *_by_qform(form))
     apart_mm = float(np.linalg.norm(by_qform - grid.corners_mm, axis=1).max())
     if not apart_mm <= min(grid.spacing_mm):
         raise ContradictoryError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from dicom_node.case_files.nifti_form import NiftiForm
 from dicom_node.case_files.stored_grid import StoredGrid
 
 
@@ -15,11 +15,11 @@ from dicom_node.case_files.stored_grid import StoredGrid
 class StoredImage:
     """An image file's voxels `[k, j, i]` and where they lie.
 
-    form: the statement of a NIfTI file, which results on its grid repeat.
+    form: the header of a NIfTI file, whose statement results on its grid repeat.
     notes: what was noticed and tolerated.
     """
 
     grid: StoredGrid
     voxels: NDArray[Any]
-    form: NiftiForm | None = None
+    form: Nifti1Header | None = None
     notes: tuple[str, ...] = ()

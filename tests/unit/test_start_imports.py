@@ -31,8 +31,8 @@ parse_config({}, source="", folder=Path()).node.database_path
 @pytest.mark.parametrize(
     ("process", "needless"),
     [
-        (WORKER, "alembic dicomweb_client reportlab scipy.stats skimage.measure torch"),
-        (RECEIVER, "alembic dbos highdicom scipy sqlalchemy torch"),
+        (WORKER, "alembic dicomweb_client nibabel reportlab scipy.stats skimage.measure torch"),
+        (RECEIVER, "alembic dbos highdicom nibabel scipy sqlalchemy torch"),
     ],
     ids=["worker", "receiver"],
 )

@@ -128,6 +128,19 @@ def test_results_of_a_nifti_file_repeat_its_whole_statement(
     assert back[252:328] == expected[252:328]
 
 
+def test_codes_that_only_nifti_2_can_hold_are_written_as_near_as_can_be(tmp_path: Path):
+    """NIfTI-1 has 16 bits for a code: one that says nothing goes on saying nothing."""
+    path = nifti_2(tmp_path / "scan.nii", AXES)
+    content = bytearray(path.read_bytes())
+    content[344:352] = np.array([-16_777_215, 70_000], dtype="<i4").tobytes()
+    path.write_bytes(content)
+    scan = read_image_file(path)
+    scan.layout.write(tmp_path / "back.nii", scan.volume.hu)
+    codes = np.frombuffer((tmp_path / "back.nii").read_bytes()[252:256], dtype="<i2")
+
+    assert codes.tolist() == [-32768, 32767]
+
+
 @pytest.mark.parametrize(("unit", "factor"), [(0, 1), (1, 1000), (2, 1), (3, 0.001), (10, 1)])
 def test_lengths_are_in_the_unit_that_the_file_states(unit: int, factor: float, tmp_path: Path):
     fields = nifti_fields(AXES)
