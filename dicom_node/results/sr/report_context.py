@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -19,6 +20,12 @@ from sr_templates.context import (
     ReportContext,
     SegmentReferences,
 )
+
+CODE_KEYWORDS: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+
+LONGEST_SCHEME: Final = 16
+LONGEST_MEANING: Final = 64
+"""Characters of the value representations SH and LO (PS3.5 6.2)."""
 
 
 def report_context(facts: CaseFacts, report: ResultKind) -> ReportContext:
@@ -64,12 +71,17 @@ def _segments(facts: CaseFacts, report: ResultKind) -> SegmentReferences | None:
 
 
 def _procedures(header: Dataset) -> tuple[Code, ...]:
-    """The study's own procedure codes, those that are complete."""
+    """The study's own procedure codes, those that are complete.
+
+    A meaning is for reading alone and is cut to what a code may have; a code or scheme that
+    is too long would be another one, and stays behind.
+    """
     codes = []
     for item in header.get("ProcedureCodeSequence") or ():
-        value, scheme = item.get("CodeValue"), item.get("CodingSchemeDesignator")
-        if value and scheme and item.get("CodeMeaning"):
-            codes.append(Code(str(value), str(scheme), str(item.CodeMeaning)))
+        value, scheme, meaning = (item.get(keyword) for keyword in CODE_KEYWORDS)
+        texts = isinstance(value, str) and isinstance(scheme, str) and isinstance(meaning, str)
+        if texts and value and meaning and 0 < len(scheme) <= LONGEST_SCHEME:
+            codes.append(Code(value, scheme, meaning[:LONGEST_MEANING]))
     return tuple(codes)
 
 

@@ -439,6 +439,26 @@ def test_the_procedure_and_the_request_are_the_studys_own(tmp_path: Path):
     assert "RequestAttributesSequence" not in dataset
 
 
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_a_procedure_that_no_code_can_be_does_not_end_the_report(tmp_path: Path):
+    """Its meaning is cut; what would become another code is left out."""
+    items = []
+    for value, scheme, meaning in (
+        ("P1", "99HOSP", "hip to knee, both sides " * 5),
+        ("P2", "9" * 17, "a scheme that is too long"),
+        (["P3", "P4"], "99HOSP", "two values"),
+        ("P5", "99HOSP", ""),
+    ):
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+        items.append(item)
+
+    (procedure,) = named(report_on(tmp_path, ProcedureCodeSequence=items), "Procedure reported")
+
+    assert code_value(procedure) == "P1"
+    assert len(procedure.ConceptCodeSequence[0].CodeMeaning) == 64
+
+
 def test_without_a_procedure_code_a_general_ct_code_stands_in(report: Dataset):
     (procedure,) = named(report, "Procedure reported")
 
