@@ -63,7 +63,8 @@ class Seen:
         """True if every image of the last revision has come once more since."""
         came = _last_times(self.entries)
         images = set(map(instance_of, self.revisions[-1].files))
-        return all(came.get(uid, 0.0) > self.handed_over_s for uid in images)
+        came_since = [came.get(uid, 0.0) > self.handed_over_s for uid in images]
+        return bool(came_since) and all(came_since)
 
     @property
     def is_new(self) -> bool:

@@ -6,7 +6,7 @@ file, written before the refusal is answered; that file is read when the series 
 (`watcher.py`). An image that was refused and then came and was kept is not lost.
 
 ```
-spool/.refused/<Series Instance UID>      one line each: <why> <SOP Instance UID>
+spool/.refused/.<Series Instance UID>     one line each: <why> <SOP Instance UID>
 ```
 
 An image whose series cannot be told (its dataset was not read, or is damaged at its start)
@@ -186,7 +186,7 @@ class RefusalRecord:
         while len(self._bare) > MAX_WITHOUT_IMAGES:
             oldest = self._bare.popleft()
             if not (self._spool / oldest).is_dir():
-                (folder / oldest).unlink(missing_ok=True)
+                refused_file(self._spool, oldest).unlink(missing_ok=True)
                 log.warning("refusal.forgotten", series_instance_uid=oldest)
 
 
@@ -249,13 +249,13 @@ class AssociationRefusals:
 
 def refused_file(spool: Path, series_instance_uid: str) -> Path:
     """The file that names the refused images of a series."""
-    return spool / REFUSED / series_instance_uid
+    return spool / REFUSED / f".{series_instance_uid}"
 
 
 def refused_series(spool: Path) -> tuple[str, ...]:
     """The Series Instance UIDs of which images were refused."""
     try:
-        names = [path.name for path in (spool / REFUSED).iterdir()]
+        names = [path.name.removeprefix(".") for path in (spool / REFUSED).iterdir()]
     except OSError:
         return ()
     return tuple(sorted(filter(is_uid, names)))

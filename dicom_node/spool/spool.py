@@ -4,7 +4,7 @@
 spool/
 ├── .incoming/                     being written; whatever a crash leaves there is swept
 ├── .watching                      locked by the watcher that is looking just now
-├── .refused/<Series Instance UID> which of its images were not kept (`refusals.py`)
+├── .refused/.<Series Instance UID> which of its images were not kept (`refusals.py`)
 ├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
 ├── .promised                      what is left free for analyses (`capacity.py`)

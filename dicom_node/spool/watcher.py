@@ -12,7 +12,7 @@ import fcntl
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -137,9 +137,11 @@ class SeriesWatch:
         log.info("series.waiting", series_instance_uid=uid, reason=verdict.reason)
         self.told = _told(uid, glance, verdict.reason)
 
-    def arrives(self, uid: str, glance: Glance, quiet_s: float) -> None:
-        """Say that its images are coming."""
-        since = time.strftime("%H:%M:%S", time.localtime(min(self.first_s.values())))
+    def arrives(self, uid: str, glance: Glance, known: Collection[str], quiet_s: float) -> None:
+        """Say that its images are coming, apart from those that are known."""
+        times = [at_s for name, at_s in self.first_s.items() if name not in known]
+        since_s = min(times, default=glance.last_received_s)
+        since = time.strftime("%H:%M:%S", time.localtime(since_s))
         reason = f"arriving since {since}; looked into when nothing has come for {quiet_s:g} s"
         self.told = _told(uid, glance, reason)
 
@@ -243,7 +245,9 @@ class Watcher:
             return None
         revisions = _revisions(folder)
         if revisions and not revisions[-1].done:
-            return self._offer(folder, revisions)
+            arrival = self._offer(folder, revisions)
+            watch.told = None
+            return arrival
         entries = self._spool.entries(uid)
         lost = _lost(folder, entries, revisions)
         glance = self._glance(watch, entries, revisions, sending(folder), lost)
@@ -251,7 +255,7 @@ class Watcher:
         if not (seen.is_new if revisions else entries):
             watch.settle(changed_ns, _untold(uid, glance, lost, revisions, changed_ns))
             return None
-        if self._is_left_alone(uid, watch, entries, glance):
+        if self._is_left_alone(uid, watch, seen, glance):
             return None
         return self._decide(uid, watch, glance, seen, lost)
 
@@ -301,16 +305,15 @@ class Watcher:
         write_marker(folder, revisions)
         return self._offer(folder, revisions)
 
-    def _is_left_alone(
-        self, uid: str, watch: SeriesWatch, entries: Sequence[SpoolEntry], glance: Glance
-    ) -> bool:
+    def _is_left_alone(self, uid: str, watch: SeriesWatch, seen: Seen, glance: Glance) -> bool:
         """True if no header need be read now: it waits already, or is still arriving."""
         now_s = self._clock.now()
         if watch.waits(glance, now_s):
             return True
+        entries = seen.entries
         if is_worth_reading(glance, now_s, self._settings, lambda: watch.is_all_here(entries)):
             return False
-        watch.arrives(uid, glance, self._settings.quiet_s)
+        watch.arrives(uid, glance, known_names(seen.revisions), self._settings.quiet_s)
         return True
 
     def _glance(

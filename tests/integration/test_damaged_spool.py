@@ -6,6 +6,7 @@ Images come by a real port, a disk fault is done to the spool, and a node looks 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from support.cases import source_datasets
 from support.ct import SERIES_UID, ct_stack
 from support.pacs import Pacs
 from support.small_node import result_pacs
+from support.waiting import wait_until
 from support.whole_node import WholeNode, whole_node
 
 from dicom_node.node.retention import purge
 from dicom_node.persistence.rows import SeriesState
 from dicom_node.spool.commitment_reports import REPORTS, read_reports
 from dicom_node.spool.open_associations import MARK, sending
+from dicom_node.spool.refusals import refused_file
 from dicom_node.spool.revisions import MARKER, read_marker
 
 OTHER_UID = "1.2.826.0.1.3680043.8.498.9"
@@ -153,20 +156,29 @@ def test_a_damaged_record_stops_neither_status_nor_retention(node: WholeNode) ->
 
 
 def test_a_hand_over_that_fails_backs_off_and_is_an_alarm(
-    node: WholeNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    node: WholeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Tried at once again, then after 2 s and 4 s, and not every second."""
+    tried_s: list[float] = []
+
     def fails(*_: object) -> None:
+        tried_s.append(time.monotonic())
         raise RuntimeError("whatever")
+
+    def has_tried_three_times() -> bool:
+        node.watcher.poll()
+        return len(tried_s) == 3
 
     with monkeypatch.context() as broken:
         broken.setattr("dicom_node.node.workflow.Workflow.admit", fails)
         node.send(source_datasets())
-        node.come_to_rest(6.0)
-        failures = capfd.readouterr().out.count("series.hand_over_failed")
+        wait_until(has_tried_three_times, 60.0, "it is tried three times")
+        node.watcher.poll()
         (told,) = node.status.incoming
-    node.come_to_rest(6.0)
+    wait_until(lambda: bool(node.watcher.poll()), 60.0, "it is handed over")
 
-    assert 2 <= failures <= 4
+    assert len(tried_s) == 3
+    assert tried_s[2] - tried_s[1] >= 2.0
     assert told.series_instance_uid == SERIES_UID
     assert told.reason.startswith("ALARM: it could not be handed over (RuntimeError)")
     assert [row.state for row in node.rows] == [SeriesState.REPORTED]
@@ -187,7 +199,7 @@ def test_what_a_disk_made_of_the_other_state_files_keeps_no_receiver_from_starti
     (spool / ".turned-away.json").write_bytes(b'{"since": "2026')
     (spool / SERIES_UID / f"{MARK}x").mkdir()
     (spool / ".refused").mkdir()
-    (spool / ".refused" / SERIES_UID).write_bytes(b"room 1.2.3\nroo\0\xff\nroom\nsnow 1.2\n")
+    refused_file(spool, SERIES_UID).write_bytes(b"room 1.2.3\nroo\0\xff\nroom\nsnow 1.2\n")
     limits = {"max_spool_mb": 100, "free_reserve_mb": 0}
     with whole_node(tmp_path, pacs.port, receive=limits) as node:
         assert set(node.send(source_datasets())) == {0}
