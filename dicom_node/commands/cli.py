@@ -1,14 +1,7 @@
 """The command line: `msk-node COMMAND`. Each command is a thin edge over one function.
 
-Exit codes, the same for every command:
-
-    0  done
-    1  something unexpected; the traceback says what
-    2  wrong usage; a destination or series that is named and not known here
-    3  the configuration, a recipe or a bundle cannot be used
-    4  the input was refused; the reason is printed and kept beside the results
-    5  a peer cannot be reached
-    6  a peer refused something
+The exit codes are the same for every command: docs/commands.md has them in a table, which
+`tests/integration/test_exit_codes.py` goes through.
 """
 
 from __future__ import annotations
@@ -22,6 +15,7 @@ import typer
 from dicom_node.commands import cases, console, models, node, peers
 from dicom_node.errors import (
     ConfigurationError,
+    EngineBusyError,
     NodeError,
     PeerRefusedError,
     PeerUnreachableError,
@@ -65,6 +59,12 @@ def main() -> None:
     except (NodeError, InferenceError) as error:
         console.stderr.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
         sys.exit(_exit_code(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        words = f"{error.filename}: {error.strerror}"
+        console.stderr.print(f"[bold red]{type(error).__name__}[/]: {words}", highlight=False)
+        sys.exit(console.EXIT_UNUSABLE)
 
 
 def _exit_code(error: NodeError | InferenceError) -> int:
@@ -77,7 +77,7 @@ def _exit_code(error: NodeError | InferenceError) -> int:
             return console.EXIT_UNREACHABLE
         case PeerRefusedError():
             return console.EXIT_PEER_REFUSED
-        case ConfigurationError() | InferenceError():
+        case ConfigurationError() | EngineBusyError() | InferenceError():
             return console.EXIT_UNUSABLE
         case _:
             return 1

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicom_node.commands.console import EXIT_PEER_REFUSED, slices_done, stderr, stdout
+from dicom_node.commands.console import (
+    EXIT_PEER_REFUSED,
+    EXIT_REFUSED,
+    slices_done,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from dicom_node.peers.transports import Transport
@@ -52,6 +58,7 @@ def send(
     with slices_done("sending") as progress:
         outcomes = _transport(peer, calling, config).send(paths, progress)
     others = [outcome for outcome in outcomes if not outcome.stored]
+    unreadable = [outcome for outcome in others if not outcome.sop_instance_uid]
     for outcome in others:
         words = ": ".join(part for part in (outcome.reason, outcome.comment) if part)
         stderr.print(f"{outcome.path}: {words}", highlight=False)
@@ -59,10 +66,13 @@ def send(
     already = f", {there} there already" if there else ""
     stored = len(outcomes) - len(others)
     stdout.print(f"{stored} of {len(outcomes)} stored{already}", highlight=False)
-    if len(others) > there:
+    if len(others) > there + len(unreadable):
         raise typer.Exit(EXIT_PEER_REFUSED)
+    if unreadable or not outcomes:
+        raise typer.Exit(EXIT_REFUSED)
 
 
+MAX_PORT: Final = 65535
 _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
@@ -80,7 +90,7 @@ def _transport(text: str, calling: str | None, config: Path | None = None) -> Tr
             settings, destination.called_from(calling) if calling else destination
         )
     match = _PEER.fullmatch(text)
-    if match is None:
+    if match is None or not 0 < int(match["port"]) <= MAX_PORT:
         known = "" if settings is None else " and no destination of the configuration"
         raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT{known}")
     peer = Peer(

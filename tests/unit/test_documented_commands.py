@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from dicom_node.commands.cli import app
+from dicom_node.settings.loading import parse_config
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -62,3 +64,27 @@ def test_the_modules_that_a_page_runs_exist_with_their_options(page: Path) -> No
         wrong += [f"{name} {option}" for option in options if f'"{option}"' not in sources]
 
     assert wrong == []
+
+
+def test_every_command_of_the_readme_runs_as_written_after_make_setup() -> None:
+    """Without an activated environment, from the folder of the README."""
+    text = PAGES[0].read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    lines = [line for line in "".join(blocks).splitlines() if line.startswith("$ ")]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    wrong = []
+    for line in lines:
+        program, word = line.split()[1:3]
+        known = program == "make" and word in targets
+        wrong += [] if known or program == ".venv/bin/msk-node" else [line]
+
+    assert len(lines) > 10
+    assert wrong == []
+
+
+def test_the_settings_that_the_readme_shows_are_accepted() -> None:
+    (settings,) = re.findall(
+        r"```toml\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL
+    )
+
+    assert parse_config(tomllib.loads(settings), source="README", folder=ROOT).destinations

@@ -1,0 +1,206 @@
+"""Claims about exit codes: the table in docs/commands.md, brought about from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.ct import ct_stack, save
+from support.installed_node import PATIENCE_S, InstalledNode, free_port
+from support.small_node import write_small_bundle
+from support.waiting import wait_until
+
+from dicom_node.receiving.receiver import Receiver, ReceiverSettings
+from dicom_node.settings.loading import load_config
+
+ROOT = Path(__file__).parents[2]
+MSK_NODE = str(Path(sys.executable).parent / "msk-node")
+TABLE = re.compile(r"<!-- exit codes -->\n(.*?)<!-- /exit codes -->", re.DOTALL)
+SR = "1.2.840.10008.5.1.4.1.1.88.33"
+CODES = (2, 3, 4, 5, 6)
+COMMON = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A folder with what commands are given, and a peer that takes CT and nothing else."""
+
+    folder: Path
+    peer: str
+    nobody: str
+
+    def run(self, words: str) -> tuple[int, str]:
+        """The exit code of a command, and all that it says; `{...}` is filled in."""
+        command = words.format(peer=self.peer, nobody=self.nobody).split()
+        done = subprocess.run(
+            [MSK_NODE, *command],
+            check=False,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **COMMON},
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
+    ("serve", 2): ("serve --role nothing",),
+    ("serve", 3): ("serve --config wrong.toml", "serve --config taken.toml"),
+    ("check", 2): ("check --nothing",),
+    ("check", 3): ("check --config wrong.toml", "check --config none.toml"),
+    ("status", 2): ("status --nothing",),
+    ("status", 3): ("status --config wrong.toml", "status --config garbled.toml"),
+    ("release", 2): ("release --nothing",),
+    ("release", 3): ("release --config wrong.toml", "release --destination nobody"),
+    ("segment", 2): ("segment series",),
+    ("segment", 3): (
+        "segment series --out out --bundle none",
+        "segment series --out file/out --bundle ./bundle",
+    ),
+    ("segment", 4): ("segment empty --out out", "segment two --out out"),
+    ("phantom", 2): ("phantom out --implant hip",),
+    ("phantom", 3): ("phantom file/out --scan small",),
+    ("send", 2): ("send {peer} none", "send PACS series", "send PACS@127.0.0.1:99999 series"),
+    ("send", 3): ("send PACS series --config wrong.toml",),
+    ("send", 4): ("send {peer} file", "send {peer} empty"),
+    ("send", 5): ("send {nobody} series",),
+    ("send", 6): ("send {peer} report",),
+    ("echo", 2): ("echo PACS", "echo PACS@127.0.0.1:0"),
+    ("echo", 3): ("echo PACS --config wrong.toml",),
+    ("echo", 5): ("echo {nobody}",),
+    ("train", 2): ("train recipe.toml",),
+    ("train", 3): ("train none.toml --out out", "train wrong.toml --out out"),
+    ("calibrate", 2): ("calibrate bundle none",),
+    ("calibrate", 3): ("calibrate none none --data-set x",),
+    ("import-keras", 2): ("import-keras file --out out",),
+    ("import-keras", 3): ("import-keras file --layers 5 --out out",),
+    ("evaluate", 2): ("evaluate empty",),
+    ("evaluate", 3): ("evaluate empty --out out",),
+    ("demo", 2): ("demo --nothing",),
+    ("demo", 3): ("demo --out file/out",),
+}
+DONE = (
+    "check",
+    "status",
+    "release",
+    "segment series --out done --bundle ./bundle --samples 1 --device cpu",
+    "phantom phantom --scan small",
+    "send {peer} series",
+    "echo {peer}",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    for name in ("empty", "report", "two"):
+        (folder / name).mkdir()
+    (folder / "file").write_text("no folder, and no DICOM")
+    save(ct_stack(), folder / "series")
+    save(ct_stack((0.0, 2.0)), folder / "two")
+    report = ct_stack()[0]
+    report.SOPClassUID = SR
+    save([report], folder / "report")
+    write_small_bundle(folder / "bundle")
+    (folder / "wrong.toml").write_text("[node]\nae_titel = 'X'\n")
+    (folder / "garbled.toml").write_text("[node]\ndatabase = 'file'\n")
+    with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
+        (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")
+        peer, nobody = f"CT@127.0.0.1:{receiver.port}", f"CT@127.0.0.1:{free_port()}"
+        yield Site(folder, peer, nobody)
+
+
+def documented() -> set[tuple[str, int]]:
+    """Every command and exit code that the table names."""
+    found = TABLE.search((ROOT / "docs" / "commands.md").read_text(encoding="utf-8"))
+    assert found is not None
+    rows = [line.strip("|").split("|") for line in found[1].splitlines()[2:]]
+    return {
+        (row[0].strip(" `"), code)
+        for row in rows
+        for code, cell in zip(CODES, row[1:], strict=True)
+        if cell.strip() != "—"
+    }
+
+
+def test_the_table_names_what_is_tried_here_and_nothing_else() -> None:
+    assert documented() == set(CASES)
+
+
+@pytest.mark.parametrize(("case", "code"), CASES, ids=str)
+def test_a_command_ends_with_the_documented_code_and_says_why(
+    case: str, code: int, site: Site
+) -> None:
+    for words in CASES[case, code]:
+        got, said = site.run(words)
+
+        assert (got, "Traceback" in said) == (code, False), f"{words}:\n{said}"
+        assert said.strip()
+
+
+@pytest.mark.parametrize("words", DONE, ids=lambda words: words.split()[0])
+def test_a_command_that_has_done_its_work_ends_with_0(words: str, site: Site) -> None:
+    code, said = site.run(words)
+
+    assert code == 0, said
+
+
+Serving = Callable[[str], InstalledNode]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """Starts `msk-node serve` with these words in `[node]`."""
+    nodes = []
+
+    def start(words: str) -> InstalledNode:
+        settings = tmp_path / f"{len(nodes)}.toml"
+        settings.write_text(
+            f"[node]\nport = {free_port()}\n{words}\n[receive]\nfree_reserve_mb = 0\n"
+        )
+        node = InstalledNode(tmp_path, load_config(settings))
+        with (tmp_path / f"{len(nodes)}.log").open("wb") as log:
+            node.process = subprocess.Popen(
+                [MSK_NODE, "serve", "--config", str(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **COMMON},
+            )
+        nodes.append(node)
+        return node
+
+    yield start
+    for node in nodes:
+        node.kill()
+
+
+@pytest.mark.parametrize(
+    "second",
+    ["spool = 's'", "database = 'd'", "spool = 's'\ndatabase = 'd'"],
+    ids=["on its spool", "on its database", "on both"],
+)
+def test_a_second_node_is_refused_with_3_and_the_first_ends_with_0_when_told_to(
+    second: str, serving: Serving, tmp_path: Path
+) -> None:
+    """The second ended with 1, and the documents said 3."""
+    first = serving("spool = 's'\nwork = 'w'\nresults = 'r'\ndatabase = 'd'")
+    wait_until(first.answers, PATIENCE_S, "the first answers")
+    refused = serving(second).process
+    assert refused is not None
+    assert first.process is not None
+
+    assert refused.wait(PATIENCE_S) == 3
+    assert f"another node (process {first.process.pid}) uses" in (
+        (tmp_path / "1.log").read_text()
+    )
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(PATIENCE_S) == 0
