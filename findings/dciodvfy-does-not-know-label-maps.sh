@@ -6,8 +6,10 @@
 #   segment numbers that do not begin with 1, since the background is described as number 0.
 #   And nothing is checked against an object's definition then: a label map without its
 #   mandatory Manufacturer has the same two errors, a BINARY one gets two for it. So "no
-#   others than these two" says little of a label map.
-# Versions: dicom3tools 1.00~20220618093127-2 (Debian 12); objects by highdicom 0.28.2.
+#   others than these two" says little of a label map. The Python package dicom3tools
+#   20260927 knows them: no error, and the missing Manufacturer is found.
+# Versions: dicom3tools 1.00~20220618093127-2 (Debian 12) and 20260927 (Python package);
+#   objects by highdicom 0.28.2.
 # Matters: a node that offers label maps to who knows them, and checks what it writes.
 # Date: 2026-11-29
 set -euo pipefail
@@ -17,7 +19,8 @@ found=$(dpkg-query -W -f '${Version}' dicom3tools 2>/dev/null || true)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet highdicom==0.28.2 pydicom==3.0.2 ||
+"$folder/venv/bin/pip" install --quiet highdicom==0.28.2 pydicom==3.0.2 \
+  dicom3tools==20260927 ||
   { echo "skipped: the packages cannot be installed"; exit 77; }
 
 timeout 120 "$folder/venv/bin/python" - "$folder" <<'PY'
@@ -78,7 +81,10 @@ for kind in ("BINARY", "LABELMAP"):
     write(f"{sys.argv[1]}/{kind}", kind, ExplicitVRLittleEndian)
 PY
 
-check() { timeout 60 dciodvfy -new "$folder/$1.dcm" 2>&1 && echo "exit 0" || echo "exit $?"; }
+check() {  # the object, and which dciodvfy is asked
+  timeout 60 "${2:-/usr/bin/dciodvfy}" -new "$folder/$1.dcm" 2>&1 && echo "exit 0" ||
+    echo "exit $?"
+}
 echo "dicom3tools $found"
 declare -A said
 for name in BINARY BINARY-incomplete LABELMAP LABELMAP-incomplete; do
@@ -94,4 +100,10 @@ done
   { echo "CHANGED: of LABELMAP it says something else"; exit 1; }
 [[ ${said[LABELMAP-incomplete]} == "${said[LABELMAP]}" ]] ||
   { echo "CHANGED: a missing Manufacturer is found in LABELMAP"; exit 1; }
+newer="$folder/venv/bin/dciodvfy"
+printf '%s\n' "-- LABELMAP, 20260927:" "$(check LABELMAP "$newer")" \
+  "-- LABELMAP-incomplete, 20260927:" "$(check LABELMAP-incomplete "$newer")"
+[[ $(check LABELMAP "$newer") == $'Segmentation\nexit 0' &&
+  $(check LABELMAP-incomplete "$newer") == *"Manufacturer"*"exit 1" ]] ||
+  { echo "CHANGED: 20260927 says something else of LABELMAP"; exit 1; }
 echo "as stated"

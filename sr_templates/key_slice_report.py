@@ -1,4 +1,4 @@
-"""The key-slice report: the record's structures as outlines, for viewers that show no segments.
+"""The key-slice report: the record's structures as outlines, for viewers that draw no segments.
 
 TID 1500 with one planar group (TID 1410) per structure and side: its outline on the slice
 where it is largest, with the numbers of the whole structure. It is a rendering of the

@@ -1,7 +1,8 @@
 """The measurement report: TID 1500 with one volumetric group (TID 1411) per structure and side.
 
 This is the record. A structure that was found has a group that refers to its segment; one
-that was not found is named among the case's evaluations, without numbers.
+that was not found is named among the case's evaluations, without numbers. Its title is its own:
+OHIF shows it as text then, with its numbers and verdicts (see `document.toml`).
 """
 
 from __future__ import annotations

@@ -121,11 +121,12 @@ def _root(
     """The content tree, TID 1500.
 
     The template is extensible; its own items keep their order (PS3.16 6.2.4). The summary
-    comes before them all, for who reads a report from its beginning.
+    comes before them all, for who reads a report from its beginning. Every item that a
+    container holds has a name: OHIF, which shows them as text, ends with an error at others.
     """
     procedures = context.procedures or (DOCUMENT_TERMS["ct_procedure"].code,)
     root = sr.ContainerContentItem(
-        name=DOCUMENT_TERMS["title"].code, template_id="1500", is_content_continuous=False
+        name=_title(groups), template_id="1500", is_content_continuous=False
     )
     root.ContentSequence = sr.ContentSequence(
         [
@@ -138,6 +139,18 @@ def _root(
         ]
     )
     return root
+
+
+def _title(groups: Sequence[Any]) -> Code:
+    """The title by which OHIF shows the report: outlines on images, or all of it as text.
+
+    Under the title for outlines it ends with an error at a group without one, and where there
+    is no group; see `document.toml`.
+    """
+    on_images = bool(groups) and all(
+        any(item.ValueType == "SCOORD" for item in group.ContentSequence) for group in groups
+    )
+    return DOCUMENT_TERMS["title_on_images" if on_images else "title"].code
 
 
 def _procedure(code: Code) -> Any:

@@ -24,7 +24,7 @@ class Profile(Section):
     """Whether, of an unevenly spaced series, a segmentation on evenly spaced slices goes out
     too, at the finest step: for readers that take no other."""
     report: Literal["record", "key_slice", "both"] = "record"
-    """Which report: the record of all figures, the key slices that OHIF shows, or both."""
+    """Which report: the record of all figures, the key slices that OHIF draws, or both."""
     qc_image: Literal["on_failure", "always", "never"] = "on_failure"
     """When a QC image goes out beside SEG and SR; a refusal is always answered with one."""
     density_picture: bool = Field(default=False, title="density picture")

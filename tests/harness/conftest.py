@@ -13,9 +13,9 @@ from support.conformance import Findings
 from support.namespace import Namespace, make_namespace, open_listeners
 from support.orthanc import PLUGIN, Orthanc, start_orthanc
 from support.stopping import stop
+from support.validators import DSRDUMP, PIXELMED
 
-PROGRAMS = ("ip", "ss", "Orthanc", "/usr/bin/dcmsend", "dcmqrscp", "dciodvfy", "java")
-PIXELMED = Path("/usr/share/java/pixelmed.jar")
+PROGRAMS = ("ip", "ss", "Orthanc", "/usr/bin/dcmsend", "dcmqrscp", str(DSRDUMP), "java")
 OUT = Path(__file__).parent / "out"
 
 

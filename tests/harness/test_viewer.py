@@ -25,11 +25,15 @@ from support.probes import Probe, probes
 from support.published import Published, address_of, publish
 from support.stopping import stop
 from support.truth import VIEWED_PHANTOM
+from support.validators import GENERAL_TITLE
 
-from dicom_node.results.kinds import GROUP_OF, ResultKind
+from dicom_node.results.kinds import GROUP_OF, REPORTS, ResultKind, kinds_for
+from dicom_node.settings.profile import Profile
 from dicom_node.uids import tracking_uid
 from inference.pictures.outlines import key_slice_outlines
+from inference.results import StructureResult
 from inference.structures import BY_KEY, SEGMENTS, Group, Side
+from sr_templates.terms import VERDICT_TERMS
 
 BODY_HU = -300
 SAME_COLOUR = 3.0
@@ -46,6 +50,14 @@ READ_ALOUD = ("PELVIS_R", "PELVIS_L", "GMAX_R", "RF_L", "VM_R", "ILI_L")
 UNDERIVED_SERIES = "2.25.7101"
 """Of a segmentation whose frames do not say which image they were derived from, and whose
 frame of reference is none of the CT's; OHIF would look there for images in the same place."""
+
+GENERAL_SERIES = "2.25.7201"
+"""Of the record under the general title of its template, as it was sent before."""
+
+BARE_SERIES = "2.25.7301"
+"""Of the record without a measurement, as where no structure was found."""
+
+BY_DEFAULT = kinds_for(Profile(), accepted=False, replaces=False)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +80,14 @@ def published(
     """One study in Orthanc: the phantom, all objects, and a segmentation that is not ours."""
     folder = tmp_path_factory.mktemp("viewed")
     published = publish(folder, VIEWED_PHANTOM)
-    underived = _without_derivation(published.files[ResultKind.SEG], folder / "underived.dcm")
+    record = published.files[ResultKind.SR]
+    others = [
+        _without_derivation(published.files[ResultKind.SEG], folder / "underived.dcm"),
+        _under_the_general_title(record, folder / "general.dcm"),
+        _without_measurements(record, folder / "bare.dcm"),
+    ]
     with namespace.inside():
-        running_orthanc.upload([*published.known.paths, *published.files.values(), underived])
+        running_orthanc.upload([*published.known.paths, *published.files.values(), *others])
     yield published
     with namespace.inside():
         running_orthanc.empty()
@@ -83,6 +100,29 @@ def _without_derivation(segmentation: Path, path: Path) -> Path:
     dataset.FrameOfReferenceUID = "2.25.7103"
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.7102"
     dataset.SeriesInstanceUID = UNDERIVED_SERIES
+    dataset.save_as(path)
+    return path
+
+
+def _under_the_general_title(record: Path, path: Path) -> Path:
+    dataset = pydicom.dcmread(record)
+    (title,) = dataset.ConceptNameCodeSequence
+    title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = GENERAL_TITLE
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.7202"
+    dataset.SeriesInstanceUID = GENERAL_SERIES
+    dataset.save_as(path)
+    return path
+
+
+def _without_measurements(record: Path, path: Path) -> Path:
+    dataset = pydicom.dcmread(record)
+    dataset.ContentSequence = [
+        item
+        for item in dataset.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning != "Imaging Measurements"
+    ]
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.7302"
+    dataset.SeriesInstanceUID = BARE_SERIES
     dataset.save_as(path)
     return path
 
@@ -102,7 +142,7 @@ class Reader:
     def open_study(self) -> None:
         """The study afresh, its CT on show."""
         study = str(self.known.series.header.StudyInstanceUID)
-        self.viewer.open(study, len(self.series_of) + 2)  # the CT, and what is not ours
+        self.viewer.open(study, len(self.series_of) + 4)  # the CT, and what is not ours
 
     def listed(self, series: ResultKind | str) -> ListedSeries:
         """What the viewer's list has of an object, or of a series by its UID."""
@@ -135,15 +175,38 @@ class Reader:
         if kind is ResultKind.PDF:
             shown = self.viewer.page.locator('object[type="application/pdf"]').count() == 1
             return ("shown" if shown else "not shown"), []
-        if self.viewer.page.locator("canvas").count() == 0:
+        if self.viewer.errors():
             return "not shown", [
                 "OHIF ends with an error: its page says that something went wrong"
             ]
+        if kind in REPORTS:
+            structures = self.known.case.structures
+            right = len(structures) - len(self.misread())
+            return f"shown as text, {right} of {len(structures)} structures as in the case", []
         if kind.traits.modality == "OT":
             return ("shown" if self._shows_picture(kind) else "not shown"), []
         after = self.viewer.picture()
         changed = before.shape != after.shape or bool((before != after).any())
         return ("shown over the CT" if changed else "not shown"), []
+
+    def misread(self) -> list[str]:
+        """Every structure whose volume, HU or verdict does not stand in the text on show."""
+        groups = {
+            lines[0]: lines
+            for group in self.viewer.text().split("Tracking Identifier: ")[1:]
+            for lines in [group.splitlines()]
+        }
+        return [
+            result.segment.title
+            for result in self.known.case.structures
+            if not set(_lines(result)) <= set(groups.get(result.segment.title, ()))
+        ]
+
+    def sees_something(self) -> bool:
+        """Whether the viewport has text, or a picture that is not all of one colour."""
+        if self.viewer.page.locator("canvas").count() == 0:
+            return bool(self.viewer.text().strip())
+        return float(self.viewer.picture().std()) > 1.0
 
     def _shows_picture(self, kind: ResultKind) -> bool:
         """Whether the screen has the pixels of a colour picture, as large as fits."""
@@ -160,6 +223,18 @@ class Reader:
     def show_slice(self, index: int) -> None:
         """Scroll to a slice of the volume."""
         self.viewer.show_image(self.known.series.slices[index].sop_instance_uid)
+
+
+def _lines(result: StructureResult) -> list[str]:
+    """Lines of the record on a structure that was measured, as OHIF writes them."""
+    measured = result.measured
+    assert measured.volume_cm3 is not None
+    assert measured.mean_hu is not None
+    return [
+        f"Volume: {round(measured.volume_cm3, 2):g} cm3",
+        f"Attenuation Coefficient: {round(measured.mean_hu, 2):g} [hnsf'U]",
+        f"Quality verdict: {VERDICT_TERMS[result.verdict].code.meaning}",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -332,9 +407,9 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (ResultKind.SR, "not shown"),
-        (ResultKind.SR_GROUPS, "not shown"),
-        (ResultKind.SR_LABELMAP, "not shown"),
+        (ResultKind.SR, "shown as text, 43 of 43"),
+        (ResultKind.SR_GROUPS, "shown as text, 43 of 43"),
+        (ResultKind.SR_LABELMAP, "shown as text, 43 of 43"),
         (ResultKind.SC, "shown"),
         (ResultKind.SC_DENSITY, "shown"),
         (ResultKind.SC_DENSITY_SLICES, "shown"),
@@ -347,7 +422,7 @@ def test_the_key_slices_show_the_numbers_of_their_structures(
 def test_what_else_the_viewer_shows(
     reader: Reader, kind: ResultKind, expected: str | None, findings: Findings, out: Path
 ) -> None:
-    """Pictures (of a series its first) and the PDF are shown; what becomes of others."""
+    """Pictures (of a series its first), the PDF and the records; what becomes of others."""
     reader.open_study()
     series = reader.listed(kind)
 
@@ -356,3 +431,34 @@ def test_what_else_the_viewer_shows(
     reader.viewer.save(out / f"ohif_{kind.value.lower()}.png")
     findings.record(BY_RENDERING[kind], Check.OHIF, text, notes)
     assert expected is None or text.startswith(expected)
+    assert reader.viewer.errors() == []
+
+
+def test_nothing_that_goes_out_by_default_ends_in_an_error_page(
+    reader: Reader, out: Path
+) -> None:
+    """One after the other is clicked, and shown, or what was there stays.
+
+    So are the key slices, and a report without a measurement.
+    """
+    reader.open_study()
+
+    for one in (*BY_DEFAULT, ResultKind.SR_KEY_SLICE, BARE_SERIES):
+        reader.viewer.open_series(reader.listed(one))
+        reader.viewer.page.wait_for_timeout(OPENING_MS)
+
+        reader.viewer.save(out / f"ohif_clicked_{one.lower()}.png")
+        assert reader.viewer.errors() == [], one
+        assert reader.sees_something(), one
+
+
+def test_under_the_general_title_the_record_would_end_in_one(reader: Reader, out: Path) -> None:
+    """The check above can fail. Once this test does, OHIF takes groups that have segments."""
+    reader.open_study()
+
+    reader.viewer.open_series(reader.listed(GENERAL_SERIES))
+    reader.viewer.page.wait_for_timeout(OPENING_MS)
+
+    reader.viewer.save(out / "ohif_general_title.png")
+    assert "reading 'ReferencedSOPSequence'" in " ".join(reader.viewer.errors())
+    assert not reader.sees_something()

@@ -57,8 +57,12 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("check", 3): ("check --config wrong.toml", "check --config none.toml"),
     ("status", 2): ("status --nothing",),
     ("status", 3): ("status --config wrong.toml", "status --config garbled.toml"),
-    ("release", 2): ("release --nothing",),
-    ("release", 3): ("release --config wrong.toml", "release --destination nobody"),
+    ("release", 2): (
+        "release --nothing",
+        "release --destination nobody",
+        "release --series 1.2.3",
+    ),
+    ("release", 3): ("release --config wrong.toml",),
     ("segment", 2): ("segment series",),
     ("segment", 3): (
         "segment series --out out --bundle none",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom import dcmread
 from support.cases import (
     CONTEXT,
     FLAGGED,
@@ -22,7 +23,7 @@ from support.cases import (
     source_datasets,
 )
 from support.ct import enhanced_ct, save
-from support.validators import dciodvfy_errors, pixelmed_sr_errors
+from support.validators import dciodvfy_errors, pixelmed_sr_errors, templates
 
 from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.kinds import ResultKind
@@ -127,6 +128,56 @@ def test_pixelmed_finds_no_error_in_the_report_of_a_revision(tmp_path: Path):
 
     assert dciodvfy_errors(report) == []
     assert pixelmed_sr_errors(report) == []
+
+
+def test_pixelmed_finds_a_relationship_that_is_not_allowed(tmp_path: Path):
+    """The checks above can fail: it says so of an item beside the template, without "Error"."""
+    series = small_series(tmp_path / "ct")
+    objects = publish_case(series, small_case(series.volume.geometry), CONTEXT, RECORD)
+    _, report = write_results(objects, tmp_path / "out")
+    dataset = dcmread(report)
+    verdict = dataset.ContentSequence[-1].ContentSequence[0]  # of the case
+    verdict.ContentSequence[0].RelationshipType = "CONTAINS"  # its mean uncertainty
+    dataset.save_as(report)
+
+    (error,) = pixelmed_sr_errors(report)
+
+    assert "has illegal relationship CONTAINS with child" in error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'Error: 1: /CONTAINER (126000,DCM,"Report"): Missing required content item',
+        "Parent content item (1: CODE) has illegal relationship CONTAINS with child (1.1: NUM)",
+        "1.9.1: /CONTAINER: Incorrect graphic type - expected POLYLINE - found POINT",
+    ],
+)
+def test_whatever_pixelmed_says_beside_warnings_and_progress_is_an_error(line: str):
+    said = templates(
+        "Found Comprehensive3DSR IOD\n"
+        "Found Root Template TID_1500 (MeasurementReport)\n"
+        f"{line}\n"
+        "Warning: 1.2: /CONTAINER/TEXT: Content Item not in template\n"
+        "Root Template Validation Complete\n"
+        "IOD validation complete\n\n"
+    )
+
+    assert (len(said.errors), len(said.warnings)) == (1, 1)
+
+
+def test_dciodvfy_knows_label_maps(tmp_path: Path):
+    """One without its mandatory Manufacturer is found; Debian's of 2022 did not look for it."""
+    series = small_series(tmp_path / "ct")
+    case = small_case(series.volume.geometry)
+    objects = publish_case(series, case, CONTEXT, {ResultKind.SEG_LABELMAP})
+    (path,) = write_results(objects, tmp_path / "out")
+    dataset = dcmread(path)
+    del dataset.Manufacturer
+    dataset.save_as(tmp_path / "incomplete.dcm")
+
+    assert dciodvfy_errors(path) == []
+    assert any("Manufacturer" in one for one in dciodvfy_errors(tmp_path / "incomplete.dcm"))
 
 
 def every_segment(shape: tuple[int, ...]) -> np.ndarray:

@@ -27,6 +27,7 @@ class Check(StrEnum):
 
     DCIODVFY = "dciodvfy"
     PIXELMED = "PixelMed"
+    DSRDUMP = "dsrdump"
     DCMQI = "dcmqi"
     ORTHANC = "Orthanc"
     DCMQRSCP = "dcmqrscp"
@@ -67,7 +68,7 @@ ROWS: Final = (
 BY_RENDERING: Final = {kind: row for row in ROWS for kind in row.kinds}
 
 DOCUMENTS: Final = tuple(row for row in ROWS if row.kinds[0].traits.modality in {"SR", "KO"})
-"""What PixelMed's validator has templates for."""
+"""What PixelMed's validator has templates for, and dsrdump shows."""
 
 READ_BY_DCMQI: Final = tuple(
     row
@@ -77,7 +78,7 @@ READ_BY_DCMQI: Final = tuple(
 
 CELLS: Final = frozenset(
     {
-        *((row, Check.PIXELMED) for row in DOCUMENTS),
+        *((row, check) for row in DOCUMENTS for check in (Check.PIXELMED, Check.DSRDUMP)),
         *((row, Check.DCMQI) for row in READ_BY_DCMQI),
         *(
             (row, check)
@@ -137,7 +138,9 @@ def document(findings: Findings) -> str:
 
 Written by the harness (`make conformance`; see [testing.md](testing.md)); a test fails when a
 run finds anything else than what stands here. The objects are those of a phantom whose
-segments are known: dciodvfy, PixelMed and dcmqi read the files as the node writes them;
+segments are known: dciodvfy (of dicom3tools), PixelMed, DCMTK's dsrdump and dcmqi read the
+files as the node writes them; PixelMed, which knows a template by the document's title alone,
+the reports on segments under the general one (126000, DCM, "Imaging Measurement Report").
 Orthanc and dcmqrscp get them by C-STORE from the node's own sender, and what comes back over
 DICOMweb and by C-MOVE is compared byte by byte (STOW-RS and QIDO-RS have tests of their own,
 see [delivery.md](delivery.md)); OHIF shows what Orthanc has, in a headless Chromium, and what
@@ -154,7 +157,6 @@ Programs of the run that wrote this: {_versions()}.
 
 def _versions() -> str:
     packages = {
-        "dciodvfy": "dicom3tools",
         "PixelMed": "libpixelmed-java",
         "Orthanc": "orthanc",
         "its DICOMweb plugin": "orthanc-dicomweb",
@@ -162,6 +164,7 @@ def _versions() -> str:
         "Chromium": "chromium",
     }
     found = {name: _debian_version(package) for name, package in packages.items()}
+    found = {"dicom3tools": version("dicom3tools"), **found}
     found |= {"dcmqi": version("dcmqi"), "OHIF": ohif.VERSION}
     return ", ".join(f"{name} {number}" for name, number in found.items())
 

@@ -44,6 +44,9 @@ FLAGS = (
     "--disable-sync",
 )
 SIZE = {"width": 1600, "height": 1000}
+ERROR_PAGE = "Error Boundary"
+"""What OHIF tells the console when it shows "Something went wrong"."""
+
 PATIENCE_S = 120.0
 TRIES = 6
 SETTLED_MS = 400
@@ -237,6 +240,17 @@ class Viewer:
             before = now
             self.page.wait_for_timeout(SETTLED_MS)
         return np.asarray(Image.open(BytesIO(now)).convert("RGB"))
+
+    def text(self) -> str:
+        """What stands in the viewport as text; empty beside images."""
+        return str(self.page.locator('[data-cy="viewport-pane"]').inner_text())
+
+    def errors(self) -> list[str]:
+        """What the viewer's error page was about, since the study was opened; none without.
+
+        It may go away by itself, and leaves a black viewport.
+        """
+        return [line for line in self.console if ERROR_PAGE in line]
 
     def save(self, path: Path) -> None:
         """Keep the whole window as a picture."""

@@ -260,6 +260,18 @@ def test_without_key_slices_there_are_no_measurements(tmp_path: Path):
     assert named(dataset, "Summary")
 
 
+def test_its_title_is_the_general_one_only_where_it_has_outlines(
+    report: Dataset, tmp_path: Path
+):
+    """OHIF draws the outlines of such a report, and ends with an error if there are none."""
+    case = small_case(small_series(tmp_path).volume.geometry)
+    bare = build_key_slice_report(case, context(), [])
+
+    titles = [one.ConceptNameCodeSequence[0].CodeValue for one in (report, bare)]
+
+    assert titles == ["126000", "MSKREPORT"]
+
+
 def test_the_report_reads_as_reviewed(
     objects: tuple[ResultObject, ...], tmp_path: Path, request: pytest.FixtureRequest
 ):

@@ -477,6 +477,21 @@ def test_containers_hold_separate_facts_so_that_viewers_show_their_names(report:
     assert {item.ContinuityOfContent for item in (report, *containers)} == {"SEPARATE"}
 
 
+def test_the_record_has_a_title_that_ohif_shows_as_text(report: Dataset):
+    """With the general title (126000, DCM) OHIF looks for an outline in every group."""
+    (title,) = report.ConceptNameCodeSequence
+
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("MSKREPORT", "99MSKNODE")
+    assert title.CodeMeaning == "Musculoskeletal CT Measurement Report"
+
+
+def test_all_that_a_container_holds_has_a_name(report: Dataset):
+    """OHIF ends with an error at an item without one."""
+    containers = [one for one in (report, *below(report)) if one.ValueType == "CONTAINER"]
+
+    assert all(name(item) for one in containers for item in one.ContentSequence)
+
+
 def test_the_report_reads_as_reviewed(tmp_path: Path, request: pytest.FixtureRequest):
     series = small_series(tmp_path)
     paths = write_results(
