@@ -27,6 +27,16 @@ from support.namespace import Namespace, open_listeners
 from support.orthanc import DICOM_PORT, PACS_AE, Orthanc
 from support.pacs import dataset_bytes
 from support.published import Published, address_of, publish
+from support.stacks import (
+    STACK_ROWS,
+    Reader,
+    Stack,
+    Stacked,
+    StackRow,
+    by_dcmqi,
+    by_highdicom,
+    stacked,
+)
 from support.truth import VIEWED_PHANTOM
 from support.validators import (
     Said,
@@ -207,6 +217,62 @@ def test_dcmqi_reads_the_volumes_of_the_reports(
     same = sum(read.get(key) == volume for key, volume in known.items())
     findings.record(row, Check.DCMQI, f"{same} of {len(known)} volumes read")
     assert read == known
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[Stack, Stacked]:
+    """The stacks that readers trip over, with their segmentations."""
+    return {one: stacked(tmp_path_factory.mktemp(one.name.lower()), one) for one in Stack}
+
+
+@pytest.mark.parametrize("row", STACK_ROWS, ids=str)
+def test_dciodvfy_finds_no_error_in_any_stack(
+    row: StackRow, stacks: dict[Stack, Stacked], findings: Findings
+) -> None:
+    errors = dciodvfy(stacks[row.stack].files[row.kind]).errors
+
+    findings.of_stacks[row, Reader.DCIODVFY] = _count(len(errors), "error")
+    assert errors == ()
+
+
+@pytest.mark.parametrize("row", STACK_ROWS, ids=str)
+def test_dcmqi_reads_every_stack_but_an_uneven_one(
+    row: StackRow, stacks: dict[Stack, Stacked], findings: Findings, tmp_path: Path
+) -> None:
+    """Of uneven slices it takes the first step for all, without a word."""
+    stack = stacks[row.stack]
+
+    share = stack.misplaced(by_dcmqi(stack.files[row.kind], tmp_path))
+
+    findings.of_stacks[row, Reader.DCMQI] = _placed(share)
+    assert (share > 0) is _is_uneven(row)
+
+
+@pytest.mark.parametrize("row", STACK_ROWS, ids=str)
+def test_highdicom_reads_every_stack_but_an_uneven_one(
+    row: StackRow, stacks: dict[Stack, Stacked], findings: Findings
+) -> None:
+    stack = stacks[row.stack]
+    try:
+        share = stack.misplaced(by_highdicom(stack.files[row.kind]))
+        said = _placed(share)
+    except RuntimeError as error:
+        said = f"refused: {error}"
+
+    findings.of_stacks[row, Reader.HIGHDICOM] = said
+    assert said.startswith("refused") is _is_uneven(row)
+    assert _is_uneven(row) or said == IN_PLACE
+
+
+IN_PLACE = "every voxel in its place"
+
+
+def _placed(share: float) -> str:
+    return f"no error, {share:.1%} elsewhere" if share else IN_PLACE
+
+
+def _is_uneven(row: StackRow) -> bool:
+    return row.stack is Stack.UNEVEN and row.kind is not ResultKind.SEG_EVEN
 
 
 def test_dcmqi_takes_only_maps_of_floating_point_numbers(

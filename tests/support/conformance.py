@@ -18,6 +18,7 @@ from typing import Final
 
 from dicom_node.results.kinds import ResultKind
 from support import ohif
+from support.stacks import STACK_ROWS, TITLES, Reader, StackRow
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -95,6 +96,7 @@ class Findings:
     """What one run of the harness has heard: text and messages by row and column."""
 
     said: dict[tuple[Row, Check], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    of_stacks: dict[tuple[StackRow, Reader], str] = field(default_factory=dict)
 
     def record(self, row: Row, check: Check, text: str, messages: Iterable[str] = ()) -> None:
         """Note what a program said; messages become footnotes, each once."""
@@ -105,8 +107,12 @@ class Findings:
     @property
     def missing(self) -> list[str]:
         """Cells that nobody has filled: only a part of the harness was run."""
+        stacks = {(row, reader) for row in STACK_ROWS for reader in Reader}
         return [
             f"{row.title}: {check}" for row, check in sorted(CELLS - self.said.keys(), key=str)
+        ] + [
+            f"{row}: {reader}"
+            for row, reader in sorted(stacks - self.of_stacks.keys(), key=str)
         ]
 
     def table(self) -> str:
@@ -120,6 +126,21 @@ class Findings:
             *(f"{number}. {message}" for message, number in numbers.items()),
         ]
         return "\n".join(lines)
+
+    def stack_table(self) -> str:
+        """The table of stacks that readers trip over, in Markdown."""
+        return "\n".join(
+            [
+                f"| series | segmentation | {' | '.join(Reader)} |",
+                f"| --- | --- |{' --- |' * len(Reader)}",
+                *(
+                    f"| {row.stack} | {TITLES[row.kind]} | "
+                    + " | ".join(self.of_stacks.get((row, one), "-") for one in Reader)
+                    + " |"
+                    for row in STACK_ROWS
+                ),
+            ]
+        )
 
     def _line(self, row: Row, numbers: dict[str, int]) -> str:
         cells = []
@@ -150,6 +171,22 @@ is on its screen is compared with the truth.
 itself says, or what was seen.
 
 {findings.table()}
+
+## Unevenly spaced slices, and a patient feet first and prone
+
+Every frame lies where its slice lies, which is right by the standard, and more than most
+readers expect. The share is of labelled voxels that a reader puts elsewhere, or takes for
+another structure. A destination whose readers trip can have the second segmentation, on even
+slices at the finest step ([objects.md](objects.md#unevenly-spaced-series)).
+
+{findings.stack_table()}
+
+Tried once by hand, on 2026-11-29, on the same kinds of series: cornerstone's adapters 5.14.0,
+which OHIF uses, put every voxel of all of them in its place. dwv 0.36.4 refuses uneven slices
+("Incomplete spacing found") and label maps, and reads the others right. itk-wasm 7.6.4 reads
+the binary form: uneven slices as dcmqi, even ones right. dicomtonifti 0.8.14 and dcm2niix
+1.0.20260724 read even label maps right, uneven ones with the mean of the steps, and take the
+frames of all segments of a binary one for one stack.
 
 Programs of the run that wrote this: {_versions()}.
 """

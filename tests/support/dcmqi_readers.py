@@ -28,8 +28,8 @@ def read_segments(segmentation: Path, geometry: Geometry, folder: Path) -> NDArr
         check=True, capture_output=True,
     )  # fmt: skip
     (path,) = folder.glob("read*.nrrd")
-    on_grid = sitk.GetArrayFromImage(_on_grid(sitk.ReadImage(str(path)), geometry))
-    return _segment_numbers(segmentation)[on_grid]
+    numbers = sitk.GetArrayFromImage(on_grid(sitk.ReadImage(str(path)), geometry))
+    return _segment_numbers(segmentation)[numbers]
 
 
 def read_volumes_cm3(report: Path, folder: Path) -> dict[str, float]:
@@ -58,7 +58,7 @@ def _segment_numbers(segmentation: Path) -> NDArray[np.uint8]:
     return table
 
 
-def _on_grid(image: sitk.Image, geometry: Geometry) -> sitk.Image:
+def on_grid(image: sitk.Image, geometry: Geometry) -> sitk.Image:
     """An image, which dcmqi cuts to its content, on the whole grid of the volume."""
     grid = sitk.Image(*geometry.shape[::-1], sitk.sitkUInt8)
     grid.SetOrigin(geometry.positions_mm[0].tolist())

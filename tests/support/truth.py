@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.case_files.phantom_series import (
+    DEFAULT_HEADER,
+    PhantomHeader,
+    write_phantom_series,
+)
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from inference.anatomy.coverage import coverage
@@ -45,13 +49,17 @@ class KnownCase:
 
 
 def known_case(
-    folder: Path, spec: PhantomSpec = VIEWED_PHANTOM, *, keys: Collection[str] = ()
+    folder: Path,
+    spec: PhantomSpec = VIEWED_PHANTOM,
+    *,
+    header: PhantomHeader = DEFAULT_HEADER,
+    keys: Collection[str] = (),
 ) -> KnownCase:
     """Write a phantom's series into `folder` and answer it with the truth.
 
     keys: of the only segments to answer with; all of them where it is empty.
     """
-    paths = write_phantom_series(folder, spec)
+    paths = write_phantom_series(folder, spec, header)
     series = read_series(paths)
     kept = [one.number for one in SEGMENTS if not keys or one.key in keys]
     segments = phantom(spec).segments
