@@ -3,8 +3,9 @@
 1. Knees with a lower leg below them, and lungs, are sought in the CT (`knees`, `trunk`).
 2. The network labels every slice above the lower legs and below the chest, several times with
    other features dropped: labels and voxel-wise uncertainty (`models`).
-3. Right and left are told apart (`sides`), what lies far above the pelvis is cut (`trunk`),
-   and each leg below its knee (`lower_legs`).
+3. A body that does not lie as the header says (`frame`, `turned_over`) ends here: no side is
+   believed. Else right and left are told apart (`sides`), what lies far above the pelvis is
+   cut (`trunk`), and each leg below its knee (`lower_legs`), if it has one (`femur_ends`).
 4. What the scan shows, what its border cuts, and metal (`coverage`, `metal`).
 5. Volumes, HU, composition and uncertainty of the 43 segments (`sample_range`, `measure`).
 6. A verdict on each structure and on the case (`quality`). What the model was not made to
@@ -16,26 +17,37 @@ The same volume, bundle, patient, samples, seed and device give the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.anatomy.coverage import coverage
+from inference.anatomy.femur_ends import femur_ends
+from inference.anatomy.frame import Exchanged, exchanged_ends, exchanged_words
 from inference.anatomy.knees import SeenKnee, find_knees
 from inference.anatomy.lower_legs import cut_below_knees, first_to_segment
 from inference.anatomy.metal import find_metal
 from inference.anatomy.sides import split_sides
-from inference.anatomy.trunk import cut_above_pelvis, find_chest
+from inference.anatomy.trunk import above_lungs, below_lungs, cut_above_pelvis, find_chest
+from inference.geometry import Geometry
 from inference.measurement.measure import measure
 from inference.measurement.sample_range import sample_deviations
 from inference.models.bundle import Bundle
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
+from inference.quality.turned_over import (
+    is_doubted,
+    is_surer_turned_over,
+    slices_to_turn,
+    turned_over,
+)
 from inference.results import (
     CaseResult,
     Chest,
+    Coverage,
     Measurement,
     ModelIdentity,
     Region,
@@ -99,9 +111,11 @@ def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
 
     Each result is that of an `analyse` of its own, but for rounding.
     """
-    knees, chest = find_knees(volume), find_chest(volume)
+    chest = find_chest(volume)
+    knees = below_lungs(find_knees(volume), chest)
     seen = _to_segment(volume, knees, chest)
-    predictions = bundle.model.load(device).predict(
+    predictor = bundle.model.load(device)
+    predictions = predictor.predict(
         volume.part(seen), counts=counts, seed=seed, progress=progress
     )
     for samples, prediction in zip(counts, predictions, strict=True):
@@ -115,6 +129,13 @@ def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
             uncertainty=bundle.model.uncertainty,
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
+        exchanged = exchanged_ends(whole.labels, volume.geometry)
+        if not exchanged and is_doubted(whole, bundle.calibration):
+            slices = slices_to_turn(whole.labels)
+            part = turned_over(volume, slices)
+            (turned,) = predictor.predict(part, counts=(samples,), seed=seed)
+            if is_surer_turned_over(volume, whole, slices, turned):
+                exchanged = (Exchanged.FRONT_AND_BACK,)
         yield conclude(
             volume,
             whole,
@@ -124,11 +145,15 @@ def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
             knees=knees,
             chest=chest,
             provided=bundle.model.segments,
+            exchanged=exchanged,
         )
 
 
 def _to_segment(volume: Volume, knees: Sequence[SeenKnee], chest: Chest | None) -> range:
     """The slices that the network has to see; never none."""
+    above = above_lungs(volume, chest) if chest else None
+    if above is not None:
+        return above
     stop = len(volume.hu) - (chest.slices if chest else 0)
     first = first_to_segment(volume, knees)
     return range(first if first < stop else 0, stop)
@@ -144,6 +169,7 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     knees: Sequence[SeenKnee] = (),
     chest: Chest | None = None,
     provided: Collection[Segment] = SEGMENTS,
+    exchanged: Sequence[Exchanged] | None = None,
 ) -> CaseResult:
     """Everything after the network: sides, coverage, measurements and verdicts.
 
@@ -151,14 +177,25 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     is left out.
 
     Where the scan shows neither hip nor thigh, what the network labelled is no anatomy of
-    this method: the result then has no segments, and the verdict says why.
+    this method: the result then has no segments, and the verdict says why. So it has where
+    the body does not lie as the header says (`exchanged`; without it the labels tell): what
+    a side would be named for may be the other's.
     """
     geometry = volume.geometry
+    if exchanged is None:
+        exchanged = exchanged_ends(prediction.labels, geometry)
+    if exchanged:
+        return _against_header(
+            volume, prediction, calibration, model, provided=provided, exchanged=exchanged
+        )
     sided = _only(provided, split_sides(prediction.labels, geometry))
     whole = cut_above_pelvis(sided, geometry)
-    cut = cut_below_knees(whole, geometry, knees)
+    ends = femur_ends(whole, volume)
+    cut = cut_below_knees(whole, geometry, knees, ends)
     segments = cut.segments
-    shown = coverage(segments, volume, cut.legs, cut.first_slices, chest)
+    # What the labels go on with below a knee hid its end.
+    ends = femur_ends(segments, volume) if cut.legs else ends
+    shown = coverage(segments, volume, cut.legs, cut.first_slices, chest, ends)
     if shown.region is Region.ELSEWHERE:
         segments = np.zeros_like(segments)
     first = cut.legs.slices if cut.legs else 0
@@ -185,6 +222,60 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
         model=model,
         mean_uncertainty=mean_uncertainty(structures),
         mean_uncertainty_limits=average_limits(calibration),
+    )
+
+
+def _against_header(  # noqa: PLR0913 - what a result holds
+    volume: Volume,
+    prediction: Prediction,
+    calibration: Calibration | None,
+    model: ModelIdentity,
+    *,
+    provided: Collection[Segment],
+    exchanged: Sequence[Exchanged],
+) -> CaseResult:
+    """The result of a body that does not lie as the header says: no side, and no number.
+
+    Nor are metal's sides told. What region it is, is seen with its head up again.
+    """
+    upside_down = Exchanged.HEAD_AND_FEET in exchanged
+    labels, upright = prediction.labels, volume
+    if upside_down:
+        labels = np.ascontiguousarray(labels[::-1])
+        upright = Volume(volume.hu[::-1], _mirrored(volume.geometry))
+    region = coverage(split_sides(labels, upright.geometry), upright).region
+    nothing = np.zeros_like(prediction.labels)
+    shown = Coverage(region, words=exchanged_words(exchanged), against_header=True)
+    metal = replace(find_metal(volume, nothing), sides=())
+    structures = tuple(
+        judge_structure(Measurement(segment, 0), calibration, shown, metal)
+        if segment in provided
+        else StructureResult(Measurement(segment, 0), Verdict.NOT_PROVIDED)
+        for segment in SEGMENTS
+    )
+    verdict, findings = judge_case(structures, calibration, shown, metal)
+    return CaseResult(
+        geometry=volume.geometry,
+        segments=nothing,
+        uncertainty=prediction.uncertainty,
+        structures=structures,
+        verdict=verdict,
+        findings=findings,
+        coverage=shown,
+        metal=metal,
+        model=model,
+        mean_uncertainty_limits=average_limits(calibration),
+    )
+
+
+def _mirrored(geometry: Geometry) -> Geometry:
+    """The grid of the same slices from head to feet."""
+    heights = geometry.slice_offsets_mm
+    moved = heights[0] + heights[-1] - heights[::-1] - heights
+    return replace(
+        geometry,
+        positions_mm=geometry.positions_mm + moved[:, np.newaxis] * geometry.normal,
+        extents_mm=geometry.extents_mm[::-1].copy(),
     )
 
 

@@ -50,6 +50,9 @@ class Finding(StrEnum):
     BELOW_KNEE_LEFT_OUT = "lower leg left out"
     CHEST_LEFT_OUT = "chest left out"
     WEAK_FLAG = "flag known to be weak for this structure"
+    AGAINST_HEADER = "anatomy contradicts the header"
+    NO_KNEE = "femur ends without a knee"
+    FEMUR_LOST = "segmentation of the femur ends above the knee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,9 @@ class Coverage:
 
     lower_legs: what was left out below the knee; the border is then where it was cut.
     chest: what was left out above the abdomen.
+    stump: the segments that are not whole because their femur ends without a knee.
+    lost: the femora whose segmentation ends above the knee.
+    against_header: the body does not lie as the header says, so that no side is believed.
     """
 
     region: Region
@@ -195,6 +201,9 @@ class Coverage:
     words: str = ""
     lower_legs: LowerLegs | None = None
     chest: Chest | None = None
+    stump: tuple[Segment, ...] = ()
+    lost: tuple[Segment, ...] = ()
+    against_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)

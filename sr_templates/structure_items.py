@@ -25,6 +25,7 @@ from sr_templates.terms import (
     VERDICT_TERMS,
     QuantityTerm,
 )
+from sr_templates.words import verdict_words
 
 CONTAINS: Final = sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD: Final = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -88,7 +89,7 @@ def evaluation_items(result: StructureResult, grounds: Sequence[Any]) -> Iterato
     if result.verdict is not Verdict.ACCEPTED:
         yield sr.TextContentItem(
             name=ASPECT_TERMS["verdict_words"].code,
-            value=VERDICT_TERMS[result.verdict].words,
+            value=verdict_words(result.verdict, result.findings),
             relationship_type=CONTAINS,
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from inference.results import (
     FAT_BELOW_HU,
     LEAN_ABOVE_HU,
     CaseResult,
+    Finding,
     StructureResult,
     Uncertainty,
     Verdict,
@@ -46,6 +47,7 @@ def case_words(case: CaseResult) -> str:
     sentences = [
         f"Case {VERDICT_TERMS[case.verdict].code.meaning.lower()}"
         + (f": {'; '.join(reasons)}." if reasons else "."),
+        _count_words(case),
         coverage_words(case),
         metal_place_words(case),
         structures_words(case),
@@ -54,11 +56,27 @@ def case_words(case: CaseResult) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+def _count_words(case: CaseResult) -> str:
+    """How many structures are accepted, of a case that is not whole; or nothing."""
+    if case.verdict is not Verdict.TRUNCATED:
+        return ""
+    accepted = sum(result.verdict is Verdict.ACCEPTED for result in case.structures)
+    return f"{accepted} of {len(case.structures)} structures accepted."
+
+
 def _caution(case: CaseResult) -> str:
     """Reason why an uncertainty was not judged; empty if it was."""
     if case.model.uncertainty is Uncertainty.NONE:
         return UNMEASURED_WORDS
     return UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else ""
+
+
+def verdict_words(verdict: Verdict, findings: Collection[Finding]) -> str:
+    """A verdict on a structure or a case; of what an amputation cuts no border is named."""
+    by_stump = Finding.NO_KNEE in findings and Finding.CUT_BY_SCAN not in findings
+    if verdict is Verdict.TRUNCATED and by_stump:
+        return "not whole: the femur ends without a knee; no volume is given"
+    return VERDICT_TERMS[verdict].words
 
 
 def summary_words(case: CaseResult) -> str:
@@ -75,6 +93,8 @@ def coverage_words(case: CaseResult) -> str:
     sentences = [_sentence(case.coverage.words or region)]
     if case.coverage.cut:
         sentences.append(f"Cut by the scan: {_listed(case.coverage.cut)}.")
+    if case.coverage.stump:
+        sentences.append(f"Not whole without a knee: {_listed(case.coverage.stump)}.")
     return " ".join(sentences)
 
 
@@ -113,16 +133,17 @@ def structures_words(case: CaseResult) -> str:
 
 def withheld_words(case: CaseResult) -> str:
     """Structures that were found but carry no volume, and why, or nothing."""
+    truncated = [one for one in case.structures if one.verdict is Verdict.TRUNCATED]
     reasons = {
-        Verdict.TRUNCATED: "cut by the border of the scan",
-        Verdict.SPOILED: "spoiled by metal",
+        "cut by the border of the scan": [
+            one for one in truncated if Finding.NO_KNEE not in one.findings
+        ],
+        "whose femur ends without a knee": [
+            one for one in truncated if Finding.NO_KNEE in one.findings
+        ],
+        "spoiled by metal": [one for one in case.structures if one.verdict is Verdict.SPOILED],
     }
-    told = [
-        f"{_named(results)}, {reason}"
-        for verdict, reason in reasons.items()
-        for results in [[one for one in case.structures if one.verdict is verdict]]
-        if results
-    ]
+    told = [f"{_named(found)}, {reason}" for reason, found in reasons.items() if found]
     return f"No volume is given for {'; nor for '.join(told)}." if told else ""
 
 

@@ -79,6 +79,9 @@ _CASE: Final = TypeAdapter(CaseFacts)
 _SERIES: Final = TypeAdapter(SeriesFacts)
 SERIES_FILE: Final = "series.json"
 
+LATER_FINDINGS: Final = frozenset({Finding.AGAINST_HEADER, Finding.NO_KNEE, Finding.FEMUR_LOST})
+"""Those that the version before does not know."""
+
 
 def save_case(folder: Path, series: CtSeries, case: CaseResult) -> None:
     """Write a case and its series into `folder`, replacing what is there.
@@ -137,12 +140,19 @@ def load_series(folder: Path) -> CtSeries | None:
 def _in_former_form_too(case: bytes) -> bytes:
     """A case that a node of the version before can publish too.
 
-    That one reads the numbers of a structure beside its verdict. It may be at work on the
-    same database while nodes are updated one by one, or again afterwards.
+    That one reads the numbers of a structure beside its verdict, and knows no
+    `LATER_FINDINGS`: what they stand for is in the coverage's words too. It may be at
+    work on the same database while nodes are updated one by one, or again afterwards.
     """
     facts = json.loads(case)
     for structure in facts["structures"]:
         structure.update(structure["measured"])
+    for judged in (facts, *facts["structures"]):
+        if set(judged["findings"]) & LATER_FINDINGS:
+            judged["all_findings"] = judged["findings"]
+            judged["findings"] = [
+                one for one in judged["findings"] if one not in LATER_FINDINGS
+            ]
     return json.dumps(facts, indent=1).encode()
 
 
@@ -158,6 +168,8 @@ def _in_present_form(case: bytes) -> bytes:
         if "measured" not in structure:
             numbers = {name: structure.pop(name) for name in names if name in structure}
             structure["measured"] = numbers
+    for judged in (facts, *facts["structures"]):
+        judged["findings"] = judged.pop("all_findings", judged["findings"])
     return json.dumps(facts).encode()
 
 

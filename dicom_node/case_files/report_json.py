@@ -139,6 +139,9 @@ class Shown:
 
     lower_legs: null where the scan does not go on below the knee.
     chest: null where it does not go on above the abdomen.
+    stump: keys of the segments that are not whole because their femur ends without a knee.
+    lost: keys of the femora whose segmentation ends above the knee.
+    against_header: the body does not lie as the header says, so that no side is believed.
     """
 
     region: Region
@@ -146,6 +149,9 @@ class Shown:
     cut: tuple[str, ...]
     lower_legs: LowerLegs | None
     chest: Chest | None
+    stump: tuple[str, ...]
+    lost: tuple[str, ...]
+    against_header: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +249,9 @@ def _shown(coverage: Coverage) -> Shown:
         cut=_keys(coverage.cut),
         lower_legs=coverage.lower_legs,
         chest=coverage.chest,
+        stump=_keys(coverage.stump),
+        lost=_keys(coverage.lost),
+        against_header=coverage.against_header,
     )
 
 

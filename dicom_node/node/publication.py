@@ -39,7 +39,7 @@ from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.uids import device_observer_uid
-from inference.anatomy.coverage import chest_words, lower_legs_words
+from inference.anatomy.coverage import chest_words, lower_legs_words, stump_words
 from inference.pictures.captions import sentence
 from inference.results import CaseResult, Region, Verdict
 from sr_templates.context import InstanceInSeries
@@ -205,9 +205,18 @@ def _with_notes(words: str, arrival: SeriesArrival) -> str:
 
 
 def remark(case: CaseResult) -> str:
-    """The node's remark on a series with a report: what was cut off, and metal."""
+    """The node's remark on a series with a report.
+
+    That its header is contradicted; or femora without a knee, what was cut off, and metal.
+    """
     shown = case.coverage
-    words = (lower_legs_words(shown.lower_legs), chest_words(shown.chest), metal_words(case))
+    words = (
+        shown.words if shown.against_header else "",
+        stump_words(shown.stump),
+        lower_legs_words(shown.lower_legs),
+        chest_words(shown.chest),
+        metal_words(case),
+    )
     return " ".join(filter(None, words))
 
 

@@ -6,7 +6,8 @@ believed alone. Close below the lungs nothing is believed.
 
 On each side the *hip* is shown when pelvis and femur overlap in height (the joint) and the
 pelvis reaches `PELVIS_ABOVE_MM` above the femur; the *knee* when the femur's lower end lies
-inside the scan. The region is hip to knee when one side shows both, with a femur at least
+inside the scan, unless it is a stump or the segmentation ends there (`femur_ends`).
+The region is hip to knee when one side shows both, with a femur at least
 `FEMUR_LENGTH_MM` long; it is elsewhere when no bone is found with the muscles that belong
 around it, nor both femora side by side.
 """
@@ -20,9 +21,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.anatomy.femur_ends import FemurEnd, femur_ends, femur_ends_words
+from inference.anatomy.runs import main_run, slice_areas_mm2
 from inference.geometry import Geometry
 from inference.results import Chest, Coverage, LowerLegs, Region
-from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
+from inference.structures import BY_KEY, SEGMENTS, STRUCTURES, Group, Segment, Side
 from inference.volume import Volume
 
 BONE_SEEN_CM3: Final = 10.0
@@ -56,11 +59,16 @@ MUSCLE_MEAN_HU: Final = (-60.0, 130.0)
 """Mean HU outside these is not bone, or not muscle (not even fatty or enhanced): what the
 network labelled so is no evidence."""
 
-SLICE_AREA_MM2: Final = 30.0
-"""Less of a segment than this in a slice is an island, not the segment's end."""
+DOWN_TO_KNEE: Final = frozenset(
+    structure
+    for structure in STRUCTURES
+    if structure.group is Group.THIGH_MUSCLE and structure.abbreviation != "TFL"
+)
+"""Muscles that an amputation anywhere in the thigh takes part of. The belly of the tensor
+fasciae latae ends in its upper third."""
 
-RUN_GAP_MM: Final = 15.0
-"""A segment may be missing for this far along the body without ending there."""
+STUMP_REACH_MM: Final = 30.0
+"""What comes as near to a stump's end may go on beyond it."""
 
 CUT_SLICE_MM2: Final = 30.0
 """More of a segment than this in the first or last slice: the scan cuts it."""
@@ -76,12 +84,13 @@ real air a scanner's blur always leaves a pixel between the two."""
 _NEIGHBOURS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
-def coverage(
+def coverage(  # noqa: PLR0913, PLR0917 - all that was cut, and what is known of it
     segments: NDArray[np.uint8],
     volume: Volume,
     lower_legs: LowerLegs | None = None,
     first_slices: Mapping[Side, int] | None = None,
     chest: Chest | None = None,
+    ends: Mapping[Side, FemurEnd] | None = None,
 ) -> Coverage:
     """The part of hip to knee that a scan shows.
 
@@ -91,30 +100,58 @@ def coverage(
         lower_legs: what was cut off below the knee.
         first_slices: where it was cut: the first slice that counts on each side.
         chest: what was cut off above the abdomen.
+        ends: of the femora, where they have been looked at already.
     """
+    ends = femur_ends(segments, volume) if ends is None else ends
     lowest = _lowest_slices(first_slices or {})
     areas = slice_areas_mm2(segments, volume.geometry)
     extents = _extents(areas, volume.geometry, _like_tissue(segments, volume), lowest)
-    legs = tuple(_leg(side, extents) for side in Side)
+    legs = tuple(_leg(side, extents, ends.get(side, FemurEnd.KNEE)) for side in Side)
     region = _region(legs, extents)
-    if chest is not None and _height_below_mm(chest, volume.geometry) < BELOW_LUNGS_MM:
+    if chest is not None and height_below_mm(chest, volume.geometry) < BELOW_LUNGS_MM:
         region = Region.ELSEWHERE
     outermost = np.maximum(areas[lowest, np.arange(len(lowest))], areas[-1])
     rim = _rim_areas_mm2(segments, volume)
-    cut = _cut(outermost, rim) if region != Region.ELSEWHERE else ()
-    told = _words(region, legs), lower_legs_words(lower_legs), chest_words(chest)
-    words = " ".join(filter(None, told))
-    return Coverage(region=region, cut=cut, words=words, lower_legs=lower_legs, chest=chest)
+    believed = region is not Region.ELSEWHERE
+    told = (
+        _words(region, legs),
+        femur_ends_words(ends) if believed else "",
+        _no_femur_words(legs, extents) if believed else "",
+        lower_legs_words(lower_legs),
+        chest_words(chest),
+    )
+    return Coverage(
+        region=region,
+        cut=_cut(outermost, rim) if believed else (),
+        words=" ".join(filter(None, told)),
+        lower_legs=lower_legs,
+        chest=chest,
+        stump=_of_stumps(ends, areas, volume.geometry) if believed else (),
+        lost=tuple(
+            BY_KEY[f"FEMUR_{side}"]
+            for side in Side
+            if believed and ends.get(side) is FemurEnd.LOST
+        ),
+    )
 
 
 def lower_legs_words(legs: LowerLegs | None) -> str:
     """Sentence on what was cut off below the knee; empty where nothing was."""
-    if legs is None:
+    if legs is None or not legs.knees:
         return ""
     several = len(legs.knees) > 1
     joint, leg = ("each knee joint", "legs") if several else ("the knee joint", "leg")
+    if not legs.slices:  # the other leg, or thigh, is in all of them
+        sides = " and the ".join(_SIDES[knee.side] for knee in legs.knees)
+        return f"The {sides} leg was cut {legs.kept_mm:.0f} mm below {joint}."
     slices = f"{legs.slices} slice{'s' if legs.slices != 1 else ''} of the lower {leg}"
     return f"It was cut {legs.kept_mm:.0f} mm below {joint}: {slices} left out."
+
+
+def stump_words(stump: Sequence[Segment]) -> str:
+    """Sentence on femora that end without a knee, by what they leave incomplete; or nothing."""
+    sides = {segment.side for segment in stump}
+    return femur_ends_words({side: FemurEnd.STUMP for side in Side if side in sides})
 
 
 def chest_words(chest: Chest | None) -> str:
@@ -130,12 +167,6 @@ def _lowest_slices(first_slices: Mapping[Side, int]) -> NDArray[np.intp]:
     """(44,) the first slice that counts for each segment."""
     sides = [None, *(segment.side for segment in SEGMENTS)]
     return np.array([first_slices.get(side, 0) if side else 0 for side in sides], dtype=np.intp)
-
-
-def slice_areas_mm2(segments: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float64]:
-    """(slices, 44) the area of every segment in every slice."""
-    counts = [np.bincount(s[s > 0], minlength=len(SEGMENTS) + 1) for s in segments]
-    return np.stack(counts) * np.float64(geometry.spacing_mm[0] * geometry.spacing_mm[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,32 +235,6 @@ def _needed_cm3(segment: Segment, geometry: Geometry) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring slices that show a segment, and how much of it."""
-
-    first: int
-    last: int
-    volume_cm3: float
-
-
-def main_run(areas_mm2: NDArray[np.float64], geometry: Geometry) -> Run | None:
-    """The run of neighbouring slices that holds most of a segment."""
-    seen = np.flatnonzero(areas_mm2 >= SLICE_AREA_MM2)
-    if not seen.size:
-        return None
-    runs = runs_of(seen, geometry.slice_offsets_mm)
-    volumes = [float(areas_mm2[run] @ geometry.extents_mm[run]) / 1000 for run in runs]
-    best = int(np.argmax(volumes))
-    return Run(int(runs[best][0]), int(runs[best][-1]), volumes[best])
-
-
-def runs_of(seen: NDArray[np.intp], heights_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Slices in which something is seen, by runs: neighbours, or `RUN_GAP_MM` apart at most."""
-    breaks = (np.diff(heights_mm[seen]) > RUN_GAP_MM) & (np.diff(seen) > 1)
-    return np.split(seen, np.flatnonzero(breaks) + 1)
-
-
-@dataclass(frozen=True, slots=True)
 class _Leg:
     """Parts of one side that are shown."""
 
@@ -239,7 +244,7 @@ class _Leg:
     knee: bool
 
 
-def _leg(side: Side, extents: Mapping[Segment, _Extent]) -> _Leg:
+def _leg(side: Side, extents: Mapping[Segment, _Extent], end: FemurEnd) -> _Leg:
     pelvis = extents.get(BY_KEY[f"PELVIS_{side}"])
     femur = extents.get(BY_KEY[f"FEMUR_{side}"])
     if femur is None:
@@ -249,7 +254,7 @@ def _leg(side: Side, extents: Mapping[Segment, _Extent]) -> _Leg:
         side,
         hip=joint and pelvis is not None and pelvis.high_mm - femur.high_mm >= PELVIS_ABOVE_MM,
         thigh=femur.high_mm - femur.low_mm >= FEMUR_LENGTH_MM,
-        knee=not femur.in_first_slice,
+        knee=end is FemurEnd.KNEE and not femur.in_first_slice,
     )
 
 
@@ -288,6 +293,28 @@ def _cut(outermost: NDArray[np.float64], rim_mm2: NDArray[np.float64]) -> tuple[
     )
 
 
+def _of_stumps(
+    ends: Mapping[Side, FemurEnd], areas: NDArray[np.float64], geometry: Geometry
+) -> tuple[Segment, ...]:
+    """What is not whole on the sides whose femur is a stump.
+
+    The femur, the muscles of the thigh that go down to the knee, and whatever else comes as
+    far down as the stump's end.
+    """
+    found = []
+    for segment in SEGMENTS:
+        side = segment.side
+        run = main_run(areas[:, segment.number], geometry)
+        if side is None or run is None or ends.get(side) is not FemurEnd.STUMP:
+            continue
+        femur = main_run(areas[:, BY_KEY[f"FEMUR_{side}"].number], geometry)
+        heights = geometry.slice_offsets_mm
+        near = femur is not None and heights[run.first] <= heights[femur.first] + STUMP_REACH_MM
+        if near or segment.structure in DOWN_TO_KNEE:
+            found.append(segment)
+    return tuple(found)
+
+
 def _rim_areas_mm2(segments: NDArray[np.uint8], volume: Volume) -> NDArray[np.float64]:
     """(44,) how much surface of each segment lies at the rim of the field of view.
 
@@ -318,7 +345,7 @@ def _padding_hu(hu: NDArray[np.int16] | NDArray[np.float32]) -> float | None:
     return value if value < PADDING_BELOW_HU and (corners == value).all() else None
 
 
-def _height_below_mm(chest: Chest, geometry: Geometry) -> float:
+def height_below_mm(chest: Chest, geometry: Geometry) -> float:
     """Distance that the scan goes on below the lungs."""
     bottom_mm = geometry.slice_offsets_mm[0] - geometry.extents_mm[0] / 2
     return float(chest.lung_mm - bottom_mm)
@@ -332,6 +359,21 @@ def _words(region: Region, legs: Sequence[_Leg]) -> str:
         complete = [leg.side for leg in legs if leg.hip and leg.thigh and leg.knee]
         return f"The scan shows hip to knee {_on(complete)}."
     return f"The scan shows only part of hip to knee: {_parts(legs)}."
+
+
+_SIDES: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
+
+
+def _no_femur_words(legs: Sequence[_Leg], extents: Mapping[Segment, _Extent]) -> str:
+    """Sentence on a side with a pelvis and no femur, where the other side's hip is shown."""
+    if not any(leg.hip for leg in legs):
+        return ""
+    without = [
+        _SIDES[side]
+        for side in Side
+        if BY_KEY[f"PELVIS_{side}"] in extents and BY_KEY[f"FEMUR_{side}"] not in extents
+    ]
+    return f"No femur was found on the {without[0]}." if without else ""
 
 
 def _on(sides: Sequence[Side]) -> str:

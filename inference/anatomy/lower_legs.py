@@ -16,8 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.anatomy.coverage import FEMUR_LENGTH_MM, Run, main_run, slice_areas_mm2
+from inference.anatomy.coverage import FEMUR_LENGTH_MM
+from inference.anatomy.femur_ends import FemurEnd
 from inference.anatomy.knees import SeenKnee, only_lower_legs_at
+from inference.anatomy.runs import Run, main_run, slice_areas_mm2
 from inference.geometry import Geometry
 from inference.results import Knee, LowerLegs
 from inference.structures import BY_KEY, SEGMENTS, Side
@@ -67,34 +69,73 @@ def first_to_segment(volume: Volume, knees: Sequence[SeenKnee]) -> int:
 
 
 def cut_below_knees(
-    segments: NDArray[np.uint8], geometry: Geometry, knees: Sequence[SeenKnee]
+    segments: NDArray[np.uint8],
+    geometry: Geometry,
+    knees: Sequence[SeenKnee],
+    ends: Mapping[Side, FemurEnd] | None = None,
 ) -> Cut:
     """Take away what was segmented below each knee that has a lower leg in view.
+
+    There is no knee without a thigh: where no femur is, and labels lie below, what the CT
+    seems to show is none. Nor is the end of a femur that is no knee (`ends`). A leg that
+    was cut without any slice being left out is told only if labels were taken away below a
+    knee that the CT shows: the other leg is in those slices.
 
     Args:
         segments: `[slice, row, column]` 0 to 43.
         geometry: the grid of `segments`.
         knees: those that the CT shows.
+        ends: of the femora; without it each that ends inside the scan ends in a knee.
     """
     femora = _femora(segments, geometry)
-    seen = _by_side(knees, femora, geometry)
-    joints = {side: _joint_mm(femora.get(side), seen.get(side), geometry) for side in Side}
-    heights, bottom = geometry.slice_offsets_mm, _bottom_mm(geometry)
+    seen = _by_side(knees, femora, ends or {}, geometry)
+    seen = {
+        side: knee
+        for side, knee in seen.items()
+        if side in femora or not segments[: _first(knee.height_mm - UNSURE_MM, geometry)].any()
+    }
+    joints = {
+        side: _joint_mm(femora.get(side), seen.get(side), geometry)
+        for side in Side
+        if side in seen or (ends or {}).get(side, FemurEnd.KNEE) is FemurEnd.KNEE
+    }
+    bottom = _bottom_mm(geometry)
     first = {
-        side: int(np.searchsorted(heights, joint - KEPT_BELOW_MM))
+        side: _first(joint, geometry)
         for side, joint in joints.items()
         if joint is not None and joint - bottom > LOWER_LEG_MM
     }
+    kept, slices = _without(first, segments)
+    if not slices:
+        first = {
+            side: number
+            for side, number in first.items()
+            if side in seen and _OF_SIDE[side][segments[:number]].any()
+        }
+        kept, slices = _without(first, segments)
     if not any(first.values()):
         return Cut(segments)
+    found = tuple(Knee(side, float(joints[side] or 0.0)) for side in first)
+    return Cut(kept, LowerLegs(found, slices, KEPT_BELOW_MM), first)
+
+
+def _first(joint_mm: float, geometry: Geometry) -> int:
+    """The first slice that is kept above the cut of a leg."""
+    return int(np.searchsorted(geometry.slice_offsets_mm, joint_mm - KEPT_BELOW_MM))
+
+
+def _without(
+    first: Mapping[Side, int], segments: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], int]:
+    """The segments without what lies below the cuts, and how many slices hold nothing then."""
+    if not any(first.values()):
+        return segments, 0
     kept = segments.copy()
     for side, number in first.items():
         below = kept[:number]
         below[_OF_SIDE[side][below]] = 0
     labelled = np.flatnonzero(kept.any(axis=(1, 2)))
-    slices = min(*first.values(), *labelled[:1].tolist(), len(kept))
-    found = tuple(Knee(side, float(joints[side] or 0.0)) for side in first)
-    return Cut(kept, LowerLegs(found, slices, KEPT_BELOW_MM), first)
+    return kept, min(*first.values(), *labelled[:1].tolist(), len(kept))
 
 
 _OF_SIDE: Final = {
@@ -128,9 +169,16 @@ def _femora(segments: NDArray[np.uint8], geometry: Geometry) -> dict[Side, _Femu
 
 
 def _by_side(
-    knees: Sequence[SeenKnee], femora: Mapping[Side, _Femur], geometry: Geometry
+    knees: Sequence[SeenKnee],
+    femora: Mapping[Side, _Femur],
+    ends: Mapping[Side, FemurEnd],
+    geometry: Geometry,
 ) -> dict[Side, SeenKnee]:
-    """The knees by the femora above them, as near as can be; at most one for each side."""
+    """The knees by the femora above them, as near as can be; at most one for each side.
+
+    A stump has none.
+    """
+    sides = [side for side in Side if ends.get(side) is not FemurEnd.STUMP]
     expected = {side: _expected_mm(side, femora.get(side), geometry) for side in Side}
 
     def distance_mm(way: Mapping[Side, SeenKnee]) -> float:
@@ -139,7 +187,7 @@ def _by_side(
             for side, knee in way.items()
         )
 
-    orders = permutations(Side, min(len(knees), len(Side)))
+    orders = permutations(sides, min(len(knees), len(sides)))
     return min((dict(zip(order, knees, strict=False)) for order in orders), key=distance_mm)
 
 

@@ -10,13 +10,16 @@ Afterwards nothing is kept that lies higher above the pelvis than any psoas reac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.anatomy.coverage import main_run, runs_of, slice_areas_mm2
+from inference.anatomy.coverage import BELOW_LUNGS_MM, height_below_mm
+from inference.anatomy.knees import SeenKnee
+from inference.anatomy.runs import main_run, runs_of, slice_areas_mm2
 from inference.geometry import Geometry
 from inference.hounsfield import BODY_ABOVE_HU
 from inference.results import Chest
@@ -43,6 +46,13 @@ KEPT_ABOVE_LUNGS_MM: Final = 20.0
 """What is segmented goes on this far above the lower end of the lungs: the recess behind them
 reaches down to the twelfth thoracic vertebra, from which the highest fibres of psoas come."""
 
+HEAD_MM: Final = 300.0
+"""Above the lungs a head and its neck reach as far."""
+
+KNEE_BELOW_LUNGS_MM: Final = 150.0
+"""What is nearer below the lungs, or above their lower end, is no knee but an elbow or a
+shoulder: between the two lie abdomen, pelvis and thigh."""
+
 KEPT_ABOVE_PELVIS_MM: Final = 160.0
 """On two published label maps (Andreassen et al., Sci Data 10:34, 2023) psoas ends 128 and
 134 mm above the pelvis, and everything else below it; a body of 2 m adds a seventh."""
@@ -50,11 +60,34 @@ KEPT_ABOVE_PELVIS_MM: Final = 160.0
 
 def find_chest(volume: Volume) -> Chest | None:
     """The chest that is left out of a scan; None where there is nothing to leave out."""
-    lung_mm = _lowest_lung_mm(volume)
-    if lung_mm is None:
+    lungs = _lungs(*_sections(volume))
+    if lungs is None:
         return None
+    lung_mm, _ = lungs
     above = volume.geometry.slice_offsets_mm > lung_mm + KEPT_ABOVE_LUNGS_MM
     return Chest(lung_mm, int(above.sum()), KEPT_ABOVE_LUNGS_MM) if above.any() else None
+
+
+def above_lungs(volume: Volume, chest: Chest) -> range | None:
+    """The slices above the lungs of a scan that begins there and goes on far above; or None.
+
+    With more above a chest than head and neck, and no pelvis below it, the body may be upside
+    down: hips and thighs, if there are any, are above.
+    """
+    lungs = _lungs(*_sections(volume))
+    heights = volume.geometry.slice_offsets_mm
+    shows_pelvis = height_below_mm(chest, volume.geometry) >= BELOW_LUNGS_MM
+    if lungs is None or shows_pelvis or float(heights[-1]) - lungs[1] < HEAD_MM:
+        return None
+    return range(int(np.searchsorted(heights, lungs[1], side="right")), len(heights))
+
+
+def below_lungs(knees: Sequence[SeenKnee], chest: Chest | None) -> tuple[SeenKnee, ...]:
+    """The knees that lie far enough below the lungs, where those are seen."""
+    if chest is None:
+        return tuple(knees)
+    highest_mm = chest.lung_mm - KNEE_BELOW_LUNGS_MM
+    return tuple(knee for knee in knees if knee.height_mm <= highest_mm)
 
 
 def cut_above_pelvis(segments: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
@@ -78,16 +111,17 @@ def cut_above_pelvis(segments: NDArray[np.uint8], geometry: Geometry) -> NDArray
     return kept
 
 
-def _lowest_lung_mm(volume: Volume) -> float | None:
-    """The height of the lowest slice that shows lungs."""
-    heights, areas = _sections(volume)
+def _lungs(
+    heights: NDArray[np.float64], areas: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """The heights of the lowest and of the highest slice that show lungs."""
     seen = np.flatnonzero(areas >= SECTION_MM2)
     if not seen.size:
         return None
     lungs = max(runs_of(seen, heights), key=lambda run: float(areas[run].sum()))
     height = heights[lungs[-1]] - heights[lungs[0]]
     is_chest = height >= HEIGHT_MM and areas[lungs].max() >= LUNGS_MM2
-    return float(heights[lungs[0]]) if is_chest else None
+    return (float(heights[lungs[0]]), float(heights[lungs[-1]])) if is_chest else None
 
 
 def _sections(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

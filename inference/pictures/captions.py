@@ -40,7 +40,7 @@ def case_uncertainty(case: CaseResult) -> str:
     if case.model.uncertainty is Uncertainty.NONE:
         return "the model has no measure of its uncertainty"
     if case.mean_uncertainty is None:
-        return "nothing found"
+        return "nothing measured" if case.coverage.against_header else "nothing found"
     value = f"mean uncertainty {case.mean_uncertainty:.1e}"
     if case.mean_uncertainty_limits is None:
         return f"{value} (not calibrated)"
@@ -51,9 +51,15 @@ def case_uncertainty(case: CaseResult) -> str:
 def case_reasons(case: CaseResult) -> str:
     """Sentences on the reasons for the verdict, the place of metal, and what the scan shows.
 
-    What was left out below the knee and above the abdomen, and metal, are told once.
+    What was left out below the knee and above the abdomen, femora that end without a knee,
+    and metal, are told once.
     """
-    told_else = {Finding.BELOW_KNEE_LEFT_OUT, Finding.CHEST_LEFT_OUT}
+    told_else = {
+        Finding.BELOW_KNEE_LEFT_OUT,
+        Finding.CHEST_LEFT_OUT,
+        Finding.NO_KNEE,
+        Finding.FEMUR_LOST,
+    }
     if _has_metal(case.metal):
         told_else.add(Finding.METAL_PRESENT)
     told = [each.value for each in case.findings if each not in told_else]

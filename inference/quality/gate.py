@@ -1,12 +1,15 @@
 """The quality gate: what may be done with each structure's numbers, and with the case.
 
-Per structure, worst reason first:
+Where the body does not lie as the header says no side is believed: every structure failed,
+without a number. Else per structure, worst reason first:
 
 1. *absent*: not found. Nothing to judge.
-2. *spoiled by metal*, then *truncated*: the numbers would mislead, whatever the uncertainty.
+2. *spoiled by metal*, then *truncated* (by the scan's border, or by an amputation): the
+   numbers would mislead, whatever the uncertainty.
 3. *failed* or *inaccurate*: the mean uncertainty inside the label exceeds the bundle's limit
    for k = -3 or k = -2 (study, Methods, "failure detection"). A volume or mean HU outside
-   its plausible range makes it inaccurate, both together failed.
+   its plausible range makes it inaccurate, both together failed. A femur whose
+   segmentation ends above the knee failed.
 4. *not judged*: the model has no measure of its uncertainty, so that nothing speaks against
    the structure, and nothing for it.
 5. *accepted*.
@@ -31,7 +34,7 @@ from inference.results import (
     StructureResult,
     Verdict,
 )
-from inference.structures import Side
+from inference.structures import Group, Side
 
 FLAGGED_SHARE: Final = 0.25
 """A case fails when more than this share of its judged structures failed, and is inaccurate
@@ -39,6 +42,9 @@ when more than this share is flagged at all."""
 
 FLAGGED_AT_LEAST: Final = 3
 """... and no fewer than these: a partial scan may leave only a few to judge."""
+
+REMNANTS: Final = 2
+"""So many muscles of a thigh may be found where there is no leg."""
 
 _FLAGGED: Final = (Verdict.INACCURATE, Verdict.FAILED)
 _COUNTED: Final = (Verdict.ACCEPTED, Verdict.NOT_JUDGED, *_FLAGGED)
@@ -55,10 +61,19 @@ def judge_structure(
     abbreviation = segment.structure.abbreviation
     limits = calibration.structures.get(abbreviation) if calibration else None
     plausible = calibration.plausible.get(abbreviation) if calibration else None
+    if coverage.against_header:
+        bare = Measurement(segment, 0)
+        return StructureResult(bare, Verdict.FAILED, (Finding.AGAINST_HEADER,))
     if not measured.voxel_count:
         return StructureResult(measured, Verdict.ABSENT, (Finding.NOT_FOUND,))
     spoiled, cut = segment in metal.spoiled, segment in coverage.cut
-    verdict, findings = _gate(measured, limits, plausible, whole=not (spoiled or cut))
+    of_stump = segment in coverage.stump
+    whole = not (spoiled or cut or of_stump)
+    verdict, findings = _gate(measured, limits, plausible, whole=whole)
+    if segment in coverage.lost:
+        verdict, findings = Verdict.FAILED, (Finding.FEMUR_LOST, *findings)
+    if of_stump:
+        verdict, findings = Verdict.TRUNCATED, (Finding.NO_KNEE, *findings)
     if cut:
         verdict, findings = Verdict.TRUNCATED, (Finding.CUT_BY_SCAN, *findings)
     if spoiled:
@@ -77,12 +92,16 @@ def judge_case(
 ) -> tuple[Verdict, tuple[Finding, ...]]:
     """The verdict on a case: the worst reason that applies; and all reasons as findings.
 
-    Failed: nothing of the method's anatomy is found, the average uncertainty is above its
-    limit for k = -3, or more than `FLAGGED_SHARE` of the structures failed. Spoiled: metal
-    reaches a structure. Truncated: only part of hip to knee is shown. Inaccurate: average
-    uncertainty above its limit for k = -2, or more than `FLAGGED_SHARE` flagged. Not
-    judged: a structure is not.
+    Failed: the body does not lie as the header says, nothing of the method's anatomy is
+    found, the average uncertainty is above its limit for k = -3, or more than
+    `FLAGGED_SHARE` of the structures failed. Spoiled: metal reaches a structure. Truncated:
+    only part of hip to knee is shown, a femur ends without a knee, or more than
+    `FLAGGED_SHARE` of the structures found are truncated. Inaccurate: average uncertainty
+    above its limit for k = -2, more than `FLAGGED_SHARE` flagged, or the segmentation of a
+    femur ends above the knee. Not judged: a structure is not.
     """
+    if coverage.against_header:
+        return Verdict.FAILED, (Finding.AGAINST_HEADER,)
     if coverage.region is Region.ELSEWHERE:
         return Verdict.FAILED, (Finding.WRONG_REGION,)
     gate, findings = _gate_case(structures, average_limits(calibration), coverage)
@@ -90,15 +109,19 @@ def judge_case(
     if metal.volume_cm3 > 0:
         findings.append(Finding.METAL_PRESENT)
         reasons.append(Verdict.SPOILED if metal.spoiled else Verdict.ACCEPTED)
-    if coverage.region is Region.PARTIAL:
-        findings.append(Finding.NOT_HIP_TO_KNEE)
+    for applies, finding, verdict in (
+        (coverage.region is Region.PARTIAL, Finding.NOT_HIP_TO_KNEE, Verdict.TRUNCATED),
+        (coverage.stump, Finding.NO_KNEE, Verdict.TRUNCATED),
+        (coverage.lost, Finding.FEMUR_LOST, Verdict.INACCURATE),
+        (coverage.cut, Finding.CUT_BY_SCAN, Verdict.ACCEPTED),
+        (coverage.lower_legs, Finding.BELOW_KNEE_LEFT_OUT, Verdict.ACCEPTED),
+        (coverage.chest, Finding.CHEST_LEFT_OUT, Verdict.ACCEPTED),
+    ):
+        if applies:
+            findings.append(finding)
+            reasons.append(verdict)
+    if _is_mostly_cut(structures):
         reasons.append(Verdict.TRUNCATED)
-    if coverage.cut:
-        findings.append(Finding.CUT_BY_SCAN)
-    if coverage.lower_legs is not None:
-        findings.append(Finding.BELOW_KNEE_LEFT_OUT)
-    if coverage.chest is not None:
-        findings.append(Finding.CHEST_LEFT_OUT)
     return max(reasons, key=_SEVERITY.index), tuple(findings)
 
 
@@ -197,18 +220,45 @@ def _gate_case(
     return verdict, findings
 
 
+def _is_mostly_cut(structures: Sequence[StructureResult]) -> bool:
+    """True if so many of the structures found are truncated that the case is not whole."""
+    nothing_there = (Verdict.ABSENT, Verdict.NOT_PROVIDED)
+    found = sum(s.verdict not in nothing_there for s in structures)
+    cut = sum(s.verdict is Verdict.TRUNCATED for s in structures)
+    return cut > FLAGGED_SHARE * found and cut >= FLAGGED_AT_LEAST
+
+
 def _missing(structures: Sequence[StructureResult]) -> int:
-    """Structures not found on a side that is otherwise there."""
+    """Structures not found on a side that is otherwise there.
+
+    Where a side has neither femur nor, but for two at most, the muscles of a thigh, the leg
+    is not there: they are not missing.
+    """
     missing = 0
     for side in (*Side, None):
-        own = [
-            s.verdict is Verdict.ABSENT
+        of_side = [
+            s
             for s in structures
             if s.segment.side is side and s.verdict is not Verdict.NOT_PROVIDED
         ]
+        own = [s.verdict is Verdict.ABSENT for s in of_side if not _of_leg(s, of_side)]
         if sum(own) * 2 < len(own):
             missing += sum(own)
     return missing
+
+
+def _of_leg(structure: StructureResult, of_side: Sequence[StructureResult]) -> bool:
+    """True if a structure belongs to a leg that is not there."""
+    leg = [s for s in of_side if _is_of_leg(s)]
+    there = [s for s in leg if s.verdict is not Verdict.ABSENT]
+    femur = any(s.segment.structure.group is Group.BONE for s in there)
+    return structure in leg and not femur and len(there) <= REMNANTS
+
+
+def _is_of_leg(structure: StructureResult) -> bool:
+    """True for the femur and the muscles of the thigh."""
+    of = structure.segment.structure
+    return of.abbreviation == "FEMUR" or of.group is Group.THIGH_MUSCLE
 
 
 def _only_weak(structure: StructureResult) -> bool:

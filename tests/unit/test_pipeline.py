@@ -191,3 +191,26 @@ def test_the_same_input_and_seed_give_the_same_result(bundle: Bundle):
     np.testing.assert_array_equal(first.segments, second.segments)
     np.testing.assert_array_equal(first.uncertainty, second.uncertainty)
     assert first.structures == second.structures
+
+
+def test_labels_upside_down_leave_no_segments_no_numbers_and_no_side_of_metal():
+    hu = PATIENT.volume.hu.copy()
+    hu[40:44, 28:34, 70:76] = 3071
+    volume = Volume(np.ascontiguousarray(hu[::-1, :, ::-1]), PATIENT.geometry)
+    case = concluded(np.ascontiguousarray(PATIENT.labels[::-1, :, ::-1]), volume=volume)
+
+    assert (case.verdict, case.findings) == (Verdict.FAILED, (Finding.AGAINST_HEADER,))
+    assert case.coverage.region is Region.HIP_TO_KNEE
+    assert not case.segments.any()
+    assert {s.verdict for s in case.structures} == {Verdict.FAILED}
+    assert {s.measured.volume_cm3 for s in case.structures} == {None}
+    assert case.metal.volume_cm3 > 0
+    assert (case.metal.sides, case.metal.held_by, case.metal.spoiled) == ((), (), ())
+    assert case.mean_uncertainty is None
+
+
+def test_a_weak_network_s_labels_by_chance_contradict_no_header(bundle: Bundle):
+    """Labels by chance are doubted; turned over they are no better, so nothing is said."""
+    volume = body(spacing_mm=(40.0, 8.0, 8.0)).volume
+
+    assert not analyse(volume, bundle, seed=5).coverage.against_header

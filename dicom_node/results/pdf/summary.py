@@ -41,7 +41,7 @@ from inference.results import CaseResult, Measurement, StructureResult, Verdict
 from inference.structures import Group
 from inference.volume import Volume
 from sr_templates.terms import FINDING_TERMS, MEASURED_TERMS, VERDICT_TERMS, QuantityTerm
-from sr_templates.words import case_words, weak_flag_words
+from sr_templates.words import case_words, verdict_words, weak_flag_words
 
 MARGIN: Final = 12 * mm
 WIDTH: Final = A4[0] - 2 * MARGIN
@@ -103,8 +103,9 @@ EXPLANATION: Final = (
     "over height squared, where the height is known. Lean: above 30 HU; mixed: -30 to 30 HU; "
     "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, or "
     "the entropy of a single answer where the bundle says so, mean over "
-    "the structure. Truncated structures are cut by the border of the scan; they, and those "
-    "that metal spoils, have no volume. Absent: not found in the scan."
+    "the structure. Truncated structures are cut by the border of the scan, or end with "
+    "a femur that has no knee; they, and those that metal spoils, have no volume. Absent: "
+    "not found in the scan."
 )
 
 
@@ -186,7 +187,7 @@ def _first_page(
         _text(title, _style(8, GREY, alignment=TA_RIGHT)),
         _text(HEADLINE, _style(18, bold=True)),
         Spacer(0, 2 * mm),
-        _text(f"Case: {VERDICT_TERMS[case.verdict].words}", verdict),
+        _text(f"Case: {verdict_words(case.verdict, case.findings)}", verdict),
         Spacer(0, 2 * mm),
         _text(" ".join([*map(sentence, notes), case_words(case)]), body),
         Spacer(0, 4 * mm),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from dicom_node.analysis.case_store import (
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
-from inference.results import CaseResult
+from inference.results import CaseResult, Finding
 
 
 @pytest.fixture
@@ -126,6 +126,25 @@ def test_the_version_before_finds_a_structure_s_numbers_where_it_looks(
         assert written["voxel_count"] == structure.measured.voxel_count
         assert written["mean_hu"] == structure.measured.mean_hu
         assert written["verdict"] == structure.verdict.value
+
+
+def test_the_version_before_reads_a_case_with_findings_that_it_does_not_know(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    case = small_case(series.volume.geometry)
+    findings = (Finding.NO_KNEE, Finding.CUT_BY_SCAN)
+    femur = replace(case.structures[0], findings=findings)
+    case = replace(case, findings=findings, structures=(femur, *case.structures[1:]))
+    save_case(tmp_path / "case", series, case)
+    written = json.loads((tmp_path / "case" / "case.json").read_bytes())
+    back = load_case(tmp_path / "case")
+
+    assert (
+        written["findings"]
+        == written["structures"][0]["findings"]
+        == ["cut by the border of the scan"]
+    )
+    assert back.findings == back.structures[0].findings == findings
 
 
 def test_every_field_of_a_case_and_a_series_is_kept() -> None:

@@ -7,6 +7,7 @@ import pytest
 from support.volumes import Body, body
 
 from inference.anatomy.coverage import coverage, lower_legs_words
+from inference.anatomy.femur_ends import FemurEnd
 from inference.anatomy.knees import SeenKnee
 from inference.anatomy.lower_legs import Cut, cut_below_knees
 from inference.results import Coverage, Knee, LowerLegs, Region
@@ -142,6 +143,54 @@ def test_a_stump_of_a_femur_is_no_knee():
 
     assert found.legs is not None
     assert [knee.side for knee in found.legs.knees] == [Side.LEFT]
+
+
+def test_the_end_of_a_stump_is_no_knee_however_long_the_femur():
+    """230 mm of a right femur are left; the scan goes on to the left foot."""
+    segments = WHOLE.segments.copy()
+    right = [s.number for s in BY_KEY.values() if s.side is Side.RIGHT]
+    segments[np.isin(segments, right) & below(WHOLE, 240)[:, None, None]] = 0
+    ends = {Side.RIGHT: FemurEnd.STUMP, Side.LEFT: FemurEnd.KNEE}
+    found = cut_below_knees(segments, WHOLE.geometry, [LEFT], ends)
+
+    assert found.legs is not None
+    assert [knee.side for knee in found.legs.knees] == [Side.LEFT]
+
+
+def test_there_is_no_knee_without_a_thigh():
+    """A shoulder that looks like a knee, above labels of anything but a femur."""
+    femora = [BY_KEY[f"FEMUR_{side}"].number for side in Side]
+    segments = np.where(np.isin(WHOLE.segments, femora), 0, WHOLE.segments).astype(np.uint8)
+    found = cut_below_knees(segments, WHOLE.geometry, [SeenKnee(300.0, RIGHT.across_mm)])
+
+    assert found.legs is None
+    assert found.first_slices == {}
+    np.testing.assert_array_equal(found.segments, segments)
+
+
+def test_a_cut_of_nothing_is_not_told():
+    """A right femur ends in mid-air and is taken for a whole one; the left is in all slices."""
+    patient = hallucinated(WHOLE, "FEMUR_L", "VM_L")
+    segments = patient.segments.copy()
+    right = [s.number for s in BY_KEY.values() if s.side is Side.RIGHT]
+    segments[np.isin(segments, right) & below(WHOLE, 160)[:, None, None]] = 0
+    found = cut_below_knees(segments, WHOLE.geometry, [], {Side.LEFT: FemurEnd.LOST})
+
+    assert found.legs is None
+    assert found.first_slices == {}
+
+
+def test_a_leg_cut_beside_one_that_goes_on_is_told_without_a_number_of_slices():
+    """The right knee is drawn up; the left thigh is in every slice of the right lower leg."""
+    patient = body(z_mm=(60, 720))
+    segments = patient.segments.copy()
+    right = [s.number for s in BY_KEY.values() if s.side is Side.RIGHT]
+    segments[np.isin(segments, right) & below(patient, 240)[:, None, None]] = 0
+    segments[:4, 40, 30] = BY_KEY["BF_R"].number
+    found = cut_below_knees(segments, patient.geometry, [SeenKnee(240.0, RIGHT.across_mm)])
+
+    assert found.legs == LowerLegs((Knee(Side.RIGHT, 240.0),), 0, 40.0)
+    assert lower_legs_words(found.legs) == ("The right leg was cut 40 mm below the knee joint.")
 
 
 def test_one_slice_is_told_in_the_singular():

@@ -10,7 +10,8 @@ from support.chests import with_chest
 from support.volumes import body
 
 from inference.anatomy.coverage import chest_words, coverage
-from inference.anatomy.trunk import cut_above_pelvis, find_chest
+from inference.anatomy.knees import SeenKnee
+from inference.anatomy.trunk import above_lungs, below_lungs, cut_above_pelvis, find_chest
 from inference.phantom.render import phantom
 from inference.phantom.spec import LEG_PHANTOM, SMALL_PHANTOM
 from inference.results import Chest
@@ -105,6 +106,37 @@ def test_foam_around_the_body_is_no_lung() -> None:
     foam[foam < -600] = -900
 
     assert find_chest(Volume(foam, hips().geometry)) is None
+
+
+def test_a_knee_beside_the_lungs_or_close_below_is_none() -> None:
+    """Shoulders and elbows of raised arms."""
+    chest = Chest(lung_mm=700.0, slices=40, kept_mm=20.0)
+    knees = [SeenKnee(height, (0.0, 0.0)) for height in (0.0, 540.0, 560.0, 900.0)]
+
+    assert [knee.height_mm for knee in below_lungs(knees, chest)] == [0.0, 540.0]
+    assert below_lungs(knees, None) == tuple(knees)
+
+
+def test_of_a_body_that_is_upside_down_below_its_chest_the_rest_is_segmented() -> None:
+    """Lungs at the lower end, and hips and thighs above: the CT alone takes them for a head."""
+    scan = with_chest(hips(), abdomen_mm=100, chest_mm=150)
+    turned = Volume(np.ascontiguousarray(scan.hu[::-1]), scan.geometry)
+    chest = find_chest(turned)
+    assert chest is not None
+
+    above = above_lungs(turned, chest)
+
+    assert above is not None
+    assert above.stop == len(turned.hu)
+    assert len(above) >= len(hips().hu)
+
+
+def test_of_an_upright_body_nothing_above_the_lungs_is_segmented() -> None:
+    scan = with_chest(hips(), abdomen_mm=100, chest_mm=450)
+    chest = find_chest(scan)
+
+    assert chest is not None
+    assert above_lungs(scan, chest) is None
 
 
 def test_nothing_is_kept_higher_above_the_pelvis_than_a_psoas_reaches() -> None:

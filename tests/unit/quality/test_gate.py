@@ -252,6 +252,62 @@ def test_a_scan_of_one_leg_does_not_miss_the_other():
     assert judge_case(structures, calibration(), WHOLE, Metal()) == (Verdict.ACCEPTED, ())
 
 
+def test_a_case_of_which_more_than_a_quarter_is_cut_is_truncated():
+    """31 of 43, as where a narrow field of view cuts a scan from hip to knee; or 11 of them."""
+    for count in (31, 11):
+        assert case({Verdict.TRUNCATED: count})[0] is Verdict.TRUNCATED
+    assert case({Verdict.TRUNCATED: 10})[0] is Verdict.ACCEPTED
+
+
+def test_the_share_that_is_cut_is_of_the_structures_that_are_there():
+    """One leg in view, of which 6 of 22 structures are cut; two of three are too few."""
+    assert case({Verdict.ABSENT: 21, Verdict.TRUNCATED: 6})[0] is not Verdict.ACCEPTED
+    assert case({Verdict.NOT_PROVIDED: 40, Verdict.TRUNCATED: 2})[0] is Verdict.ACCEPTED
+
+
+def test_against_the_header_every_structure_failed_without_a_number():
+    against = Coverage(Region.HIP_TO_KNEE, against_header=True)
+    result = judged(measurement(), coverage=against, metal=Metal(30.0, (), (GMED_L,)))
+
+    assert (result.verdict, result.findings) == (Verdict.FAILED, (Finding.AGAINST_HEADER,))
+    assert told(result) == set()
+    assert case(coverage=against) == (Verdict.FAILED, (Finding.AGAINST_HEADER,))
+
+
+def test_what_a_stump_ends_has_no_volume_and_its_case_is_truncated():
+    stump = Coverage(Region.HIP_TO_KNEE, stump=(GMED_L,))
+    result = judged(measurement(volume_cm3=5.0), coverage=stump)
+
+    assert (result.verdict, result.findings) == (Verdict.TRUNCATED, (Finding.NO_KNEE,))
+    assert "volume_cm3" not in told(result)
+    assert case(coverage=stump) == (Verdict.TRUNCATED, (Finding.NO_KNEE,))
+
+
+def test_a_femur_whose_segmentation_ends_early_failed():
+    lost = Coverage(Region.HIP_TO_KNEE, lost=(GMED_L,))
+    result = judged(measurement(), coverage=lost)
+
+    assert (result.verdict, result.findings) == (Verdict.FAILED, (Finding.FEMUR_LOST,))
+    assert case(coverage=lost) == (Verdict.INACCURATE, (Finding.FEMUR_LOST,))
+
+
+def test_a_thigh_that_is_not_there_is_not_missing():
+    """After a disarticulation of the hip: neither femur nor muscles of the thigh."""
+    gone = [
+        s
+        for s in SEGMENTS
+        if s.side == "L" and (s.key == "FEMUR_L" or s.structure.group == "thigh muscle")
+    ]
+    structures = [
+        StructureResult(Measurement(s, 0), Verdict.ABSENT, (Finding.NOT_FOUND,))
+        if s in gone
+        else StructureResult(Measurement(s, 9, uncertainty=3e-4), Verdict.ACCEPTED)
+        for s in SEGMENTS
+    ]
+
+    assert judge_case(structures, calibration(), WHOLE, Metal()) == (Verdict.ACCEPTED, ())
+
+
 def test_a_partial_scan_is_truncated_and_says_why():
     partial = Coverage(Region.PARTIAL, cut=(GMED_L,))
 

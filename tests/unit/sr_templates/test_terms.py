@@ -349,3 +349,19 @@ def test_the_weak_flags_are_said_to_be_weak_by_name():
 
     assert "obturator externus and obturator internus" in said
     assert "weak" in said
+
+
+def test_a_truncated_case_says_how_many_structures_are_accepted():
+    said = words.case_words(case(verdict=Verdict.TRUNCATED))
+    accepted = sum(one.verdict is Verdict.ACCEPTED for one in case().structures)
+
+    assert f"{accepted} of 43 structures accepted." in said
+    assert "structures accepted" not in words.case_words(case(verdict=Verdict.ACCEPTED))
+
+
+def test_what_a_stump_leaves_incomplete_is_not_called_cut_by_the_border():
+    stump = words.verdict_words(Verdict.TRUNCATED, (Finding.NO_KNEE,))
+
+    assert stump == "not whole: the femur ends without a knee; no volume is given"
+    assert "border" in words.verdict_words(Verdict.TRUNCATED, (Finding.CUT_BY_SCAN,))
+    assert "border" not in words.verdict_words(Verdict.ACCEPTED, ())
