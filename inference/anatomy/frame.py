@@ -144,7 +144,8 @@ def exchanged_words(ends: Sequence[Exchanged]) -> str:
     """Sentences on what contradicts the header, and what follows."""
     return (
         f"The body does not lie as the header says: {' and '.join(ends)} are exchanged. So "
-        "right and left cannot be told: no segments and no numbers are given."
+        "right and left cannot be told: no segments and no numbers are given. Marks on "
+        "pictures are the header's."
     )
 
 
