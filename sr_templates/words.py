@@ -122,7 +122,12 @@ def metal_place_words(case: CaseResult) -> str:
 
 
 def structures_words(case: CaseResult) -> str:
-    """The structures with each verdict other than accepted, or nothing."""
+    """The structures with each verdict other than accepted, or nothing.
+
+    Where no side is believed all have failed, which the case's words say.
+    """
+    if case.coverage.against_header:
+        return ""
     sentences = []
     for verdict in Verdict:
         results = [result for result in case.structures if result.verdict is verdict]

@@ -270,6 +270,16 @@ def case(**changes: Any) -> CaseResult:
     return small_case(Geometry.regular(SHAPE, (5.0, 4.0, 4.0)), **changes)
 
 
+def test_of_a_body_against_its_header_no_structure_is_listed():
+    shown = Coverage(Region.HIP_TO_KNEE, words="Nobody knows the sides.", against_header=True)
+    said = words.case_words(
+        case(verdict=Verdict.FAILED, findings=(Finding.AGAINST_HEADER,), coverage=shown)
+    )
+
+    assert said.endswith("Nobody knows the sides.")
+    assert "femur" not in said
+
+
 def test_case_words_name_verdict_reason_coverage_and_structures():
     said = words.case_words(case())
 
