@@ -325,10 +325,10 @@ def _hounsfield(
     else:
         _check_rescaled(values)
     lowest, highest = float(values.min()), float(values.max())
-    if lowest >= 0:
+    if lowest > FAT_HU[1]:
         raise PixelDataError(
             f"values are no Hounsfield units: the lowest is {lowest:g}, but air and fat"
-            " are negative"
+            f" are below {FAT_HU[1]:g}"
         )
     bounds = np.iinfo(np.int16)
     whole = np.issubdtype(values.dtype, np.integer)

@@ -176,7 +176,8 @@ def check_rescaled(
     """Refuse stored values that nothing turned into Hounsfield units.
 
     Air is -1000 HU, fat about -100. Where the intercept was lost, air is 0 and water 1000, and
-    no value is below 0 but padding, which was made air.
+    no value is below 0 but padding, which was made air. Slices with one intercept are judged
+    by themselves: some of a series may have lost theirs, and the air of the others hides it.
 
     Args:
         hu: [slice, row, column].
@@ -185,19 +186,24 @@ def check_rescaled(
     Raises:
         LostRescaleError: no value is that of anything lighter than water.
     """
-    if min(each.intercept for each in slices) < 0:
-        return
-    light = sum(int(((image > AIR_HU) & (image < LIGHT_HU)).sum()) for image in hu)
-    if light > LIGHT_SHARE * hu.size:
-        return
-    lowest = min(float(image.min(where=image > AIR_HU, initial=MOST_HU)) for image in hu)
-    highest = float(hu.max())
-    if highest - lowest > WATER_OVER_AIR_HU:
-        raise LostRescaleError(
-            "the rescale to Hounsfield units was lost: Rescale Intercept is"
-            f" {slices[0].intercept:g}, and the values are {lowest:g} to {highest:g}, none of"
-            " air or fat"
+    for intercept in sorted({each.intercept for each in slices if each.intercept >= 0}):
+        images = [
+            image for image, each in zip(hu, slices, strict=True) if each.intercept == intercept
+        ]
+        light = sum(int(((image > AIR_HU) & (image < LIGHT_HU)).sum()) for image in images)
+        if light > LIGHT_SHARE * sum(image.size for image in images):
+            continue
+        lowest = min(
+            float(image.min(where=image > AIR_HU, initial=MOST_HU)) for image in images
         )
+        highest = max(float(image.max()) for image in images)
+        if highest - lowest > WATER_OVER_AIR_HU:
+            some = "" if len(images) == len(hu) else f" in {len(images)} of {len(hu)} images"
+            raise LostRescaleError(
+                "the rescale to Hounsfield units was lost: Rescale Intercept is"
+                f" {intercept:g}{some}, and the values are {lowest:g} to {highest:g}, none of"
+                " air or fat"
+            )
 
 
 def check_air(hu: NDArray[np.int16] | NDArray[np.float32]) -> None:

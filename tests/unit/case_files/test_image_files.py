@@ -117,6 +117,17 @@ def test_values_that_are_no_hounsfield_units_are_refused(tmp_path: Path):
         read_image_file(write(image, tmp_path / "labels.nii.gz"))
 
 
+@pytest.mark.parametrize(("least", "most"), [(-1.0, 1.0), (-0.6, 5.2), (-20.0, 255.0)], ids=str)
+def test_grey_values_of_some_other_scale_are_refused(
+    least: float, most: float, tmp_path: Path
+) -> None:
+    """As networks are fed: stretched to -1 to 1, or by mean and deviation. No fat, no air."""
+    ramp = np.linspace(least, most, 125, dtype=np.float32).reshape(5, 5, 5)
+
+    with pytest.raises(PixelDataError, match="no Hounsfield units"):
+        read_image_file(write(SimpleITK.GetImageFromArray(ramp), tmp_path / "scaled.nii.gz"))
+
+
 def test_what_is_no_volume_is_refused(tmp_path: Path):
     flat = SimpleITK.GetImageFromArray(np.full((2, 5, 5), -5, dtype=np.int16))
     colour = SimpleITK.GetImageFromArray(np.zeros((5, 5, 5, 3), dtype=np.uint8), isVector=True)

@@ -55,6 +55,26 @@ def test_noise_of_air_around_zero_does_not_hide_it(tmp_path: Path) -> None:
         read(lost, tmp_path)
 
 
+@pytest.mark.parametrize("lost", [[3], [0, 2, 4], [0, 1, 2, 3]], ids=str)
+def test_the_air_of_other_images_does_not_hide_it(lost: list[int], tmp_path: Path) -> None:
+    """Two conversions in one series: in some images water is 1024 HU."""
+    images = stack(BODY, intercept=-1024.0, dtype="uint16")
+    for index in lost:
+        images[index].RescaleIntercept = 0
+
+    with pytest.raises(LostRescaleError, match=f"is 0 in {len(lost)} of 5 images"):
+        read(images, tmp_path)
+
+
+def test_images_may_be_stored_with_different_intercepts(tmp_path: Path) -> None:
+    signed = stack(BODY, intercept=0.0, dtype="int16")
+    unsigned = stack(BODY, intercept=-1024.0, dtype="uint16")
+
+    series = read([*signed[:2], *unsigned[2:]], tmp_path)
+
+    np.testing.assert_array_equal(series.volume.hu, [BODY] * 5)
+
+
 UNKNOWN = {"ImageType": ["DERIVED", "SECONDARY"], "RescaleType": "US"}
 """As ITK writes a CT that it was given."""
 
