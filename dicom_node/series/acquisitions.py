@@ -35,7 +35,6 @@ IDENTITIES: Final = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
     "SeriesNumber",
-    "SeriesTime",
 )
 """Names of an acquisition: none is used again after the next one has begun."""
 
@@ -43,12 +42,21 @@ MANNERS: Final = (
     "ImageType",
     "SeriesDescription",
     "ProtocolName",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StationName",
     "DeviceSerialNumber",
+    "SoftwareVersions",
+    "BodyPartExamined",
+    "PatientPosition",
+    "SliceThickness",
     "ConvolutionKernel",
     "KVP",
     "ContrastBolusAgent",
     "ContrastBolusAgentPhase",
     "ScanOptions",
+    "SpiralPitchFactor",
+    "TotalCollimationWidth",
     "FilterType",
     "ImageFilter",
     "ReconstructionAlgorithm",
@@ -64,11 +72,15 @@ MANNERS: Final = (
 MOMENTS: Final = {
     "AcquisitionTime": "AcquisitionDate",
     "ContentTime": "ContentDate",
+    "SeriesTime": "SeriesDate",
     "AcquisitionDateTime": "",
     "FrameAcquisitionDateTime": "",
     "FrameReferenceDateTime": "",
 }
 """When an image was taken or made, with the attribute that has the date."""
+
+WRITTEN: Final = frozenset({"ContentTime", "SeriesTime"})
+"""Those of them that say when an image was made, which may be in any order."""
 
 BRIGHTENING: Final = (
     "ContrastBolusAgent",
@@ -111,6 +123,12 @@ PASS_SLICES: Final = 3
 
 RECONSTRUCTION_BREAK_S: Final = 5.0
 """Content Times of one reconstruction follow closer, though in any order."""
+
+COURSE_STEPS: Final = 3.0
+"""A break between two courses is longer than the steps within them by this factor."""
+
+SAME_THICKNESS: Final = 1.25
+"""Thicknesses within this factor are one: some writers derive it of rounded positions."""
 
 WIDEST_BREAKS: Final = 8
 """So many of the widest breaks between values are tried as the border of two passes."""
@@ -157,9 +175,12 @@ def find_mixture(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) -> M
         stated: of each slice, what its header states.
     """
     for keyword in (*IDENTITIES, *MANNERS):
-        values = [_value(keyword, each) for each in stated]
+        values = _values(keyword, stated)
         for overlap in _overlaps(offsets_mm, values):
-            if overlap.is_seam or (keyword in MANNERS and overlap.has_passes(offsets_mm)):
+            foreign = PASS_SLICES if keyword == "SliceThickness" else 1
+            if overlap.is_seam or (
+                keyword in MANNERS and overlap.short_blocks(offsets_mm) < foreign
+            ):
                 continue
             return _mixture(keyword, offsets_mm, overlap.lower, overlap.upper)
     if mixture := _mixed_courses(offsets_mm, stated):
@@ -187,7 +208,7 @@ def seam_slices(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) -> ND
 def _all_seams(offsets_mm: NDArray[np.float64], stated: Sequence[Stated]) -> Iterator[_Overlap]:
     """Where passes meet, by what they are called, how they were made, and when."""
     for keyword in (*IDENTITIES, *MANNERS):
-        values = [_value(keyword, each) for each in stated]
+        values = _values(keyword, stated)
         yield from (each for each in _overlaps(offsets_mm, values) if each.is_seam)
     for keyword in MOMENTS:
         for early, late in _courses(keyword, offsets_mm, stated):
@@ -208,8 +229,14 @@ def hours_apart(stated: Sequence[Stated]) -> float:
     """How long after the first slice the last one was taken; 0 where no day is stated."""
     dated = [each for each in stated if each.get("AcquisitionDate")]
     moments_s = np.array([_moment_s("AcquisitionTime", each) for each in dated])
-    known_s = moments_s[np.isfinite(moments_s)]
-    return float(np.ptp(known_s)) / 3600 if known_s.size else 0.0
+    known_s = np.unique(moments_s[np.isfinite(moments_s)])
+    if not known_s.size:
+        return 0.0
+    hours = float(np.ptp(known_s)) / 3600
+    if len({each["AcquisitionDate"] for each in dated}) == 1:
+        # Scanners keep the day on which they began: then midnight lies in the widest break.
+        hours = min(hours, 24 - float(np.diff(known_s).max(initial=0.0)) / 3600)
+    return hours
 
 
 def _mixture(
@@ -239,14 +266,14 @@ class _Overlap:
     in_upper: NDArray[np.bool_]
     is_seam: bool
 
-    def has_passes(self, offsets_mm: NDArray[np.float64]) -> bool:
-        """True if each value comes in blocks that may be passes: this, that, and this again."""
+    def short_blocks(self, offsets_mm: NDArray[np.float64]) -> int:
+        """How many blocks of a value are too short for a pass between those of the other."""
         both = np.concatenate([self.lower, self.upper])
         order = np.lexsort((both, offsets_mm[both]))
         is_upper = (np.arange(len(both)) >= len(self.lower))[order]
         borders = np.flatnonzero(np.diff(is_upper.astype(int)))
         blocks = np.diff([-1, *borders, len(both) - 1])
-        return bool(blocks[1:-1].min(initial=PASS_SLICES) >= PASS_SLICES)
+        return int((blocks[1:-1] < PASS_SLICES).sum())
 
 
 def _overlaps(offsets_mm: NDArray[np.float64], values: Sequence[str]) -> Iterator[_Overlap]:
@@ -280,6 +307,16 @@ def _overlap(
     few = max(in_lower.sum(), in_upper.sum()) <= SEAM_SLICES or ends - begins <= SEAM_MM
     minor = 2 * in_lower.sum() < len(lower) and 2 * in_upper.sum() < len(upper)
     return _Overlap(lower, upper, in_lower, in_upper, is_seam=bool(few and minor))
+
+
+def _values(keyword: str, stated: Sequence[Stated]) -> list[str]:
+    """The value of each slice; none at all of thicknesses that hardly differ."""
+    values = [_value(keyword, each) for each in stated]
+    if keyword == "SliceThickness":
+        known = [number for each in stated if (number := _number(keyword, each)) > 0]
+        if not known or max(known) <= SAME_THICKNESS * min(known):
+            return [""] * len(values)
+    return values
 
 
 def _value(keyword: str, stated: Stated) -> str:
@@ -331,17 +368,19 @@ def _courses(
     keyword: str, offsets_mm: NDArray[np.float64], stated: Sequence[Stated]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """The slices before and after each break in an attribute's values that may part passes."""
-    read = _moment_s if keyword in MOMENTS else _number
-    values = np.array([read(keyword, each) for each in stated])
+    values = np.array([_number(keyword, each) for each in stated])
+    if keyword in MOMENTS:
+        values = _moments_s(keyword, stated)
     known = np.flatnonzero(np.isfinite(values))
     steps = np.diff(values[known])
     shared = (np.diff(offsets_mm[known]) <= SAME_POSITION_MM).any()
     if not shared and ((steps >= 0).all() or (steps <= 0).all()):
         return  # One course, as nearly always.
-    least = RECONSTRUCTION_BREAK_S if keyword == "ContentTime" else 0.0
+    least = RECONSTRUCTION_BREAK_S if keyword in WRITTEN else 0.0
     for early, late in _splits(values[known], least):
         one, other = known[early], known[late]
-        if keyword not in NUMBERS or _one_is_in_order(values[one], values[other]):
+        courses = values[one], values[other]
+        if _one_is_in_order(*courses) or (keyword not in NUMBERS and _is_break(*courses)):
             yield one, other
 
 
@@ -364,6 +403,17 @@ def _one_is_in_order(*courses: NDArray[np.float64]) -> bool:
     """True if one of them goes up or down all along; shuffled numbers mean nothing."""
     steps = [np.diff(each) for each in courses if len(each) >= ORDERED_SLICES]
     return any(bool((each >= 0).all() or (each <= 0).all()) for each in steps)
+
+
+def _is_break(early: NDArray[np.float64], late: NDArray[np.float64]) -> bool:
+    """True if more lies between two courses than between neighbours of either.
+
+    What does not may be one course that turns: the first slice of a pass that ends beside
+    the next one is no earlier acquisition.
+    """
+    steps = np.abs(np.concatenate([np.diff(early), np.diff(late)]))
+    usual = float(np.quantile(steps, 0.9)) if steps.size else 0.0
+    return float(late.min() - early.max()) > COURSE_STEPS * usual
 
 
 def _is_among(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
@@ -402,16 +452,26 @@ def _number(keyword: str, stated: Stated) -> float:
 
 
 MOMENT: Final = re.compile(
-    r"(?P<date>\d{8})?(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d(?:\.\d*)?))?)?"
+    r"(?P<date>\d{8})?"
+    r"(?:(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d(?:\.\d*)?))?)?)?"
     r"(?:[+-]\d{4})?"
 )
 """A TM or DT (PS3.5 6.2), also with the colons of ACR-NEMA."""
 
 
+def _moments_s(keyword: str, stated: Sequence[Stated]) -> NDArray[np.float64]:
+    """(slices,) the time of each; where none states a time of day, its day alone."""
+    values = np.array([_moment_s(keyword, each) for each in stated])
+    if (dates := MOMENTS[keyword]) and not np.isfinite(values).any():
+        days = [_day(each.get(dates, "").replace(".", "")) for each in stated]
+        values = np.array([day * 86400.0 if day else np.nan for day in days])
+    return values
+
+
 def _moment_s(keyword: str, stated: Stated) -> float:
     """A time in seconds, with its day where that is stated; NaN where there is none."""
     found = MOMENT.fullmatch(stated.get(keyword, "").strip())
-    if found is None:
+    if found is None or not (found["date"] or found["hour"]):
         return float("nan")
     day = found["date"] or stated.get(MOMENTS[keyword], "").replace(".", "")
     clock = [float(found[part] or 0) for part in ("hour", "minute", "second")]

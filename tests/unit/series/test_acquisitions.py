@@ -62,6 +62,18 @@ def phases(keyword: str, one: Any, other: Any, first: float = 0.5, count: int = 
         ("KVP", 80, 140),
         ("ContrastBolusAgent", "NONE", "IOMERON 350"),
         ("ScanOptions", "HELICAL", "AXIAL"),
+        ("SpiralPitchFactor", 0.8, 1.2),
+        ("TotalCollimationWidth", 19.2, 38.4),
+        ("StationName", "CT1", "CT2"),
+        ("ManufacturerModelName", "A", "B"),
+        ("SoftwareVersions", ["1", "2"], ["1", "3"]),
+        ("PatientPosition", "HFS", "FFP"),
+        ("SliceThickness", 5, 2),
+        ("AcquisitionDate", "20240101", "20240102"),
+        ("ContentDate", "20240101", "20240102"),
+        ("SeriesDate", "20240101", "20240102"),
+        ("SeriesTime", "101010", "101050"),
+        ("AcquisitionDateTime", "20240101", "20240102"),
         ("FilterType", "BODY", "HEAD"),
         ("ReconstructionDiameter", 400, 500),
         ("MonoenergeticEnergyEquivalent", 40, 70),
@@ -264,6 +276,50 @@ def test_images_that_were_reconstructed_in_any_order_are_one_volume(tmp_path: Pa
     datasets = each(plain(0, 12), ContentTime=lambda i: f"101010.{int(shuffled[i]) * 5:02}")
 
     assert len(read(datasets, tmp_path).slices) == 12
+
+
+def test_files_that_were_written_in_any_order_are_one_volume(tmp_path: Path) -> None:
+    """Converters that work in parallel give each file the second in which it was written."""
+    written = each(plain(0, 24), SeriesTime=lambda index: f"1010{10 + 7 * index % 4:02}")
+
+    assert read(written, tmp_path).volume.hu.shape[0] == 24
+
+
+@pytest.mark.parametrize("gap_mm", [1.0, 3.0, 5.0], ids=str)
+@pytest.mark.parametrize("upper", ["one time", "upwards"])
+def test_passes_may_meet_where_the_first_of_them_began(
+    gap_mm: float, upper: str, tmp_path: Path
+) -> None:
+    """The lower pass runs down from the place where the upper one begins, less than a step on.
+
+    Its first slice is the earliest of all, between the rest of it and the upper pass.
+    """
+    lower = each(plain(0, 12), AcquisitionTime=lambda index: f"1010{40 - index:02}")
+    first = 11 + gap_mm / STEP_MM
+    above = each(
+        plain(first, 12),
+        AcquisitionTime=lambda index: f"1014{index if upper == 'upwards' else 30:02}",
+    )
+
+    assert read(unnumbered([*lower, *above]), tmp_path).volume.hu.shape[0] == 24
+
+
+def test_thicknesses_that_rounding_made_are_one(tmp_path: Path) -> None:
+    """Derived of positions with one decimal: 4.9 and 5.1 by turns."""
+    rounded = each(plain(0, 12), SliceThickness=lambda index: 4.9 + 0.2 * (index % 2))
+
+    assert read(rounded, tmp_path).volume.hu.shape[0] == 12
+
+
+def test_a_scan_that_runs_over_midnight_is_no_day_long(tmp_path: Path) -> None:
+    """Each slice has its time, all have the day on which the scan began."""
+    late = each(
+        plain(0, 12),
+        AcquisitionDate=lambda index: "20240101",
+        AcquisitionTime=lambda index: f"{['235950', '000010'][index // 6]}.{index:02}",
+    )
+
+    assert not any("h apart" in note for note in read(late, tmp_path).notes)
 
 
 def test_shuffled_instance_numbers_tell_nothing(tmp_path: Path) -> None:
