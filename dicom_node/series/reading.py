@@ -78,6 +78,7 @@ from dicom_node.series.slice_spacing import (
     find_jumps,
     lateral_jump_mm,
     shear_degrees,
+    sparse_zones,
     steady_lean_degrees,
     thinned_throughout,
 )
@@ -547,6 +548,11 @@ def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     )
     if thinned > 1:
         notes.append(f"by thickness and Instance Number only one slice in {thinned} is here")
+    notes += [
+        f"slices of {thick_mm:g} mm lie {step_mm:g} mm apart, beside others that touch: some"
+        " may be missing"
+        for thick_mm, step_mm in sparse_zones(_offsets_mm(distinct), _thickness_mm(distinct))
+    ]
     steps = distinct_steps_mm(_offsets_mm(distinct))
     if len(steps) > 1 and steps[-1] - steps[0] > 0.2:
         listed = ", ".join(f"{step:g}" for step in steps[:6])

@@ -180,10 +180,40 @@ def _references(runs: Sequence[_Run]) -> tuple[_Run, ...]:
 
 
 def _advance(numbers: Sequence[int | None]) -> int | None:
-    """By how much these numbers go on, where it is the same each time; else None."""
+    """By how much these numbers go on, where it is the same each time; else None.
+
+    The step to the next zone may be as long as those of a zone, and belong to another pass:
+    at either end of a run of some length the numbers may go on otherwise.
+    """
     known = [number for number in numbers if number is not None]
-    steps = {upper - lower for lower, upper in pairwise(known)}
-    return abs(steps.pop()) or None if len(known) == len(numbers) and len(steps) == 1 else None
+    steps = [upper - lower for lower, upper in pairwise(known)]
+    inner = steps[1:-1] if len(steps) > ZONE_STEPS + 1 else steps
+    steady = len(known) == len(numbers) and len(set(inner)) == 1
+    return abs(inner[0]) or None if steady else None
+
+
+def sparse_zones(
+    offsets_mm: NDArray[np.float64], thickness_mm: NDArray[np.float64] | None
+) -> tuple[tuple[float, float], ...]:
+    """Thickness and step of zones whose slices lie whole times farther apart than touching.
+
+    Beside zones whose slices touch they may be all that is left of such a zone; renumbered,
+    nothing tells it from one that was scanned sparsely. Empty where no zone touches.
+    """
+    if thickness_mm is None or len(offsets_mm) < 2:
+        return ()
+    zones = [run for run in _runs(np.diff(offsets_mm), thickness_mm, None) if run.is_zone]
+    if not any(run.touches for run in zones):
+        return ()
+    return tuple(
+        dict.fromkeys(
+            (round(run.thickness_mm, 2), round(run.step_mm, 2))
+            for run in zones
+            if run.thickness_mm
+            and run.is_sparse
+            and _multiple(run.step_mm, run.thickness_mm) > 1
+        )
+    )
 
 
 def thinned_throughout(
@@ -241,7 +271,7 @@ def _is_thinned(
     if run.thickness_mm is None or fine.thickness_mm is None:
         if skips in (1, times) or not is_counted:
             return skips == times
-        return fine.end - fine.first > 1 and not _tiles(run, fine, steps)
+        return fine.end - fine.first > 1 and not _tiles(run, steps)
     if not _equal(run.thickness_mm, fine.thickness_mm):
         return False
     if fine.is_sparse:
@@ -257,11 +287,15 @@ def _skips(run: _Run, fine: _Run) -> int:
     return run.advance // fine.advance
 
 
-def _tiles(run: _Run, fine: _Run, steps: NDArray[np.float64]) -> bool:
+def _tiles(run: _Run, steps: NDArray[np.float64]) -> bool:
     """True if the borders of a zone are as wide as touching slices make them: half of both."""
-    at = [each for each in (run.first - 1, run.end) if 0 <= each < len(steps)]
-    border = (run.step_mm + fine.step_mm) / 2
-    return bool(at) and all(_equal(float(steps[each]), border) for each in at)
+    beyond = [(run.first - 1, run.first - 2), (run.end, run.end + 1)]
+    borders = [
+        (float(steps[border]), (run.step_mm + float(steps[other])) / 2)
+        for border, other in beyond
+        if 0 <= border < len(steps) and 0 <= other < len(steps)
+    ]
+    return bool(borders) and all(_equal(*border) for border in borders)
 
 
 def _commonest(steps: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from dicom_node.series.slice_spacing import (
     find_jumps,
     lateral_jump_mm,
     shear_degrees,
+    sparse_zones,
     steady_lean_degrees,
 )
 
@@ -176,6 +177,37 @@ def test_zones_of_unknown_thickness_and_number_are_not_believed() -> None:
     """Unless their border is as wide as touching slices make it."""
     assert find_gaps(np.array(from_steps(*[2.0] * 4, *[6.0] * 4)), None, [None] * 9)
     assert not find_gaps(np.array(from_steps(*[2.0] * 4, 4.0, *[6.0] * 4)), None, [None] * 10)
+
+
+def test_three_zones_of_unknown_thickness_and_number_are_whole_where_they_touch() -> None:
+    """1, 6 and 2 mm: each border is as wide as the two zones that meet there make it."""
+    steps = [*[1.0] * 6, 3.5, *[6.0] * 5, 4.0, *[2.0] * 6]
+    numbers = [None] * (len(steps) + 1)
+
+    assert not find_gaps(np.array(from_steps(*steps)), None, numbers)
+
+
+def test_numbers_tell_what_is_lost_although_the_border_is_as_wide_as_the_step() -> None:
+    """Of 2-mm slices above 6-mm ones every second is lost: 4 mm, like the border."""
+    steps = [*[1.0] * 5, 3.5, *[6.0] * 5, *[4.0] * 8]
+    thickness = [1.0] * 6 + [6.0] * 6 + [2.0] * 8
+    numbers = [*range(12), *range(12, 28, 2)]
+
+    gaps = find_gaps(np.array(from_steps(*steps)), np.array(thickness), numbers)
+
+    assert len(gaps) == 8
+
+
+def test_a_zone_that_may_be_thinned_out_is_told() -> None:
+    """Renumbered, it looks like one that was scanned sparsely beside touching zones."""
+    steps = [*[1.0] * 5, 3.5, *[6.0] * 5, 5.0, *[4.0] * 6]
+    thickness = np.array([1.0] * 6 + [6.0] * 6 + [2.0] * 7)
+    offsets = np.array(from_steps(*steps))
+
+    assert not find_gaps(offsets, thickness)
+    assert sparse_zones(offsets, thickness) == ((2.0, 4.0),)
+    assert sparse_zones(10 * offsets, thickness) == ()
+    assert sparse_zones(offsets, None) == ()
 
 
 def test_two_separate_bodies_are_one_gap() -> None:
