@@ -57,14 +57,20 @@ def main() -> None:
     try:
         app()
     except (NodeError, InferenceError) as error:
-        console.stderr.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False)
+        _say(error, error)
         sys.exit(_exit_code(error))
     except OSError as error:
         if error.filename is None:
             raise
         words = f"{error.filename}: {error.strerror}"
-        console.stderr.print(f"[bold red]{type(error).__name__}[/]: {words}", highlight=False)
+        _say(error, words)
         sys.exit(console.EXIT_UNUSABLE)
+
+
+def _say(error: Exception, words: object) -> None:
+    """Print what went wrong."""
+    title = type(error).__name__
+    console.stderr.print(console.titled(title, "bold red", words), soft_wrap=True)
 
 
 def _exit_code(error: NodeError | InferenceError) -> int:

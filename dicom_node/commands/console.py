@@ -16,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 EXIT_USAGE: Final = 2
 EXIT_UNUSABLE: Final = 3
@@ -23,8 +24,9 @@ EXIT_REFUSED: Final = 4
 EXIT_UNREACHABLE: Final = 5
 EXIT_PEER_REFUSED: Final = 6
 
-stdout: Final = Console()
-stderr: Final = Console(stderr=True)
+# Words come from settings, paths and peers: a bracket in them is a bracket.
+stdout: Final = Console(markup=False)
+stderr: Final = Console(markup=False, stderr=True)
 
 ConfigOption = Annotated[
     Path | None,
@@ -32,6 +34,11 @@ ConfigOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 BundleOption = Annotated[str, typer.Option(help="Name of a shipped model bundle, or a folder.")]
+
+
+def titled(title: str, style: str, words: object) -> Text:
+    """Words with a title of a style before them: `Warning: ...`."""
+    return Text.assemble((title, style), f": {words}")
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from rich.table import Table
 
 from dicom_node.case_files.phantom_series import write_phantom_series
 from dicom_node.case_files.report_reader import ReportedStructure, reported_structures
+from dicom_node.commands.console import stdout, titled
 from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.network.pynetdicom_patches import install
 from dicom_node.peers.association import Peer
@@ -88,7 +89,7 @@ def run_demo(
         timeout_s: How long to wait for the results after the series was sent.
         console: Where to print; standard output without it.
     """
-    console = console or Console()
+    console = console or stdout
     out.mkdir(parents=True, exist_ok=True)
     with _step(console, "making the phantom"):
         series = write_phantom_series(_emptied(out / "series"), spec)
@@ -99,7 +100,7 @@ def run_demo(
         with _step(console, "waiting for SEG and SR (the node segments now)"):
             complaint = _wait(pacs, node, timeout_s)
     if complaint:
-        console.print(f"[bold red]no result[/]: {complaint}", highlight=False)
+        console.print(titled("no result", "bold red", complaint))
         console.print(f"the node's log: {node.log}", highlight=False)
         return 1
     report = read_whole(pacs.path("SR"))

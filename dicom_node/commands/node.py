@@ -7,9 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from dicom_node.commands.console import ConfigOption, stderr, stdout
+from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
 
 if TYPE_CHECKING:
     from dicom_node.settings.node import NodeConfig
@@ -95,4 +94,4 @@ def _warn_of_certificates(settings: NodeConfig) -> None:
 def _warn(concerns: Iterable[str]) -> None:
     """Print what should be looked at."""
     for line in concerns:
-        stderr.print(f"[bold yellow]Warning[/]: {escape(line)}", highlight=False)
+        stderr.print(titled("Warning", "bold yellow", line))

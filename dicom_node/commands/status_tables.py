@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Column, Table
 
 from dicom_node.node.status import (
@@ -62,7 +61,7 @@ def _counts(status: NodeStatus) -> Table:
     for delivery_state, count in status.deliveries.items():
         table.add_row("objects to deliver", delivery_state.value, str(count))
     for name, place in status.missing.items():
-        table.add_row("not there yet", name, escape(place))
+        table.add_row("not there yet", name, place)
     for name, free in status.free_mb.items():
         table.add_row("free space", name, f"{free} MB")
     for words in status.short:
@@ -88,9 +87,7 @@ def _incoming(rows: Sequence[WaitingSeries]) -> Table:
     table = Table(_series(), "Images", "Last", "Waits for", title="Series not complete yet")
     for row in rows:
         last = datetime.fromtimestamp(row.last_received_s, UTC).isoformat()
-        table.add_row(
-            row.series_instance_uid, str(row.instances), _local(last), escape(row.reason)
-        )
+        table.add_row(row.series_instance_uid, str(row.instances), _local(last), row.reason)
     return table
 
 
@@ -151,7 +148,7 @@ def _kept(rows: Sequence[tuple[str, str, int, float]]) -> Table:
     """The files that are kept, and why; those that may go do so within the hour."""
     table = Table("Kept", "Series", "MB", "Reason", title="Files")
     for what, reason, count, megabytes in rows:
-        words = escape(reason) or "no longer needed: about to be deleted"
+        words = reason or "no longer needed: about to be deleted"
         table.add_row(what, str(count), f"{megabytes:.0f}", words)
     return table
 
@@ -161,7 +158,7 @@ def _turned_away(rows: Sequence[Count], since: str) -> Table:
     headings = ("Calling", "Called", "From", "Times", "Last", "Reason")
     table = Table(*headings, title=f"Turned away since {_local(since)}")
     for row in sorted(rows, key=lambda each: each.last_at, reverse=True):
-        titles = (escape(row.calling_ae_title), escape(row.called_ae_title))
+        titles = (row.calling_ae_title, row.called_ae_title)
         table.add_row(*titles, row.host, str(row.count), _local(row.last_at), row.reason)
     return table
 

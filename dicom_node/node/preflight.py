@@ -40,6 +40,8 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
         load_bundle(bundle)
     except InferenceError as error:
         yield f"analysis.bundle: {error}"
+    except OSError as error:
+        yield f"analysis.bundle: {error.filename}: {error.strerror}"
 
 
 def concerns(config: NodeConfig) -> tuple[str, ...]:

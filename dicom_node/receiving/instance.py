@@ -165,7 +165,9 @@ class InstanceWriter:
             self._remember(series_uid, self._lack)
         self._sent.came(series_uid, kept=taken is not None, sop_instance_uid=uid)
         if taken is None:
-            log.error("store.refused", reason=self._lack_words, **self.about())
+            # It may stand further on than what is held of the dataset.
+            about = self.about() | {"series_instance_uid": series_uid}
+            log.error("store.refused", reason=self._lack_words, **about)
             return OUT_OF_RESOURCES
         log.info(
             "store.repeated" if taken.is_repeat else "store.kept",

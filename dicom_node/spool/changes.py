@@ -17,7 +17,7 @@ from dicom_node.spool.copies import (
     digests,
     identities,
     is_another,
-    newest,
+    newest_of_several,
     prints,
 )
 from dicom_node.spool.revisions import Revision, instance_of, known_names
@@ -130,12 +130,8 @@ def _changes_volume(entry: SpoolEntry, last: Revision) -> bool:
 
 def _newer_copies(entries: Sequence[SpoolEntry], last: Revision) -> Collection[Path]:
     """Copies that came after the one that was handed over."""
-    copies: dict[str, list[SpoolEntry]] = {}
-    for entry in entries:
-        copies.setdefault(entry.sop_instance_uid, []).append(entry)
-    handed_over = set(last.files)
-    latest = (newest(each) for each in copies.values() if len(each) > 1)
-    return [entry.path for entry in latest if entry.path.name not in handed_over]
+    latest = newest_of_several(entries)
+    return [entry.path for entry in latest if entry.path.name not in last.files]
 
 
 def _last_times(entries: Sequence[SpoolEntry]) -> dict[str, float]:

@@ -95,6 +95,7 @@ class Glance:
     """The facts about a series that can be seen without opening a file.
 
     names: of its files.
+    newest: of those that came last, of images with several copies.
     gone: how many files of its last revision are there no more.
     last_received_s: when an image last came, in seconds since the epoch.
     watched_since_s: since when somebody could have seen it come.
@@ -108,6 +109,7 @@ class Glance:
     watched_since_s: float
     interrupted: bool
     lost: int = 0
+    newest: frozenset[str] = frozenset()
 
     def is_quiet(self, now_s: float, settings: Completion) -> bool:
         """True if nothing has come for the short time."""

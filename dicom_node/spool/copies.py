@@ -90,6 +90,14 @@ def newest(copies: Sequence[SpoolEntry]) -> SpoolEntry:
     return max(copies, key=lambda entry: (entry.received_s, entry.path.name))
 
 
+def newest_of_several(entries: Iterable[SpoolEntry]) -> tuple[SpoolEntry, ...]:
+    """The copies that came last, of those images that have several."""
+    copies: dict[str, list[SpoolEntry]] = {}
+    for entry in entries:
+        copies.setdefault(entry.sop_instance_uid, []).append(entry)
+    return tuple(newest(each) for each in copies.values() if len(each) > 1)
+
+
 def current(copies: Sequence[SpoolEntry]) -> list[SpoolEntry]:
     """Of sound copies of one image the newest; those that differ, where they do.
 

@@ -39,7 +39,7 @@ from dicom_node.spool.completeness import (
     is_complete,
     is_worth_reading,
 )
-from dicom_node.spool.copies import Images, contradiction, digests, images_of
+from dicom_node.spool.copies import Images, contradiction, digests, images_of, newest_of_several
 from dicom_node.spool.open_associations import Sending, sending
 from dicom_node.spool.pending import WaitingList, WaitingSeries
 from dicom_node.spool.refusals import (
@@ -334,6 +334,7 @@ class Watcher:
             watched_since_s=self._clock.since_s,
             interrupted=marks.interrupted,
             lost=lost.count,
+            newest=frozenset(entry.path.name for entry in newest_of_several(entries)),
         )
 
     def _verdict(

@@ -213,7 +213,7 @@ def _go_on(  # noqa: PLR0913, PLR0917 - everything that takes part
 
 def _say(shown: bool) -> Callable[[str], None]:  # noqa: FBT001 - the caller's own
     """Names cases as they are made ready, where there is a bar as well."""
-    console = Console(stderr=True, quiet=not shown)
+    console = Console(stderr=True, quiet=not shown, markup=False)
     return lambda name: console.print(f"making {name} ready", highlight=False)
 
 

@@ -151,6 +151,40 @@ def test_a_correction_that_is_taken_back_opens_a_revision_too(node: WholeNode) -
     ]
 
 
+def test_a_correction_that_is_taken_back_by_halves_is_looked_into_when_all_of_it_came(
+    node: WholeNode,
+) -> None:
+    """No file of it is new: it waited for ever, and `status` said that it was arriving."""
+    for folder, change in (("first", {}), ("corrected", NEW)):
+        node.send(source_datasets(**change), folder)
+        node.come_to_rest()
+    node.send(source_datasets()[:5], "half")
+    node.come_to_rest()
+    (told,) = node.status.incoming
+    node.send(source_datasets()[5:], "rest")
+    node.come_to_rest()
+
+    assert told.reason.startswith("ALARM: ")
+    assert [patients(node, row.revision) for row in node.rows] == [
+        {"MSK0001"},
+        {"MSK0002"},
+        {"MSK0001"},
+    ]
+    assert node.status.incoming == ()
+
+
+def test_half_of_a_correction_that_is_taken_back_is_no_alarm_any_more(node: WholeNode) -> None:
+    node.send(source_datasets())
+    node.come_to_rest()
+    node.send(source_datasets(**NEW)[:5], "half")
+    node.come_to_rest()
+    node.send(source_datasets()[:5], "back")
+    node.come_to_rest()
+
+    assert states(node) == [SeriesState.REPORTED]
+    assert node.status.incoming == ()
+
+
 def test_a_correction_after_the_images_were_purged_is_known_for_one(node: WholeNode) -> None:
     node.send(source_datasets())
     node.come_to_rest()

@@ -43,6 +43,26 @@ def test_every_known_error_has_its_exit_code_and_its_words(
     assert type(error).__name__ in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["[ct]", "a [/b] c", "[red]x"])
+def test_brackets_in_a_message_are_brackets(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """They were taken for markup: `[ct]` was left out of a path, `[/b]` a traceback."""
+    path = tmp_path / name / "node.toml"
+    monkeypatch.setattr("sys.argv", ["msk-node", "check", "--config", str(path)])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 3
+    assert name in capsys.readouterr().err
+    console.stdout.print(name)
+    assert capsys.readouterr().out == f"{name}\n"
+
+
 def test_every_command_is_listed_with_a_sentence():
     text = runner.invoke(cli.app, ["--help"]).output
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from dicom_node.commands.status_tables import render
@@ -43,7 +44,7 @@ RESULTS = (result("2.25.3", "SEG"), result("2.25.4", "SR"), result("2.25.5", "SE
 
 
 def shown(status: NodeStatus) -> str:
-    console = Console(width=200)
+    console = Console(width=200, markup=False)  # as the commands' own
     with console.capture() as captured:
         console.print(render(status))
     return captured.get()
@@ -115,6 +116,17 @@ def test_who_was_turned_away_is_shown_as_it_called_and_why() -> None:
     for words in ("Turned away since 2026-11-22", "X[b]", "10.0.0.9", "17", row.reason):
         assert words in text
     assert "Turned away" not in shown(summary([], [], [], {}))
+
+
+@pytest.mark.parametrize("words", ["X[b]", "full [/disk]", "[red]", "C:\\[a]"])
+def test_brackets_in_a_reason_are_brackets(words: str) -> None:
+    """`[/disk]` ended `status` with a traceback, and `[red]` was left out."""
+    held = replace(DOWN, state=DeliveryState.HELD, reason=words)
+    refused = SERIES.become(SeriesState.REFUSED, NOW, code="pixel-data", reason=words)
+    told = SERIES.become(SeriesState.REPORTED, NOW, reason=words)
+    status = summary([refused, told], RESULTS, [held], {})
+
+    assert shown(status).count(words) == 3
 
 
 def test_what_was_taken_with_a_warning_is_shown_with_its_status() -> None:
