@@ -23,6 +23,12 @@ Voxel = TypeVar("Voxel", bound=np.generic)
 CONTIGUITY_TOLERANCE_MM: Final = 0.05
 """How far neighbouring slices may gape or overlap and still count as touching."""
 
+CONTIGUITY_SHARE: Final = 0.01
+"""... and by which share of their distance: slices of 0.625 mm every 0.6 mm overlap."""
+
+MOST_EVEN_SLICES: Final = 16384
+"""No series is laid on more: 16 m of a body, a millimetre apart."""
+
 HALF_WAY_MM: Final = 1e-3
 """Closer to a border than this is on it: files store positions in single precision."""
 
@@ -164,22 +170,32 @@ class EvenSlices:
 def even_slices(geometry: Geometry) -> EvenSlices:
     """The stack itself where it is even, else slices at its finest step.
 
-    They begin where the lowest slice begins, and each shows the slice in whose extent its
-    centre lies. So every slice is shown, and where all extents are whole steps (6, 2 and
-    1 mm) every structure keeps its volume.
+    They begin where the lowest slice begins, and each shows the slice around it. So every
+    slice is shown, and where all extents are whole steps (6, 2 and 1 mm) every structure
+    keeps its volume. The finest step is the least extent: where two passes meet, a single
+    step may be a tenth of the others.
     """
     offsets, extents = geometry.slice_offsets_mm, geometry.extents_mm
     mean_mm = float(np.diff(offsets).mean()) if len(offsets) > 1 else float(extents[0])
     even = offsets[0] + mean_mm * np.arange(len(offsets))
     if np.abs(offsets - even).max() <= CONTIGUITY_TOLERANCE_MM:
         return EvenSlices(np.arange(len(offsets)), float(offsets[0]), mean_mm)
-    step_mm = float(min(np.diff(offsets).min(), extents.min()))
-    ends_mm = np.cumsum(extents)
-    count = int(np.ceil((ends_mm[-1] - HALF_WAY_MM) / step_mm))
-    centres_mm = step_mm * (np.arange(count) + 0.5)
-    shown = np.searchsorted(ends_mm[:-1], centres_mm + HALF_WAY_MM, side="right")
-    bottom_mm = float(offsets[0] - extents[0] / 2)
-    return EvenSlices(shown, bottom_mm + step_mm / 2, step_mm)
+    bottom_mm, top_mm = offsets[0] - extents[0] / 2, offsets[-1] + extents[-1] / 2
+    step_mm = max(float(extents.min()), float(top_mm - bottom_mm) / MOST_EVEN_SLICES)
+    count = int(np.ceil((top_mm - bottom_mm - HALF_WAY_MM) / step_mm))
+    centres_mm = bottom_mm + step_mm * (np.arange(count) + 0.5)
+    shown = np.searchsorted(_borders_mm(geometry), centres_mm + HALF_WAY_MM, side="right")
+    return EvenSlices(shown, float(centres_mm[0]), step_mm)
+
+
+def _borders_mm(geometry: Geometry) -> NDArray[np.float64]:
+    """(slices - 1,) where one slice's extent ends and the next one's begins.
+
+    From the positions of both, so that what extents say too much never adds up.
+    """
+    offsets, half = geometry.slice_offsets_mm, geometry.extents_mm / 2
+    borders = ((offsets + half)[:-1] + (offsets - half)[1:]) / 2
+    return np.asarray(borders.clip(offsets[:-1], offsets[1:]))
 
 
 def slice_extents_mm(
@@ -203,7 +219,8 @@ def slice_extents_mm(
     half_lower = half_upper = steps / 2
     if thickness_mm is not None:
         lower, upper = thickness_mm[:-1] / 2, thickness_mm[1:] / 2
-        touching = np.abs(lower + upper - steps) <= CONTIGUITY_TOLERANCE_MM
+        slack_mm = np.minimum(CONTIGUITY_TOLERANCE_MM, CONTIGUITY_SHARE * steps)
+        touching = np.abs(lower + upper - steps) <= slack_mm
         half_lower = np.where(touching, lower, half_lower)
         half_upper = np.where(touching, upper, half_upper)
     # The outermost slices reach as far outward as they do inward.

@@ -130,7 +130,8 @@ def meta_image_data_file(path: Path) -> Path:
 
 def _what_else(fields: Mapping[str, str], dimensions: int) -> str:
     channels = fields.get("ElementNumberOfChannels", "1")
-    return f"{dimensions:.9g} dimensions, {channels[:20]} value(s) per voxel"
+    number = channels if channels.isdecimal() else "not one"
+    return f"{dimensions:.9g} dimensions, {number[:9]} value(s) per voxel"
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -196,9 +197,7 @@ def _spacing_mm(fields: Mapping[str, str]) -> tuple[float, ...]:
         raise GeometryError("the file's ElementSpacing is absurd")
     unit = fields.get("DistanceUnits", "mm")
     if unit not in {"mm", "?", ""}:
-        raise GeometryError(
-            f"lengths are in {unit[:20]} (DistanceUnits), which readers ignore: mm is expected"
-        )
+        raise GeometryError("DistanceUnits is not mm, which readers ignore: mm is expected")
     return spacing
 
 
@@ -228,7 +227,7 @@ def _place(path: Path, fields: Mapping[str, str], header_bytes: int) -> VoxelPla
     """The one place of all voxels."""
     kind = _needed(fields, "ElementType")
     if kind not in DTYPES:
-        raise GeometryError(f"not one volume of grey values: {kind[:40]}")
+        raise GeometryError("not one volume of grey values, by its ElementType")
     if not _yes(fields.get("BinaryData", "True")):
         raise PixelDataError("voxels that are written as text are not taken (BinaryData)")
     for key, none in (

@@ -79,6 +79,25 @@ TO_LPS: Final = {
 """Spaces whose axes are the patient's; the others name a scanner's or nobody's."""
 
 SAME_FIELD: Final = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
+NAMED: Final = frozenset(
+    {
+        "byte skip",
+        "data file",
+        "dimension",
+        "encoding",
+        "endian",
+        "kinds",
+        "line skip",
+        "sizes",
+        "space",
+        "space directions",
+        "space origin",
+        "space units",
+        "type",
+    }
+)
+"""Fields that are looked at, by the names that a message may repeat."""
+
 ONE_VOLUME: Final = frozenset({"domain", "space", "???", "none", ""})
 """Kinds of an axis of a volume; `none` and `???` say nothing."""
 
@@ -139,7 +158,8 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         if not name:
             continue
         if name in fields:
-            raise ContradictoryError(f"the header states {name[:40]} twice")
+            named = f"'{name}'" if name in NAMED else "a field"
+            raise ContradictoryError(f"the header states {named} twice")
         fields[name] = value
     if len(head) == HEADER_BYTES and not ended:
         raise PixelDataError("the header does not end")
@@ -193,7 +213,7 @@ def _grid(
     if to_lps is None:
         raise UnstatedSidesError(
             "the file does not say which side is right: its space is"
-            f" {space[:40] or 'not stated'}, none of the patient's"
+            f" {'none of the patient' if space else 'not stated'}"
         )
     vectors = VECTOR.findall(fields.get("space directions", ""))
     if len(vectors) != dimension:
@@ -220,7 +240,7 @@ def _place(path: Path, fields: Mapping[str, str], header_bytes: int) -> VoxelPla
     """The one place of all voxels."""
     encoding = ENCODINGS.get(_needed(fields, "encoding").lower())
     if encoding is None:
-        raise PixelDataError(f"voxels stored as {fields['encoding'][:20]} are not taken")
+        raise PixelDataError("voxels in this encoding are not taken: raw, gzip and bzip2 are")
     dtype = _dtype(fields)
     if header_sizes(fields.get("line skip", "0"), 1, "line skip") != (0,):
         raise PixelDataError("a data file with lines before the voxels is not taken")
@@ -251,7 +271,7 @@ def _data_file(path: Path, fields: Mapping[str, str]) -> Path:
 def _dtype(fields: Mapping[str, str]) -> np.dtype[Any]:
     kind = DTYPES.get(" ".join(_needed(fields, "type").lower().split()))
     if kind is None:
-        raise GeometryError(f"not one volume of grey values: {fields['type'][:40]}")
+        raise GeometryError("not one volume of grey values, by its type")
     if np.dtype(kind).itemsize == 1:
         return np.dtype(kind)
     order = {"little": "<", "big": ">"}.get(_needed(fields, "endian").lower())

@@ -26,7 +26,11 @@ HEADER_BYTES: Final = 1 << 20
 """No header in words is longer."""
 
 CHUNK_BYTES: Final = 1 << 20
+PACKED_BYTES: Final = 1 << 14
 GZIP_MAGIC: Final = b"\x1f\x8b"
+EMPTY_MEMBERS: Final = 1000
+"""More gzip members without a byte in a row are no file that anybody wrote."""
+
 BEHIND_CHUNKS: Final = 4
 """So far is read behind the last voxel, to where a checksum stands."""
 
@@ -104,7 +108,7 @@ def _unpacked(place: VoxelPlace, size: int, *, to_the_end: bool = True) -> bytea
         with place.path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
             start = length - size if place.start_bytes is None else place.start_bytes
-            if start < 0:
+            if not 0 <= start <= length:
                 return found
             file.seek(start)
             pieces = _pieces(file, place.encoding)
@@ -142,20 +146,25 @@ def _pieces(file: BinaryIO, encoding: Encoding) -> Iterator[bytes]:
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    """A zlib stream, or gzip members one behind the other."""
+    """A zlib stream, or gzip members one behind the other.
+
+    What lies behind a member is copied, so it is read in small pieces: a file may be nothing
+    but empty members.
+    """
     inflating = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    waiting = b""
-    while True:
-        packed = waiting or file.read(CHUNK_BYTES)
+    waiting, empty = b"", 0
+    while empty <= EMPTY_MEMBERS:
+        packed = waiting or file.read(PACKED_BYTES)
         piece = inflating.decompress(packed, CHUNK_BYTES)
         waiting = inflating.unconsumed_tail
         if piece:
+            empty = 0
             yield piece
         if inflating.eof:
-            waiting = inflating.unused_data or file.read(CHUNK_BYTES)
+            waiting = inflating.unused_data or file.read(PACKED_BYTES)
             if not waiting.startswith(GZIP_MAGIC):
                 return
-            inflating = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            inflating, empty = zlib.decompressobj(zlib.MAX_WBITS | 32), empty + 1
         elif not packed and not piece:
             return
 

@@ -18,7 +18,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, JPEGLSTransferSyntaxes, RLELossless
 
-from dicom_node.errors import LostRescaleError, PixelDataError
+from dicom_node.errors import LostRescaleError, MixedSeriesError, PixelDataError
 from dicom_node.series.bounded_files import opened
 from dicom_node.series.codestreams import check_claim
 from dicom_node.series.slice_header import SliceHeader
@@ -26,6 +26,10 @@ from dicom_node.series.slice_headers import value_of
 
 AIR_HU: Final = -1000
 """The value of a pixel outside the reconstructed circle."""
+
+TISSUE_ABOVE_HU: Final = -200.0
+TISSUE_APART_HU: Final = 300.0
+"""Half of a slice's body lies within some 100 HU of another's, from the pelvis to the knee."""
 
 WATER_OVER_AIR_HU: Final = 900
 """Values of a CT reach from air to tissue; those of less tell nothing of their unit."""
@@ -204,6 +208,39 @@ def check_rescaled(
                 f" {intercept:g}{some}, and the values are {lowest:g} to {highest:g}, none of"
                 " air or fat"
             )
+
+
+def check_one_scale(
+    hu: NDArray[np.int16] | NDArray[np.float32], slices: Sequence[SliceHeader]
+) -> None:
+    """Refuse slices whose rescales differ, and with them what soft tissue measures.
+
+    Each slice may be stored in a way of its own; rescaled, the body has the same values.
+
+    Args:
+        hu: [slice, row, column].
+        slices: the headers of all of them.
+
+    Raises:
+        MixedSeriesError: tissue is denser by `TISSUE_APART_HU` where the rescale is another.
+    """
+    images: dict[tuple[float, float], list[NDArray[np.float32]]] = {}
+    for image, each in zip(hu, slices, strict=True):
+        tissue = image[image > TISSUE_ABOVE_HU]
+        if tissue.size:
+            images.setdefault((each.slope, each.intercept), []).append(tissue)
+    if len(images) < 2:
+        return
+    middles = {
+        rescale: float(np.median(np.concatenate(each))) for rescale, each in images.items()
+    }
+    if max(middles.values()) - min(middles.values()) > TISSUE_APART_HU:
+        low, high = min(middles, key=middles.__getitem__), max(middles, key=middles.__getitem__)
+        raise MixedSeriesError(
+            "different rescales in one series: with slope"
+            f" {low[0]:g} and intercept {low[1]:g} tissue has {middles[low]:.0f} HU, with"
+            f" {high[0]:g} and {high[1]:g} it has {middles[high]:.0f} HU"
+        )
 
 
 def check_air(hu: NDArray[np.int16] | NDArray[np.float32]) -> None:

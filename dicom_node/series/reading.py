@@ -51,6 +51,7 @@ from dicom_node.series.patient_identity import (
 )
 from dicom_node.series.pixels import (
     check_air,
+    check_one_scale,
     check_rescaled,
     fingerprint,
     hounsfield,
@@ -536,6 +537,7 @@ def _pixels(
     if hu is None:
         raise PixelDataError("the series has no pixels")
     check_rescaled(hu, distinct)
+    check_one_scale(hu, distinct)
     return hu, notes if ignored else []
 
 

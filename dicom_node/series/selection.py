@@ -15,6 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from dicom_node.uids import is_uid
+
 CT_IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.2.2"
@@ -61,10 +63,14 @@ COMPUTED_WORDS: Final = frozenset(
 """Words for images whose pixels are no CT of a slice as it was scanned: projections, reformats,
 sums and differences, maps of materials (PS3.3 C.8.16.1.4, and what scanners write)."""
 
+GIVEN: Final = re.compile(r"CONTRAST\W+MATERIAL|ORAL\W+WATER|WATER\W+(PER\W+)?(ORAL|OS|PO)\b")
+"""What a patient was given: a material and water of which nothing was computed."""
+
 DERIVED: Final = "derived image (Image Type says DERIVED)"
 NOT_AXIAL: Final = "not axial, among axial images"
 
 _LETTERS: Final = re.compile(r"[A-Z]+")
+_CODE: Final = re.compile(r"[A-Z0-9_]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,12 @@ class ImageKind:
         )
 
     @property
+    def _computed_by(self) -> str | None:
+        """A word that says that the pixels were computed of other images, and how."""
+        said = GIVEN.sub(" ", " ".join((*self.image_type, *self.descriptions)))
+        return min(COMPUTED_WORDS.intersection(_LETTERS.findall(said)), default=None)
+
+    @property
     def is_axial(self) -> bool | None:
         """True where the image lies across the body more than along it; None if unknown."""
         return _is_axial(self.orientation)
@@ -114,12 +126,6 @@ class ImageKind:
     def is_of_unknown_unit(self) -> bool:
         """True of a derived image that does not say in which unit its values are."""
         return self.is_derived and self.rescale_type == UNSPECIFIED
-
-    @property
-    def _computed_by(self) -> str | None:
-        """A word that says that the pixels were computed of other images, and how."""
-        said = " ".join((*self.image_type, *self.descriptions))
-        return min(COMPUTED_WORDS.intersection(_LETTERS.findall(said)), default=None)
 
     @property
     def reason_against_derived(self) -> str | None:
@@ -155,9 +161,9 @@ def _reasons(kind: ImageKind) -> Iterator[str]:
     """Every reason against an image, the plainest first."""
     image_type = kind.image_type
     if kind.sop_class_uid not in CT_SOP_CLASSES:
-        yield f"not a CT image: SOP class {kind.sop_class_uid or 'missing'}"
+        yield f"not a CT image: SOP class {_told(kind.sop_class_uid, is_uid)}"
     if kind.modality != "CT":
-        yield f"modality {kind.modality or 'missing'}, not CT"
+        yield f"modality {_told(kind.modality, _is_code)}, not CT"
     if found := LOCALIZER_WORDS.intersection(image_type):
         yield f"localizer (Image Type says {min(found)})"
     if kind.is_derived and (reason := kind.reason_against_derived):
@@ -167,7 +173,17 @@ def _reasons(kind: ImageKind) -> Iterator[str]:
     if kind.samples_per_pixel != 1:
         yield "colour image"
     if kind.rescale_type not in HOUNSFIELD_RESCALE_TYPES:
-        yield f"not in Hounsfield units (Rescale Type {kind.rescale_type})"
+        yield f"not in Hounsfield units (Rescale Type {_told(kind.rescale_type, _is_code)})"
+
+
+def _told(text: str, is_one: Callable[[str], bool]) -> str:
+    """A value for a message; what is not what it should be may be anything, a name too."""
+    return text if is_one(text) else "missing" if not text else "that is none"
+
+
+def _is_code(text: str) -> bool:
+    """True for one short word in capitals, as codes are (PS3.5 6.2, CS)."""
+    return bool(_CODE.fullmatch(text))
 
 
 def exclusions(kinds: Sequence[ImageKind]) -> list[ExcludedImage | None]:

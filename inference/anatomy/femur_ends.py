@@ -85,6 +85,9 @@ JOINT_GAP_MM: Final = 25.0
 GOES_ON_MM: Final = 30.0
 """Bone that ends above belongs to the femur's own end, which the labels miss by a slice."""
 
+NO_AIR_HU: Final = -1100.0
+"""Scanners write less than this outside what they reconstruct, and for nothing else."""
+
 SEEN_BELOW_MM: Final = 20.0
 """A scan that ends nearer below a femur does not tell whether bone goes on."""
 
@@ -253,13 +256,13 @@ class _Below:
         geometry = volume.geometry
         heights, half = geometry.slice_offsets_mm, geometry.extents_mm / 2
         pixel_mm2 = geometry.spacing_mm[0] * geometry.spacing_mm[1]
-        padding = _padding_hu(volume)
+        outside = _outside(volume)
         bone_to_mm, seen_to_mm, gone = femur.end_mm, femur.end_mm, False
         for number in range(femur.run.first - 1, -1, -1):
             upper = float(heights[number] + half[number])
             lower = float(heights[number] - half[number])
-            window = _window(femur, volume, number)
-            known = window != padding
+            box = _window(femur, volume, number)
+            window, known = volume.hu[number][box], ~outside[box]
             is_shown = known.sum() * pixel_mm2 >= KNOWN_SHARE * (2 * WINDOW_MM) ** 2
             if femur.end_mm - upper > GONE_WITHIN_MM or not is_shown:
                 break
@@ -278,8 +281,8 @@ class _Below:
         return cls(goes_on=False, gone=gone)
 
 
-def _window(femur: _Femur, volume: Volume, number: int) -> NDArray[np.float32]:
-    """The part of a slice around the line that a femur follows; less at the image's edge."""
+def _window(femur: _Femur, volume: Volume, number: int) -> tuple[slice, slice]:
+    """Rows and columns around the line that a femur follows; less at the image's edge."""
     height_mm = float(volume.geometry.slice_offsets_mm[number])
     middle = femur.foot_mm + femur.drift * (height_mm - femur.end_mm)
     parts = []
@@ -288,14 +291,22 @@ def _window(femur: _Femur, volume: Volume, number: int) -> NDArray[np.float32]:
     ):
         first, last = (round((mm + reach) / spacing) for reach in (-WINDOW_MM, WINDOW_MM))
         parts.append(slice(min(max(first, 0), size), min(max(last + 1, 0), size)))
-    return np.asarray(volume.hu[number][tuple(parts)], dtype=np.float32)
+    rows, columns = parts
+    return rows, columns
 
 
-def _padding_hu(volume: Volume) -> float:
-    """The value that fills all corners, outside the reconstructed circle; NaN without one."""
+def _outside(volume: Volume) -> NDArray[np.bool_]:
+    """[row, column] outside the reconstructed circle: in every slice what fills the corners.
+
+    Air that was clipped or masked has that value too, but not where a slice shows the leg; a
+    value that no air has is outside wherever it is.
+    """
     corners = volume.hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
-    value = float(corners.flat[0])
-    return value if (corners == value).all() else float("nan")
+    value = corners.flat[0]
+    if not (corners == value).all():
+        return np.zeros(volume.hu.shape[1:], dtype=bool)
+    combine = np.logical_or if value < NO_AIR_HU else np.logical_and
+    return np.asarray(combine.reduce([image == value for image in volume.hu]))
 
 
 def _has_other_bone(femur: _Femur, segments: NDArray[np.uint8], volume: Volume) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inference.geometry import Geometry, Orientation, even_slices, slice_extents_mm
 
@@ -116,3 +117,36 @@ def test_every_slice_is_shown_in_its_place_on_even_slices(extents_mm: list[float
     if len(even.shown) > len(extents_mm):
         assert set(even.shown) == set(range(len(extents_mm)))
         assert (apart[:-1] <= geometry.extents_mm[even.shown][:-1] / 2 + 0.01).all()
+
+
+def laid(offsets_mm: NDArray[np.float64], thickness_mm: NDArray[np.float64]) -> Geometry:
+    """Slices at these offsets, of one voxel each, with the extents that follow."""
+    positions = np.zeros((len(offsets_mm), 3))
+    positions[:, 2] = offsets_mm
+    one = Geometry.regular((len(offsets_mm), 1, 1), (1.0, 1.0, 1.0))
+    extents = slice_extents_mm(offsets_mm, thickness_mm)
+    return Geometry(
+        positions, extents, one.row_axis.copy(), one.column_axis.copy(), (1.0, 1.0), 1, 1
+    )
+
+
+@pytest.mark.parametrize(("thickness_mm", "step_mm"), [(0.625, 0.6), (1.25, 1.2), (0.75, 0.7)])
+def test_thin_slices_that_overlap_a_little_do_not_add_up(thickness_mm: float, step_mm: float):
+    """A thousand of them, and a hundred thicker ones above: no longer than the body."""
+    thin = step_mm * np.arange(1000)
+    thick = thin[-1] + (step_mm + 2.5) / 2 + 2.5 * np.arange(100)
+    thicknesses = np.repeat([thickness_mm, 2.5], [1000, 100])
+    geometry = laid(np.concatenate([thin, thick]), thicknesses)
+    even = even_slices(geometry)
+    apart = np.abs(even.offsets_mm - geometry.slice_offsets_mm[even.shown])
+
+    assert geometry.extents_mm.sum() == pytest.approx(1000 * step_mm + 250, abs=1.0)
+    assert apart.max() <= 1.25 + step_mm
+
+
+def test_one_odd_step_where_passes_meet_is_not_the_step_of_all():
+    """40 slices every 15 mm, but two a tenth of a millimetre apart."""
+    offsets = np.concatenate([15.0 * np.arange(20), 285.1 + 15.0 * np.arange(20)])
+    even = even_slices(laid(offsets, np.full(40, 15.0)))
+
+    assert len(even.shown) < 100

@@ -73,6 +73,15 @@ def test_soft_tissue_covers_a_stump(soft_mm: float):
     assert femur_ends(segments, volume)[Side.LEFT] is FemurEnd.STUMP
 
 
+@pytest.mark.parametrize("sides", [LEFT, BOTH])
+def test_air_that_is_the_same_everywhere_is_air(sides: slice):
+    """Clipped at -1000, as many conversions do, it fills the corners like padding."""
+    segments, volume = amputated(SMALL_PHANTOM, 200, sides)
+    clipped = Volume(np.maximum(volume.hu, -1000), volume.geometry)
+
+    assert femur_ends(segments, clipped)[Side.LEFT] is FemurEnd.STUMP
+
+
 @pytest.mark.parametrize("below_mm", [40, 200])
 def test_both_legs_may_be_stumps(below_mm: float):
     segments, volume = amputated(SMALL_PHANTOM, below_mm, BOTH)

@@ -10,7 +10,7 @@ import pytest
 from support.ct import ct_slice
 from support.read_series import read
 
-from dicom_node.errors import LostRescaleError
+from dicom_node.errors import LostRescaleError, MixedSeriesError
 
 BODY = np.array([[-1000, -990, -100, 40], [60, 300, 900, -1000]], dtype=float)
 """HU of air, fat, muscle and bone."""
@@ -53,6 +53,27 @@ def test_noise_of_air_around_zero_does_not_hide_it(tmp_path: Path) -> None:
 
     with pytest.raises(LostRescaleError, match="values are -10 to 1890"):
         read(lost, tmp_path)
+
+
+def test_another_slope_in_some_images_is_told(tmp_path: Path) -> None:
+    """Muscle has 1104 HU where the slope is 2 by mistake."""
+    mixed = stack(BODY)
+    for dataset in mixed[3:]:
+        dataset.RescaleSlope = 2
+
+    with pytest.raises(MixedSeriesError, match="with slope 1 and intercept -1024 tissue has"):
+        read(mixed, tmp_path)
+
+
+def test_images_may_be_stored_with_different_slopes(tmp_path: Path) -> None:
+    mixed = stack(BODY)
+    for dataset in mixed[3:]:
+        dataset.RescaleSlope = 2
+        pixels = (np.frombuffer(dataset.PixelData, dtype=np.uint16) // 2).astype(np.uint16)
+        dataset.PixelData = pixels.tobytes()
+        dataset.RescaleIntercept = -1024
+
+    assert abs(read(mixed, tmp_path).volume.hu[4].max() - 900) < 3
 
 
 @pytest.mark.parametrize("lost", [[3], [0, 2, 4], [0, 1, 2, 3]], ids=str)

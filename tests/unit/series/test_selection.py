@@ -132,6 +132,23 @@ def test_reformats_projections_and_maps_stay_out(image: ImageKind) -> None:
     assert reason.startswith(("derived image", "not in Hounsfield units"))
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("PELVIS WITHOUT CONTRAST MATERIAL", ""),
+        ("ABDOMEN ORAL WATER 5.0", ""),
+        ("ABDOMEN 500 ML WATER PO", ""),
+        ("GSI MD WATER", "derived image (WATER)"),
+        ("MATERIAL DENSITY", "derived image (MATERIAL)"),
+        ("MIP, CONTRAST MATERIAL", "derived image (MIP)"),
+    ],
+)
+def test_what_a_patient_was_given_is_no_map_of_a_material(words: str, reason: str) -> None:
+    lossy = derived("PRIMARY", "AXIAL", descriptions=("", words), is_lossy=True)
+
+    assert reasons(lossy, lossy) == [reason, reason]
+
+
 def test_a_derived_image_stands_in_for_no_original_one() -> None:
     original = kind("ORIGINAL", "PRIMARY", "AXIAL", orientation=AXIAL)
 
