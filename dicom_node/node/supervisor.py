@@ -166,7 +166,8 @@ def _locks(config: NodeConfig, roles_here: Sequence[str]) -> Iterator[None]:
             held.append(hold_lock(path, what))
         yield
     except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+        words = ": ".join(str(each) for each in (error.filename, error.strerror) if each)
+        raise ConfigurationError(words or type(error).__name__) from error
     finally:
         for descriptor in held:
             os.close(descriptor)

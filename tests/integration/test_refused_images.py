@@ -271,3 +271,21 @@ def test_an_unreadable_dataset_alone_is_counted_by_its_caller(
 
     wait_until(lambda: bool(told()), 5.0, "the association has ended")
     assert told() == [("SCANNER", "image refused, of an unknown series: damaged", 1)]
+
+
+def test_the_log_names_the_series_of_a_refused_image_wherever_that_stands_in_it(
+    node: WholeNode, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Behind 100 KB of a maker's own elements, it was found and not told."""
+    images = fifteen()[:3]
+    for image in images:
+        image.private_block(0x0009, "A MAKER", create=True).add_new(0x10, "OB", bytes(100_000))
+
+    def full_at_the_end(for_bytes: int = 1) -> str:
+        return "" if for_bytes else "the spool is as large as it may be"
+
+    monkeypatch.setattr(node.receiver.capacity, "shortage", full_at_the_end)
+    node.send(images)
+    refused = [line for line in capfd.readouterr().out.splitlines() if "store.refused" in line]
+
+    assert [SERIES_UID in line for line in refused] == [True] * 3

@@ -8,6 +8,7 @@ import pytest
 from support.small_node import small_config
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.node import preflight
 from dicom_node.node.preflight import check_surroundings
 from dicom_node.settings.node import NodeConfig
 
@@ -35,3 +36,23 @@ def test_every_problem_is_listed_at_once(config: NodeConfig, tmp_path: Path) -> 
 
     keys = [line.split(":")[0] for line in str(caught.value).splitlines()]
     assert keys == ["analysis.bundle", "node.spool"]
+
+
+def test_a_bundle_that_may_not_be_read_is_one_problem_among_others(
+    config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hid the others, and did not say which setting names it."""
+    (tmp_path / "file").touch()
+    node = config.node.model_copy(update={"spool": tmp_path / "file" / "spool"})
+
+    def unreadable(_bundle: str) -> None:
+        raise PermissionError(13, "Permission denied", "weights.safetensors")
+
+    monkeypatch.setattr(preflight, "load_bundle", unreadable)
+
+    with pytest.raises(ConfigurationError) as caught:
+        check_surroundings(config.model_copy(update={"node": node}))
+
+    bundle, spool = str(caught.value).splitlines()
+    assert bundle == "analysis.bundle: weights.safetensors: Permission denied"
+    assert spool.startswith("node.spool: ")
