@@ -1,6 +1,6 @@
 """File descriptors: how many associations they are enough for, and what is done without any.
 
-An association takes a connection and what wakes it, the mark of its series, and the file that
+An association takes a connection and what wakes it, the marks of its series, and the file that
 is arriving; what the process itself needs comes on top. Where the system allows fewer than
 the associations that the settings allow would need, fewer are taken, and the others are
 rejected (PS3.8 Table 9-21: local limit exceeded). A connection needs one before anybody can
@@ -14,8 +14,10 @@ import os
 import resource
 from typing import Final
 
+from dicom_node.spool.open_associations import MAX_MARKS
+
 OWN_DESCRIPTORS: Final = 24
-PER_ASSOCIATION: Final = 4
+PER_ASSOCIATION: Final = 3 + MAX_MARKS
 
 
 def descriptors_for(associations: int) -> int:

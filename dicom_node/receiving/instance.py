@@ -8,6 +8,7 @@ that the association continues.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ _SERIES_ELEMENT: Final = re.compile(
     rb"\x20\x00\x0e\x00(UI..|..\x00\x00)([0-9.]{1,64}\x00?)", re.DOTALL
 )
 """Series Instance UID in the bytes of a dataset that cannot be read."""
+
+NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
+"""The disk has nothing to do with it."""
 
 LOOK_EVERY_BYTES: Final = 1 << 24
 """The part of an instance that may come before the spool's capacity is looked at again."""
@@ -111,8 +115,8 @@ class InstanceWriter:
         self._counted_bytes += len(part)
         try:
             self._incoming.write(part)
-        except OSError:
-            self._fail()
+        except OSError as error:
+            self._fail(error)
             return
         if self.size_bytes >= self._look_at:
             self._look_at += LOOK_EVERY_BYTES
@@ -185,10 +189,12 @@ class InstanceWriter:
             uid = f"-{hashlib.sha256(self._head).hexdigest()[:16]}"
         self._refusals.refused(series_uid, uid, why)
 
-    def _fail(self) -> None:
-        """Give up what the disk does not take."""
+    def _fail(self, error: OSError) -> None:
+        """Give up what the disk does not take, or what no file descriptor is left for."""
         log.exception("store.failed", **self.about())  # noqa: LOG004 - called in handlers
         self._lack, self._lack_words = Why.DISK, "the disk failed"
+        if error.errno in NO_DESCRIPTOR:
+            self._lack, self._lack_words = Why.ROOM, "no file descriptor is left"
         self.give_up()
 
     def _open(self) -> None:
@@ -206,8 +212,8 @@ class InstanceWriter:
                 )
             )
             self._incoming.dataset_begins()
-        except OSError:
-            self._fail()
+        except OSError as error:
+            self._fail(error)
 
     def _has_capacity(self, for_bytes: int = 0) -> bool:
         """True if the spool has the capacity for what came so far, and for so much more."""
@@ -223,8 +229,8 @@ class InstanceWriter:
             return None
         try:
             taken = self._spool.take(series_uid, uid, self._incoming)
-        except OSError:
-            self._fail()
+        except OSError as error:
+            self._fail(error)
             return None
         if not taken.is_repeat:
             self._capacity.add(self.size_bytes)

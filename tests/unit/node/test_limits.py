@@ -33,7 +33,7 @@ def test_nothing_is_said_where_all_is_enough_or_unlimited(config: NodeConfig) ->
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
     [
-        ("descriptors", 64, "280 needed, 64 allowed file descriptors (ulimit -Hn): 10 assoc"),
+        ("descriptors", 64, "472 needed, 64 allowed file descriptors (ulimit -Hn): 5 assoc"),
         ("threads", 100, "100 allowed threads"),
         ("memory_mb", 1024, "1024 allowed MB of memory"),
         ("addresses_mb", 2048, "2048 allowed MB of addresses"),
@@ -53,7 +53,7 @@ def test_each_limit_that_is_too_low_is_named(
 def test_what_is_needed_follows_the_settings(config: NodeConfig) -> None:
     many = config.model_copy(update={"receive": Receive(max_associations=1000)})
 
-    assert any("4024 needed, 1024 allowed" in each for each in limit_concerns(many, ENOUGH))
+    assert any("7024 needed, 1024 allowed" in each for each in limit_concerns(many, ENOUGH))
 
 
 def test_a_folder_below_which_names_do_not_fit_is_named(config: NodeConfig) -> None:
