@@ -12,7 +12,8 @@ Exit codes:
     1  something unexpected; there is no outcome, and another try may help
     3  the model bundle or the device cannot be used; there is no outcome
     4  the series was refused: the outcome says why
-    5  the disk is full; there is no outcome
+    5  a disk is full, the node's or another (/tmp, /dev/shm), or a quota is used up; there is
+       no outcome, and the worker finds out which (`node/workflow.py`)
     143  it was told to end (SIGTERM); there is no outcome
 
 The process ends as soon as its standard input closes, so that it never outlives the worker
@@ -48,7 +49,7 @@ from dicom_node.analysis.subprocesses import (
     end_with_standard_input,
 )
 from dicom_node.errors import SeriesError
-from dicom_node.monitoring.logs import configure_logging
+from dicom_node.monitoring.logs import configure_logging, describe
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
@@ -127,14 +128,15 @@ def run(arguments: list[str], analyse_series: Analyse = analyse_with_bundle) -> 
             return answer(request, analyse_series)
         except Exception as error:
             if _is_for_want_of_room(error, request.out):
-                log.warning("analysis.no_room", series_instance_uid=request.series_instance_uid)
+                uid = request.series_instance_uid
+                log.warning("analysis.no_room", series_instance_uid=uid, **describe(error))
                 return EXIT_NO_ROOM
             log.exception("analysis.died", series_instance_uid=request.series_instance_uid)
             return EXIT_UNEXPECTED
 
 
 def _is_for_want_of_room(error: Exception, folder: Path) -> bool:
-    """True if an analysis ended because its disk is full; numpy does not give the number."""
+    """True if an analysis ended because a disk is full; numpy does not give the number."""
     if not isinstance(error, OSError):
         return False
     if error.errno is not None:

@@ -99,6 +99,7 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
         node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
     )
     engine.start()
+    workflow.keep_room()
     for job in workflow.pending_jobs():
         engine.put(job)
     watching = threading.Thread(

@@ -14,7 +14,7 @@ from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.errors import ConfigurationError
 from dicom_node.node.retention import summed, survey
-from dicom_node.node.room import ANALYSIS, PUBLICATION, Disk, disks, need_of_case
+from dicom_node.node.room import STEPS, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
 from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import (
@@ -32,7 +32,6 @@ from dicom_node.spool.spool import Spool
 
 MOST_WITHOUT_ROOM: Final = 20
 """Series whose need is looked at; where these have room, so have those after them, in turn."""
-STEPS: Final = {SeriesState.RECEIVED: ANALYSIS, SeriesState.SEGMENTED: PUBLICATION}
 REMARKS: Final = 10
 """Reports with metal are nothing rare: no more than this many of the latest are shown."""
 
@@ -326,7 +325,10 @@ def _free_mb(config: NodeConfig) -> dict[str, int]:
 def _without_room(
     config: NodeConfig, rows: Sequence[SeriesRow], found: Sequence[Disk]
 ) -> tuple[WithoutRoom, ...]:
-    """The first of the series that are not answered and have no room, if there are any."""
+    """The first of the series that are not answered and have no room, if there are any.
+
+    Also those whose step found none where no disk of the node's is short, as the ledger says.
+    """
     spool, waiting = Spool(config.node.spool, only_look=True), []
     for row in rows[:MOST_WITHOUT_ROOM]:
         paths = [entry.path for entry in spool.entries(row.series_instance_uid)]
@@ -334,8 +336,8 @@ def _without_room(
         short = step.shortages(
             found, need_of_case(paths, config.for_called(row.called_ae_title))
         )
-        if short:
-            words = "; ".join(each.words for each in short)
+        if short or row.reason:
+            words = "; ".join(each.words for each in short) or row.reason
             waiting.append(WithoutRoom(row.series_instance_uid, row.revision, step.name, words))
     return tuple(waiting)
 

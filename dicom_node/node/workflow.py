@@ -19,14 +19,13 @@ give the reason.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import os
+import itertools
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -54,8 +53,13 @@ from dicom_node.node.room import (
     LOOK_EVERY_S,
     NO_ROOM,
     PUBLICATION,
+    STEPS,
+    Ending,
+    GivingWay,
     Need,
     Step,
+    Waiting,
+    disks,
     keep_for_next,
     need_of_case,
     wait_for_room,
@@ -68,6 +72,7 @@ from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
+from dicom_node.spool.spool import Spool
 from dicom_node.uids import settings_digest, sources_digest
 
 log = structlog.get_logger()
@@ -77,6 +82,15 @@ QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
 
 SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
 MAX_WAIT_FOR_DEVICE_S: Final = 30.0
+FIRST_WAIT_FOR_ROOM_S: Final = 30.0
+MAX_WAIT_FOR_ROOM_S: Final = 600.0
+MAX_BETWEEN_TRIES_S: Final = 300.0
+UNEXPLAINED_TRIES: Final = 6
+"""Of a step that finds no room although no disk of the node's is short: a quota, or /tmp."""
+NO_ROOM_THERE: Final = (
+    "it found no room although no disk of the node's is short: "
+    "a quota, /tmp, or too large a case"
+)
 SECONDS_TO_HEAR_OF_OUR_END: Final = 1.0
 
 
@@ -90,6 +104,8 @@ class Workflow:
     clock: tells the time, with its zone.
     device: the name under which the analysing device is locked; see `devices.py`.
     ending: set when this process was told to end.
+    needs: of the cases that are not answered, by series and revision, so that none is
+        estimated twice.
     """
 
     config: NodeConfig
@@ -100,19 +116,20 @@ class Workflow:
     bundles_sha256: Mapping[str, str] = field(default_factory=dict)
     device: str = "device"
     ending: threading.Event = field(default_factory=threading.Event)
+    needs: MutableMapping[tuple[str, int], Need] = field(default_factory=dict)
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
         return {
             "segment": JobKind(
-                partial(self._in_pipeline, Workflow.segment),
+                partial(self._in_pipeline, Workflow.segment, ANALYSIS),
                 "gpu",
-                fallback=partial(self._in_pipeline, Workflow.fail),
+                fallback=partial(self._in_pipeline, Workflow.fail, PUBLICATION),
             ),
             "publish": JobKind(
-                partial(self._in_pipeline, Workflow.publish),
+                partial(self._in_pipeline, Workflow.publish, PUBLICATION),
                 "publish",
-                fallback=partial(self._in_pipeline, Workflow.fail),
+                fallback=partial(self._in_pipeline, Workflow.fail, PUBLICATION),
             ),
             "deliver": JobKind(self.deliver, "deliver"),
         }
@@ -124,22 +141,32 @@ class Workflow:
         return replace(self, config=config, bundle_sha256=sha256)
 
     def _in_pipeline(
-        self, job: Callable[[Workflow, Payload], tuple[JobRequest, ...]], payload: Payload
+        self,
+        job: Callable[[Workflow, Payload], tuple[JobRequest, ...]],
+        step: Step,
+        payload: Payload,
     ) -> tuple[JobRequest, ...]:
         """Do a job about a series as the title that it was sent to wants it.
 
-        One for which the disk has no room is done again when there is some.
+        One for which the disk has no room is done again when there is some, less and less
+        often; where no disk of the node's is short, a few times only, and it counts as failed.
         """
         pipeline = self.pipeline(payload["called_ae_title"])
-        while True:
+        for tries in itertools.count(1):
             try:
                 return job(pipeline, payload)
             except OSError as error:
                 if error.errno not in NO_ROOM:
                     raise
-                log.warning("room.gone", **describe(error), **_of(payload))
-            if self.ending.wait(LOOK_EVERY_S):
+                log.warning("room.gone", count=tries, **describe(error), **_of(payload))
+                if not self._is_short(_arrival(payload), step):
+                    if tries >= UNEXPLAINED_TRIES:
+                        raise
+                    self._note(_arrival(payload), f"{NO_ROOM_THERE}; tried {tries} times")
+            wait_s = min(LOOK_EVERY_S * 2.0 ** min(tries - 1, 16), MAX_BETWEEN_TRIES_S)
+            if self.ending.wait(wait_s):
                 _wait_for_our_end()
+        raise AssertionError("unreachable")
 
     def admit(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
         """Enter a complete series into the ledger; what to do about it.
@@ -156,7 +183,7 @@ class Workflow:
         row = self._new_row(arrival, known, fingerprint)
         self.ledger.add(row)
         log.info("series.accepted", instances=row.instances, **_about(row))
-        self._promise_room(arrival)
+        self.keep_room()
         return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
 
     def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
@@ -164,7 +191,9 @@ class Workflow:
         arrival, attempt = _arrival(payload), payload["attempt"]
         folder = self._finished(arrival)
         if folder is None:
-            self._wait_for_room(arrival, ANALYSIS)
+            ending = GivingWay(self.ending, partial(self._is_in_the_way, arrival))
+            if not self._has_room(arrival, ANALYSIS, ending):
+                return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
             lock = try_lock(self.config.node.work / f".{self.device}.lock")
             if lock is None:
                 return (self._wait_for_device(payload),)
@@ -180,11 +209,11 @@ class Workflow:
                     reason=ended.words,
                 )
                 shutil.rmtree(folder, ignore_errors=True)
-                if ended.exit_code == EXIT_NO_ROOM:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if ended.exit_code == EXIT_NO_ROOM and self._is_short(arrival, ANALYSIS):
+                    return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
                 if attempt < self.config.analysis.attempts:
-                    return (_segment(payload, attempt=attempt + 1),)
-                self._give_up(folder, ended, attempt)
+                    return (self._another_attempt(payload, ended),)
+                self._give_up(folder, _words(ended), attempt)
         self._reach(arrival, SeriesState.SEGMENTED)
         return (_publish(payload, folder),)
 
@@ -192,13 +221,12 @@ class Workflow:
         """Build, keep and enter the result objects; then put their deliveries."""
         arrival = _arrival(payload)
         if self._known_row(arrival).state not in ANSWERED:
-            self._wait_for_room(arrival, PUBLICATION)
+            self._has_room(arrival, PUBLICATION, self.ending)
             self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
         shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
-        if not self.ledger.unanswered():
-            keep_for_next(self.config, Need())
+        self.keep_room()
         return tuple(
             delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
@@ -223,6 +251,10 @@ class Workflow:
     def pending_jobs(self) -> tuple[JobRequest, ...]:
         """The delivery jobs that are not finished, for a node that starts."""
         return self.delivery_jobs.pending_jobs()
+
+    def keep_room(self) -> None:
+        """Have the receiver leave room for the cases that wait, as the ledger has them now."""
+        keep_for_next(self.config, self._waiting)
 
     @property
     def delivery_jobs(self) -> DeliveryJobs:
@@ -272,19 +304,24 @@ class Workflow:
 
     def _wait_for_device(self, payload: Payload) -> JobRequest:
         """The same attempt a little later: somebody else's analysis has the device."""
-        waits = payload.get("waits", 0) + 1
+        later = _later(payload, 1.0, MAX_WAIT_FOR_DEVICE_S)
         log.info(
             "analysis.waits",
             series_instance_uid=payload["series_instance_uid"],
             attempt=payload["attempt"],
-            count=waits,
+            count=later.payload["waits"],
         )
-        again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
-        return replace(
-            again,
-            key=f"{again.key}:{waits}",
-            delay_s=min(2.0 ** (waits - 1), MAX_WAIT_FOR_DEVICE_S),
-        )
+        return later
+
+    def _another_attempt(self, payload: Payload, ended: Ended) -> JobRequest:
+        """The next attempt; minutes later, where it found no room and nothing says where."""
+        attempt = payload["attempt"]
+        again = _segment(payload, attempt=attempt + 1)
+        if ended.exit_code != EXIT_NO_ROOM:
+            return again
+        of = self.config.analysis.attempts
+        self._note(_arrival(payload), f"{NO_ROOM_THERE} (attempt {attempt} of {of})")
+        return replace(again, delay_s=min(60.0 * 5 ** (attempt - 1), MAX_WAIT_FOR_ROOM_S))
 
     def _analyse(self, arrival: SeriesArrival, folder: Path, lock: int) -> Ended:
         """Run the child on a series; it holds the device's lock for as long as it lives."""
@@ -314,19 +351,65 @@ class Workflow:
         )
         return ended
 
-    def _promise_room(self, arrival: SeriesArrival) -> None:
-        """Have the receiver leave room for a case that waits."""
-        keep_for_next(self.config, need_of_case(arrival.paths, self.config))
+    def _has_room(self, arrival: SeriesArrival, step: Step, ending: Ending) -> bool:
+        """Wait until a step has room for what it writes; False where it gives way.
 
-    def _wait_for_room(self, arrival: SeriesArrival, step: Step) -> None:
-        """Wait until a step has room for what it writes."""
+        What no disk could hold if it were empty is tried: it may be refused before it writes.
+        """
         need = need_of_case(arrival.paths, self.config)
         about = {
             "series_instance_uid": arrival.series_instance_uid,
             "revision": arrival.revision,
         }
-        if not wait_for_room(self.config, step, need, self.ending, about):
+        if too_small := step.too_small(disks(self.config), need):
+            log.warning("room.never", reason=f"too small: {', '.join(too_small)}", **about)
+        has_room = wait_for_room(self.config, step, need, ending, about)
+        if self.ending.is_set() and not has_room:
             _wait_for_our_end()
+        return has_room
+
+    def _is_in_the_way(self, arrival: SeriesArrival) -> bool:
+        """True if a case without room keeps one waiting that has some."""
+        self.keep_room()
+        found = disks(self.config)
+        return any(
+            not ANALYSIS.shortages(found, self._need(row))
+            for row in self.ledger.unanswered()
+            if row.state is SeriesState.RECEIVED and _key(row) != _key(arrival)
+        )
+
+    def _is_short(self, arrival: SeriesArrival, step: Step) -> bool:
+        """True if a disk of the node's has no room for what a step writes of a case."""
+        need = need_of_case(arrival.paths, self.config)
+        return bool(step.shortages(disks(self.config), need))
+
+    def _waiting(self) -> tuple[Waiting, ...]:
+        """The cases that are not answered; of others, the needs are forgotten."""
+        rows, now = self.ledger.unanswered(), self.clock()
+        for answered in set(self.needs) - set(map(_key, rows)):
+            self.needs.pop(answered, None)
+        return tuple(
+            Waiting(
+                STEPS[row.state].own(self._need(row)), (now - row.received_at).total_seconds()
+            )
+            for row in rows
+        )
+
+    def _need(self, row: SeriesRow) -> Need:
+        """The need of a case in the ledger, by the files that the spool has of its series."""
+        need = self.needs.get(_key(row))
+        if need is None:
+            spool = Spool(self.config.node.spool, only_look=True)
+            paths = [entry.path for entry in spool.entries(row.series_instance_uid)]
+            need = need_of_case(paths, self.config.for_called(row.called_ae_title))
+            self.needs[_key(row)] = need
+        return need
+
+    def _note(self, arrival: SeriesArrival, words: str) -> None:
+        """Note in the ledger, for `status`, why a series is not answered yet."""
+        row = self._known_row(arrival)
+        if row.state not in ANSWERED:
+            self.ledger.save(row.become(row.state, self.clock(), reason=words))
 
     def _finished(self, arrival: SeriesArrival) -> Path | None:
         """The folder of an analysis that came to its end, whoever made it and was then lost."""
@@ -346,9 +429,9 @@ class Workflow:
             return None
         return outcome
 
-    def _give_up(self, folder: Path, ended: Ended, attempts: int) -> None:
+    def _give_up(self, folder: Path, ending: str, attempts: int) -> None:
         """Conclude an analysis that never came to its end."""
-        words = f"the analysis failed in {attempts} attempt(s); in the last one {ended.words}"
+        words = f"the analysis failed in {attempts} attempt(s); in the last one {ending}"
         outcome = Outcome("failed", self.settings_hash, self.clock(), ANALYSIS_FAILED, words)
         write_outcome(folder, outcome)
 
@@ -436,6 +519,24 @@ def _segment(payload: Payload, *, attempt: int) -> JobRequest:
     key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
     delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
     return JobRequest("segment", key, {**payload, "attempt": attempt}, delay_s)
+
+
+def _words(ended: Ended) -> str:
+    """The end of an analysis, for the answer to its series."""
+    return NO_ROOM_THERE if ended.exit_code == EXIT_NO_ROOM else ended.words
+
+
+def _later(payload: Payload, first_s: float, most_s: float) -> JobRequest:
+    """The same attempt again, later from time to time."""
+    waits = payload.get("waits", 0) + 1
+    again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
+    delay_s = min(first_s * 2.0 ** min(waits - 1, 16), most_s)
+    return replace(again, key=f"{again.key}:{waits}", delay_s=delay_s)
+
+
+def _key(of: SeriesRow | SeriesArrival) -> tuple[str, int]:
+    """The name of a case."""
+    return (of.series_instance_uid, of.revision)
 
 
 def _publish(payload: Payload, folder: Path, variant: str = "") -> JobRequest:

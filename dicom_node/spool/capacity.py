@@ -7,8 +7,11 @@ next: the worker says how much that is (`node/room.py`), in a small file.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +26,34 @@ MEASURE_SPOOL_EVERY_S: Final = 60.0
 READ_PROMISE_EVERY_S: Final = 1.0
 PROMISED: Final = ".promised"
 """The bytes that are left free for analyses, in digits; none where there is no file."""
+PROMISE_LOCK: Final = ".promised.lock"
+PROMISE_PATIENCE_S: Final = 10.0
+
+
+@contextlib.contextmanager
+def promising(folder: Path) -> Iterator[None]:
+    """Hold the promise of a spool, against other threads and workers, while it is worked out.
+
+    Else one would take back what another promised in between. Whoever holds it for longer than
+    it takes was stopped: nobody waits for that.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            path = folder / PROMISE_LOCK
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            held.callback(os.close, descriptor)
+            _lock_within(descriptor, PROMISE_PATIENCE_S)
+        yield
+
+
+def _lock_within(descriptor: int, patience_s: float) -> None:
+    """Lock an open file, unless that takes too long."""
+    until_s = time.monotonic() + patience_s
+    while time.monotonic() < until_s:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
 
 
 def promise(folder: Path, size_bytes: int) -> None:

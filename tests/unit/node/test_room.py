@@ -13,10 +13,13 @@ from dicom_node.node.room import (
     PUBLICATION,
     RECORD,
     Disk,
+    GivingWay,
     Need,
+    Waiting,
     disks,
     keep_for_next,
     need_of_case,
+    room_to_keep,
     wait_for_room,
 )
 from dicom_node.spool.capacity import SpoolCapacity, promised
@@ -115,14 +118,83 @@ def test_a_disk_without_the_spool_keeps_a_quarter_at_most(
 def test_the_receiver_leaves_room_for_the_largest_case_that_waits(tmp_path: Path) -> None:
     config = small_config(tmp_path, None)
     spool = Spool(config.node.spool)
-    keep_for_next(config, NEED)
-    keep_for_next(config, Need(work=MB, results=MB))
+    cases = (Waiting(NEED, 0.0), Waiting(Need(work=MB, results=MB), 0.0))
+    keep_for_next(config, lambda: cases)
 
     assert promised(config.node.spool) == 120 * MB
     assert SpoolCapacity(spool, 0).shortage(spool.free_bytes() - 119 * MB) != ""
     assert SpoolCapacity(spool, 0).shortage(spool.free_bytes() - 200 * MB) == ""
-    keep_for_next(config, Need())
+    keep_for_next(config, lambda: cases[1:])
+    assert promised(config.node.spool) == 2 * MB
+    keep_for_next(config, tuple)
     assert promised(config.node.spool) == 0
+
+
+def test_what_was_promised_in_between_is_not_taken_back(tmp_path: Path) -> None:
+    """The cases are read while the promise is held: another thread's promise comes after."""
+    config = small_config(tmp_path, None)
+    Spool(config.node.spool)
+    other = threading.Thread(
+        target=keep_for_next, args=(config, lambda: [Waiting(NEED, 0.0)]), daemon=True
+    )
+
+    def nobody_yet() -> tuple[Waiting, ...]:
+        other.start()
+        other.join(0.3)
+        return ()
+
+    keep_for_next(config, nobody_yet)
+    other.join()
+
+    assert promised(config.node.spool) == 120 * MB
+
+
+def test_room_that_is_not_there_is_kept_for_the_smallest_case_and_not_for_ever() -> None:
+    disk = Disk(ALL, free=100 * MB, reserve=10 * MB, size=10_000 * MB)
+    small, large = Need(work=95 * MB), Need(work=500 * MB)
+
+    assert room_to_keep([Waiting(small, 0.0), Waiting(large, 0.0)], disk) == 95 * MB
+    assert room_to_keep([Waiting(large, 0.0)], disk) == 500 * MB
+    assert room_to_keep([Waiting(small, 3601.0), Waiting(large, 3601.0)], disk) == 0
+    assert room_to_keep([Waiting(Need(work=80 * MB), 3601.0)], disk) == 80 * MB
+
+
+def test_what_a_disk_could_not_hold_if_it_were_empty_is_neither_waited_for_nor_kept() -> None:
+    disk = Disk(ALL, free=500 * MB, reserve=100 * MB, size=1000 * MB)
+    never = Need(work=901 * MB)
+
+    assert ANALYSIS.shortages([disk], never) == ()
+    assert ANALYSIS.too_small([disk], never) == ALL
+    assert room_to_keep([Waiting(never, 0.0)], disk) == 0
+    assert ANALYSIS.shortages([disk], Need(work=900 * MB)) != ()
+    assert ANALYSIS.shortages([Disk(ALL, 50 * MB, 100 * MB, size=1000 * MB)], never) != ()
+
+
+def test_a_reserve_larger_than_its_disk_is_waited_for() -> None:
+    disk = Disk(ALL, free=500 * MB, reserve=2000 * MB, size=1000 * MB)
+
+    assert ANALYSIS.shortages([disk], NEED) != ()
+    assert ANALYSIS.too_small([disk], NEED) == ()
+
+
+def test_a_series_that_states_more_than_the_reader_takes_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """It is refused by name before anything is written."""
+    slices = [ct_slice((0.0, 0.0, float(place))) for place in range(5)]
+    for each in slices:
+        each.Rows = each.Columns = 8192
+        each.NumberOfFrames = 100
+    paths = save(slices, tmp_path / "series")
+
+    assert need_of_case(paths, small_config(tmp_path, None)) == Need(MB, MB)
+
+
+def test_who_gives_way_waits_no_longer(tmp_path: Path) -> None:
+    config = small_config(tmp_path, None, receive={"free_reserve_mb": 1 << 30})
+    gives_way = GivingWay(threading.Event(), lambda: True)
+
+    assert not wait_for_room(config, ANALYSIS, NEED, gives_way, {})
 
 
 def test_who_is_told_to_end_waits_no_longer(tmp_path: Path) -> None:
