@@ -17,6 +17,7 @@ from dicom_node.spool.copies import (
     digests,
     identities,
     is_another,
+    is_same_volume,
     newest_of_several,
     prints,
 )
@@ -115,7 +116,8 @@ def _changes_volume(entry: SpoolEntry, last: Revision) -> bool:
     """True if a file changes the volume.
 
     A late localiser does not, nor does an image that is there already and only came again
-    in another encoding or with other words in its header. One whose earlier copy was deleted
+    in another encoding or with other words in its header; at another place it is another, or
+    of another size. One whose earlier copy was deleted
     is taken for that one: nothing says otherwise any more.
     """
     copies = [name for name in last.files if instance_of(name) == entry.sop_instance_uid]
@@ -125,7 +127,10 @@ def _changes_volume(entry: SpoolEntry, last: Revision) -> bool:
     shown = prints(entry.path)
     if shown is None:
         return True
-    return bool(shown) and all(prints(path) != shown for path in there)
+    if not shown:
+        return False
+    before = [prints(path) for path in there]
+    return all(one is None or not is_same_volume(one, shown) for one in before)
 
 
 def _newer_copies(entries: Sequence[SpoolEntry], last: Revision) -> Collection[Path]:

@@ -7,11 +7,14 @@ file, written before the refusal is answered; that file is read when the series 
 
 ```
 spool/.refused/.<Series Instance UID>     one line each: <why> <SOP Instance UID>
+                                          beside <SOP Instance UID> <Series Instance UID>
 ```
 
 An image whose series cannot be told (its dataset was not read, or is damaged at its start)
 counts for the series that its association sent before it and sends next, and that is said
-(`amid`); where there is none, only its caller is counted (`rejections.py`).
+(`amid`); each of the two has a line that names the other, for an image that is kept later as
+one of either is lost to neither; where there is none, only its caller is counted
+(`rejections.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +43,10 @@ MAX_WITHOUT_IMAGES: Final = 256
 MAX_KNOWN: Final = 64
 """The refusals of so many series are in memory; of others their file is read again."""
 MAX_UNTOLD: Final = 1024
-"""So many refusals of one association wait for a series to count for, or for a disk."""
+"""So many refusals of one association wait for a series to count for."""
+MAX_OWED: Final = 1024
+"""So many lines that the disk did not take are held in memory, of all associations together."""
+BESIDE: Final = "beside"
 AMID: Final = "?"
 """The mark of a refusal whose series is that of its neighbours."""
 
@@ -92,6 +98,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A series of which an image may be that was refused amid another one."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+
+    @property
+    def line(self) -> str:
+        """The line that stands for it; the version before passes it over."""
+        return f"{BESIDE} {self.sop_instance_uid} {self.series_instance_uid}"
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The images that a series lost to refusals: how many, and why.
 
@@ -124,24 +143,44 @@ class RefusalRecord:
     def __init__(self, spool: Path) -> None:
         self._spool = spool
         self._known: OrderedDict[str, set[str]] = OrderedDict()
+        self._owed: dict[tuple[str, Refusal | Neighbour], None] = {}
         self._bare: deque[str] | None = None
         self._lock = threading.Lock()
 
-    def add(self, series_instance_uid: str, refusal: Refusal) -> bool:
-        """Remember a refusal durably; False where the disk does not take it now."""
+    def add(self, series_instance_uid: str, refusal: Refusal | Neighbour) -> bool:
+        """Remember a refusal durably; False where the disk does not take it now.
+
+        What it does not take is owed: written before the next one, whoever brings that.
+        """
         with self._lock:
+            owed = (series_instance_uid, refusal)
+            if len(self._owed) < MAX_OWED:
+                self._owed[owed] = None
+            elif owed not in self._owed:
+                log.error("refusal.forgotten", series_instance_uid=series_instance_uid)
+            self._pay()
+            return not self._owed
+
+    def pay(self) -> None:
+        """Write what the disk did not take before, as far as it does now."""
+        with self._lock:
+            self._pay()
+
+    def _pay(self) -> None:
+        for uid, refusal in tuple(self._owed):
             try:
-                self._add(series_instance_uid, refusal)
+                self._add(uid, refusal)
             except OSError as error:
                 log.warning(
                     "refusal.not_remembered",
-                    series_instance_uid=series_instance_uid,
+                    series_instance_uid=uid,
                     error=type(error).__name__,
+                    count=len(self._owed),
                 )
-                return False
-        return True
+                return
+            del self._owed[uid, refusal]
 
-    def _add(self, uid: str, refusal: Refusal) -> None:
+    def _add(self, uid: str, refusal: Refusal | Neighbour) -> None:
         path = refused_file(self._spool, uid)
         lines = self._lines(path)
         if refusal.line in lines or len(lines) >= MAX_LINES:
@@ -168,6 +207,7 @@ class RefusalRecord:
         lines = self._known.pop(path.name, None)
         if lines is None or not path.exists():
             lines = {refusal.line for refusal in read_refusals(path)}
+            lines |= {neighbour.line for neighbour in read_neighbours(path)}
         self._known[path.name] = lines
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
@@ -200,29 +240,32 @@ class AssociationRefusals:
         self._record, self._count = record, count
         self._series = ""
         self._seriesless: list[Refusal] = []
-        self._owed: list[tuple[str, Refusal]] = []
         self._lock = threading.Lock()
+        record.pay()
 
     def came(self, series_instance_uid: str) -> None:
         """Note that an image of a series came: what nobody's image came before may be of it."""
         with self._lock:
             waiting, self._seriesless = self._seriesless, []
             if series_instance_uid != self._series:
-                self._series = series_instance_uid
+                before, self._series = self._series, series_instance_uid
                 for refusal in waiting:
-                    self._add(series_instance_uid, replace(refusal, amid=True))
-            self._pay()
+                    self._record.add(series_instance_uid, replace(refusal, amid=True))
+                    if before and is_uid(refusal.sop_instance_uid):
+                        uid = refusal.sop_instance_uid
+                        self._record.add(series_instance_uid, Neighbour(uid, before))
+                        self._record.add(before, Neighbour(uid, series_instance_uid))
+            self._record.pay()
 
     def refused(self, series_instance_uid: str, sop_instance_uid: str, why: Why) -> None:
         """Remember that an image was refused; its series may be empty, for unknown."""
         refusal = Refusal(sop_instance_uid, why)
         with self._lock:
-            self._pay()
             if series_instance_uid:
-                self._add(series_instance_uid, refusal)
+                self._record.add(series_instance_uid, refusal)
                 return
             if self._series:
-                self._add(self._series, replace(refusal, amid=True))
+                self._record.add(self._series, replace(refusal, amid=True))
             if len(self._seriesless) < MAX_UNTOLD:
                 self._seriesless.append(refusal)
             elif not self._series:
@@ -231,20 +274,10 @@ class AssociationRefusals:
     def end(self) -> None:
         """Count what nothing more will be learnt of."""
         with self._lock:
-            self._pay()
+            self._record.pay()
             waiting, self._seriesless = self._seriesless, []
             for refusal in waiting if not self._series else ():
                 self._count(refusal.why)
-
-    def _add(self, uid: str, refusal: Refusal) -> None:
-        if not self._record.add(uid, refusal) and len(self._owed) < MAX_UNTOLD:
-            self._owed.append((uid, refusal))
-
-    def _pay(self) -> None:
-        """Write what the disk did not take before."""
-        owed, self._owed = self._owed, []
-        for uid, refusal in owed:
-            self._add(uid, refusal)
 
 
 def refused_file(spool: Path, series_instance_uid: str) -> Path:
@@ -263,13 +296,22 @@ def refused_series(spool: Path) -> tuple[str, ...]:
 
 def read_refusals(path: Path) -> tuple[Refusal, ...]:
     """The refusals of a series, each once; a line that a crash cut off is passed over."""
+    found = map(_refusal, _lines_in(path))
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def read_neighbours(path: Path) -> tuple[Neighbour, ...]:
+    """The series of which images may be that were refused amid this one, each once."""
+    found = map(_neighbour, _lines_in(path))
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _lines_in(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_LINES * 128).decode("ascii", "replace")
+            return file.read(MAX_LINES * 140).decode("ascii", "replace").split("\n")
     except OSError:
-        return ()
-    found = (_refusal(line) for line in text.split("\n"))
-    return tuple(dict.fromkeys(one for one in found if one is not None))
+        return []
 
 
 def lost_images(refusals: Iterable[Refusal], kept: Collection[str]) -> Lost:
@@ -288,6 +330,14 @@ def _refusal(line: str) -> Refusal | None:
     if why not in set(Why) or not (is_uid(uid) or uid.startswith("-")):
         return None
     return Refusal(uid, Why(why), amid=word.endswith(AMID))
+
+
+def _neighbour(line: str) -> Neighbour | None:
+    """The neighbour in a line, or None where it holds none."""
+    match line.split(" "):
+        case [word, image, series] if word == BESIDE and is_uid(image) and is_uid(series):
+            return Neighbour(image, series)
+    return None
 
 
 def _counted(counts: Mapping[Why, int], whose: str) -> str:

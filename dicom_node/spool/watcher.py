@@ -45,6 +45,7 @@ from dicom_node.spool.pending import WaitingList, WaitingSeries
 from dicom_node.spool.refusals import (
     Lost,
     lost_images,
+    read_neighbours,
     read_refusals,
     refused_file,
     refused_series,
@@ -66,11 +67,20 @@ log = structlog.get_logger()
 
 WATCH_LOCK: Final = ".watching"
 
+Stamp = tuple[int, ...]
+"""When each place that tells of a series last changed: its folder, its refusals, and so on.
+
+Compared one by one: of two times, each hides the changes of an older other.
+"""
+
 SETTLED_AFTER_NS: Final = 2_000_000_000
 """A folder unchanged for two seconds shows every later change in its time."""
 
 LONGEST_WAIT_S: Final = 300.0
 """A series that fails again and again is tried at least so often."""
+
+PASSING_READ_ERRORS: Final = 6
+"""A disk that fails for a moment has done so before as many looks: within half a minute."""
 
 Ask = Callable[[str, str, str], Expectation | None]
 """Calling AE title, Study and Series Instance UID to what their sender counts, if it says."""
@@ -85,7 +95,9 @@ def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation
 class SeriesWatch:
     """The watcher's memory of one series.
 
-    settled_ns: the time of its folder when there was nothing left to decide about it.
+    settled: the times of its places when there was nothing left to decide about it.
+    beside: series that may have an image that was refused amid this one.
+    read_errors: how often in a row its files could not be read.
     waiting: what of it was seen when it was last decided to wait.
     look_again_at_s: when to decide again though nothing else is seen.
     told: what it waits for, for `msk-node status`.
@@ -95,7 +107,9 @@ class SeriesWatch:
     failures: how often in a row it could not be looked at or handed over.
     """
 
-    settled_ns: int | None = None
+    settled: Stamp | None = None
+    beside: tuple[str, ...] = ()
+    read_errors: int = 0
     waiting: Glance | None = None
     look_again_at_s: float = 0.0
     told: WaitingSeries | None = None
@@ -119,16 +133,16 @@ class SeriesWatch:
             self.first_s.setdefault(entry.path.name, entry.received_s)
         return max((self.first_s[entry.path.name] for entry in entries), default=0.0)
 
-    def settle(self, changed_ns: int, told: WaitingSeries | None = None) -> None:
+    def settle(self, changed: Stamp, told: WaitingSeries | None = None) -> None:
         """Look at a folder no more until it changes.
 
         A folder changed just now is not settled: file systems count time in ticks, and a
         further change in the same tick would go unseen.
         """
-        self.told, self.waiting = told, None
+        self.told, self.waiting, self.read_errors = told, None, 0
         self.first_s.clear()
-        if time.time_ns() - changed_ns > SETTLED_AFTER_NS:
-            self.settled_ns = changed_ns
+        if time.time_ns() - max(changed) > SETTLED_AFTER_NS:
+            self.settled = changed
             self.stated = None
 
     def wait(self, uid: str, glance: Glance, verdict: Completeness) -> None:
@@ -240,8 +254,9 @@ class Watcher:
     def _look(self, uid: str, watch: SeriesWatch) -> SeriesArrival | None:
         """One series: finish an interrupted handing-over, or decide about new files."""
         folder = self._spool.folder / uid
-        changed_ns = _changed_ns(folder)
-        if watch.settled_ns == changed_ns:
+        # Taken before anything is listed: what comes in between is a change after it.
+        changed = _changed(folder, watch.beside)
+        if watch.settled == changed:
             return None
         revisions = _revisions(folder)
         if revisions and not revisions[-1].done:
@@ -249,28 +264,36 @@ class Watcher:
             watch.told = None
             return arrival
         entries = self._spool.entries(uid)
-        lost = _lost(folder, entries, revisions)
+        watch.beside, lost = _lost(folder, entries, revisions)
         glance = self._glance(watch, entries, revisions, sending(folder), lost)
         seen = Seen(entries, revisions, _handed_over_s(folder), lost.count)
-        if not (seen.is_new if revisions else entries):
-            watch.settle(changed_ns, _untold(uid, glance, lost, revisions, changed_ns))
+        if not entries or not (seen.is_new or not revisions):
+            watch.settle(changed, _untold(uid, glance, lost, revisions, changed))
             return None
         if self._is_left_alone(uid, watch, seen, glance):
             return None
-        return self._decide(uid, watch, glance, seen, lost)
+        return self._decide(uid, watch, glance, seen, lost, changed=changed)
 
-    def _decide(
-        self, uid: str, watch: SeriesWatch, glance: Glance, seen: Seen, lost: Lost
+    def _decide(  # noqa: PLR0913 - what was seen
+        self,
+        uid: str,
+        watch: SeriesWatch,
+        glance: Glance,
+        seen: Seen,
+        lost: Lost,
+        *,
+        changed: Stamp,
     ) -> SeriesArrival | None:
         """Look into the files of a series that is not left alone, and say what follows."""
         folder = self._spool.folder / uid
-        changed_ns = _changed_ns(folder)
-        images = images_of(seen.entries)
+        images = _images(watch, seen)
         notes = _notes(lost, images)
         if not images.chosen:
             words = f"ALARM: not one of its {len(seen.entries)} files can be read any more"
             log.error("series.unreadable", series_instance_uid=uid)
-            watch.settle(changed_ns, _told(uid, glance, words))
+            # A disk may come back, and changes no folder when it does.
+            watch.waiting, watch.look_again_at_s = glance, self._clock.now() + LONGEST_WAIT_S
+            watch.told = _told(uid, glance, words)
             return None
         arrivals = read_arrivals(images.chosen)
         change = Change.VOLUME
@@ -278,9 +301,9 @@ class Watcher:
             change = change_of(seen, images, arrivals.identities, uid)
         if change is Change.AGAIN:
             watch.waiting = watch.told = None
-            return self._offer(folder, seen.revisions, again=True)
+            return self._offer_again(folder, seen, images)
         if change is Change.NOTHING:
-            watch.settle(changed_ns, _untold(uid, glance, lost, seen.revisions, changed_ns))
+            watch.settle(changed, _untold(uid, glance, lost, seen.revisions, changed))
             return None
         if change is Change.CONTRADICTION:
             verdict = _contradictory(uid, contradiction(arrivals.identities))
@@ -361,6 +384,26 @@ class Watcher:
         calling, _ = association_titles(latest)
         return self._ask(calling, study_of([latest]), uid)
 
+    def _offer_again(self, folder: Path, seen: Seen, images: Images) -> SeriesArrival:
+        """Offer a series that came again as it was, with files that are there.
+
+        Copies may have other names than those that were handed over and then purged.
+        """
+        last = seen.revisions[-1]
+        if set(last.files) <= {entry.path.name for entry in seen.entries}:
+            return self._offer(folder, seen.revisions, again=True)
+        revision = replace(
+            last,
+            revision=last.revision + 1,
+            files=images.names,
+            left=tuple(entry.path.name for entry in images.left),
+            reason="all images came again, after those that were handed over were deleted",
+            done=False,
+        )
+        revisions = (*seen.revisions, revision)
+        write_marker(folder, revisions)
+        return self._offer(folder, revisions)
+
     def _offer(
         self, folder: Path, revisions: Sequence[Revision], *, again: bool = False
     ) -> SeriesArrival:
@@ -382,13 +425,34 @@ class Watcher:
         return arrival
 
 
-def _changed_ns(folder: Path) -> int:
-    """When anything in a series' folder last changed, or one more image was refused."""
-    changed_ns = 0
-    for path in (folder, refused_file(folder.parent, folder.name)):
-        with contextlib.suppress(FileNotFoundError):
-            changed_ns = max(changed_ns, path.stat().st_mtime_ns)
-    return changed_ns
+def _changed(folder: Path, beside: Sequence[str]) -> Stamp:
+    """When each place that tells of a series changed: its folder, refusals, neighbours."""
+    spool = folder.parent
+    places = (folder, refused_file(spool, folder.name), *(spool / uid for uid in beside))
+    return tuple(map(_changed_ns, places))
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file or anything in a folder last changed; 0 where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return 0
+
+
+def _images(watch: SeriesWatch, seen: Seen) -> Images:
+    """The images of a series; a disk's error counts as damage when it comes again and again.
+
+    Raises:
+        OSError: a file cannot be read just now.
+    """
+    try:
+        images = images_of(
+            seen.entries, errors_are_damage=watch.read_errors >= PASSING_READ_ERRORS
+        )
+    except OSError:
+        watch.read_errors += 1
+        raise
+    return images
 
 
 def _handed_over_s(folder: Path) -> float:
@@ -407,24 +471,48 @@ def _revisions(folder: Path) -> tuple[Revision, ...]:
         return ()
 
 
-def _lost(folder: Path, entries: Sequence[SpoolEntry], revisions: Sequence[Revision]) -> Lost:
-    """The images that were refused and are not here, nor were when it was handed over."""
-    refusals = read_refusals(refused_file(folder.parent, folder.name))
+def _lost(
+    folder: Path, entries: Sequence[SpoolEntry], revisions: Sequence[Revision]
+) -> tuple[tuple[str, ...], Lost]:
+    """The images that were refused and are not here, nor were when it was handed over.
+
+    Those that came amid this series may have been kept since as images of the series beside
+    it: also which series those are that have to be asked.
+    """
+    path = refused_file(folder.parent, folder.name)
+    refusals = read_refusals(path)
     if not refusals:
-        return Lost()
+        return (), Lost()
     kept = {entry.sop_instance_uid for entry in entries}
-    return lost_images(refusals, kept | set(map(instance_of, known_names(revisions))))
+    kept |= set(map(instance_of, known_names(revisions)))
+    beside: set[str] = set()
+    if wanted := {one.sop_instance_uid for one in refusals if one.amid} - kept:
+        for each in read_neighbours(path):
+            if each.sop_instance_uid in wanted:
+                beside.add(each.series_instance_uid)
+                if _is_kept(folder.parent / each.series_instance_uid, each.sop_instance_uid):
+                    kept.add(each.sop_instance_uid)
+    return tuple(sorted(beside)), lost_images(refusals, kept)
+
+
+def _is_kept(folder: Path, sop_instance_uid: str) -> bool:
+    """True if a series has an image, or had it when it was handed over."""
+    if (folder / f"{sop_instance_uid}.dcm").exists():
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return sop_instance_uid in map(instance_of, known_names(read_marker(folder)))
+    return False
 
 
 def _untold(
-    uid: str, glance: Glance, lost: Lost, revisions: Sequence[Revision], changed_ns: int
+    uid: str, glance: Glance, lost: Lost, revisions: Sequence[Revision], changed: Stamp
 ) -> WaitingSeries | None:
     """What no result of a series tells of its refused images, for `msk-node status`."""
     if not lost.words or (revisions and lost.words in revisions[-1].notes):
         return None
     state = "it was handed over before" if revisions else "nothing of it was kept"
     told = _told(uid, glance, f"ALARM: {lost.words}; {state}")
-    return replace(told, last_received_s=changed_ns / 1e9)
+    return replace(told, last_received_s=max(changed) / 1e9)
 
 
 def _contradictory(uid: str, words: str) -> Completeness:
@@ -447,14 +535,12 @@ def _closed(
     distinction = ""
     if change is Change.IDENTITY:
         log.error("series.patient_changed", series_instance_uid=uid, revision=number)
-        words = "all images came again with another patient or study; the results of revision"
-        notes = (f"{words} {number - 1} were filed under the one before: these replace them",)
+        words = "all images came again with another patient or study; earlier results"
+        notes = (f"{words} were filed under the one before: these replace them",)
         # Names may be those of an earlier revision, whose images named somebody else.
         distinction = f"identity {number}"
     elif change is Change.AGREEMENT:
-        notes = (
-            f"the images of revision {number - 1} contradicted each other in whose they are",
-        )
+        notes = ("the images of earlier results contradicted each other in whose they are",)
         distinction = f"identity {number}"
     elif change is Change.REFUSED:
         distinction = f"refused {number}"

@@ -9,10 +9,12 @@ import pytest
 from dicom_node.spool import refusals
 from dicom_node.spool.refusals import (
     AssociationRefusals,
+    Neighbour,
     Refusal,
     RefusalRecord,
     Why,
     lost_images,
+    read_neighbours,
     read_refusals,
     refused_file,
     refused_series,
@@ -115,3 +117,55 @@ def test_lines_that_a_crash_or_a_disk_spoiled_are_passed_over(tmp_path: Path) ->
 
     assert lines(tmp_path, "1.2") == ["room 1.2.3", "size? 1.2.5"]
     assert read_refusals(tmp_path / "nowhere") == ()
+
+
+def test_what_the_disk_did_not_take_until_the_association_ended_is_written_at_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full stays so for longer than the sender that met it."""
+    record = RefusalRecord(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("dicom_node.spool.refusals.os.write", full)
+        first = AssociationRefusals(record, lambda _why: None)
+        first.refused("1.2", "1.2.3", Why.DISK)
+        first.refused("1.4", "1.4.5", Why.DISK)
+        first.end()
+    before = lines(tmp_path, "1.2")
+    AssociationRefusals(record, lambda _why: None)
+
+    assert before == []
+    assert (lines(tmp_path, "1.2"), lines(tmp_path, "1.4")) == (["disk 1.2.3"], ["disk 1.4.5"])
+
+
+def test_what_is_owed_while_a_disk_is_full_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "MAX_OWED", 10)
+    record = RefusalRecord(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("dicom_node.spool.refusals.os.write", full)
+        taken = [record.add("1.2", Refusal(f"1.2.{n}", Why.DISK)) for n in range(100)]
+    record.pay()
+
+    assert not any(taken)
+    assert len(lines(tmp_path, "1.2")) == 10
+
+
+def test_a_refusal_between_two_series_names_each_to_the_other(tmp_path: Path) -> None:
+    association = AssociationRefusals(RefusalRecord(tmp_path), lambda _why: None)
+    association.came("1.2")
+    association.refused("", "1.9", Why.DAMAGED)
+    association.refused("", "-", Why.DAMAGED)
+    association.came("1.3")
+
+    assert read_neighbours(refused_file(tmp_path, "1.2")) == (Neighbour("1.9", "1.3"),)
+    assert read_neighbours(refused_file(tmp_path, "1.3")) == (Neighbour("1.9", "1.2"),)
+    assert lines(tmp_path, "1.2") == lines(tmp_path, "1.3") == ["damaged? 1.9", "damaged? -"]
