@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dicom_node.series.patient_identity import ImageIdentity
 from dicom_node.spool.copies import (
+    BY_KEY,
     Images,
     contradiction,
     digests,
@@ -21,6 +22,7 @@ from dicom_node.spool.copies import (
     newest_of_several,
     prints,
 )
+from dicom_node.spool.digest_key import DigestKey
 from dicom_node.spool.revisions import Revision, instance_of, known_names
 from dicom_node.spool.spool import SpoolEntry
 
@@ -80,16 +82,20 @@ class Seen:
 
 
 def change_of(
-    seen: Seen, images: Images, now: Sequence[ImageIdentity], series_instance_uid: str
+    seen: Seen,
+    images: Images,
+    now: Sequence[ImageIdentity],
+    series_instance_uid: str,
+    key: DigestKey,
 ) -> Change:
     """What is new about a series, by the images that it has now and whose they are."""
     last = seen.revisions[-1]
     added = [entry for entry in images.chosen if entry.path.name not in last.files]
-    before = _identity_before(last, images, series_instance_uid)
+    before = _identity_before(last, images, series_instance_uid, key)
     if added or seen.is_again:
         if before and contradiction(now):
             return Change.CONTRADICTION
-        facts = digests(series_instance_uid, now)
+        facts = digests(key, series_instance_uid, now)
         if before == {} and facts:
             return Change.AGREEMENT
         if before and is_another(before, facts):
@@ -102,14 +108,15 @@ def change_of(
 
 
 def _identity_before(
-    last: Revision, images: Images, series_instance_uid: str
+    last: Revision, images: Images, series_instance_uid: str, key: DigestKey
 ) -> Mapping[str, str] | None:
     """Whose images the last revision had; None where nothing says it any more."""
-    if last.identity is not None:
-        return last.identity
+    kept = last.identity
+    if kept is not None and (not kept or kept.get(BY_KEY) == key.name):
+        return kept
     every = (*images.chosen, *images.left)
     found = identities(entry.path for entry in every if entry.path.name in last.files)
-    return digests(series_instance_uid, found) if found else None
+    return digests(key, series_instance_uid, found) if found else None
 
 
 def _changes_volume(entry: SpoolEntry, last: Revision) -> bool:

@@ -11,7 +11,6 @@ An identity is kept as digests, so that the record of a series names nobody.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +32,11 @@ from dicom_node.series.slice_header import SliceHeader
 from dicom_node.series.slice_headers import counted_among, read_header, slices_of
 from dicom_node.series.slice_headers import images_of as images_in
 from dicom_node.series.slice_spacing import ROUNDED_MM
+from dicom_node.spool.digest_key import DigestKey
 from dicom_node.spool.spool import SpoolEntry
 
-DIGEST_DIGITS: Final = 12
+BY_KEY: Final = "key"
+"""Where the name of the key stands among the facts that it digested."""
 
 DISK_ERRORS: Final = frozenset({errno.EIO, errno.ENXIO, errno.EUCLEAN})
 """Errors of a place on a disk, which may stay; others pass, or are a person's to mend."""
@@ -253,8 +254,13 @@ def contradiction(images: Sequence[ImageIdentity]) -> str:
     return ""
 
 
-def digests(series_instance_uid: str, images: Sequence[ImageIdentity]) -> dict[str, str]:
-    """The facts of one identity, each as a digest; none of images that contradict."""
+def digests(
+    key: DigestKey, series_instance_uid: str, images: Sequence[ImageIdentity]
+) -> dict[str, str]:
+    """The facts of one identity, each as a digest; none of images that contradict.
+
+    The key's own name is among them: digests of two keys say nothing of each other.
+    """
     if contradiction(images):
         return {}
     facts: dict[str, str] = {}
@@ -268,7 +274,8 @@ def digests(series_instance_uid: str, images: Sequence[ImageIdentity]) -> dict[s
         }
         said |= {f"name_{number}": group for number, group in enumerate(image.name)}
         facts |= {name: text for name, text in said.items() if text and name not in facts}
-    return {name: _digest(series_instance_uid, text) for name, text in facts.items()}
+    digested = {name: key.digest(series_instance_uid, text) for name, text in facts.items()}
+    return {**digested, BY_KEY: key.name}
 
 
 def is_another(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
@@ -279,7 +286,3 @@ def is_another(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
     """
     named_now = "patient_id" in now and "patient_id" not in before
     return named_now or any(before[fact] != now[fact] for fact in before.keys() & now.keys())
-
-
-def _digest(salt: str, text: str) -> str:
-    return hashlib.sha256(f"{salt}\n{text}".encode()).hexdigest()[:DIGEST_DIGITS]

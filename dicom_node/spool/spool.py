@@ -8,6 +8,7 @@ spool/
 ├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
 ├── .promised                      what is left free for analyses (`capacity.py`)
+├── .digest-key                    a secret, for what is known of patients (`digest_key.py`)
 └── <Series Instance UID>/
     ├── <SOP Instance UID>.dcm             the instance
     ├── <SOP Instance UID>~<digest>.dcm    other bytes under the same UID: kept, never lost

@@ -40,6 +40,7 @@ from dicom_node.spool.completeness import (
     is_worth_reading,
 )
 from dicom_node.spool.copies import Images, contradiction, digests, images_of, newest_of_several
+from dicom_node.spool.digest_key import digest_key
 from dicom_node.spool.open_associations import Sending, sending
 from dicom_node.spool.pending import WaitingList, WaitingSeries
 from dicom_node.spool.refusals import (
@@ -296,9 +297,9 @@ class Watcher:
             watch.told = _told(uid, glance, words)
             return None
         arrivals = read_arrivals(images.chosen)
-        change = Change.VOLUME
+        change, key = Change.VOLUME, digest_key(self._spool.folder)
         if seen.revisions:
-            change = change_of(seen, images, arrivals.identities, uid)
+            change = change_of(seen, images, arrivals.identities, uid, key)
         if change is Change.AGAIN:
             watch.waiting = watch.told = None
             return self._offer_again(folder, seen, images)
@@ -322,7 +323,7 @@ class Watcher:
             reason=_joined(verdict.reason, *notes),
             notes=(*revision.notes, *notes),
             lost=lost.count,
-            identity=digests(uid, arrivals.identities),
+            identity=digests(key, uid, arrivals.identities),
         )
         revisions = (*seen.revisions, revision)
         write_marker(folder, revisions)

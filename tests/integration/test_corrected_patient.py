@@ -63,7 +63,7 @@ def test_all_images_again_with_a_corrected_patient_open_a_revision_for_that_pati
     assert replaced == node.result("SR", 1).SOPInstanceUID
     (alarm,) = [line for line in log.splitlines() if "series.patient_changed" in line]
     assert SERIES_UID in alarm
-    assert "revision 1 were filed under the one before" in node.rows[1].reason
+    assert "earlier results were filed under the one before" in node.rows[1].reason
     for secret in ("Sato", "MSK0002", "Yamada", "MSK0001"):
         assert secret not in log
         assert secret not in node.rows[1].reason

@@ -1,0 +1,55 @@
+"""A secret of this spool, with which facts about a patient are digested.
+
+A birth date has forty thousand values: a digest that anybody can compute names it. The record
+of a series stays when its images are purged, so what it holds must tell nothing without the
+secret, which never leaves the spool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from dicom_node.durable_files import write_durably
+
+DIGEST_KEY: Final = ".digest-key"
+KEY_BYTES: Final = 32
+DIGEST_DIGITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DigestKey:
+    """The secret; `name` tells it from another without giving it away."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """A digest of the secret."""
+        return hashlib.sha256(self.secret).hexdigest()[:DIGEST_DIGITS]
+
+    def digest(self, *texts: str) -> str:
+        """What texts are known by."""
+        said = "\n".join(texts).encode()
+        return hmac.new(self.secret, said, "sha256").hexdigest()[:DIGEST_DIGITS]
+
+
+def digest_key(spool: Path) -> DigestKey:
+    """The secret of a spool; made where there is none, or no whole one.
+
+    Raises:
+        OSError: it can be neither read nor written.
+    """
+    path = spool / DIGEST_KEY
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        secret = secrets.token_bytes(KEY_BYTES)
+        write_durably(path, secret, mode=0o600)
+    return DigestKey(secret)
