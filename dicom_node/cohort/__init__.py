@@ -1,0 +1,1 @@
+"""A cohort: every case as a record, the table of results, norms, and the report of many."""
