@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from dicom_node.settings.destinations import Credentials, Destination
+from dicom_node.settings.archives import ArchiveSettings, retrieval_of
+from dicom_node.settings.destinations import Credentials, Destination, WebDestination
 from dicom_node.settings.node import NodeConfig, Pipeline, parse_database_url
 from dicom_node.settings.profile import describe_profile
 from dicom_node.settings.tls import DestinationTls, ReceiveTls
@@ -32,6 +33,8 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f" results go to {', '.join(each.destinations)}"
         for each in config.routes
     ]
+    for archive in config.archives:
+        lines += describe_archive(config, archive)
     if not config.destinations:
         lines.append("no destinations: results stay in the results folder")
         lines.append(f"the results folder gets {describe_profile(config.profile)}")
@@ -77,6 +80,20 @@ def describe_destination(each: Destination) -> Iterator[str]:
         yield f"destination {each.name} {_proves(each.tls, each.host_name)}"
 
 
+def describe_archive(config: NodeConfig, archive: ArchiveSettings) -> Iterator[str]:
+    """A description of an archive: where it is and how it gives, a sentence a line."""
+    address = archive.address(config.destinations)
+    way = RETRIEVE_WORDS[retrieval_of(archive, address)]
+    title = archive.move_to or config.node.ae_title
+    where = f"{address.url}" if isinstance(address, WebDestination) else address.address
+    yield (
+        f"archive {archive.name}: {where}, asked by {address.query_service},"
+        f" gives by {way.format(title=title)}"
+    )
+    if address.tls is not None:
+        yield f"archive {archive.name} {_proves(address.tls, address.host_name)}"
+
+
 def _shown(credentials: Credentials) -> str:
     """The secret that is shown, and where it is, never its value."""
     file = credentials.bearer_token_file or credentials.password_file
@@ -97,6 +114,12 @@ def _proves(tls: DestinationTls, host: str) -> str:
     shown = "our certificate" if tls.certificate else "no certificate"
     return f"is reached by TLS: it shows {', '.join(proofs)}; we show {shown}"
 
+
+RETRIEVE_WORDS: Final = {
+    "move": "C-MOVE to {title}",
+    "get": "C-GET",
+    "web": "WADO-RS",
+}
 
 CONFIRM_WORDS: Final = {
     "commitment": "what was sent is confirmed by storage commitment",

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.settings.archives import address_problem
 from dicom_node.settings.destinations import Destination, kind_of
 from dicom_node.settings.node import NodeConfig
 
@@ -52,6 +53,8 @@ def parse_config(table: Mapping[str, Any], *, source: str, folder: Path) -> Node
             _in_words(each["loc"], each["msg"], each["type"]) for each in error.errors()
         ]
     problems += _reference_problems(table)
+    if config is not None:
+        problems += _archive_problems(config)
     if problems or config is None:
         raise ConfigurationError("\n".join(f"{source}: {each}" for each in problems))
     return _with_whole_profiles(config).rooted(folder)
@@ -89,6 +92,17 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
                 yield f"routes[{index}].destinations: there is no destination {name!r}"
     yield from _pipeline_problems(table)
     yield from _sender_problems(table, kinds)
+
+
+def _archive_problems(config: NodeConfig) -> Iterator[str]:
+    """Archives of one name, and those that are no destination or not of its kind."""
+    for name, count in Counter(each.name for each in config.archives).items():
+        if count > 1:
+            yield f"archives: {count} of them are called {name!r}"
+    for index, each in enumerate(config.archives):
+        problem = address_problem(each, config.destinations)
+        if problem is not None:
+            yield f"archives[{index}]: {problem}"
 
 
 def _sender_problems(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dicom_node.settings.archives import ArchiveSettings, retrieval_of, sends_from
 from dicom_node.settings.destinations import (
     AnyDestination,
     Confirmation,
@@ -126,6 +127,8 @@ class Receive(Section):
 
     max_associations: int = Field(default=64, ge=1)
     """How many associations may be open at a time."""
+    reserved_for_senders: int = Field(default=16, ge=0)
+    """How many of them `[[archives]]` never take; without archives that send, anyone may."""
     idle_timeout_s: Seconds = 60.0
     """How long a silent association is kept open."""
     free_reserve_mb: int = Field(default=1024, ge=0)
@@ -247,6 +250,22 @@ class NodeConfig(Section):
     pipelines: tuple[Pipeline, ...] = ()
     destinations: tuple[AnyDestination, ...] = ()
     routes: tuple[Route, ...] = ()
+    archives: tuple[ArchiveSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _archives_leave_room(self) -> Self:
+        """What archives may send at once fits into what is not kept for others."""
+        limits = self.receive
+        wanted = sum(each.retrievals_at_once for each in self.archives if self._is_moving(each))
+        left = limits.max_associations - limits.reserved_for_senders
+        if wanted > max(left, 0):
+            raise ValueError(
+                f"archives may send on {wanted} associations at once, but"
+                f" receive.max_associations {limits.max_associations} less"
+                f" receive.reserved_for_senders {limits.reserved_for_senders} leaves"
+                f" {max(left, 0)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -259,6 +278,26 @@ class NodeConfig(Section):
     def destination(self, name: str) -> Destination | None:
         """The destination of that name, or None when the file no longer has it."""
         return next((each for each in self.destinations if each.name == name), None)
+
+    def archive(self, name: str) -> ArchiveSettings | None:
+        """The archive of that name, or None when the file no longer has it."""
+        return next((each for each in self.archives if each.name == name), None)
+
+    def archive_senders(self) -> tuple[Sender, ...]:
+        """As whom archives call, to send what they were asked for."""
+        found = (
+            sends_from(each, each.address(self.destinations))
+            for each in self.archives
+            if self._is_moving(each)
+        )
+        return tuple(filter(None, found))
+
+    def _is_moving(self, archive: ArchiveSettings) -> bool:
+        """True if an archive sends by C-MOVE; one whose destination is not there sends not."""
+        try:
+            return retrieval_of(archive, archive.address(self.destinations)) == "move"
+        except ValueError:
+            return False
 
     def for_called(self, ae_title: str) -> NodeConfig:
         """The same settings with the analysis that a called AE title selects."""
@@ -278,12 +317,13 @@ class NodeConfig(Section):
     def allowed_senders(self) -> tuple[Sender, ...]:
         """The callers allowed, besides the titles that may call from anywhere; none: anyone.
 
-        A destination that reports on storage commitments calls too.
+        A destination that reports on storage commitments calls too, and so does an archive
+        that sends what it was asked for.
         """
         if not (self.senders or self.node.calling_ae_titles):
             return ()
         reporting = (each.reports_as() for each in self.destinations)
-        return (*self.senders, *filter(None, reporting))
+        return (*self.senders, *filter(None, reporting), *self.archive_senders())
 
     def count_at(self, calling_ae_title: str) -> Destination | None:
         """The destination to ask how many images a series has; None where nobody knows."""

@@ -42,6 +42,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Hours = Seconds
+Pause = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
 
 
