@@ -34,6 +34,12 @@ MAX_MESSAGE_S: Final = 3600.0
 DEFAULT_OBJECT_BYTES: Final = 1 << 31
 """No object is larger, unless more is allowed: 2 GiB."""
 
+MAX_UNREAD: Final = 4096
+"""So many answers of a peer wait to be taken: it may list a million images."""
+
+MAX_UNREAD_S: Final = 60.0
+"""Nobody takes longer to take one."""
+
 READ_BYTES: Final = 1 << 16
 
 INVALID_PDU: Final = bytes.fromhex("07 00 00000004 0000 02 06")
@@ -81,6 +87,7 @@ def _take_in(provider: DIMSEServiceProvider, primitive: Any) -> None:
         _gather(provider, primitive)
         if provider.message is None:
             vars(provider).pop("message_since", None)
+            _wait_until_taken(provider)
     except Exception as error:  # noqa: BLE001 - bytes of a peer; the thread must live
         log_abort(str(error) if isinstance(error, LimitError) else "malformed message")
         provider.message = None
@@ -103,8 +110,20 @@ def _check_limits(provider: DIMSEServiceProvider, primitive: Any) -> None:
             dataset += len(part) - 1
     if command > MAX_COMMAND_BYTES:
         raise LimitError(f"a command set of more than {MAX_COMMAND_BYTES} bytes")
-    if dataset > DEFAULT_OBJECT_BYTES:
-        raise LimitError(f"an object of more than {DEFAULT_OBJECT_BYTES} bytes")
+    most = held.get("max_object_bytes", DEFAULT_OBJECT_BYTES)
+    if dataset > most:
+        raise LimitError(f"an object of more than {most} bytes")
+
+
+def _wait_until_taken(provider: DIMSEServiceProvider) -> None:
+    """Read nothing more while too many messages wait; the peer's connection fills then."""
+    until_s = time.monotonic() + MAX_UNREAD_S
+    while provider.msg_queue.qsize() > MAX_UNREAD:
+        if provider.assoc._sent_abort or provider.dul._kill_thread:  # noqa: SLF001
+            return
+        if time.monotonic() > until_s:
+            raise LimitError(f"{MAX_UNREAD} answers that nobody took")
+        time.sleep(0.005)
 
 
 def _act(machine: StateMachine, event: str) -> None:

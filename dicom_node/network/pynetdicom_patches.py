@@ -8,16 +8,22 @@ the seam.
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from pynetdicom import _config
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from dicom_node.network.limits import install_limits
 from dicom_node.network.tls_sockets import TlsSocket, handshake
+
+LOOK_EVERY_S: Final = 0.25
+"""How often whoever waits for an answer asks whether it is worth the while."""
 
 
 def _close_always(transport: AssociationSocket) -> None:
@@ -91,16 +97,56 @@ def _answer(provider: DIMSEServiceProvider, *, block: bool = False) -> Any:
     hands to a thread of their own without this queue.
 
     Nor is the answer to another request taken for this one's (PS3.7 9.1.1.1): it counts as
-    no answer, which ends the association.
+    no answer, which ends the association. A request to store is what a C-GET asked for, where
+    one did (`take_stores`).
     """
     if provider.assoc.is_acceptor:
         return _next_message(provider, block=block)
     if not block:
         return None, None
-    context_id, message = _next_message(provider, block=True)
-    if getattr(message, "MessageIDBeingRespondedTo", None) != vars(provider).get("asked"):
+    held = vars(provider)
+    context_id, message = _awaited(provider, held.get("is_patient"))
+    answered = getattr(message, "MessageIDBeingRespondedTo", None)
+    if isinstance(message, C_STORE) and answered is None and held.get("takes_stores"):
+        return context_id, message
+    if answered != held.get("asked"):
         return None, None
     return context_id, message
+
+
+def _awaited(provider: DIMSEServiceProvider, is_patient: Callable[[], bool] | None) -> Any:
+    """The next message, waited for as long as usual, or as somebody is patient."""
+    if is_patient is None:
+        return _next_message(provider, block=True)
+    while is_patient():
+        with contextlib.suppress(queue.Empty):
+            return provider.msg_queue.get(timeout=LOOK_EVERY_S)
+    return None, None
+
+
+def wait_while(association: Any, is_patient: Callable[[], bool]) -> None:
+    """Wait for answers on an association while this says so, instead of a fixed time.
+
+    A thread that waits for an answer is not woken by another that aborts the association; so
+    it looks from time to time itself.
+    """
+    vars(association.dimse)["is_patient"] = is_patient
+
+
+def is_silent(association: Any) -> bool:
+    """True if nothing at all came on an association for its network timeout."""
+    return bool(association.dul.idle_timer_expired())
+
+
+def was_heard(association: Any) -> None:
+    """Count the silence on an association from now on."""
+    association.dul._idle_timer.restart()  # noqa: SLF001
+
+
+def take_stores(association: Any, max_object_bytes: int) -> None:
+    """Let a peer send, on an association that we requested, what a C-GET asks it for."""
+    held = vars(association.dimse)
+    held["takes_stores"], held["max_object_bytes"] = True, max_object_bytes
 
 
 @cache
@@ -112,6 +158,8 @@ def install() -> None:
     """
     # pynetdicom's own event log costs time per object and may quote datasets.
     _config.LOG_HANDLER_LEVEL = "none"
+    # For its log it reads every value of every answer, in letters of its own choice.
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     # Files are sent from disk as they are, not decoded and encoded again.
     _config.STORE_SEND_CHUNKED_DATASET = True
     AssociationSocket._shutdown_socket = _close_always  # noqa: SLF001

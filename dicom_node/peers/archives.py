@@ -58,11 +58,13 @@ class Answer:
     is_whole: False where it said itself that there is more, or stopped before its end, or
         answered just as many as it answers at most: then the question has to be made smaller.
     words: why it is not whole.
+    status: the last one of a C-FIND; None where it broke off, and of a DICOMweb service.
     """
 
     listed: tuple[Listed, ...]
     is_whole: bool = True
     words: str = ""
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydicom.uid import UID
@@ -26,6 +27,10 @@ from dicom_node.settings.values import OWN_AE_TITLE
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID
 
 log = structlog.get_logger()
+
+MESSAGE_IDS: Final = itertools.cycle(range(1, 1 << 16))
+"""Message IDs (PS3.7 9.1): another one for each request, so that no answer to one before it is
+taken for its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +58,27 @@ class Peer:
 
 
 @contextmanager
-def associate(peer: Peer, contexts: list[PresentationContext]) -> Iterator[Any]:
+def associate(
+    peer: Peer,
+    contexts: list[PresentationContext],
+    *,
+    roles: Sequence[Any] = (),
+    handlers: Sequence[Any] = (),
+) -> Iterator[Any]:
     """An association, released afterwards.
 
     Yields also where the peer refused every presentation context: then it is not
     established, and its rejected contexts say why.
+
+    Args:
+        peer: with whom.
+        contexts: proposed presentation contexts.
+        roles: proposed roles of SCU and SCP, where they are not the usual ones.
+        handlers: of what the peer asks for in its turn, as pynetdicom binds them.
     """
     install()
     connected: list[bool] = []
-    handlers = [(evt.EVT_CONN_OPEN, _handle_open, [peer.answer_timeout_s, connected])]
+    opened = (evt.EVT_CONN_OPEN, _handle_open, [peer.answer_timeout_s, connected])
     try:
         call = Call(peer.tls) if peer.tls is not None else None
         association = _entity(peer).associate(
@@ -70,7 +87,8 @@ def associate(peer: Peer, contexts: list[PresentationContext]) -> Iterator[Any]:
             contexts=contexts,
             ae_title=peer.ae_title,
             max_pdu=MAX_PDU_BYTES,
-            evt_handlers=handlers,
+            ext_neg=list(roles),
+            evt_handlers=[opened, *handlers],
             tls_args=None if call is None else (call, _expected_name(peer)),
         )
     except (ConfigurationError, OSError, ValueError) as error:

@@ -22,25 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
@@ -49,6 +31,7 @@ from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_vers
 from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
+from dicom_node.network.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicom_node.receiving.admission import AssociationPolicy, Rules
 from dicom_node.receiving.association import caller_of
 from dicom_node.receiving.descriptors import (
@@ -72,26 +55,6 @@ from dicom_node.spool.spool import Spool
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, is_uid
 
 log = structlog.get_logger()
-
-TRANSFER_SYNTAXES: Final = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    HTJ2K,
-)
-"""The transfer syntaxes in which image instances may come: all are kept as they come."""
 
 STOP_WITHIN_S: Final = 10.0
 """The time for which a stop waits for associations that are just writing."""

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -131,7 +131,7 @@ class Archive:
             entity.shutdown()
 
     def _contexts(self) -> list[Any]:
-        plain = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+        plain = [ImplicitVRLittleEndian]
         services = [
             build_context(uid, plain)
             for uid in (
@@ -228,11 +228,8 @@ class Archive:
         for keyword, value in self.raw.items():
             tag = Tag(tag_for_keyword(keyword) or 0)
             if tag in query:
-                raw = RawDataElement(
-                    tag, dictionary_VR(tag), len(value), value, 0, is_implicit_VR=False,
-                    is_little_endian=True,
-                )  # fmt: skip
-                answer[tag] = raw
+                # In Implicit VR no representation is sent: the bytes go out as they are.
+                answer.add(DataElement(tag, "OB", value + b" " * (len(value) % 2)))
         return answer
 
     def _move(self, event: evt.Event) -> Iterator[Any]:
