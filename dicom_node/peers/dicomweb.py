@@ -95,9 +95,13 @@ def service_of(config: NodeConfig, destination: WebDestination) -> WebService:
 
 @dataclass(slots=True)
 class Conversation:
-    """A client, and the last answer that it got: it keeps no status itself."""
+    """A client, and the last answer that it got: it keeps no status itself.
+
+    session: what the client speaks over, for requests that it does not know.
+    """
 
     client: DICOMwebClient
+    session: requests.Session
     answer: requests.Response | None = None
 
 
@@ -124,7 +128,7 @@ def calling(service: WebService) -> Iterator[Conversation]:
             timeout=(service.connect_timeout_s, service.answer_timeout_s),
         )
         client.set_http_retry_params(retry=False)
-        conversation = Conversation(client)
+        conversation = Conversation(client, session)
 
         def keep(response: requests.Response, **_: Any) -> requests.Response:
             conversation.answer = _without_parameters(response)

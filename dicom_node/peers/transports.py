@@ -164,16 +164,19 @@ def transport_for(config: NodeConfig, destination: Destination) -> Transport:
 
 def _dicom_transport(config: NodeConfig, destination: DicomDestination) -> Transport:
     """The transport to an application entity."""
-    return DicomTransport(
-        Peer(
-            name=destination.name,
-            ae_title=destination.ae_title,
-            host=destination.host,
-            port=destination.port,
-            calling_ae_title=destination.calling_ae_title or config.node.ae_title,
-            answer_timeout_s=config.delivery.timeout_s,
-            tls=destination.tls,
-        )
+    return DicomTransport(peer_of(config, destination))
+
+
+def peer_of(config: NodeConfig, destination: DicomDestination) -> Peer:
+    """A configured application entity, as it is called."""
+    return Peer(
+        name=destination.name,
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        calling_ae_title=destination.calling_ae_title or config.node.ae_title,
+        answer_timeout_s=config.delivery.timeout_s,
+        tls=destination.tls,
     )
 
 

@@ -1,6 +1,7 @@
 """Admission: who may send, and how much, decided when an association is requested.
 
     rejection_reason    one request against the rules: None, or the reason to reject it
+    ArchivePlaces       the associations that archives may have, for the rest is kept free
     AssociationPolicy   the rules and the spool's capacity, for every request
     RejectionLog        how often who was rejected and why, kept in a small file
 
@@ -10,8 +11,10 @@ nowhere else, and holds no word about patients.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import structlog
 
@@ -63,6 +66,37 @@ def rejection_reason(
     return Reason.HOST if by_title else Reason.CALLING_TITLE
 
 
+class ArchivePlaces:
+    """The associations that archives may have open at a time, all of them together.
+
+    titles: the AE titles with which archives call.
+    most: how many; what is left of all is kept free for scanners.
+    """
+
+    def __init__(self, titles: Collection[str], most: int) -> None:
+        self._titles, self._most = frozenset(titles), most
+        self._held: WeakSet[object] = WeakSet()
+        self._lock = threading.Lock()
+
+    def take(
+        self, caller: Caller, association: object, is_open: Callable[[object], bool]
+    ) -> bool:
+        """Take a place for an association; False where a caller needs one and has none.
+
+        Args:
+            caller: Who calls; one that is no archive needs no place.
+            association: What the place is for.
+            is_open: Whether an association that has one is still there.
+        """
+        if caller.calling_ae_title not in self._titles:
+            return True
+        with self._lock:
+            if sum(map(is_open, self._held)) >= self._most:
+                return False
+            self._held.add(association)
+            return True
+
+
 class AssociationPolicy:
     """Accepts or rejects associations, and counts those that it rejects."""
 
@@ -92,6 +126,6 @@ class AssociationPolicy:
             self._rejections.note(reason, caller)
         return reason
 
-    def is_full(self, caller: Caller) -> None:
+    def is_full(self, caller: Caller, reason: Reason = Reason.TOO_MANY) -> None:
         """Count a caller for whom there was no association left."""
-        self._rejections.note(Reason.TOO_MANY, caller)
+        self._rejections.note(reason, caller)

@@ -32,7 +32,7 @@ from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
 from dicom_node.network.tls_sockets import TlsSocket, socket_of
 from dicom_node.network.transfer_syntaxes import TRANSFER_SYNTAXES
-from dicom_node.receiving.admission import AssociationPolicy, Rules
+from dicom_node.receiving.admission import ArchivePlaces, AssociationPolicy, Rules
 from dicom_node.receiving.association import caller_of
 from dicom_node.receiving.descriptors import (
     associations_within,
@@ -42,7 +42,7 @@ from dicom_node.receiving.descriptors import (
 from dicom_node.receiving.host_names import HostNames
 from dicom_node.receiving.instance import SUCCESS, InstanceWriter, StoreCommand
 from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
-from dicom_node.receiving.rejections import IMAGE_REFUSED, Caller, RejectionLog
+from dicom_node.receiving.rejections import IMAGE_REFUSED, Caller, Reason, RejectionLog
 from dicom_node.series.selection import CT_SOP_CLASSES
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.senders import Sender
@@ -68,6 +68,8 @@ class ReceiverSettings:
     calling_ae_titles: who may call from anywhere; any, without senders too.
     senders: who else may call, and from where.
     called_ae_titles: by what names; empty: any.
+    archive_ae_titles: with which titles archives call, to send what they were asked for.
+    reserved_for_senders: how many associations those leave free.
     idle_timeout_s: how long an association may be silent, also inside an object.
     free_reserve_bytes: free space below which associations are rejected, and instances
         answered 0xA700.
@@ -83,7 +85,9 @@ class ReceiverSettings:
     calling_ae_titles: tuple[str, ...] = ()
     senders: tuple[Sender, ...] = ()
     called_ae_titles: tuple[str, ...] = ()
+    archive_ae_titles: tuple[str, ...] = ()
     max_associations: int = 64
+    reserved_for_senders: int = 16
     idle_timeout_s: float = 60.0
     acse_timeout_s: float = 30.0
     free_reserve_bytes: int = 1 << 30
@@ -103,7 +107,9 @@ class ReceiverSettings:
             calling_ae_titles=node.calling_ae_titles,
             senders=config.allowed_senders(),
             called_ae_titles=node.called_ae_titles,
+            archive_ae_titles=_titles(config.archive_senders()),
             max_associations=limits.max_associations,
+            reserved_for_senders=limits.reserved_for_senders,
             idle_timeout_s=limits.idle_timeout_s,
             free_reserve_bytes=limits.free_reserve_mb << 20,
             max_spool_bytes=limits.max_spool_mb and limits.max_spool_mb << 20,
@@ -142,9 +148,13 @@ class Receiver:
         most = _associations_taken(settings.max_associations)
         rejections = RejectionLog(settings.spool)
         policy = AssociationPolicy(_rules(settings), self.capacity, rejections, HostNames())
+        # Where fewer associations are taken than allowed, archives get one all the same.
+        places = ArchivePlaces(
+            settings.archive_ae_titles, max(most - settings.reserved_for_senders, 1)
+        )
         self._ae = _application_entity(settings, most)
         handlers = [
-            (evt.EVT_REQUESTED, _handle_requested, [policy]),
+            (evt.EVT_REQUESTED, _handle_requested, [policy, places]),
             (evt.EVT_REJECTED, _handle_rejected, [policy]),
             (evt.EVT_C_ECHO, _handle_echo),
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
@@ -259,6 +269,11 @@ def _rules(settings: ReceiverSettings) -> Rules:
     return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
 
 
+def _titles(senders: Sequence[Sender]) -> tuple[str, ...]:
+    """The AE titles of senders, each once."""
+    return tuple(dict.fromkeys(each.ae_title for each in senders if each.ae_title))
+
+
 def _associations_taken(allowed: int) -> int:
     """As many associations as allowed, or as the system has file descriptors for."""
     descriptors = claim_descriptors(descriptors_for(allowed))
@@ -281,13 +296,19 @@ def _application_entity(settings: ReceiverSettings, most: int) -> ReceivingEntit
     return entity
 
 
-def _handle_requested(event: evt.Event, policy: AssociationPolicy) -> None:
+def _handle_requested(
+    event: evt.Event, policy: AssociationPolicy, places: ArchivePlaces
+) -> None:
     """Accept or reject an association; support what it proposes, as far as we can."""
     association = event.assoc
     request = association.requestor.primitive
     connection = socket_of(association)
     shown = connection.shown if isinstance(connection, TlsSocket) else ""
-    reason = policy.refuses(caller_of(association), shown)
+    caller = caller_of(association)
+    reason = policy.refuses(caller, shown)
+    if reason is None and not places.take(caller, association, _is_open):
+        reason = Reason.KEPT_FREE
+        policy.is_full(caller, reason)
     if reason is not None:
         # The library can check calling titles alone, and a single called one.
         association.acse.send_reject(*reason.rejection)
@@ -296,6 +317,11 @@ def _handle_requested(event: evt.Event, policy: AssociationPolicy) -> None:
     association.acceptor.supported_contexts = supported(
         request.presentation_context_definition_list
     )
+
+
+def _is_open(association: Any) -> bool:
+    """True if an association goes on, or is being negotiated."""
+    return bool(association.is_alive() and not association._kill)  # noqa: SLF001
 
 
 def supported(proposed: Sequence[PresentationContext]) -> list[PresentationContext]:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     HOST = "calling AE title not allowed from this address"
     CERTIFICATE = "calling AE title not allowed with this certificate"
     TOO_MANY = "too many associations"
+    KEPT_FREE = "associations kept free for other senders than archives"
     NO_ROOM = "no room for more images"
 
     @property
@@ -51,6 +52,7 @@ _REJECTIONS: Final = {
     Reason.CERTIFICATE: (1, 1, 3),
     # Transient, local limit exceeded: the sender may come again.
     Reason.TOO_MANY: (2, 3, 2),
+    Reason.KEPT_FREE: (2, 3, 2),
     Reason.NO_ROOM: (2, 3, 2),
 }
 

@@ -9,6 +9,7 @@ A dataset without preamble and file meta information, as old archives and some t
 it, is read where its first elements prove what it is (`_proven_syntax`).
 
     read_meta           the file meta information
+    split_file          the same of a file in memory, and its dataset as it is encoded
     read_until_pixels   the header, or an error where it is damaged
     read_intact         the header as far as it is intact
     read_whole          a file with its pixels, of our own or sent by hand
@@ -231,6 +232,20 @@ def read_meta(path: Path) -> FileMetaDataset:
     with warnings.catch_warnings(), _Within(io.FileIO(path)) as stream:
         warnings.simplefilter("ignore")
         return _checked_meta(stream)
+
+
+def split_file(content: bytes) -> tuple[FileMetaDataset, bytes]:
+    """The file meta information of a DICOM file in memory, and its dataset as it is encoded.
+
+    Raises:
+        NotDicomError: it has no DICOM prefix.
+        PixelDataError: it breaks off or is damaged there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stream = _Within(cast(io.RawIOBase, io.BytesIO(content)))
+        meta = _checked_meta(stream)
+        return meta, content[stream.tell() :]
 
 
 def read_whole(path: Path) -> Dataset:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dicom_node.receiving.admission import Rules, rejection_reason
+from dicom_node.receiving.admission import ArchivePlaces, Rules, rejection_reason
 from dicom_node.receiving.host_names import Address, HostNames
 from dicom_node.receiving.rejections import Caller, Reason
 from dicom_node.settings.senders import Sender
@@ -88,6 +88,7 @@ def test_every_reason_of_the_rule_has_an_answer_of_the_standard() -> None:
         Reason.HOST: (1, 1, 3),
         Reason.CERTIFICATE: (1, 1, 3),
         Reason.TOO_MANY: (2, 3, 2),
+        Reason.KEPT_FREE: (2, 3, 2),
         Reason.NO_ROOM: (2, 3, 2),
     }
 
@@ -128,3 +129,24 @@ def test_a_name_server_that_is_away_shuts_nobody_out(monkeypatch: pytest.MonkeyP
     now_s[0] = 61.0
 
     assert look_up("ct1") == before == {ip_address("10.1.2.3")}
+
+
+class Line:
+    """An association."""
+
+    is_open = True
+
+
+def is_open(line: object) -> bool:
+    return isinstance(line, Line) and line.is_open
+
+
+def test_an_archive_gets_a_place_again_only_when_it_leaves_one() -> None:
+    places = ArchivePlaces(["ARCHIVE"], most=2)
+    archive = Caller("ARCHIVE", "MSKNODE", "10.1.2.3")
+    lines = [Line() for _ in range(3)]
+
+    assert [places.take(archive, line, is_open) for line in lines] == [True, True, False]
+    assert places.take(CALLER, Line(), is_open)
+    lines[0].is_open = False
+    assert places.take(archive, lines[2], is_open)

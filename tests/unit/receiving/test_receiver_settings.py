@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dicom_node.receiving.receiver import ReceiverSettings
+from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.node import Node, NodeConfig, Receive
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.values import OWN_AE_TITLE
@@ -28,12 +29,14 @@ def test_every_limit_of_the_file_reaches_the_receiver() -> None:
         ),
         receive=Receive(
             max_associations=3,
+            reserved_for_senders=1,
             idle_timeout_s=7.0,
             free_reserve_mb=2,
             max_spool_mb=5,
             max_object_mb=4,
         ),
         senders=(Sender(ae_title="CT2"),),
+        archives=(ArchiveSettings(name="old", ae_title="OLD", host="10.0.0.8", port=104),),
     )
 
     assert ReceiverSettings.of(config) == ReceiverSettings(
@@ -42,9 +45,11 @@ def test_every_limit_of_the_file_reaches_the_receiver() -> None:
         host="10.0.0.1",
         port=104,
         calling_ae_titles=("CT1",),
-        senders=(Sender(ae_title="CT2"),),
+        senders=(Sender(ae_title="CT2"), Sender(ae_title="OLD", hosts=("10.0.0.8",))),
         called_ae_titles=("HIP", "KNEE"),
+        archive_ae_titles=("OLD",),
         max_associations=3,
+        reserved_for_senders=1,
         idle_timeout_s=7.0,
         free_reserve_bytes=2 << 20,
         max_spool_bytes=5 << 20,
