@@ -138,6 +138,11 @@ def is_silent(association: Any) -> bool:
     return bool(association.dul.idle_timer_expired())
 
 
+def has_ended(association: Any) -> bool:
+    """True if an association was aborted, by either side, or its connection is gone."""
+    return bool(association.acse.is_aborted()) or not association.dul.is_alive()
+
+
 def was_heard(association: Any) -> None:
     """Count the silence on an association from now on."""
     association.dul._idle_timer.restart()  # noqa: SLF001

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (
 
 from dicom_node.errors import PeerError, PeerRefusedError
 from dicom_node.network.pynetdicom_patches import (
+    has_ended,
     is_silent,
     take_stores,
     wait_while,
@@ -228,7 +229,7 @@ class _Line:
                     return _retrieval(answer, identifier, arrivals)
         except (AttributeError, RuntimeError, ValueError):
             pass  # of an association that ended under the library's hands
-        self.is_over, self.fell_silent = True, is_silent(self._association)
+        self.is_over = True
         # The library takes a moment to see that a connection is gone, and would ask on it.
         self._association.kill()
         words = "fell silent" if self.fell_silent else "broke off"
@@ -236,9 +237,12 @@ class _Line:
 
     def _goes_on(self, arrivals: _Arrivals) -> bool:
         """True if the archive says something, or what it sends arrives."""
+        if has_ended(self._association):
+            return False
         if arrivals.came():
             was_heard(self._association)
-        return not is_silent(self._association)
+        self.fell_silent = is_silent(self._association)
+        return not self.fell_silent
 
 
 class _Arrivals:

@@ -117,18 +117,19 @@ class Archive:
             (evt.EVT_C_MOVE, self._move),
             (evt.EVT_C_GET, self._get),
         ]
-        server = entity.start_server(
-            ("127.0.0.1", self.port),
-            block=False,
-            contexts=self._contexts(),
-            evt_handlers=handlers,
+        server = entity.make_server(
+            ("127.0.0.1", self.port), contexts=self._contexts(), evt_handlers=handlers
         )
+        entity._servers.append(server)
+        thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
+        thread.start()
         self.port = server.server_address[1]
         try:
             yield self
         finally:
             self.released.set()
             entity.shutdown()
+            thread.join()
 
     def _contexts(self) -> list[Any]:
         plain = [ImplicitVRLittleEndian]
