@@ -214,9 +214,10 @@ class _Kept:
     def broken_off(self, error: PeerError) -> Retrieval:
         """The end of an answer that did not come, or not to its end."""
         has_status = isinstance(error.__context__, requests.HTTPError)
-        if isinstance(error, PeerBusyError) or (error.retryable and has_status):
+        is_away = isinstance(error, PeerUnreachableError)
+        if is_away and (has_status or isinstance(error, PeerBusyError)):
             end = RetrievalEnd.BUSY
-        elif not error.retryable:
+        elif not is_away:
             end = RetrievalEnd.PARTLY if self._statuses else RetrievalEnd.REFUSED
         elif self.is_answered or isinstance(error.__context__, requests.ReadTimeout):
             end = RetrievalEnd.SILENT

@@ -85,10 +85,9 @@ class Site:
         """What retrievals by C-MOVE came to."""
         return dict(self.asked(archive).retrieve(wanted or [SERIES], nobody))
 
-    def got(
-        self, archive: Archive, *wanted: Wanted, **settings: Any
-    ) -> dict[Wanted, Retrieval]:
-        config = self.config(archive, retrieve="get", **settings)
+    def got(self, archive: Archive, *wanted: Wanted) -> dict[Wanted, Retrieval]:
+        """What retrievals by C-GET came to; what came is in the spool."""
+        config = self.config(archive, retrieve="get")
         with Keeping(config) as keeping:
             found = keeping.retrieve(
                 archive_for(config, config.archives[0]), config.archives[0], wanted or [SERIES]
