@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -48,6 +48,18 @@ LEVEL_UIDS: Final = {
     Level.IMAGE: "SOPInstanceUID",
 }
 """The unique key of each level (PS3.4 C.6.2.1.2)."""
+
+COUNTED: Final = frozenset(
+    {
+        "ModalitiesInStudy",
+        "NumberOfPatientRelatedStudies",
+        "NumberOfSeriesRelatedInstances",
+        "NumberOfStudyRelatedInstances",
+        "NumberOfStudyRelatedSeries",
+        "SOPClassesInStudy",
+    }
+)
+"""What an archive has to work out over all that it lists (PS3.4 C.3.4)."""
 
 NEVER_SENT: Final = frozenset({"TimezoneOffsetFromUTC"})
 """Keys that are left out: beside a date Orthanc 1.10.1 finds nothing for a time zone."""
@@ -88,12 +100,30 @@ def _on_one_association(
     answers: list[Answer] = []
     with asking(peer) as association:
         for query in queries:
-            gathered = _Gathered(query)
-            status = ask(association, identifier_of(query), gathered.take)
+            gathered, status = _asked(association, query)
             answers.append(_answer(peer, gathered, status, max_answers))
             if status is None:
                 break
     return answers
+
+
+def _asked(association: Any, query: Query) -> tuple[_Gathered, int | None]:
+    """What is answered to a query, and the last status.
+
+    tiny_pacs 0.4.1 counts over all that matches and then lists one of it. So where something
+    is to be counted and there is one answer, it is asked for again without: if there are more,
+    those are the answer, and nothing is counted.
+    """
+    gathered = _Gathered(query)
+    status = ask(association, identifier_of(query), gathered.take)
+    plain = {key: value for key, value in query.keys.items() if key not in COUNTED}
+    if status != SUCCESS or gathered.count != 1 or len(plain) == len(query.keys):
+        return gathered, status
+    again = _Gathered(replace(query, keys=plain))
+    status = ask(association, identifier_of(again.query), again.take)
+    if status == SUCCESS and len(again.listed) <= 1:
+        return gathered, status
+    return again, status
 
 
 @contextmanager

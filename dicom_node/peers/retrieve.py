@@ -50,6 +50,8 @@ GET: Final = StudyRootQueryRetrieveInformationModelGet
 
 SUCCESS: Final = 0x0000
 PENDING: Final = frozenset({0xFF00, 0xFF01})
+DESTINATION_UNKNOWN: Final = 0xA801
+"""So say some, too, whom the destination has turned away."""
 ENDS: Final[Mapping[int, RetrievalEnd]] = {
     SUCCESS: RetrievalEnd.DONE,
     0xB000: RetrievalEnd.PARTLY,
@@ -57,7 +59,7 @@ ENDS: Final[Mapping[int, RetrievalEnd]] = {
     0xA700: RetrievalEnd.BUSY,
     0xA701: RetrievalEnd.BUSY,
     0xA702: RetrievalEnd.TURNED_AWAY,
-    0xA801: RetrievalEnd.TURNED_AWAY,
+    DESTINATION_UNKNOWN: RetrievalEnd.TURNED_AWAY,
 }
 """What the last status of a retrieval means (PS3.4 Tables C.4-2, C.4-3); any other: refused."""
 
@@ -75,6 +77,8 @@ STATUS_WORDS: Final[Mapping[int, str]] = {
 
 MAX_UIDS: Final = 100
 """So many images are asked for at once: their UIDs stay well below the 64 KB of a value."""
+MAX_IN_VAIN: Final = 3
+"""So many images are asked for alone where a list brought nothing."""
 MAX_FAILED_UIDS: Final = 1000
 """So many failed images are remembered by their UIDs."""
 
@@ -187,17 +191,40 @@ def _in_parts(line: _Line, one: Wanted) -> Retrieval:
     """Ask for a series, or for images of it: as many at once as the archive takes."""
     uids = one.sop_instance_uids
     starts = range(0, max(len(uids), 1), MAX_UIDS)
-    parts = [uids[start : start + MAX_UIDS] for start in starts]
     ends: list[Retrieval] = []
-    while parts and not line.is_over:
-        part = parts.pop(0)
-        ended = line.ask(replace(one, sop_instance_uids=part))
-        if len(part) > 1 and ended.end is RetrievalEnd.REFUSED:
-            # Some take no list of UIDs (PS3.4 C.2.2.2.2); nothing was sent of it.
-            parts = [(uid,) for uid in part] + parts
-            continue
-        ends.append(ended)
+    for start in starts:
+        part = replace(one, sop_instance_uids=uids[start : start + MAX_UIDS])
+        ended = line.ask(part)
+        if len(part.sop_instance_uids) > 1 and _may_mind_a_list(ended):
+            ends += _each_alone(line, part)
+        else:
+            ends.append(ended)
+        if line.is_over:
+            break
     return _together(ends)
+
+
+def _may_mind_a_list(ended: Retrieval) -> bool:
+    """True if nothing came of several images, perhaps for being asked for by a list of UIDs.
+
+    Those that take none (PS3.4 C.2.2.2.2) say so in their own way: qrscp that it does not know
+    where to send, tiny_pacs that all has been sent (docs/archives.md).
+    """
+    return not ended.completed and (
+        ended.end in (RetrievalEnd.DONE, RetrievalEnd.REFUSED)
+        or ended.status == DESTINATION_UNKNOWN
+    )
+
+
+def _each_alone(line: _Line, part: Wanted) -> list[Retrieval]:
+    """Ask for each image alone, until a few were asked for in vain."""
+    ends: list[Retrieval] = []
+    for uid in part.sop_instance_uids:
+        ends.append(line.ask(replace(part, sop_instance_uids=(uid,))))
+        in_vain = not any(each.completed for each in ends) and len(ends) >= MAX_IN_VAIN
+        if line.is_over or in_vain:
+            break
+    return ends
 
 
 class _Line:

@@ -50,6 +50,7 @@ from dicom_node.receiving.pdus import (
     TooSlowError,
     Waker,
     data_pdus,
+    padded_with_spaces,
 )
 from dicom_node.receiving.rejections import Caller, printable
 from dicom_node.spool.refusals import Why
@@ -102,7 +103,7 @@ class UpperLayer(DULServiceProvider):
     def take(self, pdu: Pdu) -> None:
         """Note that a PDU came, or a malformed one."""
         try:
-            decoded, event = self._decode_pdu(pdu.encoded)
+            decoded, event = self._decode_pdu(padded_with_spaces(pdu))
         except Exception:  # noqa: BLE001 - whatever an untrusted PDU raises
             log_abort("malformed PDU")
             self.post_event(INVALID_PDU)

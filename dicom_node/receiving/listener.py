@@ -133,7 +133,7 @@ class ReceivingServer(ThreadedAssociationServer):
                 connection.sendall(REJECTION)
                 connection.shutdown(socket.SHUT_WR)
         called, calling = (request[at : at + 16].decode("ascii", "replace") for at in (10, 26))
-        self._turned_away(Caller(calling.strip(), called.strip(), host))
+        self._turned_away(Caller(calling.strip("\0 "), called.strip("\0 "), host))
 
 
 def _whole_request(connection: socket.socket) -> bytes:

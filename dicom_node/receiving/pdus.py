@@ -4,6 +4,7 @@
     Waker          ends its wait, from another thread
     values_in      the presentation data values of a P-DATA-TF
     data_pdus      a message as P-DATA-TF PDUs
+    padded_with_spaces   a request whose AE titles are padded as they should be
 
 What a peer states is believed within limits only: a PDU may be so long, and may take so long
 to arrive.
@@ -23,7 +24,12 @@ from typing import Final, NamedTuple
 from dicom_node.network.limits import MAX_RECEIVED_PDU_BYTES, LimitError
 from dicom_node.network.tls_sockets import TlsSocket
 
+A_ASSOCIATE_RQ: Final = 0x01
 P_DATA_TF: Final = 0x04
+
+CALLED: Final = slice(10, 26)
+CALLING: Final = slice(26, 42)
+"""Where the AE titles stand in an A-ASSOCIATE-RQ (PS3.8 Table 9-11)."""
 
 HEADER_BYTES: Final = 6
 """Type, a reserved byte, and the length of what follows."""
@@ -212,3 +218,17 @@ def data_pdus(context_id: int, control: int, message: bytes, max_bytes: int) -> 
         + part
         for part in parts
     )
+
+
+def padded_with_spaces(pdu: Pdu) -> bytes | memoryview:
+    """A PDU in which the AE titles of a request are padded as they should be (PS3.8 9.3.2).
+
+    Some peers pad them with NUL (pynetdicom2 0.9.8 does, and tiny_pacs with it), which the
+    library takes for a malformed request.
+    """
+    if pdu.kind != A_ASSOCIATE_RQ or len(pdu.encoded) < CALLING.stop:
+        return pdu.encoded
+    encoded = bytearray(pdu.encoded)
+    for title in (CALLED, CALLING):
+        encoded[title] = encoded[title].rstrip(b"\0").ljust(16)
+    return bytes(encoded)

@@ -59,12 +59,16 @@ def _unharmed(node: Node) -> Iterator[None]:
         (association_request(user=b""), "accepted"),
         (association_request(user=item(0x51, b"\0\0")), "aborted"),
         (association_request(calling=b"\xff" * 16), "aborted"),
+        (association_request(calling=b"CT1".ljust(16, b"\0")), "accepted"),
+        (association_request(calling=b"\0" * 16), "aborted"),
+        (association_request(calling=b"C\0T1"), "aborted"),
     ],
     ids=[
         "data first", "release first", "an acceptance", "an unknown PDU", "an empty request",
         "a request of garbage", "a request of 4 GB", "a request of 2 MB", "TLS", "HTTP",
         "protocol version 2", "another application", "no context", "no user information",
         "a maximum length of 2 bytes", "a title that is no text",
+        "a title padded with NUL", "no title", "NUL amid a title",
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_turned_away(said: bytes, answer: str, node: Node) -> None:

@@ -99,6 +99,20 @@ def test_an_archive_that_answers_once_per_image_lists_each_study_once() -> None:
     assert answer.is_whole
 
 
+def test_where_counting_leaves_one_answer_it_is_asked_again_without() -> None:
+    """One of five is listed where images are to be counted, and all five where they are not."""
+    counted = Query(Level.STUDY, {**STUDIES.keys, "NumberOfStudyRelatedInstances": ""})
+    single = Query(Level.STUDY, {"StudyDate": "20260103", "NumberOfStudyRelatedInstances": ""})
+    with Archive(held=HELD, counts_over_all=True).running() as archive:
+        all_of_them, one = find(peer_of(archive), [counted, single])
+        asked = len(archive.queries)
+
+    assert len(all_of_them.listed) == 5
+    assert "NumberOfStudyRelatedInstances" not in all_of_them.listed[0].values
+    assert (uids(one), one.listed[0].get("NumberOfStudyRelatedInstances")) == (["1.2.3"], "2")
+    assert asked == 4
+
+
 @pytest.mark.parametrize(
     ("behaviour", "max_answers", "words"),
     [

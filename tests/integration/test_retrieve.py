@@ -143,9 +143,12 @@ def test_only_the_missing_images_are_asked_for(site: Site) -> None:
     assert list(asked.SOPInstanceUID) == ["1.2.1.1.2", "1.2.1.1.4"]
 
 
-def test_an_archive_that_takes_no_list_is_asked_for_each_image_alone(site: Site) -> None:
+@pytest.mark.parametrize("status", [0xC320, 0xA801, 0xA900])
+def test_an_archive_that_takes_no_list_is_asked_for_each_image_alone(
+    site: Site, status: int
+) -> None:
     missing = Wanted("1.2.1", "1.2.1.1", ("1.2.1.1.2", "1.2.1.1.4"))
-    with holding(site, move_statuses=[0xC320]).running() as archive:
+    with holding(site, move_statuses=[status]).running() as archive:
         ends = site.moved(archive, missing)
         asked = [each.SOPInstanceUID for each in archive.retrievals[1:]]
 
@@ -154,13 +157,19 @@ def test_an_archive_that_takes_no_list_is_asked_for_each_image_alone(site: Site)
 
 
 def test_many_missing_images_are_asked_for_in_parts(site: Site) -> None:
-    """250 are 100, 100 and 50; of the 5 that it holds, all are in the first."""
+    """250 are 100, 100 and 50; of the 5 that it holds, all are in the first.
+
+    Of each of the others three are asked for alone: it may have minded the list.
+    """
     uids = tuple(f"1.2.1.1.{number}" for number in range(1, 251))
     with holding(site).running() as archive:
         ends = site.moved(archive, Wanted("1.2.1", "1.2.1.1", uids))
-        asked = [len(each.SOPInstanceUID) for each in archive.retrievals]
+        asked = [
+            1 if isinstance(each.SOPInstanceUID, str) else len(each.SOPInstanceUID)
+            for each in archive.retrievals
+        ]
 
-    assert asked == [100, 100, 50]
+    assert asked == [100, 100, 1, 1, 1, 50, 1, 1, 1]
     (end,) = ends.values()
     assert (end.end, end.completed) == (RetrievalEnd.DONE, 5)
 
@@ -399,3 +408,12 @@ def test_an_object_that_is_too_large_ends_a_c_get_and_not_the_next(site: Site) -
     assert ends[SERIES].end is RetrievalEnd.SILENT
     assert ends[OTHER].end is RetrievalEnd.DONE
     assert site.kept() == all_of(SERIES, 1)
+
+
+def test_a_port_that_is_full_is_not_asked_to_be_filled_image_by_image(site: Site) -> None:
+    missing = Wanted("1.2.1", "1.2.1.1", ("1.2.1.1.2", "1.2.1.1.4"))
+    with holding(site, move_statuses=[0xA702, 0xA702]).running() as archive:
+        ends = site.moved(archive, missing)
+        asked = len(archive.retrievals)
+
+    assert (ends[missing].end, asked) == (RetrievalEnd.TURNED_AWAY, 1)

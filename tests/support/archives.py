@@ -62,6 +62,7 @@ class Archive:
     counts_extra: how many more images it lists than it holds.
     withholds: SOP Instance UIDs that it lists and never sends, and says it has sent all.
     an_answer_per_image: as qrscp does, at every level.
+    counts_over_all: as tiny_pacs does, it lists one entity alone where it is to count.
     character_set: declared in answers; "" declares none.
     raw: values that are answered as these bytes, whatever is declared.
     find_statuses, move_statuses: answered to successive requests in place of anything else,
@@ -81,6 +82,7 @@ class Archive:
     counts_extra: int = 0
     withholds: frozenset[str] = frozenset()
     an_answer_per_image: bool = False
+    counts_over_all: bool = False
     character_set: str = ""
     raw: Mapping[str, bytes] = field(default_factory=dict)
     find_statuses: Iterable[int] = ()
@@ -200,7 +202,8 @@ class Archive:
             ):
                 answer = self._answer(query, described)
                 found += [answer] * (len(group) if self.an_answer_per_image else 1)
-        return found
+        is_counted = self.counts_over_all and any(each in query for each in COUNTED)
+        return found[:1] if is_counted else found
 
     def _described(self, group: Sequence[Dataset]) -> Dataset:
         """What is listed of a study or series: its first image, and what is counted."""
