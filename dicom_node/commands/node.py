@@ -54,14 +54,21 @@ def check(config: ConfigOption = None) -> None:
     _warn_of_certificates(settings)
 
 
-def status(config: ConfigOption = None) -> None:
+def status(
+    config: ConfigOption = None,
+    *,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="All there is, however many series, and every kept file."),
+    ] = False,
+) -> None:
     """Show series, deliveries and what is held, with the reason."""
     from dicom_node.commands.status_tables import render
     from dicom_node.node.status import node_status
     from dicom_node.settings.loading import load_config
 
     settings = load_config(config)
-    stdout.print(render(node_status(settings)))
+    stdout.print(render(node_status(settings, everything=everything)))
     _warn_of_certificates(settings)
 
 

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from dicom_node.node.status import (
+    LATEST,
+    MOST_SHOWN,
     NodeStatus,
     Remark,
     Replacement,
@@ -66,6 +68,11 @@ def _counts(status: NodeStatus) -> Table:
         table.add_row("free space", name, f"{free} MB")
     for words in status.short:
         table.add_row("short of room", *words.split(": ", 1))
+    if not status.is_whole:
+        table.caption = (
+            f"Below: the latest {LATEST} objects and reports, and {MOST_SHOWN} rows of what is "
+            "open or was refused. --all tells everything."
+        )
     return table
 
 

@@ -96,14 +96,9 @@ class DeliveryJobs:
         slow = [row for row in waits if is_slow(row, self.config.delivery)]
         self._bring_forward([row for row in slow if not _is_due(row, now)], now)
         asked = {each.name for each in self.config.destinations if each.confirm != "no"}
-        sent = [
-            replace(row, next_attempt_at=now)
-            for row in self.ledger.deliveries(states=[DeliveryState.SENT])
-            if row.destination in asked and row.next_attempt_at is None
-        ]
+        sent = [replace(row, next_attempt_at=now) for row in self.ledger.never_asked_for(asked)]
         self.ledger.save(*sent)
-        waiting = self.ledger.deliveries(states=[DeliveryState.WAITING, DeliveryState.SENT])
-        return self._jobs(row for row in waiting if row.next_attempt_at is not None)
+        return self._jobs(self.ledger.scheduled())
 
     def due(self) -> tuple[JobRequest, ...]:
         """The jobs for what is due now, or due so late that the clock was set back since.
@@ -128,9 +123,10 @@ class DeliveryJobs:
     ) -> Mapping[Group, int]:
         """Make deliveries due now; how many of each group were."""
         counts: dict[Group, int] = {}
+        wanted = set(chosen)
         for group in dict.fromkeys(row.group for row in chosen):
             rows = self._rows(group)
-            forward = [row for row in rows if row in chosen]
+            forward = [row for row in rows if row in wanted]
             number = _last_number(rows) + 1
             self.ledger.advance(
                 *(replace(row, visit=number, next_attempt_at=now) for row in forward)
@@ -229,10 +225,10 @@ class DeliveryJobs:
 
     def _jobs(self, rows: Iterable[DeliveryRow]) -> tuple[JobRequest, ...]:
         """A delivery job at once to each group of these deliveries."""
-        groups = dict.fromkeys(row.group for row in rows)
-        return tuple(
-            delivery_job(group, _last_number(self._rows(group)) + 1) for group in groups
-        )
+        chosen = tuple(rows)
+        last = self.ledger.last_visits(chosen)
+        groups = dict.fromkeys(row.group for row in chosen)
+        return tuple(delivery_job(group, last[group] + 1) for group in groups)
 
     def _rows(self, group: Group) -> tuple[DeliveryRow, ...]:
         uid, revision, destination = group

@@ -103,8 +103,10 @@ def resume(ledger: Ledger, now: datetime, destination: str) -> int:
 
 def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int:
     """Make deliveries due, with all their attempts; how many there are."""
-    for group in dict.fromkeys(row.group for row in chosen):
-        uid, revision, name = group
+    groups: dict[tuple[str, int, str], list[DeliveryRow]] = {}
+    for row in chosen:
+        groups.setdefault(row.group, []).append(row)
+    for (uid, revision, name), rows in groups.items():
         all_rows = ledger.deliveries(
             series_instance_uid=uid, revision=revision, destination=name
         )
@@ -121,8 +123,7 @@ def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int
                 changed_at=now,
                 next_attempt_at=now,
             )
-            for row in chosen
-            if row.group == group
+            for row in rows
         ]
         ledger.advance(*released)
         log.info(

@@ -3,7 +3,8 @@
     poll           every two seconds: reports of storage commitment, and deliveries that are due
     probe          is a destination back that could not be reached for long?
     raise_alarms   what was not taken, or sent and not confirmed, for too long
-    purge          every hour: what is no longer needed (`retention.py`)
+    purge          every hour: files that are no longer needed (`retention.py`), and records of
+                   jobs that were done a week ago
 
 None keeps anything in memory that a restart would miss. Where nodes share a database, one
 of them does the tasks (`is_first`).
@@ -12,8 +13,10 @@ of them does the tasks (`is_first`).
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -33,6 +36,7 @@ log = structlog.get_logger()
 LOOK_EVERY_S: Final = 2.0
 WARN_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 3600.0
+JOBS_KEPT: Final = timedelta(days=7)
 
 
 @dataclass(slots=True)
@@ -41,13 +45,15 @@ class MaintenanceTasks:
 
     put: hands a job to the engine.
     is_first: whether this worker is the one, of all nodes' workers, that does them.
+    forget: deletes some records of jobs that were done before a moment; how many.
     """
 
     delivery_jobs: DeliveryJobs
     put: Callable[[JobRequest], None]
     is_first: Callable[[], bool] = lambda: True
+    forget: Callable[[datetime], int] = lambda _before: 0
     _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
-    _put: dict[str, str] = field(default_factory=dict, init=False)
+    _put: set[str] = field(default_factory=set, init=False)
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
         """Start a thread for each, which ends when told to stop."""
@@ -74,12 +80,13 @@ class MaintenanceTasks:
     def poll(self) -> None:
         """Enter what was reported, and put what is due."""
         self.delivery_jobs.take_reports()
-        for job in self.delivery_jobs.due():
-            # One that runs for long is due all the while; to put it again is a write.
-            group = job.key.rpartition(":")[0]
-            if self._put.get(group) != job.key:
+        due = self.delivery_jobs.due()
+        # One that runs for long is due all the while; to put it again is a write.
+        self._put &= {job.key for job in due}
+        for job in due:
+            if job.key not in self._put:
                 self.put(job)
-                self._put[group] = job.key
+                self._put.add(job.key)
 
     def probe(self) -> None:
         """Release what waits for a destination that answers C-ECHO or QIDO now."""
@@ -110,6 +117,7 @@ class MaintenanceTasks:
     def _raise(self, alarm: str, rows: Sequence[DeliveryRow]) -> None:
         """Raise one kind of alarm for groups that it was not raised for yet."""
         warned = self._warned.setdefault(alarm, set())
+        counts = Counter(row.group for row in rows)
         for row in rows:
             if row.group not in warned:
                 warned.add(row.group)
@@ -118,15 +126,20 @@ class MaintenanceTasks:
                     series_instance_uid=row.series_instance_uid,
                     revision=row.revision,
                     destination=row.destination,
-                    count=sum(1 for each in rows if each.group == row.group),
+                    count=counts[row.group],
                     attempt=row.attempts,
                     reason=row.reason,
                 )
-        warned &= {row.group for row in rows}
+        warned &= set(counts)
 
     def purge(self) -> None:
         """Delete what is no longer needed."""
-        purge(self.delivery_jobs.config, self.delivery_jobs.ledger, self.delivery_jobs.clock())
+        now, count = self.delivery_jobs.clock(), 0
+        while forgotten := self.forget(now - JOBS_KEPT):
+            count += forgotten
+        if count:
+            log.info("queue.purged", count=count)
+        purge(self.delivery_jobs.config, self.delivery_jobs.ledger, now)
 
     def _repeat(self, task: Callable[[], None], every_s: float, stop: threading.Event) -> None:
         """Do a task again and again; one that fails is done again."""

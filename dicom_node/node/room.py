@@ -200,21 +200,30 @@ class GivingWay:
 
 
 def need_of_case(paths: Sequence[Path], config: NodeConfig) -> Need:
-    """What analysis and results of a series are going to write, estimated generously.
+    """What analysis and results of a series are going to write, estimated generously."""
+    return need_of_voxels(voxels_of_case(paths), config)
 
-    Next to nothing, where the headers state more than the reader takes, or than the files can
-    hold: such a series is refused before anything is written.
-    """
+
+def need_of_voxels(voxels: int, config: NodeConfig) -> Need:
+    """What analysis and results of so many voxels are going to write."""
     profiles = [each.profile for each in config.destinations] or [config.profile]
     per_voxel = RESULTS_BYTES + sum(
         size
         for switch, size in FOR_EACH_EXTRA.items()
         if any(getattr(profile, switch) for profile in profiles)
     )
-    voxels = described_voxels(paths)
-    if voxels >= min(MAX_VOXELS, MOST_VOXELS_OF_A_BYTE * _size_bytes(paths)):
-        return Need(FLOOR_BYTES, FLOOR_BYTES)
     return Need(WORK_BYTES * voxels + FLOOR_BYTES, per_voxel * voxels + FLOOR_BYTES)
+
+
+def voxels_of_case(paths: Sequence[Path]) -> int:
+    """The voxels of a series that anything is going to be written of.
+
+    None, where the headers state more than the reader takes, or than the files can hold: such
+    a series is refused before anything is written.
+    """
+    voxels = described_voxels(paths)
+    possible = min(MAX_VOXELS, MOST_VOXELS_OF_A_BYTE * _size_bytes(paths))
+    return voxels if voxels < possible else 0
 
 
 def disks(config: NodeConfig) -> tuple[Disk, ...]:

@@ -16,7 +16,7 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.node.retention import summed, survey
 from dicom_node.node.room import STEPS, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
-from dicom_node.persistence.ledger import existing_ledger
+from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
     DeliveryRow,
     DeliveryState,
@@ -34,6 +34,12 @@ MOST_WITHOUT_ROOM: Final = 20
 """Series whose need is looked at; where these have room, so have those after them, in turn."""
 REMARKS: Final = 10
 """Reports with metal are nothing rare: no more than this many of the latest are shown."""
+FEW: Final = 500
+"""With no more series than these, everything is told."""
+MOST_SHOWN: Final = 50
+"""Rows of a table, of a ledger that has more series."""
+LATEST: Final = 2000
+"""Objects, and reports, that its tables tell of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,8 @@ class NodeStatus:
     missing: what a node makes when it starts, and is not there yet, with its place.
     short: by file system, the folders on it and how much is less than is kept free.
     without_room: the series that wait for room on a disk, and how much.
+    is_whole: whether all there is was looked at; else `series` and `deliveries` count all, and
+        the rest tells of what is the latest, or has been open for the longest.
     """
 
     series: Mapping[SeriesState, int]
@@ -144,29 +152,50 @@ class NodeStatus:
     missing: Mapping[str, str] = field(default_factory=dict)
     short: tuple[str, ...] = ()
     without_room: tuple[WithoutRoom, ...] = ()
+    is_whole: bool = True
 
 
-def node_status(config: NodeConfig) -> NodeStatus:
+def node_status(config: NodeConfig, *, everything: bool = False) -> NodeStatus:
     """Read the ledger and the disks; works beside a running node, and without one.
 
     Nothing is made or changed, whoever looks: no folder, no database, no file beside one.
+
+    Args:
+        config: says where they are.
+        everything: look at all there is, also where that takes long: every delivery, and
+            every file that is kept.
 
     Raises:
         ConfigurationError: the ledger is of another version, or something cannot be read.
     """
     try:
-        return _read(config)
+        return _read(config, everything=everything)
     except PermissionError as error:
         raise ConfigurationError(
             f"{error.filename}: cannot be read: {error.strerror}"
         ) from None
 
 
-def _read(config: NodeConfig) -> NodeStatus:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of the ledger that a status tells of.
+
+    latest: the deliveries whose kinds are counted.
+    open: those that may be stuck, or unconfirmed.
+    """
+
+    series: Sequence[SeriesRow] = ()
+    latest: Sequence[DeliveryRow] = ()
+    open: Sequence[DeliveryRow] = ()
+    results: Sequence[ResultRow] = ()
+    in_state: Mapping[SeriesState, int] = field(default_factory=dict)
+    delivered: Mapping[DeliveryState, int] = field(default_factory=dict)
+    is_whole: bool = True
+
+
+def _read(config: NodeConfig, *, everything: bool) -> NodeStatus:
     """The status, of what this user may read."""
-    series: tuple[SeriesRow, ...] = ()
-    results: tuple[ResultRow, ...] = ()
-    deliveries: tuple[DeliveryRow, ...] = ()
+    rows = _Rows()
     kept: tuple[tuple[str, str, int, float], ...] = ()
     now = datetime.now(UTC)
     without_room: tuple[WithoutRoom, ...] = ()
@@ -174,31 +203,74 @@ def _read(config: NodeConfig) -> NodeStatus:
     ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is not None:
         try:
-            series, deliveries = ledger.all_series(), ledger.deliveries()
-            results = ledger.all_results()
-            kept = summed(survey(config, ledger, now))
-            without_room = _without_room(config, ledger.unanswered(), found)
+            rows = _rows(ledger, everything=everything)
+            if rows.is_whole:
+                kept = summed(survey(config, ledger, now))
+            without_room = _without_room(config, ledger.unanswered(MOST_WITHOUT_ROOM), found)
         finally:
             ledger.close()
-    status = summary(series, results, deliveries, _free_mb(config), config.delivery)
+    status = summary(rows.series, rows.results, rows.open, _free_mb(config), config.delivery)
     since, turned_away = read_rejections(config.node.spool)
-    overdue = [row for row in deliveries if is_overdue(row, now, config.confirmation)]
+    overdue = [row for row in rows.open if is_overdue(row, now, config.confirmation)]
+    late = {(row.sop_instance_uid, row.destination) for row in overdue}
     unconfirmed = [
-        row for row in deliveries if row.is_unconfirmed and row.reason and row not in overdue
+        row
+        for row in rows.open
+        if row.is_unconfirmed
+        and row.reason
+        and (row.sop_instance_uid, row.destination) not in late
     ]
-    by_uid = {row.sop_instance_uid: row for row in results}
-    return replace(
-        status,
-        turned_away=turned_away,
-        turned_away_since=since,
-        unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, by_uid),
-        overdue=_stuck(overdue, DeliveryState.SENT, by_uid),
-        kept=kept,
-        incoming=read_waiting(config.node.spool),
-        missing=_missing(config, has_ledger=ledger is not None),
-        short=tuple(each.below_reserve for each in found if each.below_reserve),
-        without_room=without_room,
+    by_uid = {row.sop_instance_uid: row for row in rows.results}
+    kinds = {row.sop_instance_uid: row.kind for row in rows.results}
+    return _shortened(
+        replace(
+            status,
+            series={state: rows.in_state.get(state, 0) for state in SeriesState},
+            deliveries={state: rows.delivered.get(state, 0) for state in DeliveryState},
+            traffic=_traffic(rows.latest, kinds),
+            replaced=_replaced(rows.latest, kinds),
+            warned=_warned(rows.latest, kinds),
+            turned_away=turned_away,
+            turned_away_since=since,
+            unconfirmed=_stuck(unconfirmed, DeliveryState.SENT, by_uid),
+            overdue=_stuck(overdue, DeliveryState.SENT, by_uid),
+            kept=kept,
+            incoming=read_waiting(config.node.spool),
+            missing=_missing(config, has_ledger=ledger is not None),
+            short=tuple(each.below_reserve for each in found if each.below_reserve),
+            without_room=without_room,
+            is_whole=rows.is_whole,
+        )
     )
+
+
+def _rows(ledger: Ledger, *, everything: bool) -> _Rows:
+    """All rows; of a ledger with many series no more than can be told."""
+    in_state, delivered = ledger.count_series(), ledger.count_deliveries()
+    if everything or sum(in_state.values()) <= FEW:
+        deliveries = ledger.deliveries()
+        series, results = ledger.all_series(), ledger.all_results()
+        return _Rows(series, deliveries, deliveries, results, in_state, delivered)
+    unanalysed = (SeriesState.REFUSED, SeriesState.FAILED)
+    series = tuple(
+        row for state in unanalysed for row in ledger.latest_series(state, MOST_SHOWN)
+    ) + ledger.latest_series(SeriesState.REPORTED, LATEST)
+    latest = ledger.latest_deliveries(LATEST)
+    still_open = (
+        *ledger.most_tried(DeliveryState.WAITING, LATEST),
+        *ledger.most_tried(DeliveryState.HELD, LATEST),
+        *ledger.unconfirmed(LATEST),
+    )
+    results = ledger.results_named(row.sop_instance_uid for row in (*latest, *still_open))
+    return _Rows(series, latest, still_open, results, in_state, delivered, is_whole=False)
+
+
+def _shortened(status: NodeStatus) -> NodeStatus:
+    """A status whose tables can be read: so many rows of each."""
+    if status.is_whole:
+        return status
+    names = ("unanalysed", "incoming", "waiting", "stalled", "held", "unconfirmed", "overdue")
+    return replace(status, **{name: getattr(status, name)[:MOST_SHOWN] for name in names})
 
 
 def summary(
@@ -330,7 +402,7 @@ def _without_room(
     Also those whose step found none where no disk of the node's is short, as the ledger says.
     """
     spool, waiting = Spool(config.node.spool, only_look=True), []
-    for row in rows[:MOST_WITHOUT_ROOM]:
+    for row in rows:
         paths = [entry.path for entry in spool.entries(row.series_instance_uid)]
         step = STEPS[row.state]
         short = step.shortages(

@@ -62,12 +62,14 @@ from dicom_node.node.room import (
     disks,
     keep_for_next,
     need_of_case,
+    need_of_voxels,
+    voxels_of_case,
     wait_for_room,
 )
 from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
-from dicom_node.persistence.rows import ANSWERED, ResultRow, SeriesRow, SeriesState
+from dicom_node.persistence.rows import ANSWERED, Alike, ResultRow, SeriesRow, SeriesState
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
@@ -104,8 +106,8 @@ class Workflow:
     clock: tells the time, with its zone.
     device: the name under which the analysing device is locked; see `devices.py`.
     ending: set when this process was told to end.
-    needs: of the cases that are not answered, by series and revision, so that none is
-        estimated twice.
+    needs: of cases whose size the ledger does not know, by series and revision, so that none
+        is estimated twice.
     """
 
     config: NodeConfig
@@ -300,6 +302,7 @@ class Workflow:
             fingerprint=fingerprint,
             received_at=now,
             changed_at=now,
+            voxels=voxels_of_case(arrival.paths),
         )
 
     def _wait_for_device(self, payload: Payload) -> JobRequest:
@@ -371,12 +374,18 @@ class Workflow:
     def _is_in_the_way(self, arrival: SeriesArrival) -> bool:
         """True if a case without room keeps one waiting that has some."""
         self.keep_room()
-        found = disks(self.config)
-        return any(
-            not ANALYSIS.shortages(found, self._need(row))
-            for row in self.ledger.unanswered()
+        own, found = self._known_row(arrival), disks(self.config)
+        needs = [
+            self._need_of(each)
+            for each in self.ledger.unanswered_alike()
+            if each.state is SeriesState.RECEIVED and each.count > _is_among(own, each)
+        ]
+        needs += [
+            self._need(row)
+            for row in self.ledger.unmeasured()
             if row.state is SeriesState.RECEIVED and _key(row) != _key(arrival)
-        )
+        ]
+        return any(not ANALYSIS.shortages(found, need) for need in needs)
 
     def _is_short(self, arrival: SeriesArrival, step: Step) -> bool:
         """True if a disk of the node's has no room for what a step writes of a case."""
@@ -384,16 +393,23 @@ class Workflow:
         return bool(step.shortages(disks(self.config), need))
 
     def _waiting(self) -> tuple[Waiting, ...]:
-        """The cases that are not answered; of others, the needs are forgotten."""
-        rows, now = self.ledger.unanswered(), self.clock()
+        """The cases that are not answered; those that are alike stand for one another."""
+        now, rows = self.clock(), self.ledger.unmeasured()
         for answered in set(self.needs) - set(map(_key, rows)):
             self.needs.pop(answered, None)
+        found = [
+            (each.state, self._need_of(each), each.latest_at)
+            for each in self.ledger.unanswered_alike()
+        ]
+        found += [(row.state, self._need(row), row.received_at) for row in rows]
         return tuple(
-            Waiting(
-                STEPS[row.state].own(self._need(row)), (now - row.received_at).total_seconds()
-            )
-            for row in rows
+            Waiting(STEPS[state].own(need), (now - received_at).total_seconds())
+            for state, need, received_at in found
         )
+
+    def _need_of(self, cases: Alike) -> Need:
+        """The need of each of some cases, by the size in the ledger."""
+        return need_of_voxels(cases.voxels, self.config.for_called(cases.called_ae_title))
 
     def _need(self, row: SeriesRow) -> Need:
         """The need of a case in the ledger, by the files that the spool has of its series."""
@@ -532,6 +548,12 @@ def _later(payload: Payload, first_s: float, most_s: float) -> JobRequest:
     again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
     delay_s = min(first_s * 2.0 ** min(waits - 1, 16), most_s)
     return replace(again, key=f"{again.key}:{waits}", delay_s=delay_s)
+
+
+def _is_among(row: SeriesRow, cases: Alike) -> bool:
+    """True if a row is one of those that are counted."""
+    facts = (row.state, row.called_ae_title, row.voxels)
+    return facts == (cases.state, cases.called_ae_title, cases.voxels)
 
 
 def _key(of: SeriesRow | SeriesArrival) -> tuple[str, int]:

@@ -37,6 +37,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
 import sqlalchemy as sa
@@ -65,6 +66,7 @@ POLLING_INTERVAL_S: Final = 1.0
 FIRST_RETRY_S: Final = 10.0
 STRANDED_AFTER_S: Final = 60.0
 """Longer than a write waits for another's lock."""
+FORGOTTEN_AT_ONCE: Final = 500
 MAX_RETRIES: Final = 4
 """Retries of a job that raised: after 10, 20, 40 and 80 seconds."""
 
@@ -164,10 +166,10 @@ class Engine:
                 polling_interval_sec=self.polling_interval_s,
                 on_conflict="always_update",
             )
-        for work in self.list(states=("error", "max_recovery_attempts_exceeded")):
-            self.rewind(work.key)
+        for key in _keys("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
+            self.rewind(key)
         threading.Thread(target=self._look_for_stranded, name="stranded", daemon=True).start()
-        log.info("engine.started", count=len(self.list(states=UNFINISHED)))
+        log.info("engine.started", count=len(_keys(*UNFINISHED, most=MOST_COUNTED)))
 
     def stop(self, patience_s: int = 0) -> None:
         """Stop taking work; what is running is taken up again at the next start."""
@@ -209,6 +211,25 @@ class Engine:
         return tuple(
             Work(each.workflow_id, _kind_of(each.input), each.status.lower()) for each in found
         )
+
+    def forget_finished(self, before: datetime) -> int:
+        """Delete the records of work that ended well before a moment; answers how many.
+
+        The oldest, and only so many at once: to be called until none is left. A record holds
+        the names of a series' images several times over. Whether work is done again is
+        the ledger's to say by then: a delivery job by its number, the others by the state of
+        their series.
+        """
+        found = DBOS.list_workflows(
+            status="SUCCESS",
+            completed_before=before.isoformat(),
+            limit=FORGOTTEN_AT_ONCE,
+            load_input=False,
+            load_output=False,
+        )
+        if found:
+            DBOS.delete_workflows([each.workflow_id for each in found])
+        return len(found)
 
     def is_orphaned(self) -> bool:
         """True if begun work can continue only after a new start: its record is missing."""
@@ -328,7 +349,17 @@ class Engine:
             )
 
 
-UNFINISHED: Final = ("pending", "enqueued", "delayed")
+UNFINISHED: Final = ("PENDING", "ENQUEUED", "DELAYED")
+MOST_COUNTED: Final = 1000
+"""A start tells how much there is to do, up to here; to count on would read it all."""
+
+
+def _keys(*states: str, most: int | None = None) -> tuple[str, ...]:
+    """The keys of work in these states, without what it is about."""
+    found = DBOS.list_workflows(
+        status=[*states], limit=most, load_input=False, load_output=False
+    )
+    return tuple(each.workflow_id for each in found)
 
 
 def _retry_key(key: str, retry: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
@@ -25,7 +25,8 @@ from dicom_node.persistence.database import (
     sqlite_path,
 )
 from dicom_node.persistence.rows import (
-    ANSWERED,
+    UNANSWERED,
+    Alike,
     CommitmentRow,
     DeliveryRow,
     DeliveryState,
@@ -44,6 +45,9 @@ TABLES: Final[Mapping[type, sa.Table]] = {
     DeliveryRow: DELIVERIES,
     CommitmentRow: COMMITMENTS,
 }
+
+AT_ONCE: Final = 500
+"""So many keys are asked for in one statement."""
 
 Fence: TypeAlias = Callable[[sa.Connection], None]
 Result = TypeVar("Result")
@@ -133,9 +137,43 @@ class Ledger:
         """Every revision of every series."""
         return self._read(SeriesRow)
 
-    def unanswered(self) -> tuple[SeriesRow, ...]:
-        """The revisions of series that have no results yet."""
-        return self._read(SeriesRow, SERIES.c.state.not_in(list(ANSWERED)))
+    def unanswered(self, most: int | None = None) -> tuple[SeriesRow, ...]:
+        """The revisions of series that have no results yet, so many of them at most."""
+        return self._read(SeriesRow, SERIES.c.state.in_(UNANSWERED), most=most)
+
+    def unmeasured(self) -> tuple[SeriesRow, ...]:
+        """Those of which a version before noted no size."""
+        wanted = (SERIES.c.state.in_(UNANSWERED), SERIES.c.voxels.is_(None))
+        return self._read(SeriesRow, *wanted)
+
+    def unanswered_alike(self) -> tuple[Alike, ...]:
+        """How many revisions have no results yet, by state, title and size.
+
+        A few rows, however many wait: slices are 512 pixels wide, and their number varies.
+        """
+        alike = (SERIES.c.state, SERIES.c.called_ae_title, SERIES.c.voxels)
+        query = (
+            sa.select(*alike, sa.func.count(), sa.func.max(SERIES.c.received_at))
+            .where(SERIES.c.state.in_(UNANSWERED), SERIES.c.voxels.is_not(None))
+            .group_by(*alike)
+        )
+        return tuple(
+            Alike(SeriesState(row[0]), row[1], row[2], row[3], row[4])
+            for row in self._select(query)
+        )
+
+    def latest_series(self, state: SeriesState, most: int) -> tuple[SeriesRow, ...]:
+        """The revisions that came to a state last, the latest first."""
+        wanted = SERIES.c.state == state
+        return self._read(SeriesRow, wanted, most=most, order=(SERIES.c.changed_at.desc(),))
+
+    def count_series(self) -> Mapping[SeriesState, int]:
+        """How many revisions of series are in each state."""
+        return {SeriesState(each): n for each, n in self._count(SERIES.c.state).items()}
+
+    def count_deliveries(self) -> Mapping[DeliveryState, int]:
+        """How many deliveries are in each state."""
+        return {DeliveryState(each): n for each, n in self._count(DELIVERIES.c.state).items()}
 
     def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
         """The result objects of one revision of a series."""
@@ -143,6 +181,16 @@ class Ledger:
             ResultRow,
             RESULTS.c.series_instance_uid == series_instance_uid,
             RESULTS.c.revision == revision,
+        )
+
+    def results_named(self, sop_instance_uids: Iterable[str]) -> tuple[ResultRow, ...]:
+        """The result objects of these SOP Instance UIDs."""
+        wanted = sorted(set(sop_instance_uids))
+        column = RESULTS.c.sop_instance_uid
+        return tuple(
+            row
+            for at in range(0, len(wanted), AT_ONCE)
+            for row in self._read(ResultRow, column.in_(wanted[at : at + AT_ONCE]))
         )
 
     def all_results(self) -> tuple[ResultRow, ...]:
@@ -166,6 +214,48 @@ class Ledger:
         narrowed = [column == value for column, value in wanted.items() if value is not None]
         return self._read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
 
+    def latest_deliveries(self, most: int) -> tuple[DeliveryRow, ...]:
+        """The deliveries that changed last, the latest first."""
+        return self._read(DeliveryRow, most=most, order=(DELIVERIES.c.changed_at.desc(),))
+
+    def most_tried(self, state: DeliveryState, most: int) -> tuple[DeliveryRow, ...]:
+        """The deliveries in a state that have had the most attempts, the longest ago first."""
+        order = (DELIVERIES.c.attempts.desc(), DELIVERIES.c.changed_at)
+        return self._read(DeliveryRow, DELIVERIES.c.state == state, most=most, order=order)
+
+    def scheduled(self) -> tuple[DeliveryRow, ...]:
+        """Deliveries that are to be sent, or asked for, now or later."""
+        states = (DeliveryState.WAITING, DeliveryState.SENT)
+        wanted = (DELIVERIES.c.next_attempt_at.is_not(None), DELIVERIES.c.state.in_(states))
+        return self._read(DeliveryRow, *wanted)
+
+    def never_asked_for(self, destinations: Iterable[str]) -> tuple[DeliveryRow, ...]:
+        """What these destinations took, and are not to be asked for."""
+        return self._read(
+            DeliveryRow,
+            DELIVERIES.c.destination.in_(sorted(destinations)),
+            DELIVERIES.c.state == DeliveryState.SENT,
+            DELIVERIES.c.next_attempt_at.is_(None),
+        )
+
+    def last_visits(self, rows: Iterable[DeliveryRow]) -> Mapping[tuple[str, int, str], int]:
+        """The highest number of a job in each group of which a delivery is among these."""
+        group = (
+            DELIVERIES.c.series_instance_uid,
+            DELIVERIES.c.revision,
+            DELIVERIES.c.destination,
+        )
+        wanted = sorted({row.group for row in rows})
+        found: dict[tuple[str, int, str], int] = {}
+        for at in range(0, len(wanted), AT_ONCE):
+            query = (
+                sa.select(*group, sa.func.max(DELIVERIES.c.visit))
+                .where(sa.tuple_(*group).in_(wanted[at : at + AT_ONCE]))
+                .group_by(*group)
+            )
+            found |= {(row[0], row[1], row[2]): row[3] for row in self._select(query)}
+        return found
+
     def due(self, now: datetime) -> tuple[DeliveryRow, ...]:
         """Deliveries whose next attempt is due."""
         return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
@@ -174,12 +264,17 @@ class Ledger:
         """Deliveries whose next attempt is due later than this."""
         return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
 
-    def unconfirmed(self) -> tuple[DeliveryRow, ...]:
-        """Deliveries that were sent, and that the destination is to be asked for."""
+    def unconfirmed(self, most: int | None = None) -> tuple[DeliveryRow, ...]:
+        """Deliveries that were sent, and that the destination is to be asked for.
+
+        most: so many at most, those that were sent the longest ago.
+        """
         return self._read(
             DeliveryRow,
             DELIVERIES.c.state == DeliveryState.SENT,
             DELIVERIES.c.next_attempt_at.is_not(None),
+            most=most,
+            order=() if most is None else (DELIVERIES.c.sent_at,),
         )
 
     def commitment(self, transaction_uid: str) -> CommitmentRow | None:
@@ -188,13 +283,27 @@ class Ledger:
         return found[0] if found else None
 
     def _read(
-        self, row_type: type[Row], *conditions: sa.ColumnElement[bool]
+        self,
+        row_type: type[Row],
+        *conditions: sa.ColumnElement[bool],
+        most: int | None = None,
+        order: Sequence[sa.ColumnElement[Any]] = (),
     ) -> tuple[Row, ...]:
-        """Rows as values, in the order of their keys."""
+        """Rows as values, in the order asked for, or that of their keys."""
         table = TABLES[row_type]
-        query = sa.select(table).where(*conditions).order_by(*table.primary_key.columns)
+        by: Sequence[sa.ColumnElement[Any]] = order or tuple(table.primary_key.columns)
+        query = sa.select(table).where(*conditions).order_by(*by).limit(most)
         found = self._do(lambda connection: connection.execute(query).mappings().all())
         return tuple(row_type(**_typed(row_type, each)) for each in found)
+
+    def _select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """The rows of a query."""
+        return self._do(lambda connection: connection.execute(query).all())
+
+    def _count(self, column: sa.Column[str]) -> Mapping[str, int]:
+        """How many rows have each value of a column."""
+        query = sa.select(column, sa.func.count()).group_by(column)
+        return {row[0]: row[1] for row in self._select(query)}
 
     def _write(self, statements: Iterable[sa.Insert]) -> None:
         """Execute statements in one transaction, if this process may write at all."""

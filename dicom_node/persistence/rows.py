@@ -20,6 +20,8 @@ class SeriesState(StrEnum):
 
 ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
 """States in which result objects exist."""
+UNANSWERED: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED)
+"""The others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class SeriesRow:
     fingerprint: digest of its instances and of everything that shapes its results; equal
         fingerprints give equal results.
     code, reason: why it was refused or failed; of one with a report, what is remarkable.
+    voxels: about as many as its files describe, for the room that it needs; 0 where they
+        state what they cannot hold, None where a version before entered it.
     """
 
     series_instance_uid: str
@@ -43,6 +47,7 @@ class SeriesRow:
     state: SeriesState = SeriesState.RECEIVED
     code: str = ""
     reason: str = ""
+    voxels: int | None = None
 
     def become(
         self, state: SeriesState, now: datetime, *, code: str = "", reason: str = ""
@@ -51,6 +56,21 @@ class SeriesRow:
         if self.state in ANSWERED and state not in ANSWERED:
             return self
         return replace(self, state=state, changed_at=now, code=code, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Series that are not answered and are alike in all that tells the room they need.
+
+    count: how many there are.
+    latest_at: when the latest of them was received.
+    """
+
+    state: SeriesState
+    called_ae_title: str
+    voxels: int
+    count: int
+    latest_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

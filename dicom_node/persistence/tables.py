@@ -51,6 +51,8 @@ SERIES: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("voxels", sa.BigInteger, nullable=True),
+    sa.Index("series_in_state", "state", "changed_at"),
 )
 
 RESULTS: Final = sa.Table(
@@ -86,6 +88,9 @@ DELIVERIES: Final = sa.Table(
     sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resumes", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("deliveries_of_series", "series_instance_uid", "revision", "destination"),
+    sa.Index("deliveries_due", "next_attempt_at"),
+    sa.Index("deliveries_to", "destination", "state", "next_attempt_at"),
+    sa.Index("deliveries_changed", "changed_at"),
 )
 
 COMMITMENTS: Final = sa.Table(

@@ -4,6 +4,7 @@
 spool/
 ├── .incoming/                     being written; whatever a crash leaves there is swept
 ├── .watching                      locked by the watcher that is looking just now
+├── .touched/<Series Instance UID> something came of it (`touched.py`)
 ├── .refused/.<Series Instance UID> which of its images were not kept (`refusals.py`)
 ├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
@@ -40,6 +41,7 @@ from dicom_node.durable_files import INCOMING, Incoming, sync_folder
 from dicom_node.errors import SeriesError
 from dicom_node.series.bounded_files import NotDicomError, read_meta
 from dicom_node.spool.revisions import instance_of
+from dicom_node.spool.touched import touch
 from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
@@ -128,6 +130,7 @@ class Spool:
             os.utime(path)
             os.utime(folder)  # whoever looks for changes looks there
         sync_folder(folder)
+        touch(self.folder, series_instance_uid)
         return replace(entry_of(path), is_repeat=is_known)
 
     def series(self) -> tuple[str, ...]:

@@ -3,6 +3,10 @@
 The record of what went is a small file in the series' folder, written before the engine is
 called and again afterwards: after a crash the same revision with the same files is offered
 again, and a late image opens the next one.
+
+Each look is at the series that something came of (`touched.py`), that wait, or that had images
+refused; and then, for a moment, at the others, going on where the look before broke off. A
+spool of some hundred series is so seen whole every time, and a large one costs no more.
 """
 
 from __future__ import annotations
@@ -10,9 +14,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import math
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -62,7 +67,15 @@ from dicom_node.spool.revisions import (
     write_marker,
 )
 from dicom_node.spool.spool import Spool, SpoolEntry
+from dicom_node.spool.touched import (
+    forget_note,
+    keep_note,
+    note_looked_through,
+    take_notes,
+    was_looked_through,
+)
 from dicom_node.spool.watch_clock import WatchClock
+from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
 
@@ -79,6 +92,9 @@ SETTLED_AFTER_NS: Final = 2_000_000_000
 
 LONGEST_WAIT_S: Final = 300.0
 """A series that fails again and again is tried at least so often."""
+
+WALK_S: Final = 0.05
+"""So long each look goes on through series that nothing speaks of."""
 
 PASSING_READ_ERRORS: Final = 6
 """A disk that fails for a moment has done so before as many looks: within half a minute."""
@@ -202,6 +218,9 @@ class Watcher:
         self._clock = WatchClock(clock, steady_clock, since_s)
         self._ask = ask
         self._watches: dict[str, SeriesWatch] = {}
+        self._settled: dict[str, Stamp] = {}
+        """Of series that nothing is to be remembered of but this."""
+        self._walk: Iterator[str] | None = None
         self._list = WaitingList(spool.folder)
 
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
@@ -214,7 +233,7 @@ class Watcher:
                 log.exception("inbox.failed")
 
     def poll(self) -> tuple[SeriesArrival, ...]:
-        """Look once at every series; answers what was handed over.
+        """Look once; answers what was handed over.
 
         Of several watchers of one spool only one looks at a time.
         """
@@ -226,31 +245,86 @@ class Watcher:
             if self._clock.jumped():
                 for watch in self._watches.values():
                     watch.waiting = None
-            return self._look_at_all()
+            return self._look_at_what_changed()
 
-    def _look_at_all(self) -> tuple[SeriesArrival, ...]:
-        found = []
-        series = sorted({*self._spool.series(), *refused_series(self._spool.folder)})
-        for uid in series:
-            watch = self._watches.setdefault(uid, SeriesWatch())
-            now_s = self._clock.now()
-            if watch.failures and now_s < watch.look_again_at_s:
-                continue
-            try:
-                arrival = self._look(uid, watch)
-            except Exception as error:
-                # One series' bad moment (disk, database) must not hold up the others;
-                # it is looked at again, later and later.
-                log.exception("series.hand_over_failed", series_instance_uid=uid)
-                watch.fail(uid, error, now_s)
-                continue
-            watch.failures = 0
-            if arrival is not None:
-                found.append(arrival)
-        self._watches = {uid: self._watches[uid] for uid in series}
-        told = {uid: watch.told for uid, watch in self._watches.items()}
+    def _look_at_what_changed(self) -> tuple[SeriesArrival, ...]:
+        """Look at what something speaks of, then a while at the rest; what was handed over."""
+        refused = frozenset(refused_series(self._spool.folder))
+        noted = take_notes(self._spool.folder)
+        chosen = sorted(noted | refused)
+        found = [self._visit(uid, noted, refused) for uid in chosen]
+        # What waits and has no note any more was finished by another watcher.
+        self._watches = {uid: self._watches[uid] for uid in chosen if uid in self._watches}
+        found += self._walk_on(noted, refused)
+        told = {uid: watch.told for uid, watch in sorted(self._watches.items())}
         self._list.write({uid: row for uid, row in told.items() if row is not None})
-        return tuple(found)
+        return tuple(arrival for arrival in found if arrival is not None)
+
+    def _walk_on(
+        self, noted: Collection[str], refused: Collection[str]
+    ) -> Iterator[SeriesArrival | None]:
+        """Go on through the whole spool for a moment.
+
+        One that is of before there were notes is gone through to its end, once.
+        """
+        folder = self._spool.folder
+        is_first = not was_looked_through(folder)
+        until_s = time.monotonic() + WALK_S
+        if self._walk is None:
+            self._walk = iter(os.listdir(folder))  # noqa: PTH208 - the names, and fast
+        for uid in self._walk:
+            if not (uid in noted or uid in refused or self._is_as_it_was(folder / uid)):
+                yield self._visit(uid, noted, refused)
+            if time.monotonic() > until_s and not is_first:
+                return
+        self._walk = None
+        if is_first:
+            note_looked_through(folder)
+
+    def _is_as_it_was(self, folder: Path) -> bool:
+        """True if there is nothing to see in a folder that has no refusals."""
+        settled = self._settled.get(folder.name)
+        if settled is not None:
+            return settled == (_changed_ns(folder), 0)
+        return not (is_uid(folder.name) and folder.is_dir())
+
+    def _visit(
+        self, uid: str, noted: Collection[str], refused: Collection[str]
+    ) -> SeriesArrival | None:
+        """Look at one series, and remember no more of it than is needed to look again."""
+        watch = self._watches.get(uid) or SeriesWatch(settled=self._settled.get(uid))
+        now_s = self._clock.now()
+        if watch.failures and now_s < watch.look_again_at_s:
+            return None
+        arrival = None
+        try:
+            arrival = self._look(uid, watch)
+        except Exception as error:
+            # One series' bad moment (disk, database) must not hold up the others;
+            # it is looked at again, later and later.
+            log.exception("series.hand_over_failed", series_instance_uid=uid)
+            watch.fail(uid, error, now_s)
+        else:
+            watch.failures = 0
+        self._remember(uid, watch, noted, refused)
+        return arrival
+
+    def _remember(
+        self, uid: str, watch: SeriesWatch, noted: Collection[str], refused: Collection[str]
+    ) -> None:
+        """Keep the note of a series that is not done with, and its watch; else its times."""
+        folder = self._spool.folder
+        if watch.settled is None or watch.failures:
+            self._settled.pop(uid, None)
+            if uid not in noted:
+                keep_note(folder, uid)
+        elif uid in noted:
+            forget_note(folder, uid)
+        if watch.settled is None or watch.failures or uid in refused:
+            self._watches[uid] = watch
+        else:
+            self._watches.pop(uid, None)
+            self._settled[uid] = watch.settled
 
     def _look(self, uid: str, watch: SeriesWatch) -> SeriesArrival | None:
         """One series: finish an interrupted handing-over, or decide about new files."""
@@ -259,6 +333,7 @@ class Watcher:
         changed = _changed(folder, watch.beside)
         if watch.settled == changed:
             return None
+        watch.settled = None
         revisions = _revisions(folder)
         if revisions and not revisions[-1].done:
             arrival = self._offer(folder, revisions)

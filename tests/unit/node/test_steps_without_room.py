@@ -143,18 +143,31 @@ def test_an_analysis_for_which_the_disk_ran_full_is_put_again_later_and_uses_up_
 def test_a_case_without_room_lets_one_go_first_that_has_some(
     node: Workflow, arrival: SeriesArrival, disk: SetDisk
 ) -> None:
+    """A megabyte each to analyse nothing, and to tell of it."""
     (job,) = node.admit(arrival)
     other = replace(arrival, series_instance_uid="1.2.3.4")
     (small,) = node.admit(other)
-    node.needs[SERIES_UID, 1] = room.Need(work=1 << 40)
-    node.needs["1.2.3.4", 1] = room.Need(work=MB)
+    rows, voxels = node.ledger.all_series(), {SERIES_UID: 1 << 37, "1.2.3.4": 0}
+    node.ledger.save(*(replace(row, voxels=voxels[row.series_instance_uid]) for row in rows))
     disk(Disk(ALL, free=3 * MB, reserve=0, size=1 << 41))
     again = run(node, job)
 
     assert (again.kind, again.payload["waits"], again.delay_s) == ("segment", 1, 30)
     assert waits(node) == []
-    assert promised(node.config.node.spool) == MB
+    assert promised(node.config.node.spool) == 2 * MB
     assert small.delay_s == 0
+
+
+def test_the_size_of_a_series_of_a_version_before_is_told_from_its_files(
+    node: Workflow, arrival: SeriesArrival
+) -> None:
+    node.admit(arrival)
+    kept = promised(node.config.node.spool)
+    promise(node.config.node.spool, 0)
+    node.ledger.save(*(replace(row, voxels=None) for row in node.ledger.all_series()))
+    node.keep_room()
+
+    assert 0 < kept == promised(node.config.node.spool)
 
 
 def test_a_case_larger_than_the_disk_is_tried_at_once(
