@@ -85,16 +85,22 @@ def make_ledger(url: str, count: int, backlog: int) -> None:
             numbers = range(first, min(first + 2000, count + backlog))
             series = [series_row(n, ORIGIN + step * n, waits=n >= count) for n in numbers]
             if "voxels" in SERIES.c:
-                series = [{**row, "voxels": 512 * 512 * (300 + n % 300)} for row, n in
-                          zip(series, numbers, strict=True)]
+                series = [
+                    {**row, "voxels": 512 * 512 * (300 + n % 300)}
+                    for row, n in zip(series, numbers, strict=True)
+                ]
             connection.execute(sa.insert(SERIES), series)
             answered = [n for n in numbers if n < count]
             if answered:
-                results = [result_row(n, kind, ORIGIN + step * n) for n in answered
-                           for kind in OBJECTS]
+                results = [
+                    result_row(n, kind, ORIGIN + step * n) for n in answered for kind in OBJECTS
+                ]
                 connection.execute(sa.insert(RESULTS), results)
-                rows = [delivery_row(n, kind, ORIGIN + step * n) for n in answered
-                        for kind in OBJECTS]
+                rows = [
+                    delivery_row(n, kind, ORIGIN + step * n)
+                    for n in answered
+                    for kind in OBJECTS
+                ]
                 connection.execute(sa.insert(DELIVERIES), rows)
     database.dispose()
 
@@ -161,7 +167,9 @@ def make_queue(url: str, count: int) -> None:
     from dicom_node.persistence.database import open_database  # noqa: PLC0415
     from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest  # noqa: PLC0415
 
-    payload = {"paths": [f"/msk/spool/{uid_of(0)}/{uid_of(n)}.dcm" for n in range(NAMES_IN_A_JOB)]}
+    payload = {
+        "paths": [f"/msk/spool/{uid_of(0)}/{uid_of(n)}.dcm" for n in range(NAMES_IN_A_JOB)]
+    }
     follows = {"segment": "publish", "publish": "deliver"}
 
     def kind(name: str) -> JobKind:
@@ -184,13 +192,20 @@ def make_queue(url: str, count: int) -> None:
     found.reflect(database, schema=schema)
     with database.begin() as connection:
         for table in found.sorted_tables:
-            if table.name not in ("workflow_status", "workflow_input", "workflow_output",
-                                  "operation_outputs"):
+            if table.name not in (
+                "workflow_status",
+                "workflow_input",
+                "workflow_output",
+                "operation_outputs",
+            ):
                 continue
             rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
             for first in range(1, count, 2000):
-                copies = [copy_of(row, n, count) for row in rows
-                          for n in range(first, min(first + 2000, count))]
+                copies = [
+                    copy_of(row, n, count)
+                    for row in rows
+                    for n in range(first, min(first + 2000, count))
+                ]
                 if copies:
                     connection.execute(sa.insert(table), copies)
     if schema:
@@ -204,8 +219,13 @@ def copy_of(row: Mapping[str, Any], number: int, count: int) -> dict[str, Any]:
     earlier_ms = int(60_000 * (count - number))
     moved = {
         name: row[name] - earlier_ms
-        for name in ("created_at", "updated_at", "started_at_epoch_ms", "completed_at",
-                     "completed_at_epoch_ms")
+        for name in (
+            "created_at",
+            "updated_at",
+            "started_at_epoch_ms",
+            "completed_at",
+            "completed_at_epoch_ms",
+        )
         if isinstance(row.get(name), int)
     }
     kind = row["workflow_uuid"].partition(":")[0]
@@ -245,8 +265,9 @@ def measure_worker(folder: Path, began_s: float) -> dict[str, float]:
     leases = roles._leases(config)
     workflow = roles._workflow(settings, leases, threading.Event())
     # No queue is served, so that what is put costs what it costs to put it.
-    engine = Engine(config.node.database_url, config.node.executor_id, workflow.kinds(), {},
-                    leases=leases)
+    engine = Engine(
+        config.node.database_url, config.node.executor_id, workflow.kinds(), {}, leases=leases
+    )
     engine.start()
     workflow.keep_room()
     for job in workflow.pending_jobs():
@@ -364,8 +385,15 @@ def main() -> None:
                 if given.code is not None:
                     code = str(given.code)
                     environment |= {"BENCH_CODE": code, "PYTHONPATH": code}
-                command = [sys.executable, __file__, "--make", str(folder), url, str(count),
-                           str(given.backlog)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--make",
+                    str(folder),
+                    url,
+                    str(count),
+                    str(given.backlog),
+                ]
                 subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
                 time.sleep(2.5)  # folders are settled by then
                 table[count] = measured(folder, given.code, given.times)
