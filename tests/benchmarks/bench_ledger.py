@@ -1,4 +1,4 @@
-"""What a node costs that has had many series: `python tests/benchmarks/bench_ledger.py [--help]`.
+"""What many series cost a node: `python tests/benchmarks/bench_ledger.py [--help]`.
 
 For each number of series a ledger, a queue and a spool are made as a node leaves them that has
 answered so many: a record and a few files in each folder, four objects each in the ledger and
@@ -7,10 +7,11 @@ Then the same is measured in fresh processes, on SQLite or PostgreSQL:
 
     status      the whole command `msk-node status`
     start       a worker, from its first instruction to the end of its watcher's first round
-    hand-over   the watcher's round that sees a new series' last image, enters it and puts its job
+    hand-over   the watcher's round that sees a new series' last image and puts its job
     idle round  the watcher's round in which nothing came
     due, alarms what the maintenance tasks do every two seconds, and every minute
-    admit       entering one series while so many others, not analysed yet, wait (`--backlog`)
+
+`--backlog N` has so many series beside them that are not analysed yet.
 
 `--code FOLDER` measures another version of the source, in the same way.
 """
@@ -252,13 +253,12 @@ def make(folder: Path, url: str, count: int, backlog: int) -> None:
 
 def measure_worker(folder: Path, began_s: float) -> dict[str, float]:
     """The times of one worker, in the order in which they come."""
+    import threading  # noqa: PLC0415
+
     from dicom_node.node import roles  # noqa: PLC0415
     from dicom_node.node.maintenance import MaintenanceTasks  # noqa: PLC0415
-    from dicom_node.node.workflow import QUEUES  # noqa: PLC0415
     from dicom_node.persistence.job_queue import Engine  # noqa: PLC0415
     from dicom_node.settings.node import NodeConfig  # noqa: PLC0415
-
-    import threading  # noqa: PLC0415
 
     config = NodeConfig.model_validate_json((folder / "config.json").read_bytes())
     settings = roles.RoleSettings(config, ("true",))

@@ -76,6 +76,7 @@ class Pacs:
     refused: list[str] = field(default_factory=list)
     associations: list[str] = field(default_factory=list)
     port: int = 0
+    host: str = "127.0.0.1"
 
     @contextmanager
     def running(self) -> Iterator[Pacs]:
@@ -96,7 +97,7 @@ class Pacs:
             build_context(abstract, list(syntaxes)) for abstract, syntaxes in self.contexts
         ]
         server = entity.start_server(
-            ("127.0.0.1", self.port), block=False, contexts=contexts, evt_handlers=handlers
+            (self.host, self.port), block=False, contexts=contexts, evt_handlers=handlers
         )
         self.port = server.server_address[1]
         try:
