@@ -122,13 +122,50 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     Raises:
         SeriesError: a subclass that names why the series cannot be analysed.
     """
-    found, left_out, stated = _read_headers(paths)
-    identity_notes = check_one_patient(tuple(stated.identities.values()))
+    headers = read_headers(paths)
+    stack = stack_of(headers, min_slices=min_slices)
+    stated, distinct, orientation = headers.stated, stack.slices, stack.orientation
+    patient, height_notes = believed_patient(stated.heights_m)
+    # Results take patient and study from the image that says most of them.
+    fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
+    header = read_until_pixels(fullest.path, TAKEN_OVER)
+    hu, padding_notes = _pixels(distinct, orientation, stack.geometry.shape)
+    if stated.is_of_unknown_unit:
+        check_air(hu)
+    return CtSeries(
+        volume=Volume(hu, stack.geometry),
+        slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
+        orientation=orientation,
+        header=_result_header(header, distinct),
+        instances=stated.instances,
+        left_out=(*headers.left_out, *stack.seams, *stack.dropped),
+        notes=(
+            *stack.identity_notes,
+            *unreadable_notes(header),
+            *stated.notes,
+            *_stack_notes(distinct),
+            *_pass_notes(distinct, stack.seams),
+            *frame_of_reference_notes(distinct),
+            *padding_notes,
+            *height_notes,
+        ),
+        patient=patient,
+    )
+
+
+def stack_of(headers: SeriesHeaders, *, min_slices: int = MIN_SLICES) -> Stack:
+    """The slices of a series as one stack: everything that can be told without pixels.
+
+    Raises:
+        SeriesError: a subclass that names why they are none.
+    """
+    found = headers.found
+    identity_notes = check_one_patient(tuple(headers.stated.identities.values()))
     check_one_space(found)
     _check_alike(found)
     _check_tilt(found)
-    orientation = _orientation(found)
-    ordered, seams = _without_seams(_ordered(found))
+    orientation = orientation_of(found)
+    ordered, seams = _without_seams(ordered_slices(found))
     distinct, dropped = _without_duplicates(ordered)
     _check_one_acquisition(distinct)
     if len(distinct) < min_slices:
@@ -138,31 +175,8 @@ def read_series(paths: Iterable[Path], *, min_slices: int = MIN_SLICES) -> CtSer
     if math.prod(geometry.shape) > MAX_VOXELS:
         listed = " x ".join(map(str, geometry.shape))
         raise TooLargeError(f"a volume of {listed} voxels, more than {MAX_VOXELS}")
-    patient, height_notes = believed_patient(stated.heights_m)
-    # Results take patient and study from the image that says most of them.
-    fullest = max(distinct, key=lambda one: stated.identities[one.path].filled)
-    header = read_until_pixels(fullest.path, TAKEN_OVER)
-    hu, padding_notes = _pixels(distinct, orientation, geometry.shape)
-    if stated.is_of_unknown_unit:
-        check_air(hu)
-    return CtSeries(
-        volume=Volume(hu, geometry),
-        slices=tuple(SourceSlice(header.path, header.plane) for header in distinct),
-        orientation=orientation,
-        header=_result_header(header, distinct),
-        instances=stated.instances,
-        left_out=(*left_out, *seams, *dropped),
-        notes=(
-            *identity_notes,
-            *unreadable_notes(header),
-            *stated.notes,
-            *_stack_notes(distinct),
-            *_pass_notes(distinct, seams),
-            *frame_of_reference_notes(distinct),
-            *padding_notes,
-            *height_notes,
-        ),
-        patient=patient,
+    return Stack(
+        tuple(distinct), orientation, geometry, tuple(seams), tuple(dropped), identity_notes
     )
 
 
@@ -195,7 +209,7 @@ def group_by_series(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stated:
+class StatedBySeries:
     """The statements of all images on their patient, also of those that do not count.
 
     notes: on what those that count call themselves.
@@ -209,10 +223,43 @@ class _Stated:
     is_of_unknown_unit: bool
 
 
-def _read_headers(
-    paths: Iterable[Path],
-) -> tuple[list[SliceHeader], list[ExcludedImage], _Stated]:
-    """Headers of the slices that count, what was left out, and what all images state."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesHeaders:
+    """The headers of a series' files.
+
+    found: the slices that count; at least one.
+    left_out: the images that do not, and the files that are not DICOM.
+    stated: what all images state.
+    """
+
+    found: Sequence[SliceHeader]
+    left_out: Sequence[ExcludedImage]
+    stated: StatedBySeries
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """The slices of a series as one stack, checked as far as headers go.
+
+    slices: from feet to head, without copies.
+    seams: left out where two passes overlap.
+    dropped: copies that were left out.
+    """
+
+    slices: Sequence[SliceHeader]
+    orientation: Orientation
+    geometry: Geometry
+    seams: Sequence[ExcludedImage]
+    dropped: Sequence[ExcludedImage]
+    identity_notes: Sequence[str]
+
+
+def read_headers(paths: Iterable[Path]) -> SeriesHeaders:
+    """Read the headers of a series' files.
+
+    Raises:
+        SeriesError: there is no slice, or one cannot be used.
+    """
     images: list[StatedImage] = []
     slices = 0
     left_out: list[ExcludedImage] = []
@@ -239,14 +286,14 @@ def _read_headers(
     if not counted:
         raise NoImagesError(f"no original axial CT image among the files: {_tally(left_out)}")
     kinds = [image.kind for image in counted]
-    stated = _Stated(
+    stated = StatedBySeries(
         identities,
         heights,
         tuple(instances),
         derived_notes(kinds),
         any(kind.is_of_unknown_unit for kind in kinds),
     )
-    return slices_of(counted), left_out, stated
+    return SeriesHeaders(slices_of(counted), left_out, stated)
 
 
 def _tally(left_out: Sequence[ExcludedImage]) -> str:
@@ -297,7 +344,7 @@ def _listed(values: Iterable[str]) -> str:
 
 def _check_tilt(found: Sequence[SliceHeader]) -> None:
     """Refuse stacks that lean against their normal, or jump sideways."""
-    ordered = _ordered(found)
+    ordered = ordered_slices(found)
     positions = np.array([header.position_mm for header in ordered])
     normal = _headward(ordered[0].normal)
     jumps = find_jumps(positions, normal)
@@ -321,11 +368,14 @@ def _check_tilt(found: Sequence[SliceHeader]) -> None:
         )
 
 
-def _orientation(found: Sequence[SliceHeader]) -> Orientation:
+def orientation_of(found: Sequence[SliceHeader]) -> Orientation:
     """The turn of source pixels into rows front to back and columns right to left.
 
     The order of slices needs no flip: positions are the patient's own, whatever way the
     patient lay on the table.
+
+    Raises:
+        NotAxialError: they are turned too far.
     """
     column_axis, row_axis = found[0].column_axis, found[0].row_axis
     transposed = bool(abs(column_axis[1]) > abs(column_axis[0]))
@@ -346,7 +396,7 @@ def _orientation(found: Sequence[SliceHeader]) -> Orientation:
     return flips
 
 
-def _ordered(found: Sequence[SliceHeader]) -> list[SliceHeader]:
+def ordered_slices(found: Sequence[SliceHeader]) -> list[SliceHeader]:
     """From feet to head, by position along the normal; ties by UID, so that order is stable."""
     normal = _headward(found[0].normal)
     return sorted(
@@ -372,7 +422,7 @@ def _without_seams(
     ordered: Sequence[SliceHeader],
 ) -> tuple[list[SliceHeader], list[ExcludedImage]]:
     """Leave out what the pass below has too, where two passes overlap by a few slices."""
-    doubled = seam_slices(_offsets_mm(ordered), _stated(ordered))
+    doubled = seam_slices(offsets_mm(ordered), _stated(ordered))
     kept = [header for header, out in zip(ordered, doubled, strict=True) if not out]
     left_out = [
         ExcludedImage(header.sop_instance_uid, "lies where the pass below it still goes on")
@@ -384,7 +434,7 @@ def _without_seams(
 
 def _check_one_acquisition(ordered: Sequence[SliceHeader], at_least: int = 1) -> None:
     """Refuse two acquisitions of one place; passes that follow each other are one scan."""
-    mixture = find_mixture(_offsets_mm(ordered), _stated(ordered))
+    mixture = find_mixture(offsets_mm(ordered), _stated(ordered))
     if mixture and mixture.fewer >= at_least:
         raise MixedSeriesError(f"two acquisitions in one series: {mixture}")
 
@@ -467,14 +517,15 @@ def _refuse_duplicate(
 
 def _check_whole(distinct: Sequence[SliceHeader]) -> None:
     numbers = [header.instance_number for header in distinct]
-    gaps = find_gaps(_offsets_mm(distinct), _thickness_mm(distinct), numbers)
+    gaps = find_gaps(offsets_mm(distinct), _thickness_mm(distinct), numbers)
     if gaps:
         named = "; ".join(str(gap) for gap in gaps[:5])
         more = f"; and {len(gaps) - 5} more" if len(gaps) > 5 else ""
         raise IncompleteSeriesError(f"slices are missing {named}{more}")
 
 
-def _offsets_mm(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
+def offsets_mm(ordered: Sequence[SliceHeader]) -> NDArray[np.float64]:
+    """(slices,) positions along the normal."""
     normal = _headward(ordered[0].normal)
     return np.array([float(header.position_mm @ normal) for header in ordered])
 
@@ -504,7 +555,7 @@ def _geometry(distinct: Sequence[SliceHeader], orientation: Orientation) -> Geom
         column_axis = -column_axis
     return Geometry(
         positions_mm=np.array([header.position_mm for header in distinct]) + to_first,
-        extents_mm=slice_extents_mm(_offsets_mm(distinct), _thickness_mm(distinct)),
+        extents_mm=slice_extents_mm(offsets_mm(distinct), _thickness_mm(distinct)),
         row_axis=row_axis.copy(),
         column_axis=column_axis.copy(),
         spacing_mm=(row_mm, column_mm),
@@ -544,7 +595,7 @@ def _pixels(
 def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     notes = []
     thinned = thinned_throughout(
-        _offsets_mm(distinct),
+        offsets_mm(distinct),
         _thickness_mm(distinct),
         [header.instance_number for header in distinct],
     )
@@ -553,9 +604,9 @@ def _stack_notes(distinct: Sequence[SliceHeader]) -> list[str]:
     notes += [
         f"slices of {thick_mm:g} mm lie {step_mm:g} mm apart, beside others that touch: some"
         " may be missing"
-        for thick_mm, step_mm in sparse_zones(_offsets_mm(distinct), _thickness_mm(distinct))
+        for thick_mm, step_mm in sparse_zones(offsets_mm(distinct), _thickness_mm(distinct))
     ]
-    steps = distinct_steps_mm(_offsets_mm(distinct))
+    steps = distinct_steps_mm(offsets_mm(distinct))
     if len(steps) > 1 and steps[-1] - steps[0] > 0.2:
         listed = ", ".join(f"{step:g}" for step in steps[:6])
         notes.append(f"unevenly spaced slices: steps of {listed} mm")

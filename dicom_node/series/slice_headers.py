@@ -16,8 +16,10 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import AMBIGUOUS_VR, BYTES_VR
 
 from dicom_node.errors import (
     GeometryError,
@@ -29,6 +31,7 @@ from dicom_node.errors import (
 )
 from dicom_node.series.acquisitions import ACQUISITION_KEYWORDS
 from dicom_node.series.bounded_files import NotDicomError, named_damage, read_until_pixels
+from dicom_node.series.character_sets import texts_of
 from dicom_node.series.ct_series import InstanceReference, SourcePlane
 from dicom_node.series.decimal_strings import decimal_string
 from dicom_node.series.patient_identity import IDENTITY_KEYWORDS
@@ -128,6 +131,9 @@ MACROS: Final = 64
 
 TEXT_LIMIT: Final = 64
 """Of a text in a header so much is kept: it may end in a message."""
+
+VALUE_LIMIT: Final = 1024
+"""Of a value that rules look at so many characters are kept."""
 
 UNIT_TOLERANCE: Final = 1e-2
 """The deviation allowed to direction cosines from unit length and from a right angle."""
@@ -560,6 +566,32 @@ def _with_sign(value: int, stored: _Stored) -> int:
     wrapped = value % (1 << bits)
     negative = stored.signed and wrapped >= 1 << (bits - 1)
     return wrapped - (1 << bits) if negative else wrapped
+
+
+def stated_values(header: Dataset, frame_number: int | None) -> dict[str, str]:
+    """Every public attribute of an image as text, by keyword, its frame's own before others.
+
+    Several values are parted by backslashes. Sequences and binary values are passed over.
+    """
+    found: dict[str, str] = {}
+    with named_damage("a header cannot be read"):
+        for holder in (*_functional_groups(header, frame_number), header):
+            tags = [tag for tag in holder.keys() if not tag.is_private]  # noqa: SIM118
+            words = [keyword for tag in tags if (keyword := _comparable(tag))]
+            decoded = texts_of(holder, words)
+            for keyword in words:
+                # What is not in the declared character set may still be told by its letters.
+                text = decoded[keyword] or _Frame(holder, None).text(keyword)
+                found.setdefault(keyword, text[:VALUE_LIMIT])
+    return found
+
+
+def _comparable(tag: BaseTag) -> str:
+    """The keyword of an attribute that has a text or numbers; empty for others."""
+    if not dictionary_has_tag(tag):
+        return ""
+    of_bytes = BYTES_VR | AMBIGUOUS_VR | {"SQ"}
+    return "" if dictionary_VR(tag) in of_bytes else keyword_for_tag(tag)
 
 
 def value_of(dataset: Dataset, keyword: str | BaseTag) -> Any:

@@ -26,6 +26,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]
     lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
+    lines += _takes(config)
     for each in config.destinations:
         lines += describe_destination(each)
     lines += [
@@ -46,7 +47,21 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
 def _differs(pipeline: Pipeline) -> str:
     """The differences of a pipeline, as text."""
     given = pipeline.model_dump(exclude={"called_ae_title"}, exclude_none=True)
-    return ", ".join(f"{name} {value}" for name, value in given.items()) or "as any other"
+    words = (f"{name} {value or 'none'}" for name, value in given.items())
+    return ", ".join(words) or "as any other"
+
+
+def _takes(config: NodeConfig) -> Iterator[str]:
+    """What becomes of series that arrive, where there are rules for them."""
+    for each in config.rules:
+        if each.best:
+            scope = each.best_of.replace("_", " ")
+            yield (
+                f"rules {each.name} take the best series of a {scope}, by {', '.join(each.best)},"
+                f" when nothing has come of its study for {config.completion.study_quiet_s:g} s"
+            )
+    if config.analysis.rules:
+        yield f"analyses what the rules {config.analysis.rules} take, and leaves out the rest"
 
 
 def _senders(config: NodeConfig) -> str:

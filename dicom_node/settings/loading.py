@@ -55,6 +55,7 @@ def parse_config(table: Mapping[str, Any], *, source: str, folder: Path) -> Node
     problems += _reference_problems(table)
     if config is not None:
         problems += _archive_problems(config)
+    problems += _rule_problems(table)
     if problems or config is None:
         raise ConfigurationError("\n".join(f"{source}: {each}" for each in problems))
     return _with_whole_profiles(config).rooted(folder)
@@ -132,6 +133,25 @@ def _pipeline_problems(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"pipelines: {count} of them are for {title!r}"
         if title not in allowed:
             yield f"pipelines: node.called_ae_titles does not let anyone call {title!r}"
+
+
+def _rule_problems(table: Mapping[str, Any]) -> Iterator[str]:
+    """Rule sets of one name, and names of none."""
+    sets = table.get("rules", [])
+    if not isinstance(sets, list):
+        return
+    names = [each.get("name") for each in sets if isinstance(each, dict)]
+    for name, count in Counter(map(str, names)).items():
+        if count > 1:
+            yield f"rules: {count} of them are called {name!r}"
+    pipelines = table.get("pipelines", [])
+    users = {"analysis": table.get("analysis", {})}
+    if isinstance(pipelines, list):
+        users |= {f"pipelines[{index}]": each for index, each in enumerate(pipelines)}
+    for key, user in users.items():
+        wanted = user.get("rules") if isinstance(user, dict) else None
+        if isinstance(wanted, str) and wanted and wanted not in names:
+            yield f"{key}.rules: there are no rules {wanted!r}"
 
 
 def _in_words(location: tuple[int | str, ...], message: str, kind: str) -> str:

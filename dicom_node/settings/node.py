@@ -24,6 +24,7 @@ from dicom_node.settings.destinations import (
     Route,
 )
 from dicom_node.settings.profile import Profile
+from dicom_node.settings.rules import RuleSet
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
 from dicom_node.settings.values import OWN_AE_TITLE, AeTitle, Days, Seconds, Section
@@ -152,6 +153,9 @@ class Completion(Section):
     """How long a sender whose association broke off has to send again."""
     count_timeout_s: Seconds = 5.0
     """How long a sender may take to say how many images a series has (`senders.count_at`)."""
+    study_quiet_s: Seconds = 120.0
+    """How long nothing must have come of a study before its best series is chosen, where
+    rules choose one."""
 
     @model_validator(mode="after")
     def _give_up_comes_last(self) -> Self:
@@ -176,6 +180,8 @@ class Analysis(Section):
     """How long one analysis may take before it is stopped."""
     attempts: int = Field(default=3, ge=1, le=100)
     """How often an analysis that died or ran out of time is tried."""
+    rules: str | None = None
+    """The rule set by which series that arrive are taken; without it, every one is."""
 
     def rooted(self, folder: Path) -> Self:
         """The same table, a bundle's path not dependent on the current folder."""
@@ -193,6 +199,8 @@ class Pipeline(Section):
     """Monte Carlo samples; without it, as in `[analysis]`."""
     partial: Literal["report", "refuse"] | None = None
     """What to do with a scan that does not show hip to knee; without it, as there."""
+    rules: str | None = None
+    """The rule set by which series are taken; empty takes every one; without it, as there."""
 
     def rooted(self, folder: Path) -> Self:
         """The same table, a bundle's path not dependent on the current folder."""
@@ -251,6 +259,7 @@ class NodeConfig(Section):
     destinations: tuple[AnyDestination, ...] = ()
     routes: tuple[Route, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
+    rules: tuple[RuleSet, ...] = ()
 
     @model_validator(mode="after")
     def _archives_leave_room(self) -> Self:
@@ -298,6 +307,10 @@ class NodeConfig(Section):
             return retrieval_of(archive, archive.address(self.destinations)) == "move"
         except ValueError:
             return False
+
+    def rule_set(self, name: str) -> RuleSet | None:
+        """The rule set of that name, or None when the file has none."""
+        return next((each for each in self.rules if each.name == name), None)
 
     def for_called(self, ae_title: str) -> NodeConfig:
         """The same settings with the analysis that a called AE title selects."""
