@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import typer
 
-from dicom_node.commands import cases, console, models, node, peers
+from dicom_node.commands import cases, console, models, node, peers, rules
 from dicom_node.errors import (
     ConfigurationError,
     EngineBusyError,
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(rules.app, name="rules")
 
 
 def main() -> None:

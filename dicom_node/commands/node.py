@@ -78,12 +78,20 @@ def release(
         str | None, typer.Option(help="Only what has not come to this destination.")
     ] = None,
     series: Annotated[
-        str | None, typer.Option(help="Only the results of this Series Instance UID.")
+        str | None,
+        typer.Option(
+            help="Only the results of this Series Instance UID; if rules left the series"
+            " out, it is analysed."
+        ),
     ] = None,
 ) -> None:
     """Let held deliveries go on, and slow ones at once; a running node does within seconds."""
     from dicom_node.delivery.release import release_held
+    from dicom_node.node.selection import release_left_out
 
+    if series is not None and release_left_out(config, series):
+        stdout.print("1 series released that rules had left out", highlight=False)
+        return
     count = release_held(config, destination=destination, series_instance_uid=series)
     stdout.print(f"{count} held objects released", highlight=False)
 

@@ -17,6 +17,7 @@ from dicom_node.node.status import (
     StuckDelivery,
     Traffic,
     Unanalysed,
+    Unselected,
     WithoutRoom,
 )
 from dicom_node.persistence.rows import (
@@ -33,6 +34,14 @@ def render(status: NodeStatus) -> RenderableType:
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
         (status.without_room, lambda: _without_room(status.without_room)),
         (status.incoming, lambda: _incoming(status.incoming)),
+        (
+            status.undecided,
+            lambda: _unselected("Series that wait for their rules", status.undecided),
+        ),
+        (
+            status.left_out,
+            lambda: _unselected("Latest series left out by rules", status.left_out),
+        ),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
         (status.remarks, lambda: _remarks_table(status.remarks)),
         (status.traffic, lambda: _traffic_table(status.traffic)),
@@ -105,6 +114,14 @@ def _unanalysed(rows: Sequence[Unanalysed]) -> Table:
     for row in rows:
         name = f"{row.series_instance_uid} ({row.revision})"
         table.add_row(name, row.state.value, row.code, row.reason)
+    return table
+
+
+def _unselected(title: str, rows: Sequence[Unselected]) -> Table:
+    """The series that rules left out or are still to be asked about, and why."""
+    table = Table(_series(), "Reason", title=title)
+    for row in rows:
+        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.reason)
     return table
 
 

@@ -1,6 +1,7 @@
 """Maintenance tasks: a worker's work beside its jobs, each on a thread, at a pace of its own.
 
-    poll           every two seconds: reports of storage commitment, and deliveries that are due
+    poll           every two seconds: reports of storage commitment, deliveries that are due,
+                   and series that a person released
     probe          is a destination back that could not be reached for long?
     raise_alarms   what was not taken, or sent and not confirmed, for too long
     purge          every hour: files that are no longer needed (`retention.py`), and records of
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,12 +47,14 @@ class MaintenanceTasks:
     put: hands a job to the engine.
     is_first: whether this worker is the one, of all nodes' workers, that does them.
     forget: deletes some records of jobs that were done before a moment; how many.
+    released: the jobs for series that rules had left out, and a person wants analysed.
     """
 
     delivery_jobs: DeliveryJobs
     put: Callable[[JobRequest], None]
     is_first: Callable[[], bool] = lambda: True
     forget: Callable[[datetime], int] = lambda _before: 0
+    released: Callable[[], Iterable[JobRequest]] = tuple
     _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
     _put: set[str] = field(default_factory=set, init=False)
 
@@ -87,6 +90,8 @@ class MaintenanceTasks:
             if job.key not in self._put:
                 self.put(job)
                 self._put.add(job.key)
+        for job in self.released():
+            self.put(job)
 
     def probe(self) -> None:
         """Release what waits for a destination that answers C-ECHO or QIDO now."""

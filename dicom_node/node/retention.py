@@ -1,7 +1,8 @@
 """The files that are kept and those that may go: images in the spool, results, by age, state.
 
 Only what has arrived is ever deleted: every object of every revision of the series, at
-every destination, confirmed where the destination is to confirm, taken where it is not.
+every destination, confirmed where the destination is to confirm, taken where it is not. Of
+a series that rules left out there is nothing to arrive.
 That a disk is full is no reason. A series' record in the spool and its rows in the ledger
 stay: the same images sent again are known, and neither analysed nor answered again.
 
@@ -79,9 +80,10 @@ def reason_to_keep(series: Series, confirming: Collection[str]) -> str:
     """
     if not series.revisions:
         return "not in the ledger"
-    if any(row.state not in ANSWERED for row in series.revisions):
+    taken = [row for row in series.revisions if row.state is not SeriesState.LEFT_OUT]
+    if any(row.state not in ANSWERED for row in taken):
         return "not answered yet"
-    for row in series.revisions:
+    for row in taken:
         if not any(result.revision == row.revision for result in series.results):
             return "answered with nothing"
         if not any(each.revision == row.revision for each in series.deliveries):

@@ -108,7 +108,11 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
     watching.start()
     is_first = leases.is_first if leases is not None else lambda: True
     tasks = MaintenanceTasks(
-        workflow.delivery_jobs, engine.put, is_first, engine.forget_finished
+        workflow.delivery_jobs,
+        engine.put,
+        is_first,
+        engine.forget_finished,
+        workflow.released_jobs,
     ).run(stop)
     _monitor(engine, stop)
     for thread in (watching, *tasks):

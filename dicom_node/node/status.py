@@ -18,6 +18,8 @@ from dicom_node.node.room import STEPS, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
 from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
+    AWAITS_RULES,
+    RELEASED,
     DeliveryRow,
     DeliveryState,
     ResultRow,
@@ -32,6 +34,8 @@ from dicom_node.spool.spool import Spool
 
 MOST_WITHOUT_ROOM: Final = 20
 """Series whose need is looked at; where these have room, so have those after them, in turn."""
+UNDECIDED: Final = (AWAITS_RULES, RELEASED)
+"""Codes of series that are received, and not analysed before something is decided."""
 REMARKS: Final = 10
 """Reports with metal are nothing rare: no more than this many of the latest are shown."""
 FEW: Final = 500
@@ -40,6 +44,8 @@ MOST_SHOWN: Final = 50
 """Rows of a table, of a ledger that has more series."""
 LATEST: Final = 2000
 """Objects, and reports, that its tables tell of."""
+LEFT_OUT: Final = 10
+"""Nor are series that rules leave out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,16 @@ class Unanalysed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unselected:
+    """A series that rules left out, or of which they are still to be asked."""
+
+    series_instance_uid: str
+    revision: int
+    state: SeriesState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remark:
     """A remark on a series with a report: what was cut off, and metal."""
 
@@ -125,6 +141,8 @@ class NodeStatus:
     incoming: series that are not handed over yet, and what they wait for.
     kept: what files, why, of how many series, and how many megabytes.
     remarks: about the latest reports, the newest first; `REMARKS` at most.
+    undecided: series of which rules are still to be asked.
+    left_out: the latest series that rules left out, the newest first; `LEFT_OUT` at most.
     missing: what a node makes when it starts, and is not there yet, with its place.
     short: by file system, the folders on it and how much is less than is kept free.
     without_room: the series that wait for room on a disk, and how much.
@@ -153,6 +171,8 @@ class NodeStatus:
     short: tuple[str, ...] = ()
     without_room: tuple[WithoutRoom, ...] = ()
     is_whole: bool = True
+    undecided: tuple[Unselected, ...] = ()
+    left_out: tuple[Unselected, ...] = ()
 
 
 def node_status(config: NodeConfig, *, everything: bool = False) -> NodeStatus:
@@ -251,9 +271,14 @@ def _rows(ledger: Ledger, *, everything: bool) -> _Rows:
         deliveries = ledger.deliveries()
         series, results = ledger.all_series(), ledger.all_results()
         return _Rows(series, deliveries, deliveries, results, in_state, delivered)
-    unanalysed = (SeriesState.REFUSED, SeriesState.FAILED)
+    told = (
+        SeriesState.REFUSED,
+        SeriesState.FAILED,
+        SeriesState.LEFT_OUT,
+        SeriesState.RECEIVED,
+    )
     series = tuple(
-        row for state in unanalysed for row in ledger.latest_series(state, MOST_SHOWN)
+        row for state in told for row in ledger.latest_series(state, MOST_SHOWN)
     ) + ledger.latest_series(SeriesState.REPORTED, LATEST)
     latest = ledger.latest_deliveries(LATEST)
     still_open = (
@@ -303,7 +328,20 @@ def summary(
         ),
         free_mb=free_mb,
         remarks=_remarks(series),
+        undecided=tuple(_unselected(row) for row in series if row.code in UNDECIDED),
+        left_out=_left_out(series),
     )
+
+
+def _left_out(series: Sequence[SeriesRow]) -> tuple[Unselected, ...]:
+    left_out = [row for row in series if row.state is SeriesState.LEFT_OUT]
+    left_out.sort(key=lambda row: row.changed_at, reverse=True)
+    return tuple(map(_unselected, left_out[:LEFT_OUT]))
+
+
+def _unselected(row: SeriesRow) -> Unselected:
+    words = row.reason or "the rules are about to be asked"
+    return Unselected(row.series_instance_uid, row.revision, row.state, words)
 
 
 def _remarks(series: Sequence[SeriesRow]) -> tuple[Remark, ...]:
@@ -408,7 +446,7 @@ def _without_room(
         short = step.shortages(
             found, need_of_case(paths, config.for_called(row.called_ae_title))
         )
-        if short or row.reason:
+        if short or (row.reason and not row.code):
             words = "; ".join(each.words for each in short) or row.reason
             waiting.append(WithoutRoom(row.series_instance_uid, row.revision, step.name, words))
     return tuple(waiting)

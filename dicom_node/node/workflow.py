@@ -1,6 +1,7 @@
 """The steps of a series: received -> analysed -> published -> delivered.
 
     admit    enter it into the ledger, unless the very same one has been answered before
+    select   where there are rules: take it, leave it out, or wait for the rest of its study
     segment  analyse it in a child process; the answer is a case, a refusal, or a failure
     publish  build the result objects once, keep them as files, name their destinations
     deliver  one attempt at one destination (`delivery/jobs.py`); what it did not take is tried
@@ -11,9 +12,8 @@ from what it is about (UIDs, seeds), or written whole under their final names, o
 written again. Each analysis has a folder of its own, and the queue's record says which one
 counts: of nodes that share their work, one that was taken to be dead may still write. A
 device does one analysis at a time, whichever process began it. What follows a job is a value
-it returns. A series is always answered: one
-that is refused, or whose analysis fails at every try, with a picture and a key object that
-give the reason.
+it returns. A series that is taken is always answered: one that is refused, or whose analysis
+fails at every try, with a picture and a key object that give the reason.
 """
 
 from __future__ import annotations
@@ -66,10 +66,21 @@ from dicom_node.node.room import (
     voxels_of_case,
     wait_for_room,
 )
+from dicom_node.node.selection import Selection, arrival_in_spool, rules_for
 from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
-from dicom_node.persistence.rows import ANSWERED, Alike, ResultRow, SeriesRow, SeriesState
+from dicom_node.persistence.rows import (
+    ANSWERED,
+    AWAITS_RULES,
+    NOT_BEST,
+    RELEASED,
+    SUPERSEDED,
+    Alike,
+    ResultRow,
+    SeriesRow,
+    SeriesState,
+)
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
@@ -79,7 +90,7 @@ from dicom_node.uids import settings_digest, sources_digest
 
 log = structlog.get_logger()
 
-QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4}
+QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4, "select": 1}
 """The number of jobs of each queue that one worker does at a time."""
 
 SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
@@ -123,6 +134,7 @@ class Workflow:
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
         return {
+            "select": JobKind(self.select, "select", fallback=self.take_unjudged),
             "segment": JobKind(
                 partial(self._in_pipeline, Workflow.segment, ANALYSIS),
                 "gpu",
@@ -179,14 +191,58 @@ class Workflow:
         """
         known = self.ledger.revisions(arrival.series_instance_uid)
         fingerprint = self._fingerprint(arrival)
+        ruled = self._ruled(arrival, fingerprint)
         for row in known:
-            if row.fingerprint == fingerprint and row.state is not SeriesState.FAILED:
+            is_same = row.fingerprint in {fingerprint, ruled}
+            if is_same and row.state is not SeriesState.FAILED:
                 return self._admit_again(arrival, row)
-        row = self._new_row(arrival, known, fingerprint)
+        row = self._new_row(arrival, known, ruled)
+        if ruled != fingerprint:
+            row = replace(row, code=AWAITS_RULES)
         self.ledger.add(row)
         log.info("series.accepted", instances=row.instances, **_about(row))
         self.keep_room()
-        return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+        return (_first_job(arrival, row),)
+
+    def select(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Ask the rules about a series; it is analysed, left out, or asked about later."""
+        arrival = _arrival(payload)
+        row = self._known_row(arrival)
+        if payload.get("again") and row.code == NOT_BEST:
+            row = row.become(SeriesState.RECEIVED, self.clock(), code=AWAITS_RULES)
+            self.ledger.save(row)
+        if row.state is not SeriesState.RECEIVED:
+            return ()
+        rules = rules_for(self.config, arrival.called_ae_title)
+        if row.code != AWAITS_RULES or rules is None:
+            return self._take(arrival, row)
+        if row.revision < self.ledger.revisions(row.series_instance_uid)[-1].revision:
+            words = "the next revision came before it was decided on"
+            return self._leave_out(row, SUPERSEDED, words)
+        if rules.best and (wait_s := self.selection.wait_s(arrival)) > 0:
+            self._note_rules(row, "waits until nothing more comes of its study")
+            return (_select_later(payload, wait_s),)
+        judgement, code = self.selection.judgement(arrival, rules)
+        if judgement.is_taken is False:
+            return self._leave_out(row, code, "; ".join(judgement.reasons))
+        return self._take(arrival, row)
+
+    def take_unjudged(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Take a series that the rules could not be asked about: none is lost by them."""
+        arrival = _arrival(payload)
+        row = self._known_row(arrival)
+        if row.state is not SeriesState.RECEIVED:
+            return ()
+        log.warning("series.unjudged", **_about(row))
+        return self._take(arrival, row)
+
+    def released_jobs(self) -> tuple[JobRequest, ...]:
+        """The jobs for series that a person has released, and whose images are here."""
+        rows = self.ledger.received(RELEASED)
+        found = ((row, arrival_in_spool(self.config.node.spool, row)) for row in rows)
+        return tuple(
+            _select(arrival, f"{row.revision}:released") for row, arrival in found if arrival
+        )
 
     def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Analyse a series in a child process; an analysis that dies is tried again."""
@@ -229,10 +285,11 @@ class Workflow:
         with contextlib.suppress(OSError):  # another revision is still at work
             self._work_folder(arrival).parent.rmdir()
         self.keep_room()
-        return tuple(
+        deliveries = (
             delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
         )
+        return (*deliveries, *self._second_choices(arrival))
 
     def fail(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Answer a series whose jobs raised at every try with a reason instead."""
@@ -259,6 +316,11 @@ class Workflow:
         keep_for_next(self.config, self._waiting)
 
     @property
+    def selection(self) -> Selection:
+        """The rules for series that arrive."""
+        return Selection(self.config, self.ledger, self.clock)
+
+    @property
     def delivery_jobs(self) -> DeliveryJobs:
         """Deliveries, from the first attempt to the confirmation."""
         return DeliveryJobs(self.config, self.ledger, self.clock)
@@ -280,10 +342,54 @@ class Workflow:
         facts = [digest, settings, *filter(None, [arrival.distinction])]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
+    def _ruled(self, arrival: SeriesArrival, fingerprint: str) -> str:
+        """The fingerprint of a series until rules have taken it: theirs is in it.
+
+        So one that they left out is judged anew under other rules, and one that was analysed
+        is not analysed again.
+        """
+        rules = rules_for(self.config, arrival.called_ae_title)
+        if rules is None:
+            return fingerprint
+        return hashlib.sha256(f"{fingerprint}\n{rules.digest}".encode()).hexdigest()
+
+    def _take(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
+        """Have a series analysed."""
+        if row.code:
+            taken = row.become(SeriesState.RECEIVED, self.clock())
+            self.ledger.save(replace(taken, fingerprint=self._fingerprint(arrival)))
+            log.info("series.taken", **_about(row))
+        return (_segment(_payload(arrival), attempt=1),)
+
+    def _leave_out(self, row: SeriesRow, code: str, reason: str) -> tuple[JobRequest, ...]:
+        """Note that a series is not analysed, and why."""
+        self.ledger.save(
+            row.become(SeriesState.LEFT_OUT, self.clock(), code=code, reason=reason)
+        )
+        log.info("series.left_out", code=code, reason=reason, **_about(row))
+        self.keep_room()
+        return ()
+
+    def _note_rules(self, row: SeriesRow, words: str) -> None:
+        """Note in the ledger, for `status`, why rules have not been asked yet."""
+        if row.reason != words:
+            noted = row.become(row.state, self.clock(), code=AWAITS_RULES, reason=words)
+            self.ledger.save(noted)
+
+    def _second_choices(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
+        """Where the best of a study was not analysed, the rules are asked about the rest."""
+        uid = arrival.series_instance_uid
+        if self._known_row(arrival).state is SeriesState.REPORTED:
+            return ()
+        return tuple(
+            _select(each, f"{each.revision}:after:{uid}:{arrival.revision}", again=True)
+            for each in self.selection.second_best(arrival)
+        )
+
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """The jobs for a series that is in the ledger: only those that may have been lost."""
         if row.state is SeriesState.RECEIVED:
-            return (_segment(_payload(replace(arrival, revision=row.revision)), attempt=1),)
+            return (_first_job(arrival, row),)
         log.info("series.repeated", **_about(row))
         return ()
 
@@ -535,6 +641,27 @@ def _segment(payload: Payload, *, attempt: int) -> JobRequest:
     key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
     delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
     return JobRequest("segment", key, {**payload, "attempt": attempt}, delay_s)
+
+
+def _first_job(arrival: SeriesArrival, row: SeriesRow) -> JobRequest:
+    """The job that a series begins with: its analysis, unless rules are to be asked."""
+    arrival = replace(arrival, revision=row.revision)
+    if row.code == AWAITS_RULES:
+        return _select(arrival, f"{row.revision}:0")
+    return _segment(_payload(arrival), attempt=1)
+
+
+def _select(arrival: SeriesArrival, name: str, *, again: bool = False) -> JobRequest:
+    """The question to the rules about a series."""
+    key = f"select:{arrival.series_instance_uid}:{name}"
+    return JobRequest("select", key, {**_payload(arrival), "asked": name, "again": again})
+
+
+def _select_later(payload: Payload, wait_s: float) -> JobRequest:
+    """The same question again, when its study may be quiet."""
+    waits = payload.get("waits", 0) + 1
+    key = f"select:{payload['series_instance_uid']}:{payload['asked']}:{waits}"
+    return JobRequest("select", key, {**payload, "again": False, "waits": waits}, wait_s)
 
 
 def _words(ended: Ended) -> str:

@@ -25,6 +25,7 @@ from dicom_node.persistence.database import (
     sqlite_path,
 )
 from dicom_node.persistence.rows import (
+    LEFT_OUT_CODES,
     UNANSWERED,
     Alike,
     CommitmentRow,
@@ -164,16 +165,32 @@ class Ledger:
 
     def latest_series(self, state: SeriesState, most: int) -> tuple[SeriesRow, ...]:
         """The revisions that came to a state last, the latest first."""
-        wanted = SERIES.c.state == state
-        return self._read(SeriesRow, wanted, most=most, order=(SERIES.c.changed_at.desc(),))
+        return self._read(
+            SeriesRow, _is_in(state), most=most, order=(SERIES.c.changed_at.desc(),)
+        )
 
     def count_series(self) -> Mapping[SeriesState, int]:
         """How many revisions of series are in each state."""
-        return {SeriesState(each): n for each, n in self._count(SERIES.c.state).items()}
+        found = {SeriesState(each): n for each, n in self._count(SERIES.c.state).items()}
+        query = sa.select(sa.func.count()).where(_is_in(SeriesState.LEFT_OUT))
+        if left_out := self._select(query)[0][0]:
+            found[SeriesState.LEFT_OUT] = left_out
+            found[SeriesState.REFUSED] -= left_out
+        return found
 
     def count_deliveries(self) -> Mapping[DeliveryState, int]:
         """How many deliveries are in each state."""
         return {DeliveryState(each): n for each, n in self._count(DELIVERIES.c.state).items()}
+
+    def of_study(self, study_instance_uid: str) -> tuple[SeriesRow, ...]:
+        """Every revision of every series of a study."""
+        return self._read(SeriesRow, SERIES.c.study_instance_uid == study_instance_uid)
+
+    def received(self, code: str) -> tuple[SeriesRow, ...]:
+        """The revisions that have been received, and no more, with this code."""
+        return self._read(
+            SeriesRow, SERIES.c.state == SeriesState.RECEIVED, SERIES.c.code == code
+        )
 
     def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
         """The result objects of one revision of a series."""
@@ -335,7 +352,7 @@ class Ledger:
             keep: leave a row of that key as it is.
             unless_later: leave one that is confirmed, or that a later job has written.
         """
-        table, values = TABLES[type(row)], asdict(row)
+        table, values = TABLES[type(row)], _stored(row)
         insert = (
             sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         )(table).values(values)
@@ -352,6 +369,18 @@ class Ledger:
             else None
         )
         return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
+
+
+def _is_in(state: SeriesState) -> sa.ColumnElement[bool]:
+    """True of the rows in a state, which for one that is left out is another in the table."""
+    is_left_out = SERIES.c.code.in_(list(LEFT_OUT_CODES))
+    match state:
+        case SeriesState.LEFT_OUT:
+            return sa.and_(SERIES.c.state == SeriesState.REFUSED, is_left_out)
+        case SeriesState.REFUSED:
+            return sa.and_(SERIES.c.state == state, sa.not_(is_left_out))
+        case _:
+            return SERIES.c.state == state
 
 
 def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | None:
@@ -396,12 +425,26 @@ def _open(database_url: str) -> sa.Engine:
     return database
 
 
+def _stored(row: AnyRow) -> dict[str, Any]:
+    """A row's values as the table has them.
+
+    A worker of the version before knows no series that was left out: to it, and in the
+    table, that is one refused, which nobody answered.
+    """
+    values = asdict(row)
+    if values.get("state") is SeriesState.LEFT_OUT:
+        values["state"] = SeriesState.REFUSED
+    return values
+
+
 def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     """Database values with their enumerations put back."""
     states = {SeriesRow: SeriesState, DeliveryRow: DeliveryState}
     typed = {each.name: values[each.name] for each in fields(row_type)}
     if row_type in states:
         typed["state"] = states[row_type](typed["state"])
+    if typed.get("state") is SeriesState.REFUSED and typed["code"] in LEFT_OUT_CODES:
+        typed["state"] = SeriesState.LEFT_OUT
     return typed
 
 

@@ -9,19 +9,35 @@ from typing import Final, Self
 
 
 class SeriesState(StrEnum):
-    """The state of a series."""
+    """The state of a series.
+
+    LEFT_OUT: rules did not take it; nothing was made of it, and nothing sent.
+    """
 
     RECEIVED = "received"
     SEGMENTED = "segmented"
     REPORTED = "reported"
     REFUSED = "refused"
     FAILED = "failed"
+    LEFT_OUT = "left out"
 
 
 ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
 """States in which result objects exist."""
 UNANSWERED: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED)
 """The others."""
+
+AWAITS_RULES: Final = "awaits-rules"
+"""The code of a received series of which rules are still to be asked."""
+RELEASED: Final = "released"
+"""The code of a received series that rules had left out, and a person wants analysed."""
+AGAINST_RULES: Final = "against-rules"
+"""The code of a series that is left out for what it is."""
+NOT_BEST: Final = "not-best"
+"""The code of a series that is left out for a better one of its study."""
+SUPERSEDED: Final = "superseded"
+"""The code of a revision that is left out for the next one, which came before a decision."""
+LEFT_OUT_CODES: Final = (AGAINST_RULES, NOT_BEST, SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _geometry(candidate: Candidate, rules: RuleSet) -> Iterator[_Finding]:
         found = None if stack is None else (not stack.refusal) is rules.analysable
         against = "it can be analysed"
         if stack is not None and stack.refusal:
-            against = f"it cannot be analysed: {stack.refusal} ({stack.refusal_words})"
+            against = f"it cannot be analysed ({stack.refusal}): {stack.refusal_words}"
         yield _Finding(found, against, "whether it can be analysed")
 
 

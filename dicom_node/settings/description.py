@@ -55,10 +55,11 @@ def _takes(config: NodeConfig) -> Iterator[str]:
     """What becomes of series that arrive, where there are rules for them."""
     for each in config.rules:
         if each.best:
-            scope = each.best_of.replace("_", " ")
+            scope, quiet_s = each.best_of.replace("_", " "), config.completion.study_quiet_s
             yield (
-                f"rules {each.name} take the best series of a {scope}, by {', '.join(each.best)},"
-                f" when nothing has come of its study for {config.completion.study_quiet_s:g} s"
+                f"rules {each.name} take the best series of a {scope}"
+                f" ({', '.join(each.best)}) when nothing has come of its study"
+                f" for {quiet_s:g} s"
             )
     if config.analysis.rules:
         yield f"analyses what the rules {config.analysis.rules} take, and leaves out the rest"

@@ -63,6 +63,12 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
         "release --series 1.2.3",
     ),
     ("release", 3): ("release --config wrong.toml",),
+    ("rules test", 2): (
+        "rules test none --config rules.toml",
+        "rules test series --config rules.toml --rules none",
+    ),
+    ("rules test", 3): ("rules test series --config wrong.toml", "rules test series"),
+    ("rules test", 4): ("rules test empty --config rules.toml",),
     ("segment", 2): ("segment series",),
     ("segment", 3): (
         "segment series --out out --bundle none",
@@ -98,6 +104,7 @@ DONE = (
     "phantom phantom --scan small",
     "send {peer} series",
     "echo {peer}",
+    "rules test series --config rules.toml",
 )
 
 
@@ -114,6 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     save([report], folder / "report")
     write_small_bundle(folder / "bundle")
     (folder / "wrong.toml").write_text("[node]\nae_titel = 'X'\n")
+    (folder / "rules.toml").write_text("[[rules]]\nname = 'long'\nlength_mm = {at_least = 9}\n")
     (folder / "garbled.toml").write_text("[node]\ndatabase = 'file'\n")
     with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
         (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")

@@ -44,7 +44,9 @@ def test_the_commands_of_a_page_exist_with_their_options(page: Path) -> None:
         if name not in COMMANDS:
             wrong.append(name)
             continue
-        known = OF_ALL.union(*(parameter.opts for parameter in COMMANDS[name].params))
+        below = getattr(COMMANDS[name], "commands", {}).values()
+        parameters = [each for one in (COMMANDS[name], *below) for each in one.params]
+        known = OF_ALL.union(*(parameter.opts for parameter in parameters))
         wrong += [f"{name} {option}" for option in options if option not in known]
 
     assert wrong == []
