@@ -91,7 +91,6 @@ def release(
 
     if series is not None and release_left_out(config, series):
         stdout.print("1 series released that rules had left out", highlight=False)
-        return
     count = release_held(config, destination=destination, series_instance_uid=series)
     stdout.print(f"{count} held objects released", highlight=False)
 

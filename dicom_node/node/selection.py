@@ -10,8 +10,8 @@ release --series` has it analysed after all, and so has sending it to a title wi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -35,10 +35,13 @@ from dicom_node.spool.arrivals import SeriesArrival, arrival_of, study_of
 from dicom_node.spool.pending import read_waiting
 from dicom_node.spool.revisions import read_marker
 from dicom_node.spool.spool import Spool
+from dicom_node.uids import sources_digest
 
 COMPETING: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED, SeriesState.REPORTED)
 """States of series that another may be left out for: what was refused, failed or left out
 stands in nobody's way."""
+MOST_REMEMBERED: Final = 128
+"""Candidates that are kept in memory; those of a study are asked about together."""
 
 
 def rules_for(config: NodeConfig, called_ae_title: str) -> RuleSet | None:
@@ -51,11 +54,14 @@ class Selection:
     """What rules say of a series, beside the others of its study.
 
     config: of the node, without the changes of any pipeline.
+    read: candidates that have been read, by the names of their files, which tell contents
+        apart: each series of a study is compared with all the others.
     """
 
     config: NodeConfig
     ledger: Ledger
     clock: Callable[[], datetime]
+    read: MutableMapping[str, Candidate] = field(default_factory=dict)
 
     def wait_s(self, arrival: SeriesArrival) -> float:
         """How long to wait before the best of a study can be chosen; 0 when it can be now."""
@@ -73,7 +79,7 @@ class Selection:
         Raises:
             NoImagesError: none of its files can be read.
         """
-        own = candidate_of(arrival.paths)
+        own = self._candidate(arrival)
         alone = judge(own, rules)
         if alone.is_taken is False or not rules.best:
             return alone, AGAINST_RULES
@@ -101,7 +107,19 @@ class Selection:
             rival = arrival_in_spool(self.config.node.spool, row)
             if rival is not None:
                 with contextlib.suppress(NoImagesError):
-                    yield candidate_of(rival.paths)
+                    yield self._candidate(rival)
+
+    def _candidate(self, arrival: SeriesArrival) -> Candidate:
+        """A series as its headers say, read once."""
+        names = sources_digest(path.name for path in arrival.paths)
+        key = f"{arrival.series_instance_uid}:{names}"
+        found = self.read.get(key)
+        if found is None:
+            found = candidate_of(arrival.paths)
+            if len(self.read) >= MOST_REMEMBERED:
+                self.read.clear()
+            self.read[key] = found
+        return found
 
     def _arriving(self, study_instance_uid: str) -> Iterator[datetime]:
         """When the last image came of each series of a study that is not complete yet."""

@@ -82,6 +82,7 @@ from dicom_node.persistence.rows import (
     SeriesState,
 )
 from dicom_node.results.result_files import ResultObject, write_results
+from dicom_node.series.candidates import Candidate
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
@@ -119,6 +120,7 @@ class Workflow:
     ending: set when this process was told to end.
     needs: of cases whose size the ledger does not know, by series and revision, so that none
         is estimated twice.
+    candidates: for rules, as `Selection` has read them.
     """
 
     config: NodeConfig
@@ -130,6 +132,7 @@ class Workflow:
     device: str = "device"
     ending: threading.Event = field(default_factory=threading.Event)
     needs: MutableMapping[tuple[str, int], Need] = field(default_factory=dict)
+    candidates: MutableMapping[str, Candidate] = field(default_factory=dict)
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, for the engine."""
@@ -318,7 +321,7 @@ class Workflow:
     @property
     def selection(self) -> Selection:
         """The rules for series that arrive."""
-        return Selection(self.config, self.ledger, self.clock)
+        return Selection(self.config, self.ledger, self.clock, self.candidates)
 
     @property
     def delivery_jobs(self) -> DeliveryJobs:

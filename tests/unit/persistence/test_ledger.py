@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.errors import SeriesError
+from dicom_node.node.publication import NOT_HIP_TO_KNEE
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
+    AWAITS_RULES,
+    LEFT_OUT_CODES,
+    RELEASED,
     DeliveryRow,
     DeliveryState,
     ResultRow,
@@ -83,6 +88,46 @@ def test_an_answer_is_never_taken_back() -> None:
     reported = series_row().become(SeriesState.REPORTED, NOW)
 
     assert reported.become(SeriesState.SEGMENTED, LATER) == reported
+
+
+def left_out(uid: str = "1.2.3") -> SeriesRow:
+    row = replace(series_row(), series_instance_uid=uid)
+    return row.become(SeriesState.LEFT_OUT, LATER, code="not-best", reason="thinner slices")
+
+
+def test_a_series_that_was_left_out_comes_back_so_and_waits_for_nothing(ledger: Ledger) -> None:
+    refused = replace(series_row(2), state=SeriesState.REFUSED, code="gantry-tilt")
+    ledger.save(left_out(), refused)
+
+    assert ledger.revisions("1.2.3") == (left_out(), refused)
+    assert ledger.unanswered() == ()
+
+
+def test_a_series_that_was_left_out_may_be_taken_after_all() -> None:
+    assert left_out().become(SeriesState.RECEIVED, LATER).state is SeriesState.RECEIVED
+
+
+def test_no_refusal_is_taken_for_a_series_that_was_left_out() -> None:
+    """The codes alone tell them apart in the table."""
+    refusals = {each.code for each in all_below(SeriesError)}
+
+    assert len(refusals) > 15
+    assert not (refusals | {NOT_HIP_TO_KNEE}) & set(LEFT_OUT_CODES)
+
+
+def all_below(error: type[SeriesError]) -> set[type[SeriesError]]:
+    """A class and all that derive from it."""
+    return {error}.union(*(all_below(each) for each in error.__subclasses__()))
+
+
+def test_a_study_s_series_and_those_with_a_code_are_found(ledger: Ledger) -> None:
+    waits = replace(series_row(), code=AWAITS_RULES)
+    other = replace(waits, series_instance_uid="1.2.4", study_instance_uid="1.3")
+    ledger.save(waits, other, left_out("1.2.5"))
+
+    assert ledger.of_study("1.2") == (waits, left_out("1.2.5"))
+    assert ledger.received(AWAITS_RULES) == (waits, other)
+    assert ledger.received(RELEASED) == ()
 
 
 def test_the_revisions_of_a_series_come_oldest_first(ledger: Ledger) -> None:
