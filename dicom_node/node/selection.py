@@ -20,14 +20,16 @@ from dicom_node.errors import NoImagesError, UnknownNameError
 from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
     AGAINST_RULES,
+    AWAITS_RULES,
     NOT_BEST,
     RELEASED,
+    SUPERSEDED,
     SeriesRow,
     SeriesState,
 )
 from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate, Judgement
-from dicom_node.series.eligibility import choose, judge
+from dicom_node.series.eligibility import choose, judge, named_better
 from dicom_node.settings.loading import load_config
 from dicom_node.settings.node import Completion, NodeConfig
 from dicom_node.settings.rules import RuleSet
@@ -79,6 +81,9 @@ class Selection:
         Raises:
             NoImagesError: none of its files can be read.
         """
+        if self._is_superseded(arrival):
+            words = "the next revision came before it was decided on"
+            return Judgement(is_taken=False, reasons=(words,)), SUPERSEDED
         own = self._candidate(arrival)
         alone = judge(own, rules)
         if alone.is_taken is False or not rules.best:
@@ -86,13 +91,24 @@ class Selection:
         rivals = list(self._rivals(arrival, rules))
         return choose([own, *rivals], rules)[own.series_instance_uid], NOT_BEST
 
-    def second_best(self, arrival: SeriesArrival) -> Iterator[SeriesArrival]:
-        """The series of a study that were left out for a better one, with their images."""
-        for row in _latest(self.ledger.of_study(arrival.study_instance_uid)):
-            if row.state is SeriesState.LEFT_OUT and row.code == NOT_BEST:
-                left_out = arrival_in_spool(self.config.node.spool, row)
-                if left_out is not None:
-                    yield left_out
+    def left_out_for(self, arrival: SeriesArrival) -> list[tuple[SeriesRow, SeriesArrival]]:
+        """The series that were left out because this one is better, and whose images are here.
+
+        Also those that await the rules again for that reason.
+        """
+        named = named_better(arrival.series_instance_uid)
+        rows = [
+            row
+            for row in _latest(self.ledger.of_study(arrival.study_instance_uid))
+            if row.code in {NOT_BEST, AWAITS_RULES} and row.reason.startswith(named)
+        ]
+        found = [(row, arrival_in_spool(self.config.node.spool, row)) for row in rows]
+        return [(row, series) for row, series in found if series is not None]
+
+    def _is_superseded(self, arrival: SeriesArrival) -> bool:
+        """True if there is a later revision, about which the rules are asked, too."""
+        revisions = self.ledger.revisions(arrival.series_instance_uid)
+        return any(row.revision > arrival.revision for row in revisions)
 
     def _rivals(self, arrival: SeriesArrival, rules: RuleSet) -> Iterator[Candidate]:
         """The other series of its study under the same rules whose images are here."""

@@ -73,9 +73,7 @@ from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.rows import (
     ANSWERED,
     AWAITS_RULES,
-    NOT_BEST,
     RELEASED,
-    SUPERSEDED,
     Alike,
     ResultRow,
     SeriesRow,
@@ -211,24 +209,21 @@ class Workflow:
         """Ask the rules about a series; it is analysed, left out, or asked about later."""
         arrival = _arrival(payload)
         row = self._known_row(arrival)
-        if payload.get("again") and row.code == NOT_BEST:
-            row = row.become(SeriesState.RECEIVED, self.clock(), code=AWAITS_RULES)
-            self.ledger.save(row)
+        if row.state is SeriesState.LEFT_OUT:  # by this very job, before it was killed
+            return self._second_choices(arrival)
         if row.state is not SeriesState.RECEIVED:
             return ()
         rules = rules_for(self.config, arrival.called_ae_title)
         if row.code != AWAITS_RULES or rules is None:
             return self._take(arrival, row)
-        if row.revision < self.ledger.revisions(row.series_instance_uid)[-1].revision:
-            words = "the next revision came before it was decided on"
-            return self._leave_out(row, SUPERSEDED, words)
         if rules.best and (wait_s := self.selection.wait_s(arrival)) > 0:
             self._note_rules(row, "waits until nothing more comes of its study")
             return (_select_later(payload, wait_s),)
         judgement, code = self.selection.judgement(arrival, rules)
-        if judgement.is_taken is False:
-            return self._leave_out(row, code, "; ".join(judgement.reasons))
-        return self._take(arrival, row)
+        if judgement.is_taken is not False:
+            return self._take(arrival, row)
+        self._leave_out(row, code, "; ".join(judgement.reasons))
+        return self._second_choices(arrival)
 
     def take_unjudged(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Take a series that the rules could not be asked about: none is lost by them."""
@@ -364,14 +359,13 @@ class Workflow:
             log.info("series.taken", **_about(row))
         return (_segment(_payload(arrival), attempt=1),)
 
-    def _leave_out(self, row: SeriesRow, code: str, reason: str) -> tuple[JobRequest, ...]:
+    def _leave_out(self, row: SeriesRow, code: str, reason: str) -> None:
         """Note that a series is not analysed, and why."""
         self.ledger.save(
             row.become(SeriesState.LEFT_OUT, self.clock(), code=code, reason=reason)
         )
         log.info("series.left_out", code=code, reason=reason, **_about(row))
         self.keep_room()
-        return ()
 
     def _note_rules(self, row: SeriesRow, words: str) -> None:
         """Note in the ledger, for `status`, why rules have not been asked yet."""
@@ -380,14 +374,22 @@ class Workflow:
             self.ledger.save(noted)
 
     def _second_choices(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
-        """Where the best of a study was not analysed, the rules are asked about the rest."""
-        uid = arrival.series_instance_uid
-        if self._known_row(arrival).state is SeriesState.REPORTED:
+        """Ask again about those that were left out for a series that is not analysed itself.
+
+        All of them await the rules before one is asked about: each is compared with the others.
+        """
+        row = self._known_row(arrival)
+        if row.state is SeriesState.REPORTED:
             return ()
-        return tuple(
-            _select(each, f"{each.revision}:after:{uid}:{arrival.revision}", again=True)
-            for each in self.selection.second_best(arrival)
-        )
+        rest = self.selection.left_out_for(arrival)
+        for each, _ in rest:
+            # With its old reason: should this job be killed now, it finds them by that.
+            again = each.become(
+                SeriesState.RECEIVED, self.clock(), code=AWAITS_RULES, reason=each.reason
+            )
+            self.ledger.save(again)
+        name = f"after:{row.series_instance_uid}:{row.revision}"
+        return tuple(_select(series, f"{each.revision}:{name}") for each, series in rest)
 
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """The jobs for a series that is in the ledger: only those that may have been lost."""
@@ -654,17 +656,17 @@ def _first_job(arrival: SeriesArrival, row: SeriesRow) -> JobRequest:
     return _segment(_payload(arrival), attempt=1)
 
 
-def _select(arrival: SeriesArrival, name: str, *, again: bool = False) -> JobRequest:
+def _select(arrival: SeriesArrival, name: str) -> JobRequest:
     """The question to the rules about a series."""
     key = f"select:{arrival.series_instance_uid}:{name}"
-    return JobRequest("select", key, {**_payload(arrival), "asked": name, "again": again})
+    return JobRequest("select", key, {**_payload(arrival), "asked": name})
 
 
 def _select_later(payload: Payload, wait_s: float) -> JobRequest:
     """The same question again, when its study may be quiet."""
     waits = payload.get("waits", 0) + 1
     key = f"select:{payload['series_instance_uid']}:{payload['asked']}:{waits}"
-    return JobRequest("select", key, {**payload, "again": False, "waits": waits}, wait_s)
+    return JobRequest("select", key, {**payload, "waits": waits}, wait_s)
 
 
 def _words(ended: Ended) -> str:

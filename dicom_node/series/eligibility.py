@@ -281,9 +281,9 @@ def _among(
             continue
         beats, words = _beats(rival, candidate, rules)
         if beats and in_reach and judged[uid].is_taken:
-            return Judgement(is_taken=False, reasons=(f"series {_told(uid)} {words}",))
+            return Judgement(is_taken=False, reasons=(f"{named_better(uid)} {words}",))
         if beats is not False:
-            open_beside.append(f"not known yet: whether series {_told(uid)} is better")
+            open_beside.append(f"not known yet: whether {named_better(uid)} is better")
     if own.is_taken is None or open_beside:
         return Judgement(is_taken=None, reasons=(*own.reasons, *open_beside))
     return own
@@ -374,9 +374,12 @@ def _first(numbers: Numbers, step: float) -> float | None:
     return round(numbers[0] / step) if numbers else math.inf
 
 
-def _told(uid: str) -> str:
-    """A UID for a reason; what is none may be anything, a name too."""
-    return uid if is_uid(uid) else "(no UID)"
+def named_better(series_instance_uid: str) -> str:
+    """How a reason names the series for which another is left out, at its beginning.
+
+    What is no UID may be anything, a name too.
+    """
+    return f"series {series_instance_uid if is_uid(series_instance_uid) else '(no UID)'}"
 
 
 _CRITERION_WORDS: Final = {

@@ -253,22 +253,44 @@ def test_a_better_series_that_comes_late_is_analysed_too_and_a_worse_one_is_not(
 
 
 def test_where_the_best_cannot_be_analysed_the_second_best_is(make: Make, spool: Path) -> None:
-    """Its headers are sound, and its pixels are cut off."""
+    """Its headers are sound, and its pixels are cut off. The last that comes is the second."""
     jobs = make(BEST, analyses=True)
     arrive(jobs, spool, 1, SOFT)
     for path in (spool / series_uid(1)).glob("*.dcm"):
         path.write_bytes(path.read_bytes()[:-5000])
     arrive(jobs, spool, 2, BONE)
-    arrive(jobs, spool, 3, BONE)
+    arrive(jobs, spool, 3, "B50f")
     jobs.run()
 
     assert states(jobs, 1, 2, 3) == [
         SeriesState.REFUSED,
-        SeriesState.REPORTED,
         SeriesState.LEFT_OUT,
+        SeriesState.REPORTED,
     ]
     assert row(jobs, 1).code == "pixel-data"
-    assert series_uid(2) in row(jobs, 3).reason
+    assert series_uid(3) in row(jobs, 2).reason
+
+
+def test_where_rules_have_changed_amid_a_study_what_was_left_out_is_asked_about_again(
+    make: Make, spool: Path
+) -> None:
+    """The bone series is left out for the soft one, which then nobody wants any more."""
+    jobs = make(BEST)
+    arrive(jobs, spool, 2, BONE)
+    jobs.put(*(soft := jobs.workflow.admit(spooled(spool, 1, SOFT))))
+    jobs.run(timedelta(seconds=QUIET_S - 1))
+    jobs.clock.now += timedelta(seconds=QUIET_S)
+    kind = jobs.workflow.kinds()["select"]
+    (bone,) = jobs.workflow.admit(spooled(spool, 2, BONE))
+    kind.run(bone.payload)
+    before = row(jobs, 2).code
+    changed = make({**BEST, "kernels": ["bone"]})
+    changed.put(*soft)
+    changed.run()
+
+    assert before == "not-best"
+    assert row(changed, 1).code == "against-rules"
+    assert changed.analysed() == [(2, 1)]
 
 
 def test_a_series_that_still_arrives_is_waited_for(make: Make, spool: Path) -> None:

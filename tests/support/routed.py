@@ -80,7 +80,8 @@ class Jobs:
     """The jobs of a workflow, done in the order in which they are due.
 
     analyses: whether more than the rules' own jobs are done; else one that is put is enough.
-    doubled: ask the rules a second time, as after a kill between its effect and its record.
+    doubled: do the rules' jobs and publications a second time, as after a kill between
+        their effect and their record.
     """
 
     workflow: Workflow
@@ -113,7 +114,7 @@ class Jobs:
             if job.kind != "select" and not self.analyses:
                 continue
             followers = kinds[job.kind].run(job.payload)
-            if self.doubled and job.kind == "select":
+            if self.doubled and job.kind in {"select", "publish"}:
                 followers = kinds[job.kind].run(job.payload)
             self.put(*followers)
 
