@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks lint fuzz faults kills trials harness conformance harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials machines harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -46,6 +46,9 @@ kills: setup  ## KILLS (default 1000) random kills while series arrive, then cou
 
 trials: setup harness-packages  ## kill trials of the engine, ROUNDS of each kind (default 20)
 	$(BIN)/python tests/trials/kill_trials.py $(or $(ROUNDS),20)
+
+machines: setup harness-packages  ## workers added, updated, killed, frozen, cut off; SERIES (default 60) (root)
+	$(BIN)/python tests/trials/many_workers.py $(or $(SERIES),60)
 
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py

@@ -23,6 +23,8 @@ from dicom_node.spool.spool import Spool
 log = structlog.get_logger()
 
 MEASURE_SPOOL_EVERY_S: Final = 60.0
+REST: Final = 20.0
+"""A spool of millions of files is left for so many times what measuring it took."""
 READ_PROMISE_EVERY_S: Final = 1.0
 PROMISED: Final = ".promised"
 """The bytes that are left free for analyses, in digits; none where there is no file."""
@@ -144,8 +146,11 @@ class SpoolCapacity:
             self._added_bytes -= before
 
     def _measure_often(self) -> None:
-        while not self._stop.wait(MEASURE_SPOOL_EVERY_S):
+        wait_s = MEASURE_SPOOL_EVERY_S
+        while not self._stop.wait(wait_s):
+            began_s = time.monotonic()
             try:
                 self.measure()
             except OSError:
                 log.exception("spool.not_measured")
+            wait_s = max(MEASURE_SPOOL_EVERY_S, REST * (time.monotonic() - began_s))

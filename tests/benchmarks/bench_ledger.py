@@ -323,7 +323,9 @@ def measured(folder: Path, code: Path | None, times: int) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for _ in range(times):
         before_s = time.perf_counter()
-        done = subprocess.run(status, env=environment, check=True, capture_output=True)
+        done = subprocess.run(
+            status, env=environment, check=True, capture_output=True, cwd=folder
+        )
         found.setdefault("status", []).append(time.perf_counter() - before_s)
         found.setdefault("status, lines", []).append(done.stdout.count(b"\n"))
         worker = [sys.executable, __file__, "--worker", str(folder)]
@@ -397,9 +399,9 @@ def main() -> None:
                 subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
                 time.sleep(2.5)  # folders are settled by then
                 table[count] = measured(folder, given.code, given.times)
+                print(count, table[count], flush=True)  # noqa: T201
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        print(count, table[count], flush=True)  # noqa: T201
     show(table, given.database)
 
 

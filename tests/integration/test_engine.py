@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,30 @@ def test_delayed_work_waits(tmp_path: Path) -> None:
         engine.put(JobRequest("nothing", "n:1", {}, delay_s=3600.0))
 
         assert [(each.kind, each.state) for each in engine.list()] == [("nothing", "delayed")]
+
+
+def test_only_the_records_of_work_that_ended_well_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what is held as an error, nor what waits; nor what ended a moment too late."""
+    monkeypatch.setattr("dicom_node.persistence.job_queue.MAX_RETRIES", 0)
+    now = datetime.now(UTC)
+
+    def fails(_payload: Payload) -> tuple[JobRequest, ...]:
+        raise OSError("no disk")
+
+    with running(tmp_path, {"nothing": nothing, "fails": fails}) as engine:
+        for n in range(3):
+            engine.put(JobRequest("nothing", f"nothing:{n}", {}))
+        engine.put(JobRequest("fails", "fails:1", {}))
+        engine.put(JobRequest("nothing", "later:1", {}, delay_s=3600.0))
+        wait_until(lambda: len(engine.list(states=("success", "error"))) == 4)
+        early = engine.forget_finished(now - timedelta(days=7))
+        forgotten = engine.forget_finished(now + timedelta(hours=1))
+        left = sorted((each.key, each.state) for each in engine.list())
+
+    assert (early, forgotten) == (0, 3)
+    assert left == [("fails:1", "error"), ("later:1", "delayed")]
 
 
 def test_a_queue_for_one_never_runs_two(tmp_path: Path) -> None:

@@ -248,9 +248,8 @@ def test_a_command_beside_the_node_reads_what_it_can_and_changes_nothing(url: st
 def test_the_version_before_goes_on_with_the_tables_of_this_one(url: str) -> None:
     """It knows no sizes; its statements name its own columns."""
     Ledger(url).close()
-    row = KEPT.split(";", maxsplit=1)[0].replace(
-        "series VALUES", f"series ({BEFORE_SIZES}) VALUES"
-    )
+    row = KEPT.split(";", maxsplit=1)[0]
+    row = row.replace("series VALUES", f"series ({BEFORE_SIZES}) VALUES")
     now = "2026-11-29 20:00:00.000000" + ("" if url.startswith("sqlite") else "+00:00")
     run(url, row.format(f="f" * 64, now=now))
     ledger = Ledger(url)
