@@ -13,6 +13,7 @@ Then the same is measured in fresh processes, on SQLite or PostgreSQL:
 
 `--backlog N` has so many series beside them that are not analysed yet.
 
+"Core" is seconds of a processor core in place of the clock, for a machine that others use too.
 `--code FOLDER` measures another version of the source, in the same way.
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -276,17 +278,22 @@ def measure_worker(folder: Path, began_s: float) -> dict[str, float]:
     watcher = roles._watcher(workflow, engine.put)
     watcher.poll()
     times["start"] = time.time() - began_s
+    times["start, core"] = time.process_time()
     rounds = [timed(watcher.poll) for _ in range(7)]
     times["idle round"] = median(rounds)
-    handed = []
+    handed, core = [], []
     for number in range(7):
         send_new_series(config.node.spool, number)
-        uid, seconds = f"1.2.3.{os.getpid()}.{number}", 0.0
+        uid, seconds, core_s = f"1.2.3.{os.getpid()}.{number}", 0.0, 0.0
         while not workflow.ledger.revisions(uid):
             time.sleep(0.1)
+            before_s = time.thread_time()
             seconds = timed(watcher.poll)
+            core_s = time.thread_time() - before_s
         handed.append(seconds)
+        core.append(core_s)
     times["hand-over"] = median(handed)
+    times["hand-over, core"] = median(core)
     tasks = MaintenanceTasks(workflow.delivery_jobs, engine.put)
     times["due"] = median(timed(tasks.poll) for _ in range(5))
     times["alarms"] = median(timed(tasks.raise_alarms) for _ in range(5))
@@ -322,17 +329,24 @@ def measured(folder: Path, code: Path | None, times: int) -> dict[str, float]:
     status = [sys.executable, "-c", STATUS, str(folder / "config.json")]
     found: dict[str, list[float]] = {}
     for _ in range(times):
-        before_s = time.perf_counter()
+        before_s, core_s = time.perf_counter(), core_of_children_s()
         done = subprocess.run(
             status, env=environment, check=True, capture_output=True, cwd=folder
         )
         found.setdefault("status", []).append(time.perf_counter() - before_s)
+        found.setdefault("status, core", []).append(core_of_children_s() - core_s)
         found.setdefault("status, lines", []).append(done.stdout.count(b"\n"))
         worker = [sys.executable, __file__, "--worker", str(folder)]
         done = subprocess.run(worker, env=environment, check=True, capture_output=True)
         for name, seconds in json.loads(done.stdout.splitlines()[-1]).items():
             found.setdefault(name, []).append(seconds)
     return {name: median(values) for name, values in found.items()}
+
+
+def core_of_children_s() -> float:
+    """Seconds of a core that the processes have used that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 STATUS: Final = """
