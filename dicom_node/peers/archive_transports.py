@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from dicom_node.peers.archives import Answer, Archive, KeepInstance, Query, Retrieval, Wanted
 from dicom_node.peers.association import Peer
-from dicom_node.peers.find import find
+from dicom_node.peers.find import Habits, find
 from dicom_node.peers.retrieve import Receiving, get, move
 from dicom_node.peers.transports import peer_of
 from dicom_node.settings.archives import ArchiveSettings, retrieval_of
@@ -27,14 +27,14 @@ class DicomArchive:
     peer: as it is called; its `answer_timeout_s` is for answers to queries.
     receiving: where it sends by C-MOVE; None: it gives by C-GET.
     silence_s: how long a retrieval may say and bring nothing.
-    max_answers: how many answers it gives at most, where that is known.
+    habits: how it answers.
     max_object_bytes: a larger object ends a C-GET.
     """
 
     peer: Peer
     receiving: Receiving | None
     silence_s: float
-    max_answers: int | None
+    habits: Habits
     max_object_bytes: int
 
     @property
@@ -44,7 +44,7 @@ class DicomArchive:
 
     def find(self, queries: Sequence[Query]) -> tuple[Answer, ...]:
         """C-FIND."""
-        return find(self.peer, queries, self.max_answers)
+        return find(self.peer, queries, self.habits)
 
     def retrieve(
         self, wanted: Collection[Wanted], keep: KeepInstance
@@ -60,7 +60,8 @@ class WebArchive:
     """An archive that is a DICOMweb service.
 
     service: as it is called; its `answer_timeout_s` is for answers to queries.
-    silence_s, max_answers, max_object_bytes: as of `DicomArchive`.
+    silence_s, max_object_bytes: as of `DicomArchive`.
+    max_answers: how many it gives to one request at most, where that is known.
     """
 
     service: WebService
@@ -114,6 +115,5 @@ def archive_for(config: NodeConfig, archive: ArchiveSettings) -> Archive:
     moves = retrieval_of(archive, address) == "move"
     ae_title = archive.move_to or config.node.ae_title
     receiving = Receiving(ae_title, config.node.spool) if moves else None
-    return DicomArchive(
-        peer, receiving, archive.silence_s, archive.max_answers, max_object_bytes
-    )
+    habits = Habits(archive.max_answers, archive.answers_per_image)
+    return DicomArchive(peer, receiving, archive.silence_s, habits, max_object_bytes)

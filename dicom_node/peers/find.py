@@ -72,15 +72,26 @@ MAX_VALUE_CHARACTERS: Final = 16_384
 """So much of one value is held: the longest list of UIDs is shorter."""
 
 
-def find(
-    peer: Peer, queries: Sequence[Query], max_answers: int | None = None
-) -> tuple[Answer, ...]:
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What is known of how an archive answers.
+
+    max_answers: how many answers it gives at most, where it does not say so itself.
+    answers_per_image: whether it answers once per image at every level. Of any other, an
+        answer that names something twice may have been given in place of another.
+    """
+
+    max_answers: int | None = None
+    answers_per_image: bool = False
+
+
+def find(peer: Peer, queries: Sequence[Query], habits: Habits = Habits()) -> tuple[Answer, ...]:
     """Ask an archive one query after the other, on one association while it lasts.
 
     Args:
         peer: the archive.
         queries: what is asked.
-        max_answers: how many answers it gives at most, where it does not say so itself.
+        habits: how it answers.
 
     Raises:
         PeerUnreachableError: no connection, no association, or not a word in answer.
@@ -89,19 +100,17 @@ def find(
     """
     answers: list[Answer] = []
     while len(answers) < len(queries):
-        answers += _on_one_association(peer, queries[len(answers) :], max_answers)
+        answers += _on_one_association(peer, queries[len(answers) :], habits)
     return tuple(answers)
 
 
-def _on_one_association(
-    peer: Peer, queries: Sequence[Query], max_answers: int | None
-) -> list[Answer]:
+def _on_one_association(peer: Peer, queries: Sequence[Query], habits: Habits) -> list[Answer]:
     """The answers to the first of these queries, and to those after it while that lasts."""
     answers: list[Answer] = []
     with asking(peer) as association:
         for query in queries:
             gathered, status = _asked(association, query)
-            answers.append(_answer(peer, gathered, status, max_answers))
+            answers.append(_answer(peer, gathered, status, habits))
             if status is None:
                 break
     return answers
@@ -121,7 +130,7 @@ def _asked(association: Any, query: Query) -> tuple[_Gathered, int | None]:
         return gathered, status
     again = _Gathered(replace(query, keys=plain))
     status = ask(association, identifier_of(again.query), again.take)
-    if status == SUCCESS and len(again.listed) <= 1:
+    if status == SUCCESS and again.count <= 1:
         return gathered, status
     return again, status
 
@@ -250,16 +259,14 @@ def _ascii_of(answer: Dataset, keyword: str) -> str:
     return "".join(each if " " <= each <= "~" else "\ufffd" for each in text)
 
 
-def _answer(
-    peer: Peer, gathered: _Gathered, status: int | None, max_answers: int | None
-) -> Answer:
+def _answer(peer: Peer, gathered: _Gathered, status: int | None, habits: Habits) -> Answer:
     """What is made of all that came, and of how it ended.
 
     Raises:
         PeerError: nothing came, and that is not because there is nothing.
     """
     count = gathered.count
-    words = _why_not_whole(gathered, status, max_answers)
+    words = _why_not_whole(gathered, status, habits)
     if not count and status not in (SUCCESS, CANCELLED):
         raise _failure(peer, status)
     if words:
@@ -267,9 +274,11 @@ def _answer(
     return Answer(tuple(gathered.listed.values()), not words, words, status)
 
 
-def _why_not_whole(gathered: _Gathered, status: int | None, max_answers: int | None) -> str:
+def _why_not_whole(gathered: _Gathered, status: int | None, habits: Habits) -> str:
     """The reason why answers may not be all, as text; empty where they are."""
-    count, capped = gathered.count, max_answers is not None and gathered.count >= max_answers
+    count, named = gathered.count, len(gathered.listed)
+    capped = habits.max_answers is not None and count >= habits.max_answers
+    repeated = not habits.answers_per_image and count > named + gathered.unread
     reasons = (
         (gathered.is_too_much, f"more than {count} answers, which is more than are taken"),
         (status is None, f"the answers broke off after {count}"),
@@ -277,6 +286,7 @@ def _why_not_whole(gathered: _Gathered, status: int | None, max_answers: int | N
         (status != SUCCESS, f"failed after {count} answers (0x{status or 0:04X})"),
         (capped, f"{count} answers, as many as the archive gives at most"),
         (gathered.unread > 0, f"{gathered.unread} of {count} answers could not be read"),
+        (repeated, f"{count} answers name no more than {named}, some in place of others"),
     )
     return next((words for holds, words in reasons if holds), "")
 

@@ -72,6 +72,8 @@ class ArchiveSettings(Section):
     """The AE title with which it calls us for a C-MOVE; without it, its own."""
     max_answers: int | None = Field(default=None, ge=1)
     """How many answers it gives to one query at most; so many are not taken for all."""
+    answers_per_image: bool = False
+    """Whether it answers once per image at every level, and so names studies more than once."""
     timezone: Annotated[str, AfterValidator(_time_zone)] | None = None
     """The time zone in which it lives, as IANA names it."""
     answer_timeout_s: Seconds = 60.0

@@ -24,7 +24,7 @@ from dicom_node.network import limits
 from dicom_node.peers import find as find_module
 from dicom_node.peers.archives import Answer, Level, Query
 from dicom_node.peers.association import Peer
-from dicom_node.peers.find import find
+from dicom_node.peers.find import Habits, find
 
 STUDIES = Query(Level.STUDY, {"StudyDate": "20260101-20260131", "PatientName": ""})
 
@@ -91,12 +91,21 @@ def test_each_level_is_asked_with_the_keys_above_it_on_one_association() -> None
 def test_an_archive_that_answers_once_per_image_lists_each_study_once() -> None:
     """And what it does not return is not there, which is not the same as empty."""
     query = Query(Level.STUDY, {"ModalitiesInStudy": "CT", "StudyDate": ""})
-
-    answer = asked(query, **QRSCP)
+    with Archive(held=HELD, **QRSCP).running() as archive:
+        (answer,) = find(peer_of(archive), [query], Habits(answers_per_image=True))
 
     assert uids(answer) == ["1.2.1", "1.2.2", "1.2.3", "1.2.4", "1.2.5"]
     assert "ModalitiesInStudy" not in answer.listed[0].values
     assert answer.is_whole
+
+
+def test_an_answer_that_names_a_study_twice_may_have_taken_the_place_of_another() -> None:
+    """tiny_pacs sends the last of its answers as many times as there are answers."""
+    answer = asked(STUDIES, repeats_the_last=True)
+
+    assert uids(answer) == ["1.2.5"]
+    assert not answer.is_whole
+    assert answer.words == "5 answers name no more than 1, some in place of others"
 
 
 def test_where_counting_leaves_one_answer_it_is_asked_again_without() -> None:
@@ -126,7 +135,7 @@ def test_an_answer_that_was_cut_short_says_so(
     behaviour: Mapping[str, Any], max_answers: int | None, words: str
 ) -> None:
     with Archive(held=HELD, **behaviour).running() as archive:
-        (answer,) = find(peer_of(archive), [STUDIES], max_answers)
+        (answer,) = find(peer_of(archive), [STUDIES], Habits(max_answers))
 
     assert not answer.is_whole
     assert answer.words == words
@@ -135,7 +144,9 @@ def test_an_answer_that_was_cut_short_says_so(
 
 def test_fewer_answers_than_the_archive_gives_at_most_are_all() -> None:
     with Archive(held=HELD, **CAPPING_SILENTLY).running() as archive:
-        (answer,) = find(peer_of(archive), [Query(Level.STUDY, {"StudyDate": "20260103"})], 3)
+        (answer,) = find(
+            peer_of(archive), [Query(Level.STUDY, {"StudyDate": "20260103"})], Habits(3)
+        )
 
     assert uids(answer) == ["1.2.3"]
     assert answer.is_whole

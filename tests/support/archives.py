@@ -63,6 +63,7 @@ class Archive:
     withholds: SOP Instance UIDs that it lists and never sends, and says it has sent all.
     an_answer_per_image: as qrscp does, at every level.
     counts_over_all: as tiny_pacs does, it lists one entity alone where it is to count.
+    repeats_the_last: as tiny_pacs does, it sends its last answer in place of all.
     character_set: declared in answers; "" declares none.
     raw: values that are answered as these bytes, whatever is declared.
     find_statuses, move_statuses: answered to successive requests in place of anything else,
@@ -83,6 +84,7 @@ class Archive:
     withholds: frozenset[str] = frozenset()
     an_answer_per_image: bool = False
     counts_over_all: bool = False
+    repeats_the_last: bool = False
     character_set: str = ""
     raw: Mapping[str, bytes] = field(default_factory=dict)
     find_statuses: Iterable[int] = ()
@@ -203,6 +205,8 @@ class Archive:
                 answer = self._answer(query, described)
                 found += [answer] * (len(group) if self.an_answer_per_image else 1)
         is_counted = self.counts_over_all and any(each in query for each in COUNTED)
+        if self.repeats_the_last:
+            found = found[-1:] * len(found)
         return found[:1] if is_counted else found
 
     def _described(self, group: Sequence[Dataset]) -> Dataset:

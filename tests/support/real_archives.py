@@ -142,7 +142,7 @@ def _dcmqrscp(namespace: Namespace, folder: Path) -> RealArchive:
         f"{TITLE} {store} RW (100, 1024mb) ANY\n"
         "AETable END\n"
     )
-    command = ["/usr/bin/dcmqrscp", "--prefer-rle", "--propose-rle", "--config", str(settings)]
+    command = ["/usr/bin/dcmqrscp", "--config", str(settings)]
     process, log = _started(namespace, folder, command)
     release = _said(["/usr/bin/dcmqrscp", "--version"]).split("v")[1].split()[0]
     return RealArchive("dcmqrscp", release, port, process, log)
