@@ -56,6 +56,9 @@ from dicom_node.uids import IMPLEMENTATION_CLASS_UID, is_uid
 
 log = structlog.get_logger()
 
+LOOK_EVERY_S: Final = 0.1
+"""How often a listener looks whether it is to stop."""
+
 STOP_WITHIN_S: Final = 10.0
 """The time for which a stop waits for associations that are just writing."""
 
@@ -187,7 +190,9 @@ class Receiver:
             turned_away=policy.is_full,
         )
         self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
-        threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, args=[LOOK_EVERY_S], name="listener", daemon=True
+        ).start()
         return server
 
     def stop(self) -> None:

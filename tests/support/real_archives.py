@@ -69,13 +69,16 @@ class RealArchive:
 
 
 @contextmanager
-def running(name: str, namespace: Namespace, folder: Path) -> Iterator[RealArchive]:
-    """One of `STARTS`, empty, until the end of the block."""
+def running(
+    start: Callable[[Namespace, Path], RealArchive], namespace: Namespace, folder: Path
+) -> Iterator[RealArchive]:
+    """An archive, one of `STARTS` say, empty, until the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    archive = STARTS[name](namespace, folder)
+    archive = start(namespace, folder)
     try:
         with namespace.inside():
-            wait_until(archive.is_up, within_s=30, words=f"{name} answers ({folder})")
+            words = f"{archive.name} answers ({folder})"
+            wait_until(archive.is_up, within_s=30, words=words)
         yield archive
     finally:
         archive.stop()
@@ -120,7 +123,8 @@ def _orthanc(namespace: Namespace, folder: Path, **settings: object) -> RealArch
     return RealArchive("Orthanc", release, port, process, log, url)
 
 
-def _capping_orthanc(namespace: Namespace, folder: Path) -> RealArchive:
+def capping_orthanc(namespace: Namespace, folder: Path) -> RealArchive:
+    """One that answers to a query twice at most."""
     return _orthanc(namespace, folder, LimitFindResults=2, LimitFindInstances=2)
 
 
