@@ -18,13 +18,15 @@ from dicom_node.commands.console import (
 
 if TYPE_CHECKING:
     from dicom_node.peers.transports import Transport
+    from dicom_node.settings.destinations import Destination
+    from dicom_node.settings.node import NodeConfig
 
 
 PeerArgument = Annotated[
     str,
     typer.Argument(
         metavar="AETITLE@HOST:PORT|NAME",
-        help="A peer, or with --config the name of a destination, with its TLS.",
+        help="A peer, or with --config the name of a destination or archive, with its TLS.",
     ),
 ]
 CallingOption = Annotated[
@@ -77,21 +79,23 @@ _PEER = re.compile(r"(?P<ae>[^@\\]{1,16})@(?P<host>[^:]+):(?P<port>\d{1,5})")
 
 
 def _transport(text: str, calling: str | None, config: Path | None = None) -> Transport:
-    """The transport to what the command line names: a destination, or `AETITLE@HOST:PORT`."""
+    """The transport to what the command line names: by its name, or `AETITLE@HOST:PORT`."""
     from dicom_node.peers.association import Peer
     from dicom_node.peers.transports import DicomTransport, transport_for
     from dicom_node.settings.loading import load_config
     from dicom_node.settings.values import OWN_AE_TITLE
 
     settings = load_config(config) if config is not None else None
-    destination = settings.destination(text) if settings is not None else None
+    destination = _named(settings, text) if settings is not None else None
     if settings is not None and destination is not None:
         return transport_for(
             settings, destination.called_from(calling) if calling else destination
         )
     match = _PEER.fullmatch(text)
     if match is None or not 0 < int(match["port"]) <= MAX_PORT:
-        known = "" if settings is None else " and no destination of the configuration"
+        known = (
+            "" if settings is None else " and no destination or archive of the configuration"
+        )
         raise typer.BadParameter(f"{text!r} is not AETITLE@HOST:PORT{known}")
     peer = Peer(
         name=match["ae"],
@@ -101,6 +105,15 @@ def _transport(text: str, calling: str | None, config: Path | None = None) -> Tr
         calling_ae_title=calling or OWN_AE_TITLE,
     )
     return DicomTransport(peer)
+
+
+def _named(settings: NodeConfig, name: str) -> Destination | None:
+    """The destination of that name, or where the archive of that name is."""
+    archive = settings.archive(name)
+    destination = settings.destination(name)
+    if destination is not None or archive is None:
+        return destination
+    return archive.address(settings.destinations)
 
 
 def _files_of(source: Path) -> list[Path]:

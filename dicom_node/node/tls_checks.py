@@ -55,6 +55,9 @@ def _tables(config: NodeConfig) -> Iterator[tuple[str, ReceiveTls | DestinationT
     for index, destination in enumerate(config.destinations):
         if destination.tls is not None:
             yield f"destinations[{index}].tls", destination.tls
+    for index, archive in enumerate(config.archives):
+        if archive.tls is not None:
+            yield f"archives[{index}].tls", archive.tls
 
 
 def _ends(tls: ReceiveTls | DestinationTls) -> Iterator[tuple[Path, datetime]]:

@@ -56,7 +56,8 @@ class Answer:
     """All that an archive answered to one query, each UID of its level once.
 
     is_whole: False where it said itself that there is more, or stopped before its end, or
-        answered just as many as it answers at most: then the question has to be made smaller.
+        answered just as many as it answers at most, or named something twice, which may be in
+        place of another: then the question has to be made smaller.
     words: why it is not whole.
     status: the last one of a C-FIND; None where it broke off, and of a DICOMweb service.
     """

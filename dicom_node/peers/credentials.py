@@ -17,13 +17,20 @@ from dicom_node.settings.node import NodeConfig
 
 
 def credential_problems(config: NodeConfig) -> Iterator[str]:
-    """The reasons why secrets of destinations cannot be used, each with its key."""
-    for index, each in enumerate(config.destinations):
-        if each.shown_credentials is not None:
+    """The reasons why secrets for services cannot be used, each with its key."""
+    shown = [
+        (f"destinations[{index}]", each.shown_credentials)
+        for index, each in enumerate(config.destinations)
+    ]
+    shown += [
+        (f"archives[{index}]", each.credentials) for index, each in enumerate(config.archives)
+    ]
+    for key, credentials in shown:
+        if credentials is not None:
             try:
-                authorization_of(each.shown_credentials)
+                authorization_of(credentials)
             except ConfigurationError as error:
-                yield f"destinations[{index}].credentials: {error}"
+                yield f"{key}.credentials: {error}"
 
 
 def authorization_of(credentials: Credentials) -> str:

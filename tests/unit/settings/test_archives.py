@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.node.tls_checks import problems as problems_of_tls
+from dicom_node.peers.credentials import credential_problems
 from dicom_node.settings.archives import retrieval_of, sender_title
 from dicom_node.settings.description import describe
 from dicom_node.settings.destinations import DicomDestination, WebDestination
@@ -106,6 +109,21 @@ def test_a_secret_of_an_archive_lies_where_the_file_says() -> None:
     assert isinstance(address, WebDestination)
     assert address.credentials is not None
     assert address.credentials.bearer_token_file == Path("/etc/msk/token")
+
+
+def test_what_an_archive_is_shown_and_believed_by_is_looked_at_before_a_start() -> None:
+    """Neither file is there."""
+    config = parse(
+        archives=[
+            {**WEB, "credentials": {"bearer_token_file": "no-token"}, "tls": {"ca": "no-ca"}}
+        ]
+    )
+
+    (secret,) = credential_problems(config)
+    (certificate,) = problems_of_tls(config, datetime(2026, 1, 1, tzinfo=UTC))
+
+    assert secret.startswith("archives[0].credentials: /etc/msk/no-token: cannot be read")
+    assert certificate.startswith("archives[0].tls")
 
 
 def test_archives_that_send_are_let_in_where_not_everyone_is() -> None:
