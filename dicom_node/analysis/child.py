@@ -55,6 +55,7 @@ from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.uids import seed_for
 from inference.errors import InferenceError
+from inference.models.bundle_files import calibrated_on
 from inference.results import CaseResult
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ def answer(request: Request, analyse_series: Analyse) -> int:
     try:
         series = read_series(request.paths)
         case = analyse_series(series, request, report_progress)
+        calibrated = calibrated_on(request.bundle)
     except SeriesError as error:
         _conclude(request, "refused", code=error.code, words=str(error))
         return EXIT_REFUSED
@@ -82,7 +84,7 @@ def answer(request: Request, analyse_series: Analyse) -> int:
         log.exception("analysis.unusable", series_instance_uid=request.series_instance_uid)
         return EXIT_UNUSABLE
     save_case(request.out / CASE_FOLDER, series, case)
-    _conclude(request, "analysed")
+    _conclude(request, "analysed", calibrated=calibrated)
     log.info(
         "analysis.done",
         series_instance_uid=request.series_instance_uid,
@@ -145,10 +147,24 @@ def _is_for_want_of_room(error: Exception, folder: Path) -> bool:
 
 
 def _conclude(
-    request: Request, kind: Literal["analysed", "refused"], *, code: str = "", words: str = ""
+    request: Request,
+    kind: Literal["analysed", "refused"],
+    *,
+    code: str = "",
+    words: str = "",
+    calibrated: tuple[str, str] = ("", ""),
 ) -> None:
     """Write the outcome, which makes the answer count."""
-    outcome = Outcome(kind, request.settings_hash, datetime.now(UTC), code=code, words=words)
+    calibrated_on, calibrated_at = calibrated
+    outcome = Outcome(
+        kind,
+        request.settings_hash,
+        datetime.now(UTC),
+        code=code,
+        words=words,
+        calibrated_on=calibrated_on,
+        calibrated_at=calibrated_at,
+    )
     write_outcome(request.out, outcome)
 
 

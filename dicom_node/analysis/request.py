@@ -36,13 +36,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an analysis; `code` and `words` say why it was refused or failed."""
+    """The end of an analysis; `code` and `words` say why it was refused or failed.
+
+    calibrated_on, calibrated_at: the data set that the bundle's limits were fitted on, and
+        the date; empty of a bundle without.
+    """
 
     kind: Literal["analysed", "refused", "failed"]
     settings_hash: str
     finished_at: datetime
     code: str = ""
     words: str = ""
+    calibrated_on: str = ""
+    calibrated_at: str = ""
 
 
 _REQUEST: Final = TypeAdapter(Request)

@@ -234,7 +234,7 @@ def case_of(case: CaseResult, calibration: Calibration | None, words: str) -> Ca
         words=words,
         mean_uncertainty=case.mean_uncertainty,
         mean_uncertainty_limits=_limits(case.mean_uncertainty_limits),
-        calibrated_on=_calibrated_on(calibration),
+        calibrated_on=calibrated_on(calibration),
         coverage=_shown(case.coverage),
         metal=_metal(case.metal),
         model=case.model,
@@ -285,7 +285,8 @@ def _limits(limits: tuple[float, float] | None) -> UncertaintyLimits | None:
     return UncertaintyLimits(*limits) if limits else None
 
 
-def _calibrated_on(calibration: Calibration | None) -> CalibratedOn | None:
+def calibrated_on(calibration: Calibration | None) -> CalibratedOn | None:
+    """What a bundle's limits were fitted on; None of one without."""
     if calibration is None:
         return None
     return CalibratedOn(calibration.data_set, calibration.fitted_on.isoformat())

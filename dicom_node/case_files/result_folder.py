@@ -3,12 +3,13 @@
 ```
 labels.nii.gz       uint8, 1 to 43, on the input's grid      labels.json   what they mean
 uncertainty.nii.gz  float32, on the same grid                report.json   all figures
+                                                             source.json   whose, when, by what
 SEG.dcm SR.dcm      for DICOM input                          qc.png        for the eye
                                                              density.png   fat and lean muscle
 ```
-A scan that cannot be analysed leaves report.json and qc.png, which say why. A folder that
-holds several CT series gives every series a folder of its own, named by its Series Instance
-UID; series without original CT images (localisers, reports) are passed over.
+A scan that cannot be analysed leaves report.json and qc.png, which say why, and source.json.
+A folder that holds several CT series gives every series a folder of its own, named by its
+Series Instance UID; series without original CT images (localisers, reports) are passed over.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from dicom_node.case_files.case_report import (
+    TOOL,
+    case_report,
+    described_image,
+    described_series,
+    refusal_report,
+)
 from dicom_node.case_files.image_files import (
     Layout,
     is_image_file,
     read_image_file,
     series_layout,
 )
-from dicom_node.case_files.report_json import (
-    REPORT_VERSION,
-    Input,
-    LeftOutImage,
-    NiftiGrid,
-    Refused,
-    Report,
-    Tool,
-    case_of,
-    report_json,
+from dicom_node.case_files.report_json import Input, NiftiGrid, calibrated_on, report_json
+from dicom_node.case_files.source_json import (
+    SOURCE_FILE,
+    CaseSource,
+    open_patient_key,
+    source_json,
 )
 from dicom_node.durable_files import PART, write_durably
 from dicom_node.errors import NoImagesError, SeriesError
@@ -52,8 +53,15 @@ from dicom_node.results.kinds import ResultKind
 from dicom_node.series.bounded_files import NOT_DICOM, why_not_dicom
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
+from dicom_node.series.scan_facts import (
+    ScanFacts,
+    facts_of_refused,
+    facts_of_series,
+    patient_of,
+)
 from dicom_node.series.selection import exclusion_of
 from dicom_node.series.slice_headers import kinds, lacks_sop_class, read_header
+from dicom_node.series.study_header import read_studies
 from dicom_node.uids import device_observer_uid, is_uid, seed_for, settings_digest
 from inference.models.bundle import Bundle
 from inference.pictures.canvas import Picture
@@ -77,12 +85,12 @@ ALL_FILES: Final = (
     LABEL_NAMES_FILE,
     UNCERTAINTY_FILE,
     REPORT_FILE,
+    SOURCE_FILE,
     PICTURE_FILE,
     DENSITY_FILE,
     *OBJECT_FILES.values(),
 )
 
-TOOL: Final = Tool("msk-node", version("msk-node"))
 INSTALLATION: Final = "msk-node segment"
 
 Progress = Callable[[int, int], None]
@@ -204,6 +212,7 @@ class _Scan:
     """A scan that can be analysed: what the report says of it, and how results are stored.
 
     facts: what names the scan's content, for the seed.
+    source: what source.json says of it, but for the analysis.
     """
 
     volume: Volume
@@ -211,6 +220,7 @@ class _Scan:
     patient: Patient
     described: Input
     facts: tuple[str, ...]
+    source: CaseSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +239,12 @@ class _Run:
         try:
             image = read_image_file(path)
         except SeriesError as error:
-            return _refuse(out, error)
+            return self._refuse(out, error, CaseSource())
         patient = Patient(self.height_m)
-        described = _described(image.volume, patient, "image file", notes=image.notes)
+        described = described_image(image.volume, patient, image.notes)
         facts = (hashlib.sha256(image.volume.hu.tobytes()).hexdigest(),)
-        scan = _Scan(image.volume, image.layout, patient, described, facts)
+        source = CaseSource(scan=ScanFacts(height_m=self.height_m))
+        scan = _Scan(image.volume, image.layout, patient, described, facts, source)
         return self._finish(scan, self._case(scan), out)
 
     def dicom(self, paths: Sequence[Path], out: Path) -> FolderResult:
@@ -242,14 +253,15 @@ class _Run:
         try:
             series = read_series(paths)
         except SeriesError as error:
-            return _refuse(out, error)
+            return self._refuse(out, error, _source_of_refused(paths, error))
         patient = series.patient if series.patient.height_m else Patient(self.height_m)
         scan = _Scan(
             series.volume,
             series_layout(series),
             patient,
-            _described(series.volume, patient, "dicom", series),
+            described_series(series, patient),
             tuple(one.sop_instance_uid for one in series.slices),
+            _source_of(series, patient),
         )
         case = self._case(scan)
         self._write_objects(series, case, out)
@@ -294,17 +306,28 @@ class _Run:
         write_durably(out / PICTURE_FILE, _png(qc_picture(scan.volume, case)))
         write_durably(out / DENSITY_FILE, _png(density_picture(scan.volume, case)))
         words = case_words(case)
-        report = Report(
-            report_version=REPORT_VERSION,
-            tool=TOOL,
-            use="research use only",
-            input=scan.described,
+        write_durably(out / SOURCE_FILE, self._source(scan.source))
+        report = case_report(
+            case,
+            scan.described,
+            calibrated_on(self.bundle.calibration),
             nifti_grid=_nifti_grid(scan.layout),
-            refused=None,
-            case=case_of(case, self.bundle.calibration, words),
         )
         write_durably(out / REPORT_FILE, report_json(report))
         return FolderResult(out, case.verdict.value, refused=False, words=(words,))
+
+    def _refuse(self, out: Path, error: SeriesError, source: CaseSource) -> FolderResult:
+        """A report and a picture that say why nothing was analysed."""
+        words = str(error)
+        write_durably(out / PICTURE_FILE, _png(refusal_picture(words)))
+        write_durably(out / SOURCE_FILE, self._source(source))
+        write_durably(out / REPORT_FILE, report_json(refusal_report(error.code, words)))
+        return FolderResult(out, f"refused ({error.code})", refused=True, words=(words,))
+
+    def _source(self, source: CaseSource) -> bytes:
+        """source.json, with what is known of the analysis."""
+        now = datetime.now(UTC)
+        return source_json(replace(source, settings=self._settings_hash, analysed_at=now))
 
 
 def _clear(out: Path) -> None:
@@ -325,49 +348,22 @@ def label_names() -> dict[str, dict[str, str | None]]:
     }
 
 
-def _refuse(out: Path, error: SeriesError) -> FolderResult:
-    """A report and a picture that say why nothing was analysed."""
-    words = str(error)
-    write_durably(out / PICTURE_FILE, _png(refusal_picture(words)))
-    report = Report(
-        report_version=REPORT_VERSION,
-        tool=TOOL,
-        use="research use only",
-        input=None,
-        nifti_grid=None,
-        refused=Refused(error.code, words),
-        case=None,
-    )
-    write_durably(out / REPORT_FILE, report_json(report))
-    return FolderResult(out, f"refused ({error.code})", refused=True, words=(words,))
-
-
-def _described(
-    volume: Volume,
-    patient: Patient,
-    kind: Literal["dicom", "image file"],
-    series: CtSeries | None = None,
-    notes: tuple[str, ...] = (),
-) -> Input:
-    geometry = volume.geometry
-    left_out = series.left_out if series else ()
-    return Input(
-        kind=kind,
-        slices=geometry.shape[0],
-        rows=geometry.rows,
-        columns=geometry.columns,
-        spacing_mm=geometry.spacing_mm,
-        slice_positions_mm=_rounded(geometry.slice_offsets_mm),
-        slice_extents_mm=_rounded(geometry.extents_mm),
-        height_m=patient.height_m,
-        series_instance_uid=str(series.header.SeriesInstanceUID) if series else None,
-        notes=series.notes if series else notes,
-        left_out=tuple(LeftOutImage(one.sop_instance_uid, one.reason) for one in left_out),
+def _source_of(series: CtSeries, patient: Patient) -> CaseSource:
+    """Where a series comes from; its other objects in the folder name the patient too."""
+    number = patient_of(series.header)
+    return CaseSource(
+        patient_key=open_patient_key(number),
+        patient_id=number.patient_id,
+        scan=replace(facts_of_series(series), height_m=patient.height_m),
     )
 
 
-def _rounded(values_mm: NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(round(float(value), 4) for value in values_mm)
+def _source_of_refused(paths: Sequence[Path], error: SeriesError) -> CaseSource:
+    """Where a refused series comes from, as far as its images agree on it."""
+    scan, number = facts_of_refused(read_studies(paths), error.code)
+    return CaseSource(
+        patient_key=open_patient_key(number), patient_id=number.patient_id, scan=scan
+    )
 
 
 def _nifti_grid(layout: Layout) -> NiftiGrid:

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from dicom_node.analysis.case_store import load_case, load_series
 from dicom_node.analysis.request import Outcome
+from dicom_node.case_files.case_report import case_report, described_series, refusal_report
+from dicom_node.case_files.report_json import CalibratedOn
 from dicom_node.errors import ResultError
+from dicom_node.node.case_rows import PatientHistory, Statement
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
     DeliveryRow,
@@ -34,6 +37,7 @@ from dicom_node.results.kinds import REPORTS, ResultKind, kinds_for, with_fallba
 from dicom_node.results.result_files import ResultObject
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
+from dicom_node.series.scan_facts import facts_of_refused, facts_of_series, patient_of
 from dicom_node.series.study_header import SourceStudy, read_studies
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
@@ -60,11 +64,13 @@ class Publication:
     objects: what others refer to comes first; more than is shared out where an object may
         have to stand in for another.
     per_destination: which of them each destination gets, by its name.
+    statement: what the table of results keeps of it.
     label_map: what is kept as NIfTI beside them, if that is wanted.
     """
 
     state: SeriesState
     objects: tuple[ResultObject, ...]
+    statement: Statement
     per_destination: Mapping[str, Collection[ResultKind]]
     code: str = ""
     reason: str = ""
@@ -149,12 +155,13 @@ def _of_one_study(row: SeriesRow, results: Sequence[ResultRow], arrival: SeriesA
     return alone and row.study_instance_uid == arrival.study_instance_uid
 
 
-def publish_series(
+def publish_series(  # noqa: PLR0913, PLR0917 - all that an answer depends on
     arrival: SeriesArrival,
     outcome: Outcome,
     case_folder: Path,
     config: NodeConfig,
     earlier: EarlierRevisions,
+    history: PatientHistory,
 ) -> Publication:
     """Build the answer to a series.
 
@@ -164,6 +171,7 @@ def publish_series(
         case_folder: where the case is stored, if there is one.
         config: of the node.
         earlier: what earlier revisions left.
+        history: the earlier scans of patients.
 
     Raises:
         ResultError: an object could not be built.
@@ -188,15 +196,37 @@ def publish_series(
         wanted = with_fallbacks(one for share in per_destination.values() for one in share)
     else:
         wanted = frozenset(kinds_for(config.profile, accepted=is_good, replaces=False))
+    statement = Statement(
+        SeriesState.REPORTED,
+        case_report(case, described_series(series, series.patient), _calibrated_on(outcome)),
+        facts_of_series(series),
+        patient_of(series.header),
+    )
+    if ResultKind.PDF in wanted and _wants_changes(destinations, config):
+        context = replace(context, changes=history.changes(statement, arrival, outcome))
     objects = publish_case(series, case, context, wanted)
     words = " ".join(filter(None, (*map(sentence, arrival.notes), remark(case))))
     return Publication(
         SeriesState.REPORTED,
         objects,
+        statement,
         per_destination,
         reason=words,
         label_map=LabelMap(series, case.segments) if config.objects.nifti else None,
     )
+
+
+def _calibrated_on(outcome: Outcome) -> CalibratedOn | None:
+    """What the bundle's limits were fitted on, as the analysis has left it."""
+    if not outcome.calibrated_on:
+        return None
+    return CalibratedOn(outcome.calibrated_on, outcome.calibrated_at)
+
+
+def _wants_changes(destinations: Sequence[Destination], config: NodeConfig) -> bool:
+    """True if any destination wants to see what has changed; without any, as the node does."""
+    profiles = [each.profile for each in destinations] or [config.profile]
+    return any(each.pdf_summary and each.pdf_changes for each in profiles)
 
 
 def _with_notes(words: str, arrival: SeriesArrival) -> str:
@@ -282,7 +312,10 @@ def _refuse(
         log.exception("refusal.unanswerable", code=refusal.code)
         objects = ()
     per_destination = {each.name: tuple(ResultKind) for each in destinations}
-    return Publication(state, objects, per_destination, refusal.code, refusal.words)
+    report = refusal_report(refusal.code, refusal.words)
+    scan, patient = facts_of_refused(refusal.studies, refusal.code)
+    statement = Statement(state, report, scan, patient)
+    return Publication(state, objects, statement, per_destination, refusal.code, refusal.words)
 
 
 def _partial(case: CaseResult, series: CtSeries) -> Refusal:

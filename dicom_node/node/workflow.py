@@ -47,6 +47,7 @@ from dicom_node.delivery.attempts import first_rows
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
 from dicom_node.monitoring.logs import describe
+from dicom_node.node.case_rows import PatientHistory, case_row
 from dicom_node.node.publication import earlier_revisions, publish_series
 from dicom_node.node.room import (
     ANALYSIS,
@@ -569,7 +570,12 @@ class Workflow:
             raise ResultError("there is no outcome to publish")
         earlier = earlier_revisions(arrival, self.ledger)
         publication = publish_series(
-            arrival, outcome, folder / CASE_FOLDER, self.config, earlier
+            arrival,
+            outcome,
+            folder / CASE_FOLDER,
+            self.config,
+            earlier,
+            PatientHistory(self.ledger, self.config),
         )
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
         results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
@@ -582,9 +588,13 @@ class Workflow:
             for row in first_rows(results, wanted, name, now)
         ]
         row = self._known_row(arrival)
+        case = case_row(publication.statement, arrival, outcome, self.config)
         self.ledger.add(*results, *deliveries)
         self.ledger.save(
-            row.become(publication.state, now, code=publication.code, reason=publication.reason)
+            row.become(
+                publication.state, now, code=publication.code, reason=publication.reason
+            ),
+            case,
         )
         log.info(
             "series.answered",

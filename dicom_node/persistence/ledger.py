@@ -1,4 +1,4 @@
-"""The node's record of its series, results and deliveries: four tables, frozen rows.
+"""The node's record of its series, results, deliveries and cases: tables of frozen rows.
 
 A row is a value; what it becomes is decided by pure functions elsewhere (`delivery.attempts`,
 `delivery.confirmation`), and the ledger only writes it. Every write can be repeated: it says
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -25,9 +25,11 @@ from dicom_node.persistence.database import (
     sqlite_path,
 )
 from dicom_node.persistence.rows import (
+    ANSWERED,
     LEFT_OUT_CODES,
     UNANSWERED,
     Alike,
+    CaseRow,
     CommitmentRow,
     DeliveryRow,
     DeliveryState,
@@ -36,16 +38,19 @@ from dicom_node.persistence.rows import (
     SeriesState,
 )
 from dicom_node.persistence.schema import bring_up, is_there
-from dicom_node.persistence.tables import COMMITMENTS, DELIVERIES, RESULTS, SERIES
+from dicom_node.persistence.tables import CASES, COMMITMENTS, DELIVERIES, RESULTS, SERIES
 
-AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow
-Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow)
+AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow | CaseRow
+Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow, CaseRow)
 TABLES: Final[Mapping[type, sa.Table]] = {
     SeriesRow: SERIES,
     ResultRow: RESULTS,
     DeliveryRow: DELIVERIES,
     CommitmentRow: COMMITMENTS,
+    CaseRow: CASES,
 }
+AT_A_TIME: Final = 100
+"""Cases that are held in memory while all are gone through; of each some 10 kB."""
 
 AT_ONCE: Final = 500
 """So many keys are asked for in one statement."""
@@ -59,7 +64,7 @@ def no_fence(_connection: sa.Connection) -> None:
 
 
 class Ledger:
-    """The four tables in a database; safe to use from many threads.
+    """The tables in a database; safe to use from many threads.
 
     fence: asked in every transaction that writes; raises when this process must not.
     patient: wait while the database is away instead of raising, as a worker does.
@@ -299,6 +304,66 @@ class Ledger:
         found = self._read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
         return found[0] if found else None
 
+    def has_cases(self) -> bool:
+        """True if there is a table of cases: a node of before it left none."""
+        return self._do(lambda connection: sa.inspect(connection).has_table(CASES.name))
+
+    def cases(
+        self, *, since: datetime | None = None, all_revisions: bool = False
+    ) -> Iterator[CaseRow]:
+        """The cases, those of one patient after each other, the earliest scan first.
+
+        They are read as they are at one moment, a few at a time.
+
+        Args:
+            since: only of patients with a case that was analysed at that time or later.
+            all_revisions: those too that a later revision of their series has replaced.
+        """
+        query = sa.select(CASES).order_by(
+            CASES.c.patient_key,
+            CASES.c.study_date.asc().nulls_first(),
+            CASES.c.series_instance_uid,
+            CASES.c.revision,
+        )
+        if not all_revisions:
+            query = query.where(CASES.c.revision == _latest_revision())
+        if since is not None:
+            query = query.where(_of_patients_since(since))
+        with self._engine.connect() as connection:
+            options = {"yield_per": AT_A_TIME}
+            with connection.execute(query, execution_options=options) as result:
+                for found in result.mappings():
+                    yield CaseRow(**_typed(CaseRow, found))
+
+    def cases_of_patient(self, patient_key: str, before: date) -> tuple[CaseRow, ...]:
+        """The cases of earlier days of a patient, the latest revision of each series."""
+        return self._read(
+            CaseRow,
+            CASES.c.patient_key == patient_key,
+            CASES.c.study_date < before,
+            CASES.c.revision == _latest_revision(),
+        )
+
+    def answered_without_case(self) -> int:
+        """The number of answered revisions without a row among the cases.
+
+        A node of before that table has answered them, or one of a version before it has.
+        """
+        same = sa.and_(
+            CASES.c.series_instance_uid == SERIES.c.series_instance_uid,
+            CASES.c.revision == SERIES.c.revision,
+        )
+        query = (
+            sa.select(sa.func.count())
+            .select_from(SERIES.outerjoin(CASES, same))
+            .where(
+                SERIES.c.state.in_(list(ANSWERED)),
+                SERIES.c.code.not_in(list(LEFT_OUT_CODES)),
+                CASES.c.revision.is_(None),
+            )
+        )
+        return self._do(lambda connection: connection.execute(query).scalar_one())
+
     def _read(
         self,
         row_type: type[Row],
@@ -381,6 +446,26 @@ def _is_in(state: SeriesState) -> sa.ColumnElement[bool]:
             return sa.and_(SERIES.c.state == state, sa.not_(is_left_out))
         case _:
             return SERIES.c.state == state
+
+
+def _latest_revision() -> sa.ScalarSelect[int]:
+    """The latest revision of a case's series that is among the cases."""
+    other = CASES.alias("other")
+    return (
+        sa.select(sa.func.max(other.c.revision))
+        .where(other.c.series_instance_uid == CASES.c.series_instance_uid)
+        .correlate(CASES)
+        .scalar_subquery()
+    )
+
+
+def _of_patients_since(moment: datetime) -> sa.ColumnElement[bool]:
+    """True for a case that is new, and for every other one of its patient."""
+    other = CASES.alias("new")
+    new = sa.select(other.c.patient_key).where(
+        other.c.analysed_at >= moment, other.c.patient_key != ""
+    )
+    return sa.or_(CASES.c.analysed_at >= moment, CASES.c.patient_key.in_(new))
 
 
 def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | None:

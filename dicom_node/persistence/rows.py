@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Final, Self
 
@@ -177,3 +177,31 @@ class CommitmentRow:
     series_instance_uid: str
     revision: int
     asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """The answer to one revision of one series in figures: a row of the table of results.
+
+    state: "reported", "refused" or "failed".
+    verdict, bundle: empty where nothing was analysed; the bundle with its version.
+    code: why it was refused or failed.
+    sender: Calling AE title.
+    patient_key: a digest under a secret of the node; empty where no patient is named.
+    source: as `source.json` of a folder of `msk-node segment`.
+    report: as `report.json` there, compressed (gzip).
+    """
+
+    series_instance_uid: str
+    revision: int
+    study_instance_uid: str
+    state: str
+    analysed_at: datetime
+    source: str
+    report: bytes
+    verdict: str = ""
+    code: str = ""
+    bundle: str = ""
+    sender: str = ""
+    patient_key: str = ""
+    study_date: date | None = None

@@ -1,4 +1,4 @@
-"""The four tables of the ledger, as SQLAlchemy creates them."""
+"""The tables of the ledger, as SQLAlchemy creates them."""
 
 from __future__ import annotations
 
@@ -102,3 +102,24 @@ COMMITMENTS: Final = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("asked_at", UtcDateTime, nullable=False),
 )
+
+CASES: Final = sa.Table(
+    "cases",
+    METADATA,
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("state", NAME, nullable=False, index=True),
+    sa.Column("verdict", NAME, nullable=False, index=True),
+    sa.Column("code", NAME, nullable=False),
+    sa.Column("bundle", sa.Text, nullable=False, index=True),
+    sa.Column("sender", NAME, nullable=False, index=True),
+    sa.Column("patient_key", NAME, nullable=False),
+    sa.Column("study_date", sa.Date, nullable=True, index=True),
+    sa.Column("analysed_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("report", sa.LargeBinary, nullable=False),
+    sa.Index("cases_of_patient", "patient_key", "study_date"),
+    info={"since": "0003"},
+)
+"""`since`: the version that first had it. Commands beside a node go on without it."""

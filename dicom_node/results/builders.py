@@ -218,6 +218,7 @@ def _summary(facts: CaseFacts, kind: ResultKind) -> Dataset:
             facts.case,
             title=_title(facts, kind),
             notes=facts.context.notes,
+            changes=facts.context.changes,
         ),
         _words(facts),
         facts.sources,

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
+from dicom_node.results.changes import Changes
 from dicom_node.results.headers import Equipment, Identity, ObjectHeader
 from dicom_node.results.kinds import FORMS, GROUP_OF, ResultKind
 from dicom_node.results.seg.segmentation import segment_numbers
@@ -38,6 +39,7 @@ class PublishContext:
     closed_by: the rule that closed the series, as text.
     notes: what a reader must know of how the images came: those that the node refused, a
         patient that changed.
+    changes: since the patient's last scan; None where nobody wants to know.
     """
 
     settings_hash: str
@@ -51,6 +53,7 @@ class PublishContext:
     replaced: tuple[InstanceInSeries, ...] = ()
     closed_by: str | None = None
     notes: tuple[str, ...] = ()
+    changes: Changes | None = None
 
     def predecessor_of(self, report: ResultKind) -> InstanceInSeries | None:
         """The report that one replaces: of its own kind, or else any."""

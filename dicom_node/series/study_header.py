@@ -130,6 +130,8 @@ SOURCE_ONLY: Final = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
+    "ConvolutionKernel",
+    "KVP",
 )
 """Read from the source and used by some objects, each in its own way."""
 

@@ -223,6 +223,13 @@ class Objects(Section):
     """Whether the segments are kept in the results folder as NIfTI too, on even slices."""
 
 
+class Cases(Section):
+    """The table of results in the database."""
+
+    patient_id: bool = False
+    """Whether it holds the Patient ID; without it, a digest that names nobody."""
+
+
 class Retention(Section):
     """The ages at which what is no longer needed is deleted; without its key, nothing is."""
 
@@ -250,6 +257,7 @@ class NodeConfig(Section):
     analysis: Analysis = Analysis()
     profile: Profile = Profile()
     objects: Objects = Objects()
+    cases: Cases = Cases()
     delivery: Delivery = Delivery()
     confirmation: Confirmation = Confirmation()
     retention: Retention = Retention()

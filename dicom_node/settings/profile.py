@@ -35,6 +35,9 @@ class Profile(Section):
     """Whether the uncertainty of every voxel goes out, as a Parametric Map."""
     pdf_summary: bool = Field(default=False, title="PDF summary")
     """Whether a summary for people goes out, as an Encapsulated PDF."""
+    pdf_changes: bool = Field(default=False, title="changes since the last scan in the PDF")
+    """Whether the summary says what has changed since the patient's last scan. There is one
+    summary for all: where one destination wants it so, every one that gets it does."""
     reject_replaced: bool = Field(default=False, title="rejection of what is replaced")
     """Whether a Key Object rejects the results that a new revision replaces."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from dicom_node.durable_files import write_durably
 DIGEST_KEY: Final = ".digest-key"
 KEY_BYTES: Final = 32
 DIGEST_DIGITS: Final = 12
+KEY_DIGITS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,14 @@ class DigestKey:
 
     def digest(self, *texts: str) -> str:
         """What texts are known by."""
-        said = "\n".join(texts).encode()
-        return hmac.new(self.secret, said, "sha256").hexdigest()[:DIGEST_DIGITS]
+        return self._digest(texts)[:DIGEST_DIGITS]
+
+    def patient_key(self, issuer: str, patient_id: str) -> str:
+        """What a patient is known by in the database, long enough for millions of them."""
+        return self._digest(("patient", issuer, patient_id))[:KEY_DIGITS]
+
+    def _digest(self, texts: Sequence[str]) -> str:
+        return hmac.new(self.secret, "\n".join(texts).encode(), "sha256").hexdigest()
 
 
 def digest_key(spool: Path) -> DigestKey:

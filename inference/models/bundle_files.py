@@ -45,6 +45,21 @@ def bundle_sha256(name_or_path: str | Path) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def calibrated_on(name_or_path: str | Path) -> tuple[str, str]:
+    """The data set that a bundle's limits were fitted on, and the date, as it declares them.
+
+    Empty of a bundle without calibration.
+
+    Raises:
+        BundleError: the folder or a file cannot be read.
+    """
+    path = bundle_folder(name_or_path) / CALIBRATION_FILE
+    if not path.is_file():
+        return "", ""
+    table = tomllib.loads(read_file(path).decode())
+    return str(table.get("data_set", "")), str(table.get("fitted_on", ""))
+
+
 def shipped_bundles() -> tuple[str, ...]:
     """Names of the bundles that come with the package."""
     shipped = Path(str(files("inference"))) / "bundles"

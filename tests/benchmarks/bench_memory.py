@@ -27,7 +27,9 @@ from pydicom import dcmread
 from dicom_node.analysis.child import EXIT_ANALYSED
 from dicom_node.analysis.request import CASE_FOLDER, Outcome, Request, write_request
 from dicom_node.case_files.phantom_series import write_phantom_series
+from dicom_node.node.case_rows import PatientHistory
 from dicom_node.node.publication import EarlierRevisions, publish_series
+from dicom_node.persistence.ledger import Ledger
 from dicom_node.settings.node import Logging, NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
 from inference.models.bayesian_unet.network import FIVE_LAYERS, SIX_LAYERS, BayesianUNet
@@ -174,8 +176,10 @@ def answer(path: Path) -> None:
     paths = tuple(Path(name) for name in told["paths"])
     arrival = SeriesArrival(uid, "1.2.3", 1, paths, (), "SCANNER", "MSKNODE", "benchmark")
     outcome = Outcome("analysed", told["settings_hash"], datetime.now(UTC))
+    config = NodeConfig()
+    history = PatientHistory(Ledger(f"sqlite:///{out}/ledger"), config)
     found = publish_series(
-        arrival, outcome, out / CASE_FOLDER, NodeConfig(), EarlierRevisions()
+        arrival, outcome, out / CASE_FOLDER, config, EarlierRevisions(), history
     )
     for number, one in enumerate(found.objects):
         one.dataset.save_as(out / f"{number}.dcm", enforce_file_format=True)

@@ -8,32 +8,42 @@ it. The same case gives the same bytes: nothing in it tells when it was made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from PIL import Image
 from reportlab.lib.colors import Color
 from reportlab.lib.enums import TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import (
     BaseDocTemplate,
     Frame,
     PageBreak,
     PageTemplate,
-    Paragraph,
     Spacer,
     Table,
     TableStyle,
 )
 from reportlab.platypus import Image as PlacedImage
 
+from dicom_node.results.changes import Changes
 from dicom_node.results.headers import MODEL_NAME
+from dicom_node.results.pdf.changes_page import changes_page
+from dicom_node.results.pdf.page_style import (
+    BLACK,
+    DASH,
+    GREY,
+    MARGIN,
+    RULE,
+    SHADE,
+    TIGHT,
+    WIDTH,
+    fonts,
+    style,
+    text,
+)
 from inference.pictures.canvas import Picture
 from inference.pictures.captions import case_uncertainty, in_figures, sentence
 from inference.pictures.quality_page import qc_picture
@@ -43,16 +53,8 @@ from inference.volume import Volume
 from sr_templates.terms import FINDING_TERMS, MEASURED_TERMS, VERDICT_TERMS, QuantityTerm
 from sr_templates.words import case_words, verdict_words, weak_flag_words
 
-MARGIN: Final = 12 * mm
-WIDTH: Final = A4[0] - 2 * MARGIN
-DASH: Final = "\u2013"
 HEADLINE: Final = "Bones and muscles from hip to knee"
 USE: Final = "Research use only. Not for diagnosis or treatment."
-
-BLACK: Final = Color(0.08, 0.09, 0.11)
-GREY: Final = Color(0.36, 0.38, 0.42)
-RULE: Final = Color(0.8, 0.81, 0.84)
-SHADE: Final = Color(0.95, 0.955, 0.965)
 
 VERDICT_COLOURS: Final = {
     Verdict.ACCEPTED: Color(0.06, 0.42, 0.2),
@@ -110,15 +112,23 @@ EXPLANATION: Final = (
 
 
 def summary_pdf(
-    volume: Volume, case: CaseResult, *, title: str = "", notes: Sequence[str] = ()
+    volume: Volume,
+    case: CaseResult,
+    *,
+    title: str = "",
+    notes: Sequence[str] = (),
+    changes: Changes | None = None,
 ) -> bytes:
     """The summary of a case as a PDF of two A4 pages; the same bytes for the same input.
+
+    A third one says what has changed since the patient's last scan, where that is wanted.
 
     Args:
         volume: the CT that was analysed.
         case: its result.
         title: small words at the upper right; must not name the patient.
         notes: what a reader must know of the images before all else.
+        changes: since the patient's last scan; None where nobody asked.
     """
     document = BytesIO()
     template = BaseDocTemplate(
@@ -128,20 +138,14 @@ def summary_pdf(
         title=f"{HEADLINE}: {case.verdict.value}",
         author=MODEL_NAME,
         creator=MODEL_NAME,
-        initialFontName=_fonts()[0],
+        initialFontName=fonts()[0],
         invariant=1,
     )
-    template.build([*_first_page(volume, case, title, notes), PageBreak(), *_second_page(case)])
+    pages = [*_first_page(volume, case, title, notes), PageBreak(), *_second_page(case)]
+    if changes is not None:
+        pages += [PageBreak(), *changes_page(changes)]
+    template.build(pages)
     return document.getvalue()
-
-
-@cache
-def _fonts() -> tuple[str, str]:
-    """Regular and bold, embedded: they come with the library, so no machine lacks them."""
-    for name in ("Vera", "VeraBd"):
-        pdfmetrics.registerFont(TTFont(name, f"{name}.ttf"))
-    pdfmetrics.registerFontFamily("Vera", normal="Vera", bold="VeraBd")
-    return "Vera", "VeraBd"
 
 
 def _frame() -> Frame:
@@ -150,28 +154,10 @@ def _frame() -> Frame:
     return Frame(MARGIN, bottom, WIDTH, A4[1] - MARGIN - bottom, 0, 0, 0, 0)
 
 
-def _style(
-    size: float, colour: Color = BLACK, *, bold: bool = False, alignment: int = TA_LEFT
-) -> ParagraphStyle:
-    regular, heavy = _fonts()
-    return ParagraphStyle(
-        "",
-        fontName=heavy if bold else regular,
-        fontSize=size,
-        leading=size * 1.3,
-        textColor=colour,
-        alignment=alignment,
-    )
-
-
-def _text(words: str, style: ParagraphStyle) -> Paragraph:
-    return Paragraph(escape(words), style)
-
-
 def _foot(canvas: Any, template: Any, case: CaseResult) -> None:
     """Equipment, use and page number at the bottom of each page."""
     made_by = f"{MODEL_NAME}, model {case.model.name} {case.model.version}. {USE}"
-    canvas.setFont(_fonts()[0], 7)
+    canvas.setFont(fonts()[0], 7)
     canvas.setFillColor(GREY)
     canvas.drawString(MARGIN, 9 * mm, made_by)
     canvas.drawRightString(A4[0] - MARGIN, 9 * mm, f"page {template.page}")
@@ -181,15 +167,15 @@ def _first_page(
     volume: Volume, case: CaseResult, title: str, notes: Sequence[str]
 ) -> list[Any]:
     """The first page: what it is, the verdict, the reasons, the picture, and what made it."""
-    body = _style(9)
-    verdict = _style(15, VERDICT_COLOURS[case.verdict], bold=True)
+    body = style(9)
+    verdict = style(15, VERDICT_COLOURS[case.verdict], bold=True)
     return [
-        _text(title, _style(8, GREY, alignment=TA_RIGHT)),
-        _text(HEADLINE, _style(18, bold=True)),
+        text(title, style(8, GREY, alignment=TA_RIGHT)),
+        text(HEADLINE, style(18, bold=True)),
         Spacer(0, 2 * mm),
-        _text(f"Case: {verdict_words(case.verdict, case.findings)}", verdict),
+        text(f"Case: {verdict_words(case.verdict, case.findings)}", verdict),
         Spacer(0, 2 * mm),
-        _text(" ".join([*map(sentence, notes), case_words(case)]), body),
+        text(" ".join([*map(sentence, notes), case_words(case)]), body),
         Spacer(0, 4 * mm),
         _placed(qc_picture(volume, case, notes=notes)),
         Spacer(0, 4 * mm),
@@ -215,34 +201,24 @@ def _algorithm(case: CaseResult) -> Table:
         ("Case", case_uncertainty(case)),
         ("Use", USE),
     )
-    name, value = _style(8, GREY), _style(8)
-    rows = [[_text(left, name), _text(right, value)] for left, right in facts]
+    name, value = style(8, GREY), style(8)
+    rows = [[text(left, name), text(right, value)] for left, right in facts]
     table = Table(rows, colWidths=(42 * mm, WIDTH - 42 * mm))
-    table.setStyle(TableStyle([*_TIGHT, ("LINEABOVE", (0, 0), (-1, 0), 0.5, RULE)]))
+    table.setStyle(TableStyle([*TIGHT, ("LINEABOVE", (0, 0), (-1, 0), 0.5, RULE)]))
     return table
-
-
-_TIGHT: Final = (
-    ("FONT", (0, 0), (-1, -1), "Vera"),  # also of empty cells: else a font is not embedded
-    ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-    ("TOPPADDING", (0, 0), (-1, -1), 1),
-    ("BOTTOMPADDING", (0, 0), (-1, -1), 1.2),
-    ("LEFTPADDING", (0, 0), (-1, -1), 2),
-    ("RIGHTPADDING", (0, 0), (-1, -1), 2),
-)
 
 
 def _second_page(case: CaseResult) -> Iterable[Any]:
     """All structures with their numbers, and what the columns mean."""
-    note = _style(7, GREY)
+    note = style(7, GREY)
     yield _structures(case.structures)
     yield Spacer(0, 2 * mm)
-    yield _text(f"{EXPLANATION} {weak_flag_words()}", note)
+    yield text(f"{EXPLANATION} {weak_flag_words()}", note)
 
 
 def _structures(results: Iterable[StructureResult]) -> Table:
     """The table, a shaded row before each group."""
-    head = _style(6.8, bold=True)
+    head = style(6.8, bold=True)
     rows: list[list[Any]] = [_heading()]
     marks: list[tuple[Any, ...]] = [("LINEBELOW", (0, 0), (-1, 0), 0.8, BLACK)]
     group = None
@@ -250,17 +226,17 @@ def _structures(results: Iterable[StructureResult]) -> Table:
         if result.segment.structure.group is not group:
             group = result.segment.structure.group
             marks.append(("BACKGROUND", (0, len(rows)), (-1, len(rows)), SHADE))
-            rows.append([_text(GROUP_WORDS[group], head), *[""] * (len(COLUMNS) - 1)])
+            rows.append([text(GROUP_WORDS[group], head), *[""] * (len(COLUMNS) - 1)])
         marks.append(("LINEBELOW", (0, len(rows)), (-1, len(rows)), 0.25, RULE))
         rows.append(_row(result))
     table = Table(rows, colWidths=[width for _, width, _ in COLUMNS], repeatRows=1)
-    table.setStyle(TableStyle([*_TIGHT, *marks]))
+    table.setStyle(TableStyle([*TIGHT, *marks]))
     return table
 
 
 def _heading() -> list[Any]:
     return [
-        _text(words, _style(6.8, bold=True, alignment=alignment))
+        text(words, style(6.8, bold=True, alignment=alignment))
         for words, _, alignment in COLUMNS
     ]
 
@@ -273,7 +249,7 @@ def _row(result: StructureResult) -> list[Any]:
     )
     colours = (*[BLACK] * (len(cells) - 1), VERDICT_COLOURS[result.verdict])
     return [
-        _text(words, _style(6.8, colour, alignment=alignment))
+        text(words, style(6.8, colour, alignment=alignment))
         for words, colour, (_, _, alignment) in zip(cells, colours, COLUMNS, strict=True)
     ]
 

@@ -36,6 +36,7 @@ FILES = {
     "labels.json",
     "uncertainty.nii.gz",
     "report.json",
+    "source.json",
     "qc.png",
     "density.png",
 }
@@ -257,7 +258,11 @@ def test_a_refused_series_leaves_its_reason_and_nothing_of_an_earlier_run(
     report = report_in(tmp_path / "out")
 
     assert (result.refused, result.verdict) == (True, "refused (incomplete-series)")
-    assert {path.name for path in result.folder.iterdir()} == {"report.json", "qc.png"}
+    assert {path.name for path in result.folder.iterdir()} == {
+        "report.json",
+        "source.json",
+        "qc.png",
+    }
     assert report["case"] is None
     assert report["refused"]["code"] == "incomplete-series"
     assert report["refused"]["words"] == result.words[0]

@@ -268,7 +268,7 @@ def test_the_check_names_every_switch_that_a_profile_turns_on() -> None:
     switches = [name for name, field in Profile.model_fields.items() if field.default is False]
     on = describe_profile(Profile.model_validate(dict.fromkeys(switches, True)))
 
-    assert len(switches) == 6
+    assert len(switches) == 7
     assert on.startswith("SEG, SR, QC image when not accepted, SEG on even slices, ")
     assert len(on.split(", ")) == 3 + len(switches)
     assert "None" not in on

@@ -1,0 +1,250 @@
+"""Cases as records, from a node's database and from folders of `msk-node segment` alike.
+
+Both keep a report (`case_files/report_json.py`) and the source of the case
+(`case_files/source_json.py`). Records come one after the other, those of one patient
+together, the earliest scan first; what is in memory at a time does not grow with their
+number, but for the names of folders.
+
+A report is read leniently: what an older version did not write is not there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from dicom_node.case_files.source_json import SOURCE_FILE, CaseSource, read_source
+from dicom_node.cohort.records import CaseRecord, Model, Source, StructureRecord
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import CaseRow
+from dicom_node.series.scan_facts import ScanFacts
+from inference.results import Verdict
+from inference.structures import BY_KEY
+
+REPORT_FILE: Final = "report.json"
+QC_FILE: Final = "qc.png"
+REPORTED, REFUSED, FAILED = "reported", "refused", "failed"
+
+DAMAGED: Final = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    zlib.error,
+)
+"""What reading a damaged report or source ends in."""
+
+Unreadable = Callable[[str, str], None]
+"""Told the name of a case that cannot be read, and why."""
+
+
+def records_of_ledger(
+    ledger: Ledger,
+    unreadable: Unreadable,
+    *,
+    since: datetime | None = None,
+    all_revisions: bool = False,
+) -> Iterator[CaseRecord]:
+    """The cases that a node has answered.
+
+    Args:
+        ledger: of the node.
+        unreadable: told of a row that cannot be read.
+        since: only those of patients with a case that was analysed then or later.
+        all_revisions: those too that a later revision of their series has replaced.
+    """
+    for row in ledger.cases(since=since, all_revisions=all_revisions):
+        try:
+            yield record_of_row(row)
+        except DAMAGED as error:
+            unreadable(f"{row.series_instance_uid} {row.revision}", type(error).__name__)
+
+
+def record_of_row(row: CaseRow) -> CaseRecord:
+    """The case in a row of the ledger.
+
+    Raises:
+        One of `DAMAGED`: the row cannot be read.
+    """
+    report = json.loads(gzip.decompress(row.report))
+    # The row's own column holds the moment in UTC on every database.
+    source = replace(read_source(row.source), analysed_at=row.analysed_at)
+    name = row.series_instance_uid
+    return _record(name if row.revision == 1 else f"{name}~{row.revision}", source, report)
+
+
+def records_of_folders(folders: Sequence[Path], unreadable: Unreadable) -> Iterator[CaseRecord]:
+    """The cases in folders of `msk-node segment`, however deep they lie.
+
+    Args:
+        folders: case folders, or such with case folders in them.
+        unreadable: told of a folder that cannot be read.
+    """
+    found = [
+        found
+        for root in folders
+        for path in sorted(root.rglob(REPORT_FILE))
+        if (found := _found(path.parent, root, unreadable))
+    ]
+    for each in sorted(found, key=lambda each: each.place):
+        try:
+            record = record_of_folder(each.folder, each.name)
+        except DAMAGED as error:
+            unreadable(each.name, type(error).__name__)
+        else:
+            yield record
+
+
+def record_of_folder(folder: Path, name: str) -> CaseRecord:
+    """The case in a folder of `msk-node segment`, also of a version without source.json.
+
+    Raises:
+        One of `DAMAGED`: a file is damaged or missing.
+    """
+    report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    source = _source_in(folder)
+    described = report.get("input") or {}
+    if not source.scan.series_instance_uid and described.get("series_instance_uid"):
+        uid = described["series_instance_uid"]
+        source = replace(source, scan=replace(source.scan, series_instance_uid=uid))
+    picture = folder / QC_FILE
+    record = _record(name, source, report)
+    return replace(record, qc_picture=str(picture) if picture.is_file() else "")
+
+
+def in_order(source: Source) -> tuple[str, date, str, int, str]:
+    """The place of a case among all: patients one after the other, earliest scans first."""
+    return (
+        source.patient_key,
+        source.study_date or date.min,
+        source.series_instance_uid,
+        source.revision,
+        source.name,
+    )
+
+
+def by_patient(records: Iterable[CaseRecord]) -> Iterator[tuple[CaseRecord, ...]]:
+    """The cases of each patient; of nobody that is named, each by itself.
+
+    Args:
+        records: those of one patient together, as they are read here.
+    """
+    groups = itertools.groupby(records, key=lambda each: each.source.patient_key)
+    for patient_key, group in groups:
+        if patient_key:
+            yield tuple(sorted(group, key=lambda each: in_order(each.source)))
+        else:
+            yield from ((each,) for each in group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A case folder, and its place among all."""
+
+    folder: Path
+    name: str
+    place: tuple[str, date, str, int, str]
+
+
+def _found(folder: Path, root: Path, unreadable: Unreadable) -> _Found | None:
+    relative = folder.relative_to(root)
+    name = (Path(root.resolve().name) / relative).as_posix()
+    try:
+        return _Found(folder, name, in_order(_as_source(name, _source_in(folder))))
+    except (ValueError, OSError) as error:
+        unreadable(name, type(error).__name__)
+        return None
+
+
+def _source_in(folder: Path) -> CaseSource:
+    """What a folder says of its source; one of before there was such a file says nothing."""
+    try:
+        text = (folder / SOURCE_FILE).read_bytes()
+    except FileNotFoundError:
+        return CaseSource()
+    return read_source(text)
+
+
+def _record(name: str, source: CaseSource, report: Mapping[str, Any]) -> CaseRecord:
+    of = _as_source(name, source)
+    refused: Any = report.get("refused")
+    case: Any = report.get("case")
+    if case is None:
+        state = source.state or REFUSED
+        return CaseRecord(of, state, code=refused["code"], words=refused["words"])
+    height_m = (report.get("input") or {}).get("height_m")
+    return CaseRecord(
+        source=replace(of, height_m=of.height_m or height_m),
+        state=REPORTED,
+        verdict=Verdict(case["verdict"]),
+        words=case.get("words", ""),
+        findings=tuple(case.get("findings", ())),
+        mean_uncertainty=case.get("mean_uncertainty"),
+        mean_uncertainty_limits=_limits(case.get("mean_uncertainty_limits")),
+        model=_model(case["model"], source.settings),
+        structures=tuple(
+            _structure(one) for one in case["structures"] if one.get("key") in BY_KEY
+        ),
+    )
+
+
+def _as_source(name: str, source: CaseSource) -> Source:
+    moment = source.analysed_at
+    if moment is not None and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return Source(
+        name=name,
+        patient_key=source.patient_key,
+        patient_id=source.patient_id,
+        revision=source.revision,
+        sender=source.sender,
+        analysed_at=moment,
+        **{each.name: getattr(source.scan, each.name) for each in fields(ScanFacts)},
+    )
+
+
+def _model(model: Mapping[str, Any], settings: str) -> Model:
+    return Model(
+        name=model["name"],
+        version=model["version"],
+        weights_sha256=model["weights_sha256"],
+        samples=model["samples"],
+        uncertainty=model.get("uncertainty", "variance"),
+        settings=settings,
+    )
+
+
+def _structure(one: Mapping[str, Any]) -> StructureRecord:
+    shares = one.get("composition") or {}
+    return StructureRecord(
+        segment=BY_KEY[one["key"]],
+        verdict=Verdict(one["verdict"]),
+        findings=tuple(one.get("findings", ())),
+        volume_cm3=one.get("volume_cm3"),
+        volume_range_cm3=_range(one.get("volume_spread_cm3")),
+        normalised_volume_cm3_per_m2=one.get("normalised_volume_cm3_per_m2"),
+        mean_hu=one.get("mean_hu"),
+        mean_hu_range=_range(one.get("mean_hu_spread")),
+        lean=shares.get("lean"),
+        mixed=shares.get("mixed"),
+        fat=shares.get("fat"),
+        uncertainty=one.get("uncertainty"),
+        uncertainty_limits=_limits(one.get("uncertainty_limits")),
+    )
+
+
+def _range(spread: Mapping[str, float] | None) -> tuple[float, float] | None:
+    return (spread["low"], spread["high"]) if spread else None
+
+
+def _limits(limits: Mapping[str, float] | None) -> tuple[float, float] | None:
+    return (limits["inaccurate"], limits["failed"]) if limits else None
