@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import typer
 
-from dicom_node.commands import cases, console, models, node, peers, rules
+from dicom_node.commands import cases, console, export, models, node, peers, rules
 from dicom_node.errors import (
     ConfigurationError,
     EngineBusyError,
@@ -30,6 +30,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.status,
     node.release,
     cases.segment,
+    export.export,
     peers.echo,
     peers.send,
     models.train,

@@ -1,0 +1,189 @@
+"""The command that writes the table of results: `export`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dicom_node.cohort.records import CaseRecord
+
+
+class TableForm(StrEnum):
+    """The form of the tables."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class CaseState(StrEnum):
+    """What became of a case."""
+
+    REPORTED = "reported"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+DAYS = ["%Y-%m-%d"]
+
+
+def export(  # noqa: PLR0913 - a command line has as many options as it has
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="File for the structures; cases go into one beside it."
+        ),
+    ],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of `msk-node segment`; without any, the node's database.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    form: Annotated[
+        TableForm | None,
+        typer.Option("--format", help="As the ending of --out says, if not given."),
+    ] = None,
+    pseudonymise: Annotated[
+        Path | None,
+        typer.Option(
+            help="Replace what leads to a person, under the key in this file; made if missing.",
+            dir_okay=False,
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, help="Analysed at that time (UTC) or later."),
+    ] = None,
+    studied_from: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=DAYS, help="Study Date of that day or later."),
+    ] = None,
+    studied_to: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=DAYS, help="Study Date of that day or earlier."),
+    ] = None,
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of the bundle, or name and version; repeatable."),
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(help="Verdict of the case; repeatable.")
+    ] = None,
+    sender: Annotated[
+        list[str] | None, typer.Option(help="Calling AE title; repeatable.")
+    ] = None,
+    state: Annotated[
+        list[CaseState] | None, typer.Option(help="What became of it; repeatable.")
+    ] = None,
+    *,
+    all_revisions: Annotated[
+        bool,
+        typer.Option("--all-revisions", help="Revisions too that a later one has replaced."),
+    ] = False,
+) -> None:
+    """Write every case and structure as tables: CSV or Parquet, pseudonymised on request."""
+    from dicom_node.cohort.pseudonyms import pseudonyms_under
+    from dicom_node.cohort.selection import Selection
+    from dicom_node.cohort.table import write_tables
+    from dicom_node.cohort.table_files import Format
+
+    chosen = Format(form or _form_of(out))
+    selection = Selection(
+        since=since.replace(tzinfo=UTC) if since else None,
+        first_day=studied_from.date() if studied_from else None,
+        last_day=studied_to.date() if studied_to else None,
+        bundles=frozenset(bundle or ()),
+        verdicts=frozenset(map(_known_verdict, verdict or ())),
+        senders=frozenset(sender or ()),
+        states=frozenset(map(str, state or ())),
+    )
+    written = write_tables(
+        _records(folders or [], config, selection.since, all_revisions=all_revisions),
+        out,
+        chosen,
+        selection=selection,
+        pseudonyms=pseudonyms_under(pseudonymise) if pseudonymise else None,
+    )
+    stdout.print(
+        f"{written.structures} structures in {written.structures_file}", highlight=False
+    )
+    stdout.print(f"{written.cases} cases in {written.cases_file}", highlight=False)
+
+
+def _form_of(out: Path) -> str:
+    """The form that a file's ending stands for."""
+    ending = out.suffix.lower().removeprefix(".")
+    if ending not in list(TableForm):
+        raise typer.BadParameter(
+            f"{out.name} ends neither with .csv nor .parquet: give --format",
+            param_hint="--out",
+        )
+    return ending
+
+
+def _known_verdict(word: str) -> str:
+    """A verdict that there is."""
+    from inference.results import Verdict
+
+    if word not in list(Verdict):
+        raise typer.BadParameter(
+            f"{word!r} is none of {', '.join(Verdict)}", param_hint="--verdict"
+        )
+    return word
+
+
+def _records(
+    folders: list[Path], config: Path | None, since: datetime | None, *, all_revisions: bool
+) -> Iterator[CaseRecord]:
+    """The cases of folders, or of a node; what is not among them is told."""
+    from contextlib import closing
+
+    from dicom_node.cohort.reading import records_of_folders, records_of_ledger
+    from dicom_node.errors import ConfigurationError
+    from dicom_node.persistence.ledger import existing_ledger
+    from dicom_node.settings.loading import load_config
+
+    if folders:
+        yield from records_of_folders(folders, _tell_unreadable)
+        return
+    settings = load_config(config)
+    ledger = existing_ledger(settings.node.database_url, only_read=True)
+    if ledger is None:
+        raise ConfigurationError("node.database: this node has not run yet: there are no cases")
+    with closing(ledger):
+        if not ledger.has_cases():
+            raise ConfigurationError(
+                "node.database: its ledger is of an older msk-node and has no table of cases; "
+                "the node makes it when it starts"
+            )
+        _tell_missing(ledger.answered_without_case())
+        yield from records_of_ledger(
+            ledger, _tell_unreadable, since=since, all_revisions=all_revisions
+        )
+
+
+def _tell_unreadable(name: str, reason: str) -> None:
+    stderr.print(titled("Warning", "bold yellow", f"{name} cannot be read: {reason}"))
+
+
+def _tell_missing(count: int) -> None:
+    """Say how many answers are not in the table."""
+    if count:
+        words = (
+            f"{count} answered series are not in the table: a version without it answered "
+            "them. Their figures are in the SR objects."
+        )
+        stderr.print(titled("Warning", "bold yellow", words))
