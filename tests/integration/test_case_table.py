@@ -275,7 +275,7 @@ def test_the_summary_says_what_has_changed_since_the_last_scan_where_it_is_wante
 
     assert "No earlier scan of this patient was found" in texts[0]
     assert "Change since the scan of 2025-11-20" in texts[1]
-    assert "Femur, right 23.0 23.0 +0.0 (-1.2 to +1.2)" in texts[1]
+    assert "Femur, right 23.0 23.0 ~ +0.0 (-1.2 to +1.2)" in texts[1]
 
 
 def test_the_latest_revisions_come_by_patient_and_day_and_all_on_request(

@@ -24,21 +24,21 @@ OTHER_PROTOCOL: Final = (
 EXPLANATION: Final = (
     "Only structures that were accepted in both scans. Range: the lowest and the highest "
     "difference between any Monte Carlo sample of this scan and any of the earlier one. "
-    "Where it contains 0 the two overlap, and the change is grey: nothing says that "
+    "Where it contains 0 the two overlap, and the change is grey with a ~: nothing says that "
     "there is one. The range is no confidence interval. It does not cover what posture, "
     "contrast agent, scanner or protocol do to a number."
 )
 
 COLUMNS: Final = (
     # words, width, alignment
-    ("Structure", 47 * mm, TA_LEFT),
+    ("Structure", 44 * mm, TA_LEFT),
     ("Then, cm\u00b3", 17 * mm, TA_RIGHT),
     ("Now, cm\u00b3", 17 * mm, TA_RIGHT),
-    ("Change, cm\u00b3 (range)", 35 * mm, TA_RIGHT),
+    ("Change, cm\u00b3 (range)", 37 * mm, TA_RIGHT),
     ("%", 11 * mm, TA_RIGHT),
-    ("Then, HU", 13 * mm, TA_RIGHT),
-    ("Now, HU", 13 * mm, TA_RIGHT),
-    ("Change, HU (range)", WIDTH - 153 * mm, TA_RIGHT),
+    ("Then, HU", 14.5 * mm, TA_RIGHT),
+    ("Now, HU", 14.5 * mm, TA_RIGHT),
+    ("Change, HU (range)", WIDTH - 155 * mm, TA_RIGHT),
 )
 
 
@@ -107,16 +107,17 @@ def _number(value: float | None) -> str:
 
 
 def _difference(change: Change | None) -> str:
-    """`-12.3 (-20.0 to -4.5)`."""
+    """`-12.3 (-20.0 to -4.5)`; `~ +0.3 (-0.5 to +1.1)` where there may be none."""
     if change is None:
         return DASH
-    words = f"{change.difference:+.1f}"
+    words = f"{change.difference:+z.1f}"
     if change.range is None:
         return words
-    return f"{words} ({change.range[0]:+.1f} to {change.range[1]:+.1f})"
+    mark = "~ " if change.is_within_range else ""
+    return f"{mark}{words} ({change.range[0]:+z.1f} to {change.range[1]:+z.1f})"
 
 
 def _percent(change: Change | None) -> str:
     if change is None or change.percent is None:
         return DASH
-    return f"{change.percent:+.0f}"
+    return f"{change.percent:+z.0f}"

@@ -46,7 +46,7 @@ def test_a_change_stands_with_its_range_under_the_date_of_the_earlier_scan():
     assert "Change since the scan of 2025-11-20" in page
     assert (
         "Gluteus medius, left 80.0 100.0 +20.0 (+11.0 to +32.0) +25 "
-        "49.0 50.0 +1.0 (-2.0 to +4.0)" in page
+        "49.0 50.0 ~ +1.0 (-2.0 to +4.0)" in page
     )
     assert "no confidence interval" in page
     assert "differ between the two" not in page
