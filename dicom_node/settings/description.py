@@ -25,6 +25,8 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]
+    if config.cases.patient_id:
+        lines.append("keeps the Patient ID in its table of results")
     lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
     lines += _takes(config)
     for each in config.destinations:

@@ -400,6 +400,28 @@ def test_a_node_of_before_the_table_goes_on_beside_it_and_is_told_of(
     assert export(tmp_path, "--config", "node.toml").returncode == 0
 
 
+def test_a_worker_of_before_the_table_that_still_runs_goes_on_and_is_counted(
+    make: Make, tmp_path: Path
+) -> None:
+    """Its ledger was opened before; the node that is started beside it makes the table."""
+    make()
+    with closing(sqlite3.connect(tmp_path / "db")) as database:
+        database.execute("DROP TABLE cases")
+        database.execute("UPDATE ledger_version SET version_num = '0001'")
+        database.commit()
+    older = Ledger(f"sqlite:///{tmp_path}/db", upgrade=False)
+    with closing(older):
+        assert not older.has_cases()
+        newer = make().ledger
+        now = datetime(2026, 11, 22, tzinfo=UTC)
+        received = SeriesRow("1.9", 1, "1.9", "CT1", "MSKNODE", 9, "f", now, now)
+        older.save(received)
+        older.save(received.become(SeriesState.REPORTED, now))
+
+    assert newer.answered_without_case() == 1
+    assert list(newer.cases()) == []
+
+
 def test_the_secret_of_a_spool_that_cannot_be_read_holds_up_no_answer(
     make: Make, tmp_path: Path
 ) -> None:

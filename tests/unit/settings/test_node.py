@@ -274,6 +274,13 @@ def test_the_check_names_every_switch_that_a_profile_turns_on() -> None:
     assert "None" not in on
 
 
+def test_the_check_says_that_the_database_names_patients() -> None:
+    words = "keeps the Patient ID in its table of results"
+
+    assert words in describe(parse(cases={"patient_id": True}))
+    assert words not in describe(parse())
+
+
 def test_a_password_in_the_database_url_is_not_described() -> None:
     config = parse(node={"database": "postgresql+psycopg://msk:secret@host/msk"})
 
