@@ -72,15 +72,20 @@ def device_observer_uid(installation: str, software_version: str) -> str:
     return derived_uid("device observer", installation, software_version)
 
 
-def settings_digest(bundle_sha256: str, samples: int | None, partial: str) -> str:
+def settings_digest(
+    bundle_sha256: str, samples: int | None, partial: str, grader_sha256: str = ""
+) -> str:
     """A digest of all that changes results beside the images, in hexadecimal.
 
     Args:
         bundle_sha256: of the model bundle.
         samples: Monte Carlo samples that were asked for; None: as many as the bundle says.
         partial: what is done with a scan that does not show hip to knee (`node.toml`).
+        grader_sha256: of the grader of the disease status; empty without one.
     """
     facts = {"bundle": bundle_sha256, "samples": samples, "partial": partial}
+    if grader_sha256:
+        facts["grader"] = grader_sha256
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

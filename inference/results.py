@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,6 +247,76 @@ class ModelIdentity:
     uncertainty: Uncertainty = Uncertainty.VARIANCE
 
 
+@dataclass(frozen=True, slots=True)
+class HipCentre:
+    """The centre of a hip: that of a sphere fitted to the femoral head.
+
+    centre_mm: x, y, z of the patient frame (LPS).
+    residual_mm: root mean square of the fitted points' distances from the sphere.
+    """
+
+    centre_mm: tuple[float, float, float]
+    radius_mm: float
+    residual_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class GradeCode:
+    """A concept of a coding scheme, for a grade or for the scale that it is of."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraderIdentity:
+    """What graded: a bundle, or a table that a site gave.
+
+    name: of the bundle; of a table, who graded as the table says.
+    sha256: of the bundle's declaration, which names the hash of its weights; of the table.
+    """
+
+    kind: Literal["bundle", "table"]
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def words(self) -> str:
+        """The grader in a reader's words."""
+        return f"{self.name} {self.version}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class SideGrade:
+    """The disease status of one side; or why there is none.
+
+    grade: the name of the class; None where the side was not graded.
+    probability: of that class, by a bundle; None of a table's.
+    probabilities: of all classes, in the bundle's order.
+    scale: what the grade is of ("Kellgren-Lawrence grade"); empty where nothing says so.
+    reason: why there is no grade; empty where there is one.
+    hip: where the radiograph was made; None where none was needed or none was found.
+    """
+
+    side: Side
+    grader: GraderIdentity
+    grade: str | None = None
+    probability: float | None = None
+    probabilities: tuple[tuple[str, float], ...] = ()
+    scale: str = ""
+    code: GradeCode | None = None
+    scale_code: GradeCode | None = None
+    reason: str = ""
+    hip: HipCentre | None = None
+
+    def __post_init__(self) -> None:
+        """Hold a grade or a reason, never both or neither."""
+        if (self.grade is None) != bool(self.reason):
+            raise ValueError(f"a side has a grade or a reason: {self.grade!r}, {self.reason!r}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CaseResult:
     """The answer for one volume, on the volume's own grid.
@@ -256,6 +326,7 @@ class CaseResult:
         model that has none.
     structures: 43 results in the order of `SEGMENTS`.
     mean_uncertainty: average of the structures' uncertainty, or None where none is found.
+    grades: the disease status of both sides, right first; none where no grader was asked.
     """
 
     geometry: Geometry
@@ -269,6 +340,7 @@ class CaseResult:
     model: ModelIdentity
     mean_uncertainty: float | None = None
     mean_uncertainty_limits: tuple[float, float] | None = None
+    grades: tuple[SideGrade, ...] = ()
 
     def __post_init__(self) -> None:
         """Tie the arrays to the grid and lock them; no uncertainty where none is measured."""

@@ -21,6 +21,7 @@ from pydicom.sr.coding import Code
 from inference.results import CaseResult, Finding, Verdict
 from inference.structures import Segment
 from sr_templates.context import InstanceInSeries, Observer, ReportContext
+from sr_templates.grade_items import grade_items
 from sr_templates.structure_items import (
     CONTAINS,
     HAS_CONCEPT_MOD,
@@ -41,6 +42,7 @@ from sr_templates.terms import (
 )
 from sr_templates.words import (
     coverage_words,
+    grade_words,
     metal_words,
     reading_words,
     structures_words,
@@ -198,7 +200,12 @@ def _case_evaluations(case: CaseResult, context: ReportContext, about: str | Non
         name=DOCUMENT_TERMS["qualitative_evaluations"].code, relationship_type=CONTAINS
     )
     container.ContentSequence = sr.ContentSequence(
-        [*_case_codes(case), *_case_texts(case, context, about), *_absent_structures(case)]
+        [
+            *_case_codes(case),
+            *grade_items(case),
+            *_case_texts(case, context, about),
+            *_absent_structures(case),
+        ]
     )
     return container
 
@@ -246,6 +253,7 @@ def _case_texts(case: CaseResult, context: ReportContext, about: str | None) -> 
         ("metal", metal_words(case)),
         ("structures_words", structures_words(case)),
         ("withheld", withheld_words(case)),
+        ("grade_words", grade_words(case)),
         ("weak_flags", weak_flag_words()),
         ("reading", reading_words(case.model.samples, case.model.uncertainty)),
         ("closed_by", context.closed_by),

@@ -170,6 +170,7 @@ SIDE_TERMS: Final[Mapping[Side, Code]] = MappingProxyType(
 
 CATEGORY: Final = _code(_STRUCTURES["category"]["code"])
 REGION: Final = _code(_STRUCTURES["region"]["code"])
+HIP_JOINT: Final = _code(_STRUCTURES["hip_joint"]["code"])
 BODY_PART_EXAMINED: Final[str] = _STRUCTURES["region"]["body_part_examined"]
 
 QUANTITY_TERMS: Final[Mapping[str, QuantityTerm]] = MappingProxyType(

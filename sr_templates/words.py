@@ -10,6 +10,7 @@ from inference.results import (
     LEAN_ABOVE_HU,
     CaseResult,
     Finding,
+    SideGrade,
     StructureResult,
     Uncertainty,
     Verdict,
@@ -38,7 +39,7 @@ KEY_SLICE_WORDS: Final = (
     "holds more of them. What failed has an outline here, but no numbers."
 )
 
-_SIDES: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
+SIDE_WORDS: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
 
 
 def case_words(case: CaseResult) -> str:
@@ -102,7 +103,7 @@ def metal_words(case: CaseResult) -> str:
     """Amount and place of metal, what it lies in and what it spoils; nothing where none is."""
     metal, sentences = case.metal, []
     if metal.volume_cm3 > 0:
-        sides = " and ".join(_SIDES[side] for side in metal.sides)
+        sides = " and ".join(SIDE_WORDS[side] for side in metal.sides)
         where = f" ({sides})" if sides else ""
         sentences.append(f"About {metal.volume_cm3:.1f} cm3 of metal{where}.")
     sentences.append(metal_place_words(case))
@@ -182,6 +183,28 @@ def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE)
     )
 
 
+def grade_words(case: CaseResult) -> str:
+    """The disease grades of both sides, who graded, and why a side has none; or nothing.
+
+    Without the grader where nothing was graded by it.
+    """
+    if not case.grades:
+        return ""
+    sides = "; ".join(f"{SIDE_WORDS[one.side]} {_grade_words(one)}" for one in case.grades)
+    scale = next((one.scale for one in case.grades if one.scale), "Disease grade")
+    graders = dict.fromkeys(one.grader.words for one in case.grades if one.grade is not None)
+    by = f" Graded by {' and '.join(graders)}." if graders else ""
+    return f"{scale[0].upper()}{scale[1:]} of the hips: {sides}.{by}"
+
+
+def _grade_words(grade: SideGrade) -> str:
+    if grade.grade is None:
+        return f"not graded ({grade.reason})"
+    if grade.probability is None:
+        return grade.grade
+    return f"{grade.grade} (probability {grade.probability:.2f})"
+
+
 def weak_flag_words() -> str:
     """The caution about the structures whose flags mean little."""
     names = " and ".join(BY_ABBREVIATION[name].name for name in WEAK_FLAGS)
@@ -205,7 +228,7 @@ def _listed(segments: Sequence[Segment]) -> str:
     for segment in segments:
         names = sides.setdefault(segment.structure.name, [])
         if segment.side is not None:
-            names.append(_SIDES[segment.side])
+            names.append(SIDE_WORDS[segment.side])
     return ", ".join(f"{name}{_where(where)}" for name, where in sides.items())
 
 

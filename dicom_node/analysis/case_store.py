@@ -43,6 +43,7 @@ from inference.results import (
     Measurement,
     Metal,
     ModelIdentity,
+    SideGrade,
     StructureResult,
     Verdict,
 )
@@ -61,6 +62,7 @@ class CaseFacts:
     model: ModelIdentity
     mean_uncertainty: float | None
     mean_uncertainty_limits: tuple[float, float] | None
+    grades: tuple[SideGrade, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,9 @@ def _in_former_form_too(case: bytes) -> bytes:
     """A case that a node of the version before can publish too.
 
     That one reads the numbers of a structure beside its verdict, and knows no
-    `LATER_FINDINGS`: what they stand for is in the coverage's words too. It may be at
-    work on the same database while nodes are updated one by one, or again afterwards.
+    `LATER_FINDINGS`: what they stand for is in the coverage's words too. It passes over
+    `grades`, a key of its own, and so publishes the case without them. It may be at work on
+    the same database while nodes are updated one by one, or again afterwards.
     """
     facts = json.loads(case)
     for structure in facts["structures"]:

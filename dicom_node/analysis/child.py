@@ -53,6 +53,7 @@ from dicom_node.monitoring.logs import configure_logging, describe
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
+from dicom_node.series.subject import subject_of
 from dicom_node.uids import seed_for
 from inference.errors import InferenceError
 from inference.models.bundle_files import calibrated_on
@@ -103,7 +104,7 @@ def analyse_with_bundle(series: CtSeries, request: Request, progress: Progress) 
 
     bundle = load_bundle(request.bundle)
     sources = [each.sop_instance_uid for each in series.slices]
-    return analyse(
+    case = analyse(
         series.volume,
         bundle,
         patient=series.patient,
@@ -111,6 +112,18 @@ def analyse_with_bundle(series: CtSeries, request: Request, progress: Progress) 
         seed=seed_for(sources, bundle.weights_sha256, request.settings_hash),
         device=request.device,
         progress=progress,
+    )
+    return graded(case, series, request)
+
+
+def graded(case: CaseResult, series: CtSeries, request: Request) -> CaseResult:
+    """The case with the grades of the grader that the node has, if it has one."""
+    if not request.grader:
+        return case
+    from inference.grading.grades import with_grades_of  # noqa: PLC0415
+
+    return with_grades_of(
+        case, series.volume, request.grader, request.grader_sha256, subject_of(series)
     )
 
 

@@ -22,6 +22,8 @@ class Request:
 
     samples: None for as many as the bundle says.
     settings_hash: of the settings that change results; part of the random seed.
+    grader: a grader's bundle or table, and the hash that it had when the worker started;
+        empty without one.
     """
 
     series_instance_uid: str
@@ -32,6 +34,8 @@ class Request:
     samples: int | None
     settings_hash: str
     logging: Logging
+    grader: str = ""
+    grader_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

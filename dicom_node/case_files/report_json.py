@@ -26,6 +26,7 @@ from inference.results import (
     Metal,
     ModelIdentity,
     Region,
+    SideGrade,
     StructureResult,
     Verdict,
 )
@@ -182,6 +183,8 @@ class Case:
 
     calibrated_on: null where the bundle has no calibration; verdicts then do not rest on
     uncertainty.
+    grades: the disease status of both sides, right first, each with a grade or the reason why
+        it has none; empty where no grader was asked.
     """
 
     verdict: Verdict
@@ -194,6 +197,7 @@ class Case:
     metal: MetalFound
     model: ModelIdentity
     structures: tuple[Measured, ...]
+    grades: tuple[SideGrade, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +243,7 @@ def case_of(case: CaseResult, calibration: Calibration | None, words: str) -> Ca
         metal=_metal(case.metal),
         model=case.model,
         structures=tuple(_measured(result) for result in case.structures),
+        grades=case.grades,
     )
 
 

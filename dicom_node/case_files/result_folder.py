@@ -62,7 +62,10 @@ from dicom_node.series.scan_facts import (
 from dicom_node.series.selection import exclusion_of
 from dicom_node.series.slice_headers import kinds, lacks_sop_class, read_header
 from dicom_node.series.study_header import read_studies
+from dicom_node.series.subject import subject_of
 from dicom_node.uids import device_observer_uid, is_uid, seed_for, settings_digest
+from inference.grading.grades import with_grades
+from inference.grading.subject import Grader, Subject
 from inference.models.bundle import Bundle
 from inference.pictures.canvas import Picture
 from inference.pictures.density import density_picture
@@ -71,7 +74,7 @@ from inference.pipeline import analyse
 from inference.results import CaseResult
 from inference.structures import SEGMENTS
 from inference.volume import Patient, Volume
-from sr_templates.words import case_words
+from sr_templates.words import case_words, grade_words
 
 LABELS_FILE: Final = "labels.nii.gz"
 LABEL_NAMES_FILE: Final = "labels.json"
@@ -118,6 +121,7 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
     device: str = "auto",
     samples: int | None = None,
     height_m: float | None = None,
+    grader: Grader | None = None,
     progress: Progress | None = None,
 ) -> tuple[FolderResult, ...]:
     """Segment a folder of DICOM, a DICOM file, or an image file, into `out`.
@@ -129,6 +133,7 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         samples: Monte Carlo samples; the bundle's number without it.
         height_m: the patient's height, where the input does not say it.
+        grader: of the disease status of each side; without it, nothing is graded.
         progress: called with (slices done, slices in all), anew for every series.
 
     Returns:
@@ -138,13 +143,13 @@ def segment_to_folder(  # noqa: PLR0913 - the command's options
         NoImagesError: there is nothing like a CT at `source`.
         InferenceError: the device cannot be used.
     """
-    run = _Run(bundle, device, samples, height_m, progress)
+    run = _Run(bundle, device, samples, height_m, progress, grader)
     if is_image_file(source):
         return (run.image_file(source, out),)
     groups = _series_of(source)
     if len(groups) == 1:
-        return (run.dicom(groups[0].paths, out),)
-    return tuple(run.dicom(one.paths, out / one.folder_name) for one in groups)
+        return (run.dicom(source, groups[0].paths, out),)
+    return tuple(run.dicom(source, one.paths, out / one.folder_name) for one in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,7 @@ class _Scan:
 
     facts: what names the scan's content, for the seed.
     source: what source.json says of it, but for the analysis.
+    subject: the names that a table of grades may call it.
     """
 
     volume: Volume
@@ -221,6 +227,7 @@ class _Scan:
     described: Input
     facts: tuple[str, ...]
     source: CaseSource
+    subject: Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +239,7 @@ class _Run:
     samples: int | None
     height_m: float | None
     progress: Progress | None
+    grader: Grader | None = None
 
     def image_file(self, path: Path, out: Path) -> FolderResult:
         """One image file into a folder."""
@@ -244,11 +252,12 @@ class _Run:
         described = described_image(image.volume, patient, image.notes)
         facts = (hashlib.sha256(image.volume.hu.tobytes()).hexdigest(),)
         source = CaseSource(scan=ScanFacts(height_m=self.height_m))
-        scan = _Scan(image.volume, image.layout, patient, described, facts, source)
+        subject = Subject(case=path.name)
+        scan = _Scan(image.volume, image.layout, patient, described, facts, source, subject)
         return self._finish(scan, self._case(scan), out)
 
-    def dicom(self, paths: Sequence[Path], out: Path) -> FolderResult:
-        """One DICOM series into a folder."""
+    def dicom(self, source: Path, paths: Sequence[Path], out: Path) -> FolderResult:
+        """One DICOM series of what was given into a folder."""
         _clear(out)
         try:
             series = read_series(paths)
@@ -262,13 +271,14 @@ class _Run:
             described_series(series, patient),
             tuple(one.sop_instance_uid for one in series.slices),
             _source_of(series, patient),
+            subject_of(series, source.name),
         )
         case = self._case(scan)
         self._write_objects(series, case, out)
         return self._finish(scan, case, out)
 
     def _case(self, scan: _Scan) -> CaseResult:
-        return analyse(
+        case = analyse(
             scan.volume,
             self.bundle,
             patient=scan.patient,
@@ -277,11 +287,15 @@ class _Run:
             device=self.device,
             progress=self.progress,
         )
+        if self.grader is None:
+            return case
+        return with_grades(case, scan.volume, self.grader, scan.subject)
 
     @property
     def _settings_hash(self) -> str:
         """As a node with these settings that reports what a scan shows of hip to knee."""
-        return settings_digest(self.bundle.sha256, self.samples, "report")
+        grader = self.grader.identity.sha256 if self.grader else ""
+        return settings_digest(self.bundle.sha256, self.samples, "report", grader)
 
     def _write_objects(self, series: CtSeries, case: CaseResult, out: Path) -> None:
         """SEG.dcm and SR.dcm."""
@@ -314,7 +328,8 @@ class _Run:
             nifti_grid=_nifti_grid(scan.layout),
         )
         write_durably(out / REPORT_FILE, report_json(report))
-        return FolderResult(out, case.verdict.value, refused=False, words=(words,))
+        told = tuple(filter(None, (words, grade_words(case))))
+        return FolderResult(out, case.verdict.value, refused=False, words=told)
 
     def _refuse(self, out: Path, error: SeriesError, source: CaseSource) -> FolderResult:
         """A report and a picture that say why nothing was analysed."""

@@ -33,12 +33,17 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
         float | None,
         typer.Option(min=0.5, max=2.5, help="Patient height, where the input has none."),
     ] = None,
+    grader: Annotated[
+        Path | None,
+        typer.Option(help="Grades the hips: a grader's folder, or a table of grades (.csv)."),
+    ] = None,
 ) -> None:
     """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR.
 
     An unevenly spaced series must come as DICOM: other formats hold one spacing for all slices.
     """
     from dicom_node.case_files.result_folder import segment_to_folder
+    from inference.grading.grades import open_grader
     from inference.models.bundle import load_bundle
 
     with slices_done("segmenting") as progress:
@@ -49,6 +54,7 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
             device=device,
             samples=samples,
             height_m=height_m,
+            grader=open_grader(grader) if grader else None,
             progress=progress,
         )
     for result in results:

@@ -1,4 +1,4 @@
-"""Checks of what the settings point to, before the start: folders, bundle, certificates."""
+"""Checks of what the settings point to, before the start: folders, models, certificates."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from dicom_node.node.room import disks
 from dicom_node.peers.credentials import credential_problems
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
+from inference.grading.grades import open_grader
 from inference.models.bundle import load_bundle
 
 
 def check_surroundings(config: NodeConfig) -> None:
-    """Check bundle, folders, files of TLS and credentials; nothing is made or changed.
+    """Check bundle, grader, folders, files of TLS and credentials; nothing is made or changed.
 
     Raises:
         ConfigurationError: with every problem, one a line.
     """
     problems = [each for bundle in config.bundles for each in _bundle_problems(bundle)]
+    problems += _grader_problems(config.analysis.grader)
     problems += tls_checks.problems(config, datetime.now(UTC))
     problems += credential_problems(config)
     for key, folder in _folders(config):
@@ -42,6 +44,17 @@ def _bundle_problems(bundle: str) -> Iterator[str]:
         yield f"analysis.bundle: {error}"
     except OSError as error:
         yield f"analysis.bundle: {error.filename}: {error.strerror}"
+
+
+def _grader_problems(grader: str | None) -> Iterator[str]:
+    """The reason why the grader cannot be used, if there is one and it cannot."""
+    try:
+        if grader is not None:
+            open_grader(grader)
+    except InferenceError as error:
+        yield f"analysis.grader: {error}"
+    except OSError as error:
+        yield f"analysis.grader: {error.filename}: {error.strerror}"
 
 
 def concerns(config: NodeConfig) -> tuple[str, ...]:

@@ -159,6 +159,7 @@ def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Eve
     from dicom_node.analysis.devices import device_key
     from dicom_node.node.workflow import Workflow
     from dicom_node.persistence.ledger import Ledger, no_fence
+    from inference.grading.grader_files import grader_sha256
     from inference.models.bundle_files import bundle_sha256
 
     config = settings.config
@@ -168,6 +169,7 @@ def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Eve
         ledger=Ledger(config.node.database_url, fence=fence, patient=True),
         bundle_sha256=bundle_sha256(config.analysis.bundle),
         bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
+        grader_sha256=grader_sha256(config.analysis.grader) if config.analysis.grader else "",
         command=settings.analysis_command,
         device=device_key(config.analysis.device),
         ending=stop,

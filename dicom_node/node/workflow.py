@@ -113,6 +113,7 @@ class Workflow:
 
     bundle_sha256: of the bundle that the analysis will use.
     bundles_sha256: of those that pipelines use instead, by their names.
+    grader_sha256: of the grader of the disease status; empty without one.
     command: what analyses a request file.
     clock: tells the time, with its zone.
     device: the name under which the analysing device is locked; see `devices.py`.
@@ -128,6 +129,7 @@ class Workflow:
     command: Sequence[str]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     bundles_sha256: Mapping[str, str] = field(default_factory=dict)
+    grader_sha256: str = ""
     device: str = "device"
     ending: threading.Event = field(default_factory=threading.Event)
     needs: MutableMapping[tuple[str, int], Need] = field(default_factory=dict)
@@ -328,7 +330,9 @@ class Workflow:
     def settings_hash(self) -> str:
         """A digest of all that changes results beside the images."""
         analysis = self.config.analysis
-        return settings_digest(self.bundle_sha256, analysis.samples, analysis.partial)
+        return settings_digest(
+            self.bundle_sha256, analysis.samples, analysis.partial, self.grader_sha256
+        )
 
     def _fingerprint(self, arrival: SeriesArrival) -> str:
         """A digest of the images (a file's name tells its content apart) and settings.
@@ -450,6 +454,8 @@ class Workflow:
             samples=analysis.samples,
             settings_hash=self.settings_hash,
             logging=self.config.logging,
+            grader=analysis.grader or "",
+            grader_sha256=self.grader_sha256,
         )
         started = time.monotonic()
         ended = run_child(

@@ -182,10 +182,13 @@ class Analysis(Section):
     """How often an analysis that died or ran out of time is tried."""
     rules: str | None = None
     """The rule set by which series that arrive are taken; without it, every one is."""
+    grader: str | None = Field(default=None, min_length=1)
+    """What grades the hips: a grader's folder or a table of grades (.csv); without it, none."""
 
     def rooted(self, folder: Path) -> Self:
-        """The same table, a bundle's path not dependent on the current folder."""
-        return self.model_copy(update=_rooted_bundle(self.bundle, folder))
+        """The same table, no path dependent on the current folder."""
+        grader = {} if self.grader is None else {"grader": str(folder / self.grader)}
+        return self.model_copy(update=_rooted_bundle(self.bundle, folder) | grader)
 
 
 class Pipeline(Section):

@@ -92,11 +92,13 @@ def read_table(path: Path, text: bytes, expected_format: int) -> dict[str, Any]:
     return table
 
 
-def checked_sha256(folder: Path, name: str, hashes: Mapping[str, Any]) -> str:
+def checked_sha256(
+    folder: Path, name: str, hashes: Mapping[str, Any], declaration: str = DECLARATION_FILE
+) -> str:
     """The hash of a file, if it is the declared one."""
     declared = hashes.get(name)
     if declared is None:
-        raise BundleError(f"{folder / DECLARATION_FILE}: no sha256 of {name}")
+        raise BundleError(f"{folder / declaration}: no sha256 of {name}")
     found = file_sha256(folder / name)
     if found != declared:
         raise BundleError(f"{folder / name}: sha256 is {found}, declared as {declared}")

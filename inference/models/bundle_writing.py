@@ -55,7 +55,7 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
         kind: of network, one of `KINDS`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder) as fresh:
+    with replacing(folder) as fresh:
         save_weights(fresh / WEIGHTS_FILE)
         (fresh / MODEL_CARD_FILE).write_text(model_card, encoding="utf-8")
         hashes = {WEIGHTS_FILE: file_sha256(fresh / WEIGHTS_FILE)}
@@ -81,7 +81,7 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
 def write_calibration(bundle: Bundle, calibration: Calibration, version: str) -> Bundle:
     """Give a bundle new thresholds; the weights' file stays byte for byte."""
     declared = tomllib.loads(read_file(bundle.folder / DECLARATION_FILE).decode())
-    with _replacing(bundle.folder) as fresh:
+    with replacing(bundle.folder) as fresh:
         shutil.copytree(bundle.folder, fresh, dirs_exist_ok=True)
         text = as_toml({"format": CALIBRATION_FORMAT} | as_table(calibration))
         (fresh / CALIBRATION_FILE).write_text(text, encoding="utf-8")
@@ -93,7 +93,7 @@ def write_calibration(bundle: Bundle, calibration: Calibration, version: str) ->
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `folder` when the block ends well."""
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

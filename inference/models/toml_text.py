@@ -20,7 +20,7 @@ def as_table(value: Any) -> Any:
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:
-    """TOML text of plain values, dates, lists of them and nested tables."""
+    """TOML text of plain values, dates, nested tables, and lists of any of them."""
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
     lines = [f"[{path}]"] if path and (plain or not nested) else []
@@ -42,6 +42,10 @@ def _value(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(part) for part in value)}]"
+    if isinstance(value, Mapping):
+        return (
+            f"{{ {', '.join(f'{_key(key)} = {_value(part)}' for key, part in value.items())} }}"
+        )
     if isinstance(value, float):
         return repr(float(value))
     if isinstance(value, str | bool | int):

@@ -31,7 +31,8 @@ from dicom_node.results.result_files import write_results
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.series.study_header import studies_of
-from inference.structures import SEGMENTS
+from inference.results import GradeCode, GraderIdentity, SideGrade
+from inference.structures import SEGMENTS, Side
 from sr_templates.context import InstanceInSeries
 
 pytestmark = pytest.mark.peer
@@ -53,6 +54,19 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
     "zone": {"TimezoneOffsetFromUTC": "+0900"},
 }
+
+
+GRADES = (
+    SideGrade(
+        Side.RIGHT,
+        GraderIdentity("bundle", "hip-oa", "2.1", "ab" * 32),
+        grade="normal",
+        probability=0.87,
+        code=GradeCode("17621005", "SCT", "Normal"),
+    ),
+    SideGrade(Side.LEFT, GraderIdentity("table", "reader A", "", "cd" * 32), grade="3"),
+)
+"""One by a bundle, coded; one by a person, in words."""
 
 
 def published(series: CtSeries, folder: Path, **changes: Any) -> dict[str, Path]:
@@ -119,11 +133,12 @@ def test_dciodvfy_finds_no_error_in_the_answer_to_a_refused_series(tmp_path: Pat
 
 
 def test_pixelmed_finds_no_error_in_the_report_of_a_revision(tmp_path: Path):
-    """A report with everything that it may hold: numbers, absent structures, predecessor."""
+    """A report with all that it may hold: numbers, absent structures, predecessor, grades."""
     series = small_series(tmp_path / "ct")
     first = InstanceInSeries("1.2.840.10008.5.1.4.1.1.88.34", "2.25.7", "2.25.8")
     context = replace(CONTEXT, revision=2, predecessors={ResultKind.SR: first})
-    objects = publish_case(series, small_case(series.volume.geometry), context, RECORD)
+    case = small_case(series.volume.geometry, grades=GRADES)
+    objects = publish_case(series, case, context, RECORD)
     _, report = write_results(objects, tmp_path / "out")
 
     assert dciodvfy_errors(report) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dicom_node.analysis.child import Progress, run
+from dicom_node.analysis.child import Progress, graded, run
 from dicom_node.analysis.request import Request
 from dicom_node.series.ct_series import CtSeries
 from inference.results import CaseResult, Coverage, Region, Verdict
@@ -25,17 +25,17 @@ SLOW, CRASH, PARTIAL = "--slow", "--crash", "--partial"
 def main(arguments: list[str]) -> int:
     """Analyse as told by the options before the request."""
 
-    def analyse_fast(series: CtSeries, _request: Request, progress: Progress) -> CaseResult:
+    def analyse_fast(series: CtSeries, request: Request, progress: Progress) -> CaseResult:
         progress(1, 2)
         if CRASH in arguments:
             raise MemoryError
         if SLOW in arguments:
             time.sleep(float(arguments[arguments.index(SLOW) + 1]))
         case = small_case(series.volume.geometry)
-        if PARTIAL in arguments:
-            return case
-        whole = Coverage(Region.HIP_TO_KNEE)
-        return replace(case, verdict=Verdict.ACCEPTED, findings=(), coverage=whole)
+        if PARTIAL not in arguments:
+            whole = Coverage(Region.HIP_TO_KNEE)
+            case = replace(case, verdict=Verdict.ACCEPTED, findings=(), coverage=whole)
+        return graded(case, series, request)
 
     return run(arguments[-1:], analyse_fast)
 

@@ -51,7 +51,7 @@ from inference.results import CaseResult, Measurement, StructureResult, Verdict
 from inference.structures import Group
 from inference.volume import Volume
 from sr_templates.terms import FINDING_TERMS, MEASURED_TERMS, VERDICT_TERMS, QuantityTerm
-from sr_templates.words import case_words, verdict_words, weak_flag_words
+from sr_templates.words import case_words, grade_words, verdict_words, weak_flag_words
 
 HEADLINE: Final = "Bones and muscles from hip to knee"
 USE: Final = "Research use only. Not for diagnosis or treatment."
@@ -176,11 +176,18 @@ def _first_page(
         text(f"Case: {verdict_words(case.verdict, case.findings)}", verdict),
         Spacer(0, 2 * mm),
         text(" ".join([*map(sentence, notes), case_words(case)]), body),
+        *_grades(case),
         Spacer(0, 4 * mm),
         _placed(qc_picture(volume, case, notes=notes)),
         Spacer(0, 4 * mm),
         _algorithm(case),
     ]
+
+
+def _grades(case: CaseResult) -> list[Any]:
+    """The disease grades of the hips, where a grader was asked."""
+    words = grade_words(case)
+    return [Spacer(0, 1.5 * mm), text(words, style(9))] if words else []
 
 
 def _placed(picture: Picture) -> PlacedImage:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from support.cases import small_case, small_series, source_datasets
 from support.ct import save
 
@@ -21,7 +22,16 @@ from dicom_node.analysis.case_store import (
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
-from inference.results import CaseResult, Finding
+from inference.results import (
+    CaseResult,
+    Finding,
+    GradeCode,
+    GraderIdentity,
+    HipCentre,
+    SideGrade,
+    Verdict,
+)
+from inference.structures import Side
 
 
 @pytest.fixture
@@ -145,6 +155,41 @@ def test_the_version_before_reads_a_case_with_findings_that_it_does_not_know(
         == ["cut by the border of the scan"]
     )
     assert back.findings == back.structures[0].findings == findings
+
+
+def test_the_version_before_passes_over_grades_and_this_one_reads_its_cases_without(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """A key of its own, which that version's reader ignores; it writes none."""
+    code = GradeCode("17621005", "SCT", "Normal")
+    hip = HipCentre((1.5, -2.25, 396.0), 22.8, 0.7)
+    bundle = GraderIdentity("bundle", "hip-oa", "2.1", "ab" * 32)
+    grades = (
+        SideGrade(
+            Side.RIGHT, bundle, "normal", 0.9, (("normal", 0.9), ("worn", 0.1)), "wear", code
+        ),
+        SideGrade(Side.LEFT, bundle, reason="metal at the hip", hip=hip),
+    )
+    case = small_case(series.volume.geometry, grades=grades)
+    save_case(tmp_path / "case", series, case)
+    path = tmp_path / "case" / "case.json"
+    written = json.loads(path.read_bytes())
+
+    assert load_case(tmp_path / "case").grades == grades
+    assert _AS_BEFORE.validate_python(written).verdict == case.verdict
+    path.write_text(json.dumps({key: written[key] for key in written if key != "grades"}))
+    assert load_case(tmp_path / "case").grades == ()
+
+
+@dataclass(frozen=True, slots=True)
+class FactsBefore:
+    """Some of what the version before reads of a case, as it reads it."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+
+_AS_BEFORE = TypeAdapter(FactsBefore)
 
 
 def test_every_field_of_a_case_and_a_series_is_kept() -> None:

@@ -38,6 +38,17 @@ def test_every_problem_is_listed_at_once(config: NodeConfig, tmp_path: Path) -> 
     assert keys == ["analysis.bundle", "node.spool"]
 
 
+def test_a_grader_that_cannot_be_used_is_named_by_its_setting(
+    config: NodeConfig, tmp_path: Path
+) -> None:
+    table = tmp_path / "grades.csv"
+    table.write_text("case,side,grade\none,both,2\n")
+    analysis = config.analysis.model_copy(update={"grader": str(table)})
+
+    with pytest.raises(ConfigurationError, match=r"^analysis\.grader: .*line 2: side is none"):
+        check_surroundings(config.model_copy(update={"analysis": analysis}))
+
+
 def test_a_bundle_that_may_not_be_read_is_one_problem_among_others(
     config: NodeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,8 @@ from support.cases import SHAPE, small_case, with_numbers
 
 from dicom_node.results.pdf.summary import summary_pdf
 from inference.geometry import Geometry
-from inference.results import CaseResult, Finding, Verdict
-from inference.structures import SEGMENTS
+from inference.results import CaseResult, Finding, GraderIdentity, SideGrade, Verdict
+from inference.structures import SEGMENTS, Side
 from inference.volume import Volume
 
 GEOMETRY = Geometry.regular(SHAPE, (5.0, 4.0, 4.0))
@@ -91,6 +91,20 @@ def test_a_table_longer_than_a_page_goes_on_with_its_heading():
     assert more
     assert all("Verdict and reason" in page for page in (second, *more))
     assert "Vastus medialis, left" in more[-1]
+
+
+def test_the_grades_of_the_hips_stand_on_the_first_page():
+    grader = GraderIdentity("bundle", "hip-oa", "2.1", "ab" * 32)
+    grades = (
+        SideGrade(Side.RIGHT, grader, grade="3", probability=0.87, scale="Wear"),
+        SideGrade(Side.LEFT, grader, reason="metal at the hip"),
+    )
+    first, _ = pages(summary_pdf(VOLUME, small_case(GEOMETRY, grades=grades)))
+
+    assert (
+        "Wear of the hips: right 3 (probability 0.87); left not graded (metal at the hip). "
+        "Graded by hip-oa 2.1."
+    ) in first
 
 
 def test_words_of_the_title_that_mean_markup_stay_words():

@@ -1,0 +1,1 @@
+"""The disease status of each side, by a grader that a site gives."""
