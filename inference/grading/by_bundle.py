@@ -16,6 +16,9 @@ from inference.volume import Volume
 MOST_UNSEEN: Final = 0.1
 """A radiograph of a cube with more than this share outside the scan is not graded."""
 
+SPOILED: Final = "metal spoils the pelvis"
+"""As that of the other hip does: its streaks cross the radiograph."""
+
 DOUBTED: Final = {
     Verdict.FAILED: "failed",
     Verdict.ABSENT: "was not found",
@@ -51,6 +54,8 @@ class BundleGrader:
         reason = _doubted(case, side)
         if reason or isinstance(hip, NoHipCentre):
             return SideGrade(side, self.identity, reason=reason or str(hip))
+        if case.of(BY_KEY[f"PELVIS_{side}"]).verdict is Verdict.SPOILED:
+            return SideGrade(side, self.identity, reason=SPOILED, hip=hip)
         seen = hip_radiograph(volume, hip, side, self.bundle.framing)
         if seen.unseen > MOST_UNSEEN:
             words = f"{seen.unseen:.0%} of the cube around the hip lies outside the scan"
@@ -79,6 +84,4 @@ def _doubted(case: CaseResult, side: Side) -> str:
         if verdict in DOUBTED:
             of = "the segmentation of " if verdict is Verdict.FAILED else ""
             return f"{of}the {name} {DOUBTED[verdict]}"
-        if name == "pelvis" and verdict is Verdict.SPOILED:
-            return "metal spoils the pelvis"
     return ""

@@ -14,10 +14,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom.dsutils import decode
 from support.cases import source_datasets
 from support.ct import save
 from support.installed_node import free_port
@@ -163,6 +166,43 @@ def test_a_series_that_is_sent_comes_back_as_two_objects_and_the_node_ends_when_
     assert {event["role"] for event in node.events("role.ended")} == {"receive", "work"}
     assert len(pacs.received) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_node_with_a_table_of_grades_reports_them_and_one_with_another_opens_a_revision(
+    node: Node, series: list[Path], pacs: Pacs, tmp_path: Path
+) -> None:
+    """The table is part of the settings that change results; the second has another grade."""
+    table = tmp_path / "grades.csv"
+    table.write_text("patient_id,side,grade,grader\nMSK0001,R,2,reader A\n")
+    analysis = node.config.analysis.model_copy(update={"grader": str(table)})
+    node.config = node.config.model_copy(update={"analysis": analysis})
+    node.start()
+    send(node.peer, series)
+    wait_until(lambda: len(pacs.received) == 2, PATIENCE_S, "the results were sent")
+    node.stop()
+    table.write_text("patient_id,side,grade,grader\nMSK0001,R,3,reader A\n")
+    node.start()
+    send(node.peer, series)
+    wait_until(lambda: len(pacs.received) == 4, PATIENCE_S, "a revision was sent")
+
+    said = [grade_texts(data) for _, _, data in pacs.received]
+    assert [words for words in said if words] == [
+        f"Disease grade of the hips: right {grade}; left not graded (the table of grades has "
+        "no row for this side). Graded by reader A."
+        for grade in (2, 3)
+    ]
+
+
+def grade_texts(data: bytes) -> str:
+    """What a report says of grades; nothing of another object."""
+    dataset = decode(BytesIO(data), is_implicit_vr=False, is_little_endian=True)
+    return next((one for one in _texts(dataset) if "of the hips" in one), "")
+
+
+def _texts(item: Dataset) -> Iterator[str]:
+    for child in item.get("ContentSequence", ()):
+        yield str(child.get("TextValue", ""))
+        yield from _texts(child)
 
 
 def test_a_node_killed_while_receiving_takes_the_rest_and_answers_once(
