@@ -73,6 +73,7 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("segment", 3): (
         "segment series --out out --bundle none",
         "segment series --out file/out --bundle ./bundle",
+        "segment series --out out --bundle ./bundle --grader none",
     ),
     ("segment", 4): ("segment empty --out out", "segment two --out out"),
     ("export", 2): ("export", "export --out out.xlsx", "export --out out.csv --verdict good"),

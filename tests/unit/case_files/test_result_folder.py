@@ -27,6 +27,7 @@ from dicom_node.case_files.result_folder import FolderResult, segment_to_folder
 from dicom_node.commands.segmenters import ByResults
 from dicom_node.errors import NoImagesError
 from dicom_node.series.reading import read_series
+from inference.grading.grades import open_grader
 from inference.models.bundle import KINDS, Bundle
 from inference.structures import SEGMENTS
 
@@ -223,6 +224,28 @@ def test_a_model_without_uncertainty_leaves_no_map_and_accepts_nothing(
     sr = str(pydicom.dcmread(result.folder / "SR.dcm"))
     assert "NOTJUDGED" in sr
     assert "no measure of its uncertainty" in report["case"]["words"]
+
+
+@pytest.mark.parametrize(
+    ("names", "right"), [("1.2.3,,", "2"), (",MSK0001,", "2"), ("1.2.4,,", None)]
+)
+def test_a_case_is_graded_by_the_row_of_a_table_that_names_it(
+    names: str, right: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By its series, its patient or its folder's name; report.json, SR and words say so."""
+    monkeypatch.setattr("inference.models.bundle.KINDS", {**KINDS, **THRESHOLDS})
+    bundle = threshold_bundle(tmp_path / "bundle", {"VLVI": 0.0, "FEMUR": 150.0})
+    dicom_series(tmp_path / "in", "1.2.3", PatientID="MSK0001")
+    table = tmp_path / "grades.csv"
+    head = "series_instance_uid,patient_id,case,side,grade"
+    table.write_text(f"{head}\n{names},R,2\n,,in,L,1\n")
+    (result,) = segment(tmp_path / "in", tmp_path / "out", bundle, grader=open_grader(table))
+    grades = report_in(tmp_path / "out")["case"]["grades"]
+
+    assert [(one["side"], one["grade"]) for one in grades] == [("R", right), ("L", "1")]
+    assert bool(grades[0]["reason"]) == (right is None)
+    assert "left 1. Graded by grades." in result.words[-1]
+    assert result.words[-1].encode() in (result.folder / "SR.dcm").read_bytes()
 
 
 def as_listed(folder: Path) -> tuple[ListedCase, LabelledCase]:
