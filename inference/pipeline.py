@@ -17,7 +17,7 @@ The same volume, bundle, patient, samples, seed and device give the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -35,6 +35,7 @@ from inference.geometry import Geometry
 from inference.measurement.measure import measure
 from inference.measurement.sample_range import sample_deviations
 from inference.models.bundle import Bundle
+from inference.models.model import Predictor
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
@@ -111,10 +112,66 @@ def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
 
     Each result is that of an `analyse` of its own, but for rounding.
     """
+    outline = outline_of(volume)
+    predictor = bundle.model.load(device)
+    found = label(
+        volume, outline, bundle, predictor, counts=counts, seed=seed, progress=progress
+    )
+    for labelled in found:
+        yield measured_and_judged(volume, outline, labelled, bundle, patient)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is seen in the CT before the network: step 1.
+
+    seen: the slices that the network has to see; never none.
+    """
+
+    chest: Chest | None
+    knees: tuple[SeenKnee, ...]
+    seen: range
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """The network's answer for all of a volume, and who gave it: steps 2 and 3.
+
+    prediction: empty where the network saw nothing.
+    exchanged: how the body lies against its header, if it does.
+    """
+
+    prediction: Prediction
+    exchanged: tuple[Exchanged, ...]
+    model: ModelIdentity
+
+
+def outline_of(volume: Volume) -> Outline:
+    """Knees, lungs, and the slices that the network has to see.
+
+    `outline_of`, `label` and `measured_and_judged` are `analyse` in three steps, for whoever
+    has them done beside each other, of several cases.
+    """
     chest = find_chest(volume)
     knees = below_lungs(find_knees(volume), chest)
-    seen = _to_segment(volume, knees, chest)
-    predictor = bundle.model.load(device)
+    return Outline(chest, tuple(knees), _to_segment(volume, knees, chest))
+
+
+def label(  # noqa: PLR0913 - everything a prediction depends on
+    volume: Volume,
+    outline: Outline,
+    bundle: Bundle,
+    predictor: Predictor,
+    *,
+    counts: Sequence[int],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Labelled]:
+    """All that needs the network, for each of several numbers of samples, which grow.
+
+    predictor: of the bundle's model.
+    """
+    seen = outline.seen
     predictions = predictor.predict(
         volume.part(seen), counts=counts, seed=seed, progress=progress
     )
@@ -129,24 +186,31 @@ def analyse_sample_counts(  # noqa: PLR0913 - see `analyse`
             uncertainty=bundle.model.uncertainty,
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
-        exchanged = exchanged_ends(whole.labels, volume.geometry)
+        exchanged = tuple(exchanged_ends(whole.labels, volume.geometry))
         if not exchanged and is_doubted(whole, bundle.calibration):
             slices = slices_to_turn(whole.labels)
             part = turned_over(volume, slices)
             (turned,) = predictor.predict(part, counts=(samples,), seed=seed)
             if is_surer_turned_over(volume, whole, slices, turned):
                 exchanged = (Exchanged.FRONT_AND_BACK,)
-        yield conclude(
-            volume,
-            whole,
-            bundle.calibration,
-            patient,
-            model,
-            knees=knees,
-            chest=chest,
-            provided=bundle.model.segments,
-            exchanged=exchanged,
-        )
+        yield Labelled(whole, exchanged, model)
+
+
+def measured_and_judged(
+    volume: Volume, outline: Outline, labelled: Labelled, bundle: Bundle, patient: Patient
+) -> CaseResult:
+    """All that follows the network; see `conclude`."""
+    return conclude(
+        volume,
+        labelled.prediction,
+        bundle.calibration,
+        patient,
+        labelled.model,
+        knees=outline.knees,
+        chest=outline.chest,
+        provided=bundle.model.segments,
+        exchanged=labelled.exchanged,
+    )
 
 
 def _to_segment(volume: Volume, knees: Sequence[SeenKnee], chest: Chest | None) -> range:

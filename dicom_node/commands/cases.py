@@ -20,9 +20,17 @@ from dicom_node.commands.console import (
 
 def segment(  # noqa: PLR0913 - a command line has as many options as it has
     source: Annotated[
-        Path, typer.Argument(help="Folder of DICOM, or a NIfTI, MetaImage or NRRD file.")
-    ],
+        Path | None,
+        typer.Argument(
+            help="Folder of DICOM or of image files, or a NIfTI, MetaImage or NRRD file."
+        ),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
+    listing: Annotated[
+        Path | None,
+        typer.Option("--list", help="CSV (path, name, height_m) or text, a path a line."),
+    ] = None,
     bundle: BundleOption = "compact",
     device: DeviceOption = "auto",
     samples: Annotated[
@@ -37,11 +45,48 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
         Path | None,
         typer.Option(help="Grades the hips: a grader's folder, or a table of grades (.csv)."),
     ] = None,
+    again_failed: Annotated[
+        bool, typer.Option("--again-failed", help="Try those again that failed before.")
+    ] = False,
 ) -> None:
-    """Segment a scan into a folder: labels, uncertainty, report, QC picture; SEG and SR.
+    """Segment scans into folders: labels, uncertainty, report, QC picture; SEG and SR.
+
+    Of one scan the results come into the folder for results itself. Of many each gets a folder
+    there, and cases.csv tells of all; the same command goes on where an earlier one ended.
 
     An unevenly spaced series must come as DICOM: other formats hold one spacing for all slices.
     """
+    from dicom_node.commands import batch
+
+    if (source is None) == (listing is None):
+        raise typer.BadParameter("either a SOURCE or --list FILE is needed")
+    found = batch.found_cases(source, listing, out, height_m)
+    if found is None and source is not None:
+        _segment_one(
+            source,
+            out,
+            bundle=bundle,
+            device=device,
+            samples=samples,
+            height_m=height_m,
+            grader=grader,
+        )
+        return
+    settings = batch.settings_of(bundle, device, samples, grader)
+    raise typer.Exit(batch.run(found or (), out, settings, again_failed=again_failed))
+
+
+def _segment_one(  # noqa: PLR0913 - the command's options
+    source: Path,
+    out: Path,
+    *,
+    bundle: str,
+    device: str,
+    samples: int | None,
+    height_m: float | None,
+    grader: Path | None,
+) -> None:
+    """One scan, in this process, into the folder itself."""
     from dicom_node.case_files.result_folder import segment_to_folder
     from inference.grading.grades import open_grader
     from inference.models.bundle import load_bundle

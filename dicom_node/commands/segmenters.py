@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.case_files.labelled_cases import LabelledCase, ListedCase, read_on_grid
-from dicom_node.case_files.result_folder import LABELS_FILE, REPORT_FILE, UNCERTAINTY_FILE
+from dicom_node.case_files.result_names import LABELS_FILE, REPORT_FILE, UNCERTAINTY_FILE
 from dicom_node.errors import NoImagesError
 from dicom_node.uids import seed_for
 from inference.errors import LabelTableError

@@ -53,6 +53,7 @@ SERIES: Final = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=False),
     sa.Column("voxels", sa.BigInteger, nullable=True),
     sa.Index("series_in_state", "state", "changed_at"),
+    sa.Index("series_of_study", "study_instance_uid"),
 )
 
 RESULTS: Final = sa.Table(

@@ -173,9 +173,10 @@ def _places(labels: NDArray[np.uint8], geometry: Geometry) -> Mapping[Structure,
     """The places of all structures that are seen."""
     counts, row_sums = np.zeros((2, len(labels), LABEL_COUNT))
     rows = np.repeat(np.arange(geometry.rows) * geometry.spacing_mm[0], geometry.columns)
-    for number, image in enumerate(labels):
-        counts[number] = np.bincount(image.ravel(), minlength=LABEL_COUNT)
-        row_sums[number] = np.bincount(image.ravel(), rows, minlength=LABEL_COUNT)
+    for number, image in enumerate(labels.reshape(len(labels), -1)):
+        seen = np.flatnonzero(image)  # most of a slice is background
+        counts[number] = np.bincount(image[seen], minlength=LABEL_COUNT)
+        row_sums[number] = np.bincount(image[seen], rows[seen], minlength=LABEL_COUNT)
     areas = counts * geometry.spacing_mm[0] * geometry.spacing_mm[1]
     found = {}
     for structure in STRUCTURES:

@@ -188,8 +188,11 @@ def _rejoin(sides: Labels, index: tuple[NDArray[np.intp], ...]) -> None:
 def _remove_far_islands(sides: Labels, box: Box, geometry: Geometry) -> None:
     """Remove what is both small and far from the largest body of its side."""
     offsets_mm = geometry.slice_offsets_mm[box[0]]
-    for side in (_RIGHT, _LEFT):
-        components, count = ndimage.label(sides == side)
+    for side, part in enumerate(ndimage.find_objects(sides, max_label=_LEFT), start=_RIGHT):
+        if part is None:
+            continue
+        own = sides[part]  # a view: of a pair each is half as wide as both
+        components, count = ndimage.label(own == side)
         if count < 2:
             continue
         sizes = np.bincount(components.ravel())
@@ -198,9 +201,11 @@ def _remove_far_islands(sides: Labels, box: Box, geometry: Geometry) -> None:
         main = int(sizes.argmax())
         far = np.zeros(count + 1, dtype=bool)
         for number in np.flatnonzero(sizes < ISLAND_SHARE * sizes[main])[1:]:
-            gap = _gap_mm(boxes[number - 1], boxes[main - 1], offsets_mm, geometry.spacing_mm)
+            one, other = boxes[number - 1], boxes[main - 1]
+            gap = _gap_mm(one, other, offsets_mm[part[0]], geometry.spacing_mm)
             far[number] = gap > ISLAND_REACH_MM
-        sides[far[components]] = 0
+        if far.any():
+            own[far[components]] = 0
 
 
 def _gap_mm(

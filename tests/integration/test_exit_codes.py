@@ -69,10 +69,15 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ),
     ("rules test", 3): ("rules test series --config wrong.toml", "rules test series"),
     ("rules test", 4): ("rules test empty --config rules.toml",),
-    ("segment", 2): ("segment series",),
+    ("segment", 2): (
+        "segment series",
+        "segment --out out",
+        "segment series --list none.csv --out out",
+    ),
     ("segment", 3): (
         "segment series --out out --bundle none",
         "segment series --out file/out --bundle ./bundle",
+        "segment --list none.csv --out out",
         "segment series --out out --bundle ./bundle --grader none",
     ),
     ("segment", 4): ("segment empty --out out", "segment two --out out"),

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 
 INDICES: Final = (
     ("series_in_state", "series", ["state", "changed_at"]),
+    ("series_of_study", "series", ["study_instance_uid"]),
     ("deliveries_due", "deliveries", ["next_attempt_at"]),
     ("deliveries_to", "deliveries", ["destination", "state", "next_attempt_at"]),
     ("deliveries_changed", "deliveries", ["changed_at"]),

@@ -1,0 +1,1 @@
+"""Thousands of scans from disk: resumable, reading and writing beside the network."""

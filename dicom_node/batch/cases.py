@@ -1,0 +1,63 @@
+"""A case of a batch: one scan on disk, with a name that is its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from dicom_node.durable_files import PART
+
+LONGEST_NAME: Final = 150
+"""Longer names are cut: a file system takes 255 bytes, and names get prefixes."""
+
+UNUSUAL: Final = re.compile(r"[^\w.+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scan to segment.
+
+    name: of its folder of results; unique in a batch, and the same in the next one.
+    source: where it lies, for people: a file, or the folder that all its files are in.
+    files: those it is made of; none where nothing was found.
+    is_image: an image file (the first of the files), not DICOM.
+    height_m: the patient's, where the scan does not say it.
+    """
+
+    name: str
+    source: Path
+    files: tuple[Path, ...]
+    is_image: bool = False
+    height_m: float | None = None
+
+
+def case_name(words: str) -> str:
+    """A name for a folder made of a path's words: nothing hidden, unusual, or too long."""
+    name = UNUSUAL.sub("_", words).lstrip(".-") or "case"
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(words)}"
+
+
+def is_usable_name(name: str) -> bool:
+    """True of a name that somebody gave a case, if a folder can be called so."""
+    hidden = name.startswith((".", PART))
+    return bool(name) and not hidden and "/" not in name and "\0" not in name
+
+
+def with_unique_names(cases: Sequence[Case]) -> list[Case]:
+    """Cases whose names are alike all get digits that depend on nothing but their source."""
+    counts = Counter(case.name.casefold() for case in cases)
+    return [
+        replace(case, name=f"{case.name}-{_digest(str(case.source))}")
+        if counts[case.name.casefold()] > 1
+        else case
+        for case in cases
+    ]
+
+
+def _digest(words: str) -> str:
+    return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:8]

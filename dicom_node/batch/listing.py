@@ -1,0 +1,148 @@
+"""`--list FILE`: the scans of a batch as a table, or one path a line.
+
+```
+path,name,height_m                     CSV with a header; name and height_m may be missing
+/archive/17,patient17,1.72
+scans/18.nii.gz,,                      relative to the list's own folder
+```
+A text without a header is one path a line; empty lines and those that begin with # are passed
+over.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from dicom_node.batch.cases import Case, case_name, is_usable_name, with_unique_names
+from dicom_node.batch.sources import KnownFolders, OnFolder, cases_in, image_case, stem_of
+from dicom_node.case_files.dicom_folders import series_of
+from dicom_node.case_files.image_files import is_image_file
+from dicom_node.errors import ConfigurationError, NoImagesError, SeriesError
+
+COLUMNS: Final = ("path", "name", "height_m")
+HEIGHTS_M: Final = (0.5, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedScan:
+    """A line of a list. name: empty where the list gives none."""
+
+    path: Path
+    name: str = ""
+    height_m: float | None = None
+
+
+def read_list(path: Path) -> list[ListedScan]:
+    """The scans that a file lists.
+
+    Raises:
+        ConfigurationError: it cannot be read, or a line makes no sense.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: no text in UTF-8") from error
+    lines = [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not lines:
+        raise ConfigurationError(f"{path}: lists nothing")
+    header = [word.strip() for word in lines[0][1].split(",")]
+    if "path" in header:
+        listed = _of_table(path, header, lines[1:])
+    else:
+        listed = [ListedScan(path.parent / line.strip()) for _, line in lines]
+    twice = [name for name, count in Counter(one.name for one in listed).items() if count > 1]
+    named_twice = [name for name in twice if name]
+    if named_twice:
+        raise ConfigurationError(f"{path}: more than one scan is called {named_twice[0]!r}")
+    return listed
+
+
+def _of_table(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, str]]
+) -> list[ListedScan]:
+    unknown = [word for word in header if word not in COLUMNS]
+    if unknown:
+        known = ", ".join(COLUMNS)
+        raise ConfigurationError(f"{path}: column {unknown[0]!r} is not among {known}")
+    listed = []
+    for number, line in lines:
+        values = next(csv.reader([line]))
+        if len(values) > len(header):
+            raise ConfigurationError(f"{path}, line {number}: more values than columns")
+        row = {key: value.strip() for key, value in zip(header, values, strict=False)}
+        try:
+            listed.append(_listed(path.parent, row))
+        except ValueError as error:
+            raise ConfigurationError(f"{path}, line {number}: {error}") from error
+    return listed
+
+
+def _listed(folder: Path, row: dict[str, str]) -> ListedScan:
+    if not row.get("path"):
+        raise ValueError("no path")
+    name = row.get("name", "")
+    if name and not is_usable_name(name):
+        raise ValueError(f"{name!r} cannot be the name of a folder")
+    height_m = float(row["height_m"]) if row.get("height_m") else None
+    if height_m is not None and not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:
+        raise ValueError(f"a height of {height_m:g} m is none")
+    return ListedScan(folder / row["path"], name, height_m)
+
+
+def cases_listed(
+    listed: Sequence[ListedScan],
+    known: KnownFolders,
+    *,
+    besides: Sequence[Path] = (),
+    on_folder: OnFolder | None = None,
+) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
+    """The cases of a list in its order, and the folders that were looked at.
+
+    A name that the list gives goes to the one scan at its path; where there are several, each
+    adds its own. A path with nothing like a scan stays a case, whose report says so.
+    """
+    cases: list[Case] = []
+    folders: list[Path] = []
+    for one in listed:
+        found = _cases_at(one, known, besides, folders, on_folder)
+        alone = len(found) == 1
+        for case in found:
+            name = (one.name if alone else f"{one.name}-{case.name}") if one.name else case.name
+            cases.append(replace(case, name=name, height_m=one.height_m))
+    return tuple(with_unique_names(cases)), tuple(folders)
+
+
+def _cases_at(
+    one: ListedScan,
+    known: KnownFolders,
+    besides: Sequence[Path],
+    folders: list[Path],
+    on_folder: OnFolder | None,
+) -> Sequence[Case]:
+    path = one.path
+    if is_image_file(path):
+        return (image_case(path, f"{path.parent.name}-{stem_of(path)}"),)
+    nothing = Case(case_name(path.name), path, ())
+    try:
+        if path.is_dir():
+            found = cases_in(path, known, besides=besides, on_folder=on_folder)
+            folders.extend(found.folders)
+            return found.cases
+        if path.is_file():
+            return tuple(Case(s.folder_name, path, s.paths) for s in series_of(path))
+    except NoImagesError:
+        return (nothing,)
+    except (SeriesError, OSError):
+        return (replace(nothing, files=(path,) if path.is_file() else ()),)
+    return (nothing,)

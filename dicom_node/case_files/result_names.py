@@ -1,0 +1,35 @@
+"""The files of a folder of results, by name. What they hold: `result_folder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from dicom_node.case_files.source_json import SOURCE_FILE
+from dicom_node.durable_files import PART
+from dicom_node.results.kinds import ResultKind
+
+LABELS_FILE: Final = "labels.nii.gz"
+LABEL_NAMES_FILE: Final = "labels.json"
+UNCERTAINTY_FILE: Final = "uncertainty.nii.gz"
+REPORT_FILE: Final = "report.json"
+PICTURE_FILE: Final = "qc.png"
+DENSITY_FILE: Final = "density.png"
+OBJECT_FILES: Final = {ResultKind.SEG: "SEG.dcm", ResultKind.SR: "SR.dcm"}
+ALL_FILES: Final = (
+    LABELS_FILE,
+    LABEL_NAMES_FILE,
+    UNCERTAINTY_FILE,
+    REPORT_FILE,
+    SOURCE_FILE,
+    PICTURE_FILE,
+    DENSITY_FILE,
+    *OBJECT_FILES.values(),
+)
+
+
+def clear_results(out: Path) -> None:
+    """Remove the results of an earlier run, so that none of them can be taken for new."""
+    for name in ALL_FILES:
+        for path in (out / name, *out.glob(f"{PART}*-{name}")):
+            path.unlink(missing_ok=True)

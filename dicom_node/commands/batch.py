@@ -1,0 +1,210 @@
+"""`msk-node segment` over many scans: what is to be done, and how it goes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node.batch.batch import Limits, Request, run_batch
+from dicom_node.batch.cases import Case
+from dicom_node.batch.listing import cases_listed, read_list
+from dicom_node.batch.messages import Settings
+from dicom_node.batch.pace import Pace, duration
+from dicom_node.batch.sources import INDEX_FILE, KnownFolders, OnFolder, cases_in
+from dicom_node.batch.table import TABLE_FILE, Row, counts
+from dicom_node.batch.workers import COMMAND
+from dicom_node.case_files.image_files import is_image_file
+from dicom_node.commands.console import EXIT_REFUSED, stderr, stdout, titled
+
+EXIT_FAILED: Final = 1
+LONGEST_TABLE: Final = 60
+"""Of more cases the terminal shows those that are not accepted, as many as these at most."""
+
+SEARCH_EVERY_S: Final = 10.0
+
+
+def settings_of(
+    bundle: str, device: str, samples: int | None, grader: Path | None = None
+) -> Settings:
+    """What all processes of a batch are started with."""
+    return Settings(bundle, device, samples, None if grader is None else str(grader))
+
+
+def found_cases(
+    source: Path | None, listing: Path | None, out: Path, height_m: float | None
+) -> tuple[Case, ...] | None:
+    """The cases of a batch; None where the source is one scan, which is no batch.
+
+    Raises:
+        ConfigurationError: the list cannot be used.
+        NoImagesError: there is nothing like a CT.
+    """
+    if source is not None and (is_image_file(source) or not source.is_dir()):
+        return None
+    known = KnownFolders.read(out / INDEX_FILE)
+    with _searching() as on_folder:
+        if listing is not None:
+            cases, folders = cases_listed(
+                read_list(listing), known, besides=(out,), on_folder=on_folder
+            )
+        else:
+            found = cases_in(source or Path(), known, besides=(out,), on_folder=on_folder)
+            cases, folders = found.cases, found.folders
+            if len(cases) == 1:
+                return None
+            if found.passed_over:
+                words = "series without CT or files that are no scans were passed over"
+                stderr.print(f"{found.passed_over} {words}", highlight=False)
+    known.write()
+    known.keep_only(folders)
+    return tuple(replace(case, height_m=case.height_m or height_m) for case in cases)
+
+
+def run(
+    cases: tuple[Case, ...], out: Path, settings: Settings, *, again_failed: bool = False
+) -> int:
+    """Run a batch, tell how it goes, print the table of all; the exit code.
+
+    Raises:
+        ConfigurationError: another batch writes into the same folder.
+        InferenceError: bundle, grader or device cannot be used.
+    """
+    from inference.grading.grader_files import grader_sha256
+    from inference.models.bundle_files import bundle_sha256
+
+    sha256 = bundle_sha256(settings.bundle)
+    of_grader = "" if settings.grader is None else grader_sha256(settings.grader)
+    limits = Limits.for_cores(len(os.sched_getaffinity(0)))
+    request = Request(cases, out, settings, sha256, limits, again_failed, COMMAND, of_grader)
+    shown = _Bar() if stderr.is_terminal else _Lines()
+    with shown:
+        rows = run_batch(request, shown)
+    stdout.print(table_of(rows))
+    ended = counts(rows)
+    words = ", ".join(f"{number} {outcome}" for outcome, number in ended.items())
+    stdout.print(f"{len(rows)} cases: {words}; {out / TABLE_FILE}", highlight=False)
+    return exit_code(rows)
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    """1 where a case failed, 4 where every one was refused, else 0."""
+    if any(row.outcome == "failed" for row in rows):
+        return EXIT_FAILED
+    return EXIT_REFUSED if all(row.outcome == "refused" for row in rows) else 0
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """A table of all cases for a terminal; of very many, of those to look at."""
+    table = Table()
+    for name in ("case", "source", "verdict", "words", "seconds"):
+        table.add_column(name, overflow="fold")
+    shown = list(rows)
+    if len(shown) > LONGEST_TABLE:
+        shown = [row for row in rows if row.outcome != "analysed"]
+        shown += [
+            row for row in rows if row.outcome == "analysed" and row.verdict != "accepted"
+        ]
+    for row in shown[:LONGEST_TABLE]:
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        cells = (row.case, str(row.source), row.verdict or row.outcome, row.words, seconds)
+        table.add_row(*map(Text, cells))
+    left_out = len(rows) - min(len(shown), LONGEST_TABLE)
+    if left_out:
+        table.caption = f"and {left_out} more in {TABLE_FILE}"
+    return table
+
+
+@contextmanager
+def _searching() -> Iterator[OnFolder]:
+    """Tell of a search that takes long."""
+    last = time.monotonic()
+
+    def tell(folders: int, files: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SEARCH_EVERY_S:
+            last = time.monotonic()
+            words = f"looking for scans: {files} files in {folders} folders so far"
+            stderr.print(words, highlight=False)
+
+    yield tell
+
+
+class _Lines:
+    """Progress where the output is no terminal: a line for every case."""
+
+    def __enter__(self) -> None:
+        """Nothing is shown yet."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to be shown."""
+
+    def begun(self, pace: Pace) -> None:
+        """How many there are, and how many were done before."""
+        before = f", {pace.before} of them done before" if pace.before else ""
+        stderr.print(f"{pace.total} cases{before}", highlight=False)
+
+    def slices(self, case: str, done: int, total: int) -> None:
+        """Too much for lines."""
+
+    def finished(self, row: Row, pace: Pace) -> None:
+        """A line for the case, with the pace."""
+        seconds = "" if row.seconds is None else f", {duration(row.seconds)}"
+        words = f"{row.case}: {row.verdict}{seconds}"
+        stderr.print(
+            f"{pace.done} of {pace.total}: {words}; {pace.words}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def trouble(self, words: str) -> None:
+        """A line of its own."""
+        stderr.print(titled("Warning", "yellow", words), soft_wrap=True)
+
+
+class _Bar:
+    """Progress on a terminal: one bar for all cases, one for the slices of the present one."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        pace = TextColumn("{task.fields[pace]}")
+        self._bar = Progress(*columns, pace, console=stderr)
+        self._cases = self._bar.add_task("cases", total=None, pace="")
+        self._slices = self._bar.add_task("slices", total=None, pace="")
+
+    def __enter__(self) -> None:
+        """Show it."""
+        self._bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it as it is."""
+        self._bar.stop()
+
+    def begun(self, pace: Pace) -> None:
+        """How many there are, and how many were done before."""
+        self._show(pace)
+
+    def slices(self, case: str, done: int, total: int) -> None:
+        """The case in the network."""
+        self._bar.update(self._slices, completed=done, total=total, pace=case)
+
+    def finished(self, row: Row, pace: Pace) -> None:
+        """The bar grows; what did not go well gets a line."""
+        self._show(pace)
+        if row.outcome != "analysed":
+            self._bar.console.print(Text(f"{row.case}: {row.verdict}: {row.words}"))
+
+    def trouble(self, words: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(titled("Warning", "yellow", words), soft_wrap=True)
+
+    def _show(self, pace: Pace) -> None:
+        self._bar.update(self._cases, completed=pace.done, total=pace.total, pace=pace.words)

@@ -1,0 +1,164 @@
+"""Many cases, of which some fail in every way there is: the others are done all the same."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from support.light_batch_child import COMMAND
+
+from dicom_node.batch.batch import Limits, Request, run_batch
+from dicom_node.batch.cases import Case
+from dicom_node.batch.messages import Settings
+from dicom_node.batch.pace import Pace
+from dicom_node.batch.table import Row
+from dicom_node.errors import ConfigurationError
+from inference.errors import InferenceError
+
+
+class Heard:
+    """What a batch tells."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.paces: list[Pace] = []
+        self.troubles: list[str] = []
+
+    def begun(self, pace: Pace) -> None:
+        """How many there are."""
+        self.paces.append(pace)
+
+    def slices(self, case: str, done: int, total: int) -> None:
+        """Of no interest."""
+
+    def finished(self, row: Row, pace: Pace) -> None:
+        """One more."""
+        self.rows.append(row)
+        self.paces.append(pace)
+
+    def trouble(self, words: str) -> None:
+        """A warning."""
+        self.troubles.append(words)
+
+
+def request(tmp_path: Path, *names: str, **options: object) -> Request:
+    cases = []
+    for number, name in enumerate(names):
+        path = tmp_path / "in" / str(number) / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        cases.append(Case(f"{number}-{name}", path, (path,), is_image=True))
+    given = {"command": COMMAND, **options}
+    return Request(tuple(cases), tmp_path / "out", Settings("b", "cpu", 1), "abc", **given)
+
+
+def outcomes(rows: tuple[Row, ...]) -> dict[str, str]:
+    return {row.case.split("-")[1]: row.outcome for row in rows}
+
+
+def test_a_case_that_crashes_fails_or_is_refused_never_stops_the_rest(tmp_path: Path):
+    names = ("good", "crash", "once", "error", "memory", "refused", "fine")
+    heard = Heard()
+    rows = run_batch(request(tmp_path, *names), heard)
+    words = {row.case.split("-")[1]: row.words for row in rows}
+
+    assert outcomes(rows) == {
+        "good": "analysed",
+        "crash": "failed",
+        "once": "analysed",
+        "error": "failed",
+        "memory": "failed",
+        "refused": "refused",
+        "fine": "analysed",
+    }
+    assert words["crash"] == "segmenting: it crashed (SIGSEGV)"
+    assert words["memory"] == "measuring and writing: there was not memory enough"
+    assert words["error"].startswith("reading: unexpected ValueError at ")
+    assert "patient" not in words["error"]
+    # What died is tried once more, alone, behind all others.
+    assert {one.split(":")[0] for one in heard.troubles} == {"1-crash", "2-once", "4-memory"}
+    assert {row.case for row in heard.rows[-3:]} == {"1-crash", "2-once", "4-memory"}
+    assert heard.paces[-1].done == heard.paces[-1].total == len(names)
+    assert [row.case for row in rows] == [f"{n}-{name}" for n, name in enumerate(names)]
+
+
+def test_a_second_run_does_nothing_and_failed_ones_are_tried_when_asked(tmp_path: Path):
+    names = ("good", "crash", "refused")
+    first = run_batch(request(tmp_path, *names), Heard())
+    nobody = (sys.executable, "-c", "raise SystemExit('nothing is to be started')")
+    again = Heard()
+    second = run_batch(request(tmp_path, *names, command=nobody), again)
+    failed = Heard()
+    run_batch(request(tmp_path, *names, again_failed=True), failed)
+
+    assert second == first
+    assert again.rows == []
+    assert again.paces[0].before == 3
+    assert [row.case for row in failed.rows] == ["1-crash"]
+
+
+def test_what_changed_is_done_again_and_nothing_else(tmp_path: Path):
+    run_batch(request(tmp_path, "good", "fine"), Heard())
+    (tmp_path / "in" / "1" / "fine").write_text("other content")
+    heard = Heard()
+    run_batch(request(tmp_path, "good", "fine"), heard)
+    assert [row.case for row in heard.rows] == ["1-fine"]
+
+    other = request(tmp_path, "good", "fine")
+    changed = Heard()
+    run_batch(
+        Request(other.cases, other.out, other.settings, "another bundle", command=COMMAND),
+        changed,
+    )
+    assert len(changed.rows) == 2
+
+
+def test_a_step_that_hangs_is_ended_and_the_case_failed(tmp_path: Path):
+    limits = Limits(step_s=3.0)
+    rows = run_batch(request(tmp_path, "hang", "good", limits=limits), Heard())
+    assert outcomes(rows) == {"hang": "failed", "good": "analysed"}
+    assert rows[0].words == "segmenting: it took too long and was stopped"
+
+
+def test_a_full_disk_ends_the_batch_and_fails_no_case(tmp_path: Path):
+    with pytest.raises(OSError, match="No space left") as caught:
+        run_batch(request(tmp_path, "good", "full", "fine"), Heard())
+    assert caught.value.filename == str(tmp_path / "out")
+    table = (tmp_path / "out" / "cases.csv").read_text().splitlines()
+    assert [line.split(",")[2] for line in table[1:3]] == ["analysed", "not done"]
+    assert not (tmp_path / "out" / "1-full").exists()
+    assert not list((tmp_path / "out").glob(".part-*"))
+
+
+def test_processes_that_do_not_start_end_the_batch(tmp_path: Path):
+    nobody = (sys.executable, "-c", "raise SystemExit(7)")
+    with pytest.raises(InferenceError, match="does not start: it ended with exit code 7"):
+        run_batch(request(tmp_path, "good", command=nobody), Heard())
+
+
+def test_two_batches_never_share_a_folder(tmp_path: Path):
+    class Second(Heard):
+        def begun(self, pace: Pace) -> None:
+            with pytest.raises(ConfigurationError, match="another"):
+                run_batch(request(tmp_path, "good"), Heard())
+
+    rows = run_batch(request(tmp_path, "good"), Second())
+    assert outcomes(rows) == {"good": "analysed"}
+
+
+def test_results_of_before_go_and_files_of_others_stay(tmp_path: Path):
+    run_batch(request(tmp_path, "good"), Heard())
+    folder = tmp_path / "out" / "0-good"
+    (folder / "notes.txt").write_text("mine")
+    (folder / "report.json").write_text("of before")
+    (tmp_path / "in" / "0" / "good").write_text("changed")
+    run_batch(request(tmp_path, "good"), Heard())
+
+    assert {path.name for path in folder.iterdir()} == {"made_of.json", "notes.txt"}
+    assert json.loads((folder / "made_of.json").read_text())["made_of"]["files"] == 1
+
+
+def test_no_more_cases_are_in_memory_than_the_limits_say():
+    assert Limits.for_cores(2) == Limits(readers=1, writers=1)
+    assert Limits.for_cores(16) == Limits(readers=2, writers=4)

@@ -1,0 +1,194 @@
+"""Scans in folders and lists: which there are, and what they are called."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from support.ct import ct_stack, save
+
+from dicom_node.batch import sources
+from dicom_node.batch.cases import case_name
+from dicom_node.batch.listing import cases_listed, read_list
+from dicom_node.batch.markers import made_of
+from dicom_node.batch.sources import KnownFolders, cases_in
+from dicom_node.errors import ConfigurationError, NoImagesError
+
+
+def image(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 4, 4), np.int16)), str(path))
+    return path
+
+
+def series(folder: Path, uid: str) -> list[Path]:
+    slices = ct_stack()
+    for one in slices:
+        one.SeriesInstanceUID = uid
+    return save(slices, folder)
+
+
+def known(tmp_path: Path) -> KnownFolders:
+    return KnownFolders.read(tmp_path / "index")
+
+
+def test_series_are_found_however_deep_and_called_by_their_uid(tmp_path: Path):
+    series(tmp_path / "in" / "a" / "b", "1.2.3")
+    series(tmp_path / "in" / "c", "1.2.4")
+    image(tmp_path / "in" / "c" / "labels.nii.gz")
+    found = cases_in(tmp_path / "in", known(tmp_path))
+
+    assert [case.name for case in found.cases] == ["1.2.3", "1.2.4"]
+    assert [case.source for case in found.cases] == [
+        tmp_path / "in" / "a" / "b",
+        tmp_path / "in" / "c",
+    ]
+    assert found.passed_over == 1  # the label map beside the series is no scan
+
+
+def test_a_series_in_two_folders_is_one_scan(tmp_path: Path):
+    paths = series(tmp_path / "in" / "a", "1.2.3")
+    (tmp_path / "in" / "b").mkdir()
+    moved = paths[0].rename(tmp_path / "in" / "b" / paths[0].name)
+    (case,) = cases_in(tmp_path / "in", known(tmp_path)).cases
+
+    assert set(case.files) == {*paths[1:], moved}
+    assert case.source == tmp_path / "in"
+
+
+def test_image_files_are_called_by_their_path_and_alike_ones_told_apart(tmp_path: Path):
+    for name in ("p1/ct.nii.gz", "p2/ct.nii.gz", "p3/ct.mha", "p3/ct.nrrd"):
+        image(tmp_path / "in" / name)
+    names = [case.name for case in cases_in(tmp_path / "in", known(tmp_path)).cases]
+
+    assert names[:2] == ["p1-ct", "p2-ct"]
+    assert len(set(names)) == 4
+    assert all(name.startswith("p3-ct-") for name in names[2:])
+    again = [case.name for case in cases_in(tmp_path / "in", known(tmp_path)).cases]
+    assert again == names
+
+
+def test_results_and_hidden_folders_are_no_scans(tmp_path: Path):
+    image(tmp_path / "in" / "ct.nii.gz")
+    image(tmp_path / "in" / "results" / "ct" / "labels.nii.gz")
+    image(tmp_path / "in" / ".cache" / "old.nii.gz")
+    out = tmp_path / "in" / "results"
+    (case,) = cases_in(tmp_path / "in", known(tmp_path), besides=[out]).cases
+    assert case.name == "ct"
+
+
+def test_only_folders_that_changed_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    series(tmp_path / "in" / "a", "1.2.3")
+    series(tmp_path / "in" / "b", "1.2.4")
+    first = known(tmp_path)
+    expected = cases_in(tmp_path / "in", first).cases
+    first.write()
+    series(tmp_path / "in" / "b", "1.2.5")
+    with (tmp_path / "index").open("ab") as file:
+        file.write(b'{"folder": "broken off')
+    read = []
+    content = sources._content
+    monkeypatch.setattr(
+        sources, "_content", lambda folder, *rest: read.append(folder) or content(folder, *rest)
+    )
+    second = known(tmp_path)
+    cases = cases_in(tmp_path / "in", second).cases
+    second.write()
+
+    assert read == [tmp_path / "in" / "b"]
+    assert [case.name for case in cases] == ["1.2.3", "1.2.5"]
+    assert cases[0] == expected[0]
+    assert set(known(tmp_path).known) == {
+        str(tmp_path / "in" / "a"),
+        str(tmp_path / "in" / "b"),
+    }
+
+
+def test_a_damaged_file_goes_with_the_series_beside_it(tmp_path: Path):
+    series(tmp_path / "in" / "a", "1.2.3")
+    series(tmp_path / "in" / "b", "1.2.4")
+    bad = tmp_path / "in" / "a" / "bad.dcm"
+    bad.write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0")
+    found = {case.name: case.files for case in cases_in(tmp_path / "in", known(tmp_path)).cases}
+    assert bad in found["1.2.3"]
+    assert bad not in found["1.2.4"]
+
+
+def test_nothing_like_a_scan_is_said(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("no scan")
+    with pytest.raises(NoImagesError, match="no DICOM, NIfTI, MetaImage or NRRD"):
+        cases_in(tmp_path / "in", known(tmp_path))
+
+
+def test_a_list_gives_names_heights_and_paths_from_its_own_folder(tmp_path: Path):
+    series(tmp_path / "scans" / "a", "1.2.3")
+    series(tmp_path / "scans" / "two" / "x", "1.2.4")
+    series(tmp_path / "scans" / "two" / "y", "1.2.5")
+    image(tmp_path / "scans" / "ct.nii.gz")
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "path,name,height_m\n"
+        'scans/a,"Smith, J",1.72\n'
+        "scans/two,both,\n"
+        "\n"
+        "# not yet\n"
+        "scans/ct.nii.gz,,\n"
+        "scans/none,,1.6\n"
+    )
+    cases, _ = cases_listed(read_list(table), known(tmp_path))
+
+    assert [(case.name, case.height_m) for case in cases] == [
+        ("Smith, J", 1.72),
+        ("both-1.2.4", None),
+        ("both-1.2.5", None),
+        ("scans-ct", None),
+        ("none", 1.6),
+    ]
+    assert cases[-1].files == ()
+
+
+def test_a_text_is_a_path_a_line(tmp_path: Path):
+    image(tmp_path / "a, b.nii")
+    (tmp_path / "list.txt").write_text("a, b.nii\n")
+    ((case,), _) = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+    assert case.files == (tmp_path / "a, b.nii",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lists nothing"),
+        ("path,weight\na,1\n", "column 'weight'"),
+        ("path,name\na,x\nb,x\n", "more than one scan is called 'x'"),
+        ("path,name\na,../x\n", "line 2: '../x' cannot be the name"),
+        ("path,height_m\na,172\n", "line 2: a height of 172 m"),
+        ("path\na,b\n", "line 2: more values"),
+        ("path,name\n,b\n", "line 2: no path"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        read_list(path)
+
+
+def test_an_archive_that_moved_as_a_whole_is_the_same(tmp_path: Path):
+    series(tmp_path / "in" / "a", "1.2.3")
+    (before,) = cases_in(tmp_path / "in", known(tmp_path)).cases
+    old = made_of(before, "abc", 1)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    (after,) = cases_in(tmp_path / "moved", known(tmp_path)).cases
+    assert made_of(after, "abc", 1) == old
+    os.utime(after.files[0], (1, 1))
+    assert made_of(after, "abc", 1) != old
+
+
+def test_names_are_never_hidden_too_long_or_a_path():
+    assert case_name("../a b/c") == "_a_b_c"
+    assert case_name("...") == "case"
+    assert len(case_name("x" * 300)) < 200
