@@ -42,7 +42,7 @@ class Column:
 class Table:
     """One table of the report.
 
-    number: of the study's table whose shape it has.
+    number: of the study's table whose shape it has, or in a report of its own.
     about: which bundle, where a table is of one.
     missing: why there are no rows; then there are none.
     notes: sentences below the table.
@@ -71,7 +71,7 @@ class Table:
             lines += _markdown_row([column.heading for column in self.columns])
             lines += _markdown_row(["---", *["---:"] * (len(self.columns) - 1)])
             for row in self.rows:
-                lines += _markdown_row(self._texts(row))
+                lines += _markdown_row(self.texts(row))
             lines.append("")
         return "\n".join([*lines, *(f"{note}\n" for note in self.notes)])
 
@@ -95,7 +95,7 @@ class Table:
             parts.append(f'<p class="missing">Not given: {escape(self.missing)}</p>')
         else:
             head = "".join(f"<th>{escape(column.heading)}</th>" for column in self.columns)
-            rows = "\n".join(_html_row(self._texts(row)) for row in self.rows)
+            rows = "\n".join(_html_row(self.texts(row)) for row in self.rows)
             parts.append(
                 f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
                 f"<tbody>{rows}</tbody></table></div>"
@@ -103,7 +103,8 @@ class Table:
         parts += [f'<p class="note">{escape(note)}</p>' for note in self.notes]
         return "\n".join(parts)
 
-    def _texts(self, row: Sequence[Cell]) -> list[str]:
+    def texts(self, row: Sequence[Cell]) -> list[str]:
+        """The cells of a row as people read them."""
         return [_text(cell, col.form) for cell, col in zip(row, self.columns, strict=True)]
 
     def _plain(self, row: Sequence[Cell]) -> list[str]:

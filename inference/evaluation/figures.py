@@ -1,4 +1,4 @@
-"""The study's figures 4 to 7 as PNG files. Only this module needs matplotlib.
+"""The study's figures 4 to 7 as PNG files.
 
 ```
 4   box plots of Dice, ASD, AVE and AIE of every structure

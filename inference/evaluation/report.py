@@ -17,11 +17,11 @@ import json
 import re
 from collections.abc import Iterable
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from inference.evaluation.exhibits import FIGURE_TITLES, Picture, Table
+from inference.evaluation.exhibits import Picture, Table
+from inference.evaluation.figures import all_figures
 from inference.evaluation.scored import Evaluation, Quantity
 from inference.evaluation.tables import all_tables
 
@@ -46,8 +46,6 @@ STUDY: Final = (
     " Sci Rep 15, 125 (2025), doi 10.1038/s41598-024-83793-7"
 )
 
-NO_MATPLOTLIB: Final = "matplotlib is not installed; the `train` extra brings it"
-
 
 def write_report(evaluation: Evaluation, out: Path) -> Path:
     """Write everything into a folder; files of an earlier report in it are replaced.
@@ -55,7 +53,7 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
     Returns:
         The HTML report.
     """
-    tables, pictures = all_tables(evaluation), _pictures(evaluation)
+    tables, pictures = all_tables(evaluation), all_figures(evaluation)
     for folder in (TABLES_FOLDER, FIGURES_FOLDER):
         _emptied(out / folder)
     for table in tables:
@@ -73,17 +71,6 @@ def write_report(evaluation: Evaluation, out: Path) -> Path:
     report = out / REPORT_FILE
     report.write_text(report_html(evaluation, tables, pictures), encoding="utf-8")
     return report
-
-
-def _pictures(evaluation: Evaluation) -> tuple[Picture, ...]:
-    if find_spec("matplotlib") is None:
-        return tuple(
-            Picture(number, title, missing=NO_MATPLOTLIB)
-            for number, title in FIGURE_TITLES.items()
-        )
-    from inference.evaluation.figures import all_figures  # noqa: PLC0415 - only if it is there
-
-    return all_figures(evaluation)
 
 
 def _emptied(folder: Path) -> None:

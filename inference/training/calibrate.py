@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from inference.evaluation.metrics import auroc
+from inference.evaluation.study import TABLE_7
 from inference.quality.calibration import (
     Calibration,
     PlausibleRange,
@@ -269,14 +270,6 @@ def fit_line(
     )
 
 
-REFERENCE_VOLUME_CM3_PER_M2: Final = {
-    "GMAX": 255.38, "GMED": 104.32, "GMIN": 22.52, "ILI": 37.95, "OE": 13.37, "OI": 14.72,
-    "PE": 11.47, "PI": 9.16, "PSOAS": 21.96, "AD": 210.85, "BF": 76.28, "GRAC": 20.44,
-    "RF": 54.33, "SART": 39.28, "SM": 54.53, "ST": 44.03, "TFL": 19.89, "VLVI": 253.34,
-    "VM": 113.61, "PELVIS": 121.49, "FEMUR": 169.65, "SACRUM": 94.22,
-}  # fmt: skip
-"""Means of the study's Table 7, unaffected side."""
-
 SHORT_M, TALL_M = 1.35, 2.0
 WASTED_SHARE, STRONG_SHARE = 0.25, 2.2
 """How far below and above the mean a patient's structure may believably lie."""
@@ -290,7 +283,7 @@ def plausible_ranges() -> dict[str, PlausibleRange]:
     """Wide ranges around the study's means: outside them something else was segmented."""
     ranges = {}
     for structure in STRUCTURES:
-        mean = REFERENCE_VOLUME_CM3_PER_M2[structure.abbreviation]
+        mean, _ = TABLE_7[structure.abbreviation]
         volume = (mean * SHORT_M**2 * WASTED_SHARE, mean * TALL_M**2 * STRONG_SHARE)
         hu = PLAUSIBLE_BONE_HU if structure.group is Group.BONE else PLAUSIBLE_MUSCLE_HU
         ranges[structure.abbreviation] = PlausibleRange(volume_cm3=volume, mean_hu=hu)

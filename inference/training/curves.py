@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 POINTS: Final = 500
 """The loss is drawn as the means of this many parts of the run."""
 
 
-def draw_curves(history: Path, dice: Path, out: Path) -> bool:
+def draw_curves(history: Path, dice: Path, out: Path) -> None:
     """Draw what a run has written down so far.
 
     Args:
         history: CSV with iteration, seconds and loss; see `history`.
         dice: CSV with iteration, mean and one column a structure; may be missing.
         out: PNG.
-
-    Returns:
-        False where matplotlib is not installed; the extra `train` brings it.
     """
-    if find_spec("matplotlib") is None:
-        return False
-    from matplotlib.figure import Figure  # noqa: PLC0415 - heavy, and not everywhere
-
     figure = Figure(figsize=(8, 7), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     _draw_loss(upper, history)
@@ -40,7 +31,6 @@ def draw_curves(history: Path, dice: Path, out: Path) -> bool:
     temporary = out.with_suffix(".part")
     figure.savefig(temporary, format="png", dpi=110)
     temporary.replace(out)
-    return True
 
 
 def _draw_loss(axes: Axes, history: Path) -> None:

@@ -107,7 +107,7 @@ class History:
             self.draw()
 
     def draw(self) -> None:
-        """Draw the curves, where matplotlib is installed."""
+        """Draw the curves of what is written down so far."""
         names = (HISTORY_FILE, DICE_FILE, CURVES_FILE)
         draw_curves(*(self._folder / name for name in names))
         self._drawn_at = time.monotonic()

@@ -69,7 +69,7 @@ def spec(number: int = 0, zones: tuple[Zone, ...] = ZONES) -> PhantomSpec:
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take seconds, and test_evaluation_report looks at them."""
-    monkeypatch.setattr(report, "find_spec", lambda _: None)
+    monkeypatch.setattr(report, "all_figures", lambda _: ())
 
 
 @pytest.fixture(scope="module")

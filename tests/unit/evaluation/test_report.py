@@ -8,11 +8,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from PIL import Image
 from support.scored import scored_arm
 
-from inference.evaluation import report
 from inference.evaluation.report import scores_csv, write_report
 from inference.evaluation.scored import Evaluation, LeftOut
 from inference.structures import BY_ABBREVIATION
@@ -95,12 +93,3 @@ def test_one_case_is_enough_for_a_report(tmp_path: Path):
 
     assert "fewer than two cases have both Dice and uncertainty" in text
     assert "no muscle is annotated" in text
-
-
-def test_without_matplotlib_the_report_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(report, "find_spec", lambda _: None)
-
-    text = write_report(evaluation(), tmp_path).read_text()
-
-    assert text.count("matplotlib is not installed") == 4
-    assert "Table 4." in text

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from inference.evaluation.metrics import auroc
+from inference.evaluation.study import TABLE_7
 from inference.structures import STRUCTURES
 from inference.training.calibrate import (
     MINIMUM_MAD,
-    REFERENCE_VOLUME_CM3_PER_M2,
     detection,
     dice_table,
     fit,
@@ -94,7 +94,7 @@ def test_a_structure_that_no_case_shows_has_no_threshold_and_no_row() -> None:
 def test_plausible_ranges_hold_the_means_of_the_study_for_a_man_and_a_woman() -> None:
     for abbreviation, limits in plausible_ranges().items():
         for height_m in (1.5, 1.8):
-            volume = REFERENCE_VOLUME_CM3_PER_M2[abbreviation] * height_m**2
+            volume = TABLE_7[abbreviation][0] * height_m**2
             assert limits.volume_cm3 is not None
             assert limits.volume_cm3[0] < volume < limits.volume_cm3[1]
 

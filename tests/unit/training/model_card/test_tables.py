@@ -32,7 +32,7 @@ from inference.training.model_card.tables import (
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take seconds, and test_evaluation_report looks at them."""
-    monkeypatch.setattr(report, "find_spec", lambda _: None)
+    monkeypatch.setattr(report, "all_figures", lambda _: ())
 
 
 def score(structure: str, dice: float | None, volume_cm3: float = 110.0) -> StructureScore:
