@@ -12,7 +12,16 @@ from typing import Any, Final
 
 import typer
 
-from dicom_node.commands import cases, console, export, models, node, peers, rules
+from dicom_node.commands import (
+    cases,
+    cohort,
+    console,
+    export,
+    models,
+    node,
+    peers,
+    rules,
+)
 from dicom_node.errors import (
     ConfigurationError,
     EngineBusyError,
@@ -31,6 +40,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.release,
     cases.segment,
     export.export,
+    cohort.cohort,
     peers.echo,
     peers.send,
     models.train,

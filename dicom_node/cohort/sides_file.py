@@ -1,0 +1,202 @@
+"""Affected sides and disease grades as people keep them: a CSV with a line for each case.
+
+```
+case,affected_side,grade_R,grade_L
+case0001,R,3,1                       the case by name, Series Instance UID or pseudonym
+2.25.77,both,,                       both, none, or empty: nothing to compare
+P-0003,,4,2                          no side, two grades: the greater one tells it
+```
+`case` is required, and one of the others. `case` is looked for among the names of the cases
+(folders, with or without those above them), Series Instance UIDs, Patient IDs (real ones or
+pseudonyms) and patient keys, in that order; a Patient ID stands for all scans of the patient.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from dicom_node.cohort.records import CaseRecord, Grade, Source
+from dicom_node.errors import ConfigurationError
+from inference.structures import Side
+
+CASE, AFFECTED, GRADE_RIGHT, GRADE_LEFT = COLUMNS = (
+    "case",
+    "affected_side",
+    "grade_R",
+    "grade_L",
+)
+BY_PEOPLE: Final = "table of sides"
+"""The grader of grades that a file says."""
+
+SIDES: Final[Mapping[str, frozenset[Side]]] = {
+    "": frozenset(),
+    "none": frozenset(),
+    "r": frozenset({Side.RIGHT}),
+    "right": frozenset({Side.RIGHT}),
+    "l": frozenset({Side.LEFT}),
+    "left": frozenset({Side.LEFT}),
+    "both": frozenset(Side),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SideLine:
+    """One line of the file. affected: None where it does not say."""
+
+    case: str
+    affected: frozenset[Side] | None
+    grades: Mapping[Side, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSides:
+    """What is known of the sides of the cases, by the case's name.
+
+    affected: the affected side, where it is one alone.
+    grades: of the right and the left side.
+    by_grade: how many affected sides were told by the greater grade.
+    unmatched: cases of the file that are not among the records.
+    grader: whose grades they are; empty without any.
+    """
+
+    affected: Mapping[str, Side]
+    grades: Mapping[str, Mapping[Side, str]]
+    by_grade: int = 0
+    unmatched: tuple[str, ...] = ()
+    grader: str = ""
+
+
+def read_sides(path: Path) -> tuple[SideLine, ...]:
+    """Read the file.
+
+    Raises:
+        ConfigurationError: it cannot be read; the message names line and column.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from error
+    try:
+        dialect = csv.Sniffer().sniff(text.splitlines()[0] if text else "", ",;\t")
+    except csv.Error:
+        dialect = csv.excel
+    reader = csv.DictReader(io.StringIO(text), dialect=dialect)
+    names = reader.fieldnames or []
+    unknown = [name for name in names if name not in COLUMNS]
+    if CASE not in names or unknown or len(names) < 2:
+        words = f"columns {', '.join(map(repr, names)) or 'missing'}"
+        raise ConfigurationError(f"{path}: {words}; expected are {', '.join(COLUMNS)}")
+    return tuple(_line(path, reader.line_num, row) for row in reader)
+
+
+def _line(path: Path, number: int, row: Mapping[str, str | None]) -> SideLine:
+    cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    if not cells[CASE] or None in row:
+        what = "more cells than columns" if None in row else "no case"
+        raise ConfigurationError(f"{path}, line {number}: {what}")
+    side = cells[AFFECTED].lower()
+    if side not in SIDES:
+        words = f"{AFFECTED} {cells[AFFECTED]!r}"
+        raise ConfigurationError(f"{path}, line {number}: {words} is not R, L, both or none")
+    graded = {Side.RIGHT: cells[GRADE_RIGHT], Side.LEFT: cells[GRADE_LEFT]}
+    grades = {one: grade for one, grade in graded.items() if grade}
+    return SideLine(cells[CASE], SIDES[side] if side else None, grades)
+
+
+def known_sides(
+    cases: Sequence[CaseRecord], lines: Iterable[SideLine] | None = None
+) -> KnownSides:
+    """What a file, or else the cases' own grades, say of the sides of cases."""
+    if lines is None:
+        grader = _grader(cases)
+        grades = {case.source.name: _own_grades(case.grades, grader) for case in cases}
+        return _told(grades, {}, grader)
+    names = _names(cases)
+    said: dict[str, frozenset[Side]] = {}
+    graded: dict[str, Mapping[Side, str]] = {}
+    unmatched = []
+    for line in lines:
+        found = names.get(line.case, ())
+        if not found:
+            unmatched.append(line.case)
+        for name in found:
+            graded[name] = line.grades
+            if line.affected is not None:
+                said[name] = line.affected
+    grader = BY_PEOPLE if any(graded.values()) else ""
+    return replace(_told(graded, said, grader), unmatched=tuple(unmatched))
+
+
+def _told(
+    grades: Mapping[str, Mapping[Side, str]],
+    said: Mapping[str, frozenset[Side]],
+    grader: str,
+) -> KnownSides:
+    by_grade = {
+        name: worse
+        for name, graded in grades.items()
+        if name not in said and (worse := worse_side(graded)) is not None
+    }
+    single = {name: next(iter(sides)) for name, sides in said.items() if len(sides) == 1}
+    with_grades = {name: graded for name, graded in grades.items() if graded}
+    return KnownSides({**by_grade, **single}, with_grades, len(by_grade), grader=grader)
+
+
+def worse_side(grades: Mapping[Side, str]) -> Side | None:
+    """The side whose grade is the greater number; None where that cannot be told."""
+    try:
+        right, left = (float(grades[side]) for side in (Side.RIGHT, Side.LEFT))
+    except (KeyError, ValueError):
+        return None
+    if right == left:
+        return None
+    return Side.RIGHT if right > left else Side.LEFT
+
+
+def _names(cases: Sequence[CaseRecord]) -> dict[str, tuple[str, ...]]:
+    """The cases that a word of the file stands for."""
+    names: dict[str, tuple[str, ...]] = {}
+    for kind in _KINDS:
+        found: dict[str, list[str]] = {}
+        for case in cases:
+            found.setdefault(kind(case.source), []).append(case.source.name)
+        found.pop("", None)
+        if kind is _folder:
+            found = {key: value for key, value in found.items() if len(value) == 1}
+        names = {**{key: tuple(value) for key, value in found.items()}, **names}
+    return names
+
+
+def _folder(source: Source) -> str:
+    """The case's own folder; two cases of one such name are told apart by the whole name."""
+    return source.name.rpartition("/")[2]
+
+
+_KINDS: Final[tuple[Callable[[Source], str], ...]] = (
+    lambda source: source.name,
+    _folder,
+    lambda source: source.series_instance_uid,
+    lambda source: source.patient_id,
+    lambda source: source.patient_key,
+)
+"""What a case may be called by, from the surest on."""
+
+
+def _grader(cases: Sequence[CaseRecord]) -> str:
+    """The grader that graded most sides; of two the first by name."""
+    counts: dict[str, int] = {}
+    for case in cases:
+        for grade in case.grades:
+            counts[grade.grader] = counts.get(grade.grader, 0) + 1
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else ""
+
+
+def _own_grades(grades: Sequence[Grade], grader: str) -> dict[Side, str]:
+    return {Side(one.side): one.grade for one in grades if one.grader == grader}

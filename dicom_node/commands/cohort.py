@@ -1,0 +1,147 @@
+"""The command that shows many cases at once, or one of them against many: `cohort`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from dicom_node.commands.console import stderr, stdout
+
+if TYPE_CHECKING:
+    from dicom_node.cohort.against_norms import Compared
+    from dicom_node.cohort.cohort import Cohort
+    from dicom_node.cohort.norms import Norms
+    from dicom_node.cohort.page import About
+    from dicom_node.cohort.records import CaseRecord
+
+MOST_COMPARED: Final = 50
+MOST_FAR: Final = 12
+
+
+def cohort(  # noqa: PLR0913 - a command line has as many options as it has
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of results of `msk-node segment`.", exists=True, file_okay=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML file for the report.")
+    ] = None,
+    sides: Annotated[
+        Path | None,
+        typer.Option(help="CSV of affected sides or grades: case, affected_side, grade_R/_L."),
+    ] = None,
+    save_norms: Annotated[
+        Path | None, typer.Option(help="JSON file for the norms of this cohort.")
+    ] = None,
+    norms: Annotated[
+        Path | None,
+        typer.Option(help="Norms that were saved: compare each case with them."),
+    ] = None,
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only cases of this bundle: name, 'name version', or start of the weights'"
+            " hash; repeatable."
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "Cohort report",
+) -> None:
+    """Report on many cases as one HTML file; save their norms, or compare cases with norms."""
+    from dicom_node.cohort.cohort import Cohort, of_bundles
+    from dicom_node.cohort.norms import norms_of, read_norms, write_norms
+    from dicom_node.cohort.page import About, write_page
+    from dicom_node.errors import ConfigurationError
+
+    if norms is not None and (save_norms is not None or sides is not None):
+        raise typer.BadParameter(
+            "goes with neither --save-norms nor --sides", param_hint="--norms"
+        )
+    if norms is None and out is None and save_norms is None:
+        raise typer.BadParameter("--out, --save-norms or --norms is needed", param_hint="--out")
+    reference = read_norms(norms) if norms else None
+    left_out: list[str] = []
+    given = Cohort.of(of_bundles(_records(folders, left_out), bundle or ()))
+    for line in left_out:
+        stderr.print(f"not read: {line}", highlight=False)
+    if not given.records:
+        raise ConfigurationError(f"no case in {', '.join(str(one) for one in folders)}")
+    command = shlex.join(["msk-node", *sys.argv[1:]])
+    about = About(datetime.now(UTC), title, command, tuple(left_out))
+    if reference is not None:
+        _compare(given, reference, out, about)
+        return
+    if out is not None:
+        write_page(out, _report(given, sides, about))
+        stdout.print(f"report of {len(given.records)} cases in {out}", highlight=False)
+    if save_norms is not None:
+        saved = norms_of(given)
+        write_norms(saved, save_norms)
+        words = f"{len(saved.norms)} norms of {saved.patients} patients in {save_norms}"
+        stdout.print(f"{words}, {saved.withheld} withheld", highlight=False)
+
+
+def _records(folders: Sequence[Path], left_out: list[str]) -> Iterable[CaseRecord]:
+    """The cases of folders; what cannot be read goes to `left_out`, a line each."""
+    from dicom_node.cohort.reading import records_of_folders
+
+    def unreadable(name: str, reason: str) -> None:
+        left_out.append(f"{name}: {reason}")
+
+    return list(records_of_folders(folders, unreadable))
+
+
+def _report(given: Cohort, sides: Path | None, about: About) -> str:
+    from dicom_node.cohort.report import cohort_html
+    from dicom_node.cohort.sides_file import known_sides, read_sides
+
+    known = known_sides(given.cases, read_sides(sides) if sides else None)
+    return cohort_html(given, about, known)
+
+
+def _compare(given: Cohort, norms: Norms, out: Path | None, about: About) -> None:
+    """Say how each case lies to norms; nothing to compare in any of them is no success."""
+    from dicom_node.cohort.against_norms import compare_case
+    from dicom_node.cohort.case_page import norms_html
+    from dicom_node.cohort.page import write_page
+    from dicom_node.errors import ConfigurationError
+
+    if len(given.records) > MOST_COMPARED:
+        words = f"{len(given.records)} cases: {MOST_COMPARED} at most are compared at once"
+        raise ConfigurationError(words)
+    compared = [compare_case(case, norms) for case in given.records]
+    for one in compared:
+        for line in _lines(one):
+            stdout.print(line, highlight=False)
+    if out is not None:
+        write_page(out, norms_html(compared, norms, about))
+        stdout.print(f"report in {out}", highlight=False)
+    if all(one.refused for one in compared):
+        raise ConfigurationError("no case can be compared with these norms")
+
+
+def _lines(one: Compared) -> list[str]:
+    """What is said of a case: how much is compared, and what lies farthest out."""
+    from dicom_node.cohort.against_norms import FAR_Z
+    from dicom_node.cohort.case_page import SHOWN
+
+    name = one.case.source.name
+    if one.refused:
+        return [f"{name}: not compared: {one.refused}"]
+    far = [score for score in one.scores if score.z is not None and abs(score.z) > FAR_Z]
+    far.sort(key=lambda score: -abs(score.z or 0.0))
+    words = f"{len(one.scores)} numbers compared, {len(far)} beyond {FAR_Z:g} SD"
+    lines = [f"{name}: {words}"]
+    lines += [
+        f"  {score.segment.title}, {SHOWN[score.quantity]} {score.value:.4g}:"
+        f" z {score.z:+.1f} of {score.group_words}"
+        for score in far[:MOST_FAR]
+    ]
+    return lines

@@ -1,0 +1,116 @@
+"""Control charts: still where nothing moved, plain where something did."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from dicom_node.cohort.control_chart import ControlChart, Step, control_chart, step_of
+
+START = dt.date(2024, 1, 1)
+
+
+def monthly(means: list[float], per_month: int = 10) -> ControlChart:
+    """Ten cases a month, alternately 1 above and 1 below the month's mean."""
+    days, numbers = [], []
+    for month, mean in enumerate(means):
+        for number in range(per_month):
+            year, of_year = divmod(month, 12)
+            days.append(dt.date(2024 + year, of_year + 1, 1 + number))
+            numbers.append(mean + (1 if number % 2 else -1))
+    return control_chart(days, np.array(numbers))
+
+
+def test_limits_are_three_standard_errors_from_the_centre():
+    """40 of 120 cases in the baseline, half 9 and half 11: SD √(40 / 39), ten a month."""
+    chart = monthly([10.0] * 12)
+
+    reach = 3 * np.sqrt(40 / 39) / np.sqrt(10)
+    assert chart.centre == pytest.approx(10.0)
+    assert chart.periods[-1].limits == pytest.approx((10 - reach, 10 + reach))
+    assert [one.in_baseline for one in chart.periods] == [True] * 4 + [False] * 8
+
+
+def test_a_step_that_stays_is_a_move_since_its_first_month():
+    chart = monthly([10.0] * 8 + [12.0] * 4)
+
+    assert (chart.moved_since, chart.direction) == ("2024-09", 1)
+    assert chart.shift == pytest.approx(2.0)
+    assert chart.passing == ()
+
+
+def test_a_step_down_is_one_too():
+    chart = monthly([10.0] * 8 + [8.5] * 4)
+
+    assert (chart.moved_since, chart.direction) == ("2024-09", -1)
+    assert chart.shift == pytest.approx(-1.5)
+
+
+def test_one_month_beyond_is_told_but_is_no_move():
+    chart = monthly([10.0] * 7 + [12.0] + [9.9] * 4)
+
+    assert chart.moved_since == ""
+    assert chart.passing == ("2024-08",)
+
+
+def test_what_came_back_has_not_moved():
+    chart = monthly([10.0] * 5 + [12.0] * 4 + [9.9] * 3)
+
+    assert chart.moved_since == ""
+    assert chart.passing == ("2024-06", "2024-07", "2024-08", "2024-09")
+
+
+def test_eight_months_on_one_side_are_a_move_although_each_is_within():
+    chart = monthly([10.0] * 4 + [9.9, 10.1, 9.9, 9.9] + [10.2] * 8)
+
+    assert chart.moved_since == "2024-09"
+    assert all(one.beyond == 0 for one in chart.periods)
+
+
+def test_a_share_keeps_to_its_bounds_and_may_start_from_none():
+    """No failure in the first 20 of 60 cases; then one of two: far beyond."""
+    days = [START + dt.timedelta(days=7 * number) for number in range(60)]
+    failed = [0.0] * 36 + [1.0, 0.0] * 12
+    chart = control_chart(days, np.array(failed), share=True)
+
+    assert chart.moved_since
+    assert all(0 <= one.limits[0] <= one.limits[1] <= 1 for one in chart.periods if one.limits)
+
+
+@pytest.mark.parametrize(
+    ("days", "numbers", "words"),
+    [
+        ([START] * 39, np.arange(39.0), "39 of at least 40"),
+        ([None] * 50, np.arange(50.0), "0 of at least 40"),
+        ([START] * 50, np.arange(50.0), "the first third of the cases is all there is"),
+        (
+            [START + dt.timedelta(days=n) for n in range(50)],
+            np.ones(50),
+            "the first third of the cases does not vary",
+        ),
+    ],
+)
+def test_where_there_is_no_chart_the_reason_stands_in_words(
+    days: list[dt.date | None], numbers: np.ndarray, words: str
+):
+    chart = control_chart(days, numbers)
+
+    assert chart.missing.startswith(words)
+    assert chart.periods == ()
+
+
+@pytest.mark.parametrize(
+    ("days", "step", "name"),
+    [
+        (90, Step.WEEK, "2024-05-13"),
+        (700, Step.MONTH, "2024-05"),
+        (3000, Step.QUARTER, "2024 Q2"),
+    ],
+)
+def test_the_length_of_a_period_goes_with_that_of_the_cohort(days: int, step: Step, name: str):
+    day = dt.date(2024, 5, 19)
+
+    assert step_of([day, day - dt.timedelta(days=days)]) is step
+    assert step.name_of(step.start(day)) == name
