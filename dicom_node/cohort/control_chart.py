@@ -1,25 +1,29 @@
-"""Shewhart's control chart: has a quantity moved since its beginning, and when?
+"""A control chart: has a quantity moved since its beginning, and is it still away?
 
-The first third of the cases (`FEWEST_IN_BASELINE` at the least) draws the centre line and
-the spread of single cases. Each period after that has its own limits, centre ± 3 SD / √n:
-a month of few cases may stray farther than one of many. A quantity has moved where two of
-three periods in a row lie beyond the limits, or eight in a row on one side of the centre
-(after the rules of the Western Electric handbook, 1956), and it has not come back since.
-What lay beyond and is no move is told as passing.
+The first third of the cases (`FEWEST_IN_BASELINE` at the least) draws the centre and the
+spread of single cases. Each period after that has limits of its own (Shewhart's, centre ± 3
+standard errors, those of the centre included; of a share the same probability by the binomial
+distribution): a month of few cases may stray farther than one of many.
+
+A quantity has moved where all cases from some period on, up to the last, lie apart from the
+baseline by more than `MOVED_Z` standard errors in their mean, and the last third of them lies
+more than half as far out: then it has not come back. That period is the one from which on the
+distance is greatest. The limit is that high because every period is tried as the first. What
+lies beyond the limits and is no move is told as passing.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Values = NDArray[np.float64]
 
@@ -27,7 +31,12 @@ FEWEST_CASES: Final = 40
 FEWEST_IN_BASELINE: Final = 20
 FEWEST_IN_PERIOD: Final = 3
 LIMIT_SD: Final = 3.0
-LONG_RUN: Final = 8
+TAIL: Final = 0.00135
+"""The share of a normal distribution beyond 3 SD, on one side."""
+
+FEWEST_MOVED: Final = 10
+MOVED_Z: Final = 4.0
+STILL_AWAY: Final = 0.5
 
 WEEKS_BELOW_DAYS: Final = 150
 QUARTERS_FROM_DAYS: Final = 6 * 365
@@ -91,7 +100,7 @@ class ControlChart:
     centre, sd: of the baseline; of a share, sd is that of a single yes or no.
     moved_since: name of the period at which the move began; empty where nothing moved.
     direction: 1 up, -1 down, 0 of no move.
-    shift: mean of the periods since then (by cases) minus the centre.
+    shift: mean of the cases since then minus the centre.
     passing: names of periods beyond the limits that are no move, or that it came back from.
     missing: why there is no chart; then there are no periods.
     """
@@ -108,11 +117,17 @@ class ControlChart:
 
 
 def step_of(days: Sequence[dt.date]) -> Step:
-    """Weeks for a few months, quarters for many years, months between."""
+    """Weeks for a few months, quarters for many years, months between; longer for few cases.
+
+    A period should hold `FEWEST_IN_PERIOD` cases on average.
+    """
     length = (max(days) - min(days)).days
-    if length < WEEKS_BELOW_DAYS:
-        return Step.WEEK
-    return Step.QUARTER if length >= QUARTERS_FROM_DAYS else Step.MONTH
+    shortest = Step.WEEK if length < WEEKS_BELOW_DAYS else Step.MONTH
+    for step in (Step.WEEK, Step.MONTH):
+        few = len(days) < FEWEST_IN_PERIOD * len({step.start(day) for day in days})
+        if step is shortest and few:
+            shortest = Step.MONTH if step is Step.WEEK else Step.QUARTER
+    return Step.QUARTER if length >= QUARTERS_FROM_DAYS else shortest
 
 
 def control_chart(
@@ -133,101 +148,115 @@ def control_chart(
     if len(known) < FEWEST_CASES:
         few = f"{len(known)} of at least {FEWEST_CASES} cases with a date and a value"
         return ControlChart(missing=few)
-    step = step_of([day for day, _ in known])
-    baseline = max(FEWEST_IN_BASELINE, len(known) // 3)
-    start_values = np.array([value for _, value in known[:baseline]])
-    centre, sd = _centre_and_spread(start_values, share=share)
-    limits = _Limits(centre, sd, share)
-    if sd <= 0:
+    count = max(FEWEST_IN_BASELINE, len(known) // 3)
+    first = np.array([value for _, value in known[:count]])
+    baseline = _Baseline(float(first.mean()), float(first.std(ddof=1)), count, share)
+    if not share and baseline.sd <= 0:
         return ControlChart(missing="the first third of the cases does not vary")
-    end_of_baseline = known[baseline - 1][0]
-    periods = _periods(known, step, limits, end_of_baseline)
-    if not any(period.limits and not period.in_baseline for period in periods):
+    step = step_of([day for day, _ in known])
+    groups = _grouped(known, step)
+    end = known[count - 1][0]
+    periods = tuple(
+        Period(
+            step.name_of(start),
+            start,
+            len(group),
+            float(group.mean()),
+            baseline.limits(len(group)),
+            in_baseline=start <= end,
+        )
+        for start, group in groups.items()
+    )
+    if not any(one.limits and not one.in_baseline for one in periods):
         few = f"no {step.value} after them has {FEWEST_IN_PERIOD} cases"
         return ControlChart(missing=f"the first third of the cases is all there is: {few}")
-    return _judged(step, periods, centre, sd)
-
-
-def _centre_and_spread(values: Values, *, share: bool) -> tuple[float, float]:
-    """Of a share p: √(p (1 - p)), p kept half a case from 0 and 1 so that it varies."""
-    centre = float(values.mean())
-    if not share:
-        return centre, float(values.std(ddof=1))
-    half = 0.5 / len(values)
-    kept = min(max(centre, half), 1 - half)
-    return centre, math.sqrt(kept * (1 - kept))
+    later = {start: group for start, group in groups.items() if start > end}
+    return _judged(step, periods, baseline, later)
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
-    """Of a mean of so many cases; a share stays within 0 and 1."""
+class _Baseline:
+    """The first third of the cases. share: values are 0 or 1."""
 
     centre: float
     sd: float
+    count: int
     share: bool
 
-    def of(self, count: int) -> tuple[float, float] | None:
+    def limits(self, count: int) -> tuple[float, float] | None:
+        """Of the mean of so many cases."""
         if count < FEWEST_IN_PERIOD:
             return None
-        reach = LIMIT_SD * self.sd / math.sqrt(count)
-        lower, upper = self.centre - reach, self.centre + reach
-        return (max(lower, 0.0), min(upper, 1.0)) if self.share else (lower, upper)
+        if self.share:
+            # Kept half a case from 0 and 1: none so far does not mean never.
+            half = 0.5 / self.count
+            likely = min(max(self.centre, half), 1 - half)
+            counts = stats.binom(count, likely)
+            return float(counts.ppf(TAIL)) / count, float(counts.ppf(1 - TAIL)) / count
+        reach = LIMIT_SD * self.sd * math.sqrt(1 / count + 1 / self.count)
+        return self.centre - reach, self.centre + reach
+
+    def z(self, values: Values) -> float:
+        """How many standard errors apart the mean of values lies; of a share, both pooled."""
+        mean, count = float(values.mean()), len(values)
+        sd = self.sd
+        if self.share:
+            pooled = (mean * count + self.centre * self.count) / (count + self.count)
+            sd = math.sqrt(pooled * (1 - pooled))
+        if sd <= 0:
+            return 0.0
+        return (mean - self.centre) / (sd * math.sqrt(1 / count + 1 / self.count))
 
 
-def _periods(
-    known: Sequence[tuple[dt.date, float]],
-    step: Step,
-    limits: _Limits,
-    end_of_baseline: dt.date,
-) -> tuple[Period, ...]:
+def _grouped(known: Sequence[tuple[dt.date, float]], step: Step) -> dict[dt.date, Values]:
+    """The values of each period, by its first day, in their order."""
     together: dict[dt.date, list[float]] = {}
     for day, value in known:
         together.setdefault(step.start(day), []).append(value)
-    periods = []
-    for start, values in together.items():
-        mean, inside = float(np.mean(values)), start <= end_of_baseline
-        name, count = step.name_of(start), len(values)
-        periods.append(Period(name, start, count, mean, limits.of(count), inside))
-    return tuple(periods)
+    return {start: np.array(values) for start, values in together.items()}
 
 
-def _judged(step: Step, periods: tuple[Period, ...], centre: float, sd: float) -> ControlChart:
-    """Where a move began: the first of two periods beyond, or of a long run.
-
-    The latest move counts, and only if the quantity has not come back since: a run is over
-    as soon as a period that is judged lies on the other side of the centre.
-    """
-    judged = [one for one in periods if one.limits is not None and not one.in_baseline]
-    run: list[Period] = []
-    for one in judged:
-        if run and _side(one, centre) != _side(run[-1], centre):
-            run = []
-        run.append(one)
-    jumped = _two_of_three(run)
-    moved = jumped or len(run) >= LONG_RUN
-    first = next(one for one in run if one.beyond) if jumped else run[0]
-    since = first if moved else None
-    after = [one for one in periods if since is not None and one.start >= since.start]
-    count = sum(one.count for one in after)
-    shift = sum(one.count * one.mean for one in after) / count - centre if count else 0.0
-    named = {one.name for one in run} if moved else set()
+def _judged(
+    step: Step,
+    periods: tuple[Period, ...],
+    baseline: _Baseline,
+    later: Mapping[dt.date, Values],
+) -> ControlChart:
+    """Where a move began that lasts to the end; later: the values after the baseline."""
+    since, values = _farthest(baseline, later)
+    moved = since is not None and _lasts(baseline, values)
+    shift = float(values.mean()) - baseline.centre if moved else 0.0
+    passing = [one for one in periods if one.beyond]
+    if moved and since is not None:
+        passing = [one for one in passing if one.start < since]
     return ControlChart(
         step,
         periods,
-        centre,
-        sd,
-        since.name if since else "",
-        _side(run[-1], centre) if moved else 0,
+        baseline.centre,
+        baseline.sd,
+        step.name_of(since) if moved and since else "",
+        (shift > 0) - (shift < 0),
         shift,
-        tuple(one.name for one in judged if one.beyond and one.name not in named),
+        tuple(one.name for one in passing),
     )
 
 
-def _two_of_three(run: Sequence[Period]) -> bool:
-    """Two of three periods in a row beyond the limits, on one side."""
-    places = [place for place, one in enumerate(run) if one.beyond]
-    return any(later - earlier <= 2 for earlier, later in pairwise(places))
+def _farthest(
+    baseline: _Baseline, later: Mapping[dt.date, Values]
+) -> tuple[dt.date | None, Values]:
+    """The period from which on all cases lie farthest from the baseline, and those cases."""
+    best: tuple[float, dt.date | None, Values] = (MOVED_Z, None, np.empty(0))
+    tail = np.empty(0)
+    for start in sorted(later, reverse=True):
+        tail = np.concatenate([later[start], tail])
+        distance = abs(baseline.z(tail))
+        if len(tail) >= FEWEST_MOVED and distance > best[0]:
+            best = (distance, start, tail)
+    return best[1], best[2]
 
 
-def _side(period: Period, centre: float) -> int:
-    return 1 if period.mean >= centre else -1
+def _lasts(baseline: _Baseline, values: Values) -> bool:
+    """True if the last third lies more than half as far out as all, on the same side."""
+    shift = float(values.mean()) - baseline.centre
+    last = float(values[-(len(values) // 3) :].mean()) - baseline.centre
+    return last / shift > STILL_AWAY

@@ -61,14 +61,17 @@ def drift_words(watched: Watched, chart: ControlChart, scanner: str) -> str:
         return ""
     direction = "up" if chart.shift > 0 else "down"
     now, then = chart.centre + chart.shift, chart.centre
-    sizes = [f"{abs(chart.shift) / chart.sd:.1f} SD of single cases"]
-    if watched.unit == "" and then:
-        sizes.insert(0, f"{100 * abs(chart.shift) / abs(then):.0f} %")
+    sizes = []
+    if not watched.share:
+        sizes.append(f"{abs(chart.shift) / chart.sd:.1f} SD of single cases")
+        if not watched.unit and then:
+            sizes.insert(0, f"{100 * abs(chart.shift) / abs(then):.0f} %")
+    size = f" ({', '.join(sizes)})" if sizes else ""
     on = f" on {scanner}" if scanner else ""
     words = watched.words[0].upper() + watched.words[1:]
     return (
         f"MOVED: {words}{on} went {direction} since {chart.moved_since}: from"
-        f" {then:{watched.form}} to {now:{watched.form}}{watched.unit} ({', '.join(sizes)})."
+        f" {then:{watched.form}} to {now:{watched.form}}{watched.unit}{size}."
     )
 
 

@@ -319,9 +319,9 @@ def drift_chart(charts: Sequence[tuple[str, ControlChart]]) -> Chart:
         + ", ".join(words for words, _ in drawn)
         + ".",
         svg_of(figure, "drift"),
-        f"A mark for each {drawn[0][1].step.value}; shaded: centre ± 3 SD / √n of the baseline,"
-        " which is the first third of the cases; open marks: the baseline itself, or too few"
-        " cases to judge.",
+        f"A mark each {drawn[0][1].step.value}; shaded: 3 standard errors from the baseline,"
+        " which is the first third of the cases, or as likely for a share; open marks: the"
+        " baseline itself, or too few cases to judge.",
     )
 
 
@@ -527,17 +527,25 @@ def strip_chart(rows: Mapping[str, Mapping[str, Mapping[str, float]]], prefix: s
 
 
 def _panels(draw: Callable[[Axes, Structure], None]) -> Figure:
-    """A panel for each structure."""
+    """A panel for each structure, on a fixed layout: one that is computed takes seconds."""
     rows = -(-len(STRUCTURES) // PANEL_COLUMNS)
-    figure = Figure(figsize=(WIDTH_IN, 2.05 * rows), layout="constrained")
-    for ax, structure in zip(
-        grid_of(figure, len(STRUCTURES), PANEL_COLUMNS), STRUCTURES, strict=True
-    ):
+    height = 2.05 * rows + 0.4
+    figure = Figure(figsize=(WIDTH_IN, height))
+    axes = grid_of(figure, len(STRUCTURES), PANEL_COLUMNS)
+    for ax, structure in zip(axes, STRUCTURES, strict=True):
         draw(ax, structure)
         ax.set_title(structure.abbreviation, loc="left", fontsize=9, fontweight="bold")
         ax.tick_params(labelsize=8)
         ax.grid(visible=True, axis="y")
         ax.yaxis.set_major_locator(MaxNLocator(4))
+    figure.subplots_adjust(
+        left=0.04,
+        right=0.998,
+        top=1 - 0.6 / height,
+        bottom=0.3 / height,
+        wspace=0.27,
+        hspace=0.32,
+    )
     return figure
 
 
@@ -553,7 +561,11 @@ def _legend(figure: Figure, looks: Sequence[tuple[str, str, str]], *, study: boo
     if study:
         words = "mean of the study's Table 7"
         handles.append(Line2D([], [], color=INK, ls=":", lw=1.1, label=words))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
+    columns = min(6, len(handles))
+    if figure.get_layout_engine() is None:
+        figure.legend(handles=handles, loc="upper center", ncols=columns)
+    else:
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 
 def _short(group: AgeGroup) -> str:

@@ -65,8 +65,8 @@ ASYMMETRY_WORDS: Final = (
 )
 DRIFT_WORDS: Final = (
     "Days are those of the scans; of the analysis where a scan has no date. A quantity has"
-    " moved where two of three periods in a row lie beyond centre ± 3 SD / √n of the first"
-    " third of the cases, or eight in a row on one side of the centre, up to the end."
+    " moved where all cases from some period on lie, in their mean, more than 4 standard errors"
+    " from the first third of the cases, and the last of them are still away."
 )
 SIDES_WORDS: Final = (
     "The two sides of a patient are compared: Shapiro-Wilk on the differences, then Student's t"

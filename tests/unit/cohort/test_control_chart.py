@@ -27,10 +27,11 @@ def test_limits_are_three_standard_errors_from_the_centre():
     """40 of 120 cases in the baseline, half 9 and half 11: SD √(40 / 39), ten a month."""
     chart = monthly([10.0] * 12)
 
-    reach = 3 * np.sqrt(40 / 39) / np.sqrt(10)
+    reach = 3 * np.sqrt(40 / 39) * np.sqrt(1 / 10 + 1 / 40)
     assert chart.centre == pytest.approx(10.0)
     assert chart.periods[-1].limits == pytest.approx((10 - reach, 10 + reach))
     assert [one.in_baseline for one in chart.periods] == [True] * 4 + [False] * 8
+    assert chart.moved_since == ""
 
 
 def test_a_step_that_stays_is_a_move_since_its_first_month():
@@ -48,6 +49,12 @@ def test_a_step_down_is_one_too():
     assert chart.shift == pytest.approx(-1.5)
 
 
+def test_one_month_as_before_does_not_end_a_move():
+    chart = monthly([10.0] * 8 + [12.0] * 5 + [10.0])
+
+    assert chart.moved_since == "2024-09"
+
+
 def test_one_month_beyond_is_told_but_is_no_move():
     chart = monthly([10.0] * 7 + [12.0] + [9.9] * 4)
 
@@ -62,21 +69,51 @@ def test_what_came_back_has_not_moved():
     assert chart.passing == ("2024-06", "2024-07", "2024-08", "2024-09")
 
 
-def test_eight_months_on_one_side_are_a_move_although_each_is_within():
-    chart = monthly([10.0] * 4 + [9.9, 10.1, 9.9, 9.9] + [10.2] * 8)
+def test_a_small_step_that_stays_is_found_although_every_month_is_within():
+    """80 cases .9 higher, SD 1: .9 / √(1/80 + 1/60) = 5.3 standard errors."""
+    chart = monthly([10.0] * 10 + [10.9] * 8)
 
-    assert chart.moved_since == "2024-09"
+    assert chart.moved_since == "2024-11"
     assert all(one.beyond == 0 for one in chart.periods)
 
 
+def test_two_of_ten_failures_after_none_of_forty_are_no_move():
+    """Pooled, 2 of 50: z = .2 / √(.04 x .96 x (1/10 + 1/40)) = 2.9."""
+    days = [START + dt.timedelta(days=9 * number) for number in range(50)]
+    failed = np.array([0.0] * 40 + [0.0, 1.0] * 2 + [0.0] * 6)
+
+    assert control_chart(days, failed, share=True).moved_since == ""
+
+
 def test_a_share_keeps_to_its_bounds_and_may_start_from_none():
-    """No failure in the first 20 of 60 cases; then one of two: far beyond."""
-    days = [START + dt.timedelta(days=7 * number) for number in range(60)]
-    failed = [0.0] * 36 + [1.0, 0.0] * 12
+    """No failure in the first 48 of 80 cases, then each second: pooled, z is 4.2."""
+    days = [START + dt.timedelta(days=5 * number) for number in range(80)]
+    failed = [0.0] * 48 + [1.0, 0.0] * 16
     chart = control_chart(days, np.array(failed), share=True)
 
-    assert chart.moved_since
+    assert chart.moved_since == "2024-09"
     assert all(0 <= one.limits[0] <= one.limits[1] <= 1 for one in chart.periods if one.limits)
+
+
+def test_binomial_limits_are_those_of_three_sd_in_probability():
+    """None of 20: taken as half of one. Of 5 cases more than 1 is rarer than .00135 only.
+
+    P(2 or more of 5 | .025) = .0059, P(3 or more) = .00015: the limit is 2 of 5.
+    """
+    days = [START + dt.timedelta(days=number * 30) for number in range(40)]
+    days += [dt.date(2027, 6, 1)] * 5
+    chart = control_chart(days, np.zeros(45), share=True)
+
+    assert chart.periods[-1].limits == pytest.approx((0.0, 0.4))
+
+
+def test_nothing_moves_by_chance():
+    """Of 200 charts of noise at most one says so."""
+    rng = np.random.default_rng(4)
+    days = [START + dt.timedelta(days=7 * number) for number in range(150)]
+    charts = [control_chart(days, rng.normal(size=150)) for _ in range(200)]
+
+    assert sum(bool(chart.moved_since) for chart in charts) <= 1
 
 
 @pytest.mark.parametrize(
@@ -102,15 +139,20 @@ def test_where_there_is_no_chart_the_reason_stands_in_words(
 
 
 @pytest.mark.parametrize(
-    ("days", "step", "name"),
+    ("length", "cases", "step", "name"),
     [
-        (90, Step.WEEK, "2024-05-13"),
-        (700, Step.MONTH, "2024-05"),
-        (3000, Step.QUARTER, "2024 Q2"),
+        (90, 60, Step.WEEK, "2024-05-13"),
+        (90, 20, Step.MONTH, "2024-05"),
+        (700, 90, Step.MONTH, "2024-05"),
+        (700, 50, Step.QUARTER, "2024 Q2"),
+        (3000, 5000, Step.QUARTER, "2024 Q2"),
     ],
 )
-def test_the_length_of_a_period_goes_with_that_of_the_cohort(days: int, step: Step, name: str):
-    day = dt.date(2024, 5, 19)
+def test_a_period_goes_with_the_length_and_the_cases_of_the_cohort(
+    length: int, cases: int, step: Step, name: str
+):
+    last = dt.date(2024, 5, 19)
+    days = [last - dt.timedelta(days=length * number // (cases - 1)) for number in range(cases)]
 
-    assert step_of([day, day - dt.timedelta(days=days)]) is step
-    assert step.name_of(step.start(day)) == name
+    assert step_of(days) is step
+    assert step.name_of(step.start(last)) == name

@@ -94,7 +94,7 @@ def test_two_bundles_make_no_norms():
     other = replace(MODEL, version="2", weights_sha256="b2" * 32)
     mixed = [*cohort(20), *cohort(20, model=other, prefix="more", seed=2)]
 
-    with pytest.raises(ConfigurationError, match="norms are of one bundle.*compact 2"):
+    with pytest.raises(ConfigurationError, match=r"norms are of one bundle.*compact 2"):
         norms_of(Cohort.of(mixed))
 
 
