@@ -52,15 +52,17 @@ WORDS: Final[Mapping[Quantity, str]] = {
 }
 
 VERDICT_LOOKS: Final[Mapping[str, tuple[str, str]]] = {
-    Verdict.ACCEPTED.value: (BLUE, ""),
-    Verdict.NOT_JUDGED.value: (SKY, ""),
-    Verdict.INACCURATE.value: (ORANGE, "////"),
     Verdict.FAILED.value: (VERMILLION, "xxxx"),
+    Verdict.INACCURATE.value: (ORANGE, "////"),
     Verdict.TRUNCATED.value: (PURPLE, "\\\\\\\\"),
     Verdict.SPOILED.value: (YELLOW, "...."),
     Verdict.ABSENT.value: (GREY, "----"),
     Verdict.NOT_PROVIDED.value: ("#c9ced3", ""),
+    Verdict.NOT_JUDGED.value: (SKY, ""),
+    Verdict.ACCEPTED.value: (BLUE, ""),
 }
+"""Colour and hatch, from the worst on: what matters stands at the left."""
+
 PANEL_COLUMNS: Final = 5
 MOST_OUTLIERS_DRAWN: Final = 40
 SMALL: Final = 0.01

@@ -83,6 +83,11 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("segment", 4): ("segment empty --out out", "segment two --out out"),
     ("export", 2): ("export", "export --out out.xlsx", "export --out out.csv --verdict good"),
     ("export", 3): ("export --out out.csv", "export empty --out file/out.csv"),
+    ("cohort", 2): ("cohort series", "cohort none --out out/report.html"),
+    ("cohort", 3): (
+        "cohort empty --out out/report.html",
+        "cohort empty --norms none.json",
+    ),
     ("phantom", 2): ("phantom out --implant hip",),
     ("phantom", 3): ("phantom file/out --scan small",),
     ("send", 2): ("send {peer} none", "send PACS series", "send PACS@127.0.0.1:99999 series"),

@@ -69,6 +69,7 @@ def test_every_command_is_listed_with_a_sentence():
     for name in [
         "serve",
         "segment",
+        "cohort",
         "send",
         "echo",
         "train",
