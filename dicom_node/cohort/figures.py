@@ -102,7 +102,7 @@ def distribution_chart(cohort: Cohort, quantity: Quantity, first: Mask) -> Chart
         f"Box plots of {WORDS[quantity]} of 22 structures, for {words}, right and left side.",
         svg_of(figure, f"dist-{quantity.name.lower()}"),
         "Box: quartiles and median; whiskers: 5th and 95th percentile; fewer than 5 values are"
-        " drawn as points. Plain boxes: right side; hatched: left side."
+        " drawn as points. The right side stands first, the left one, hatched, second."
         + ("" if quantity is Quantity.VOLUME else " Dotted line: mean of the study's Table 7."),
     )
 

@@ -125,7 +125,7 @@ def _facts(cohort: Cohort, first: Mask) -> Iterator[tuple[str, str]]:
         yield "records of the same analysis, left out", str(cohort.repeated)
     yield "patients with results", str(int(first.sum()))
     if days:
-        yield "scans from", f"{min(days).isoformat()} to {max(days).isoformat()}"
+        yield "scans from", f"{min(days):%Y-%m} to {max(days):%Y-%m}"
     for number, (model, count) in enumerate(cohort.models):
         yield "bundle" if not number else "and", f"{_model_words(model)}: {count} cases"
 

@@ -306,7 +306,6 @@ def flagged_table(flagged: Sequence[CaseRecord], listed: int) -> Table:
     """Cases that are not simply accepted, the most uncertain first."""
     columns = (
         Column("case"),
-        Column("date"),
         Column("verdict"),
         Column("mean uncertainty", ".2e"),
         Column("structures flagged"),
@@ -315,7 +314,6 @@ def flagged_table(flagged: Sequence[CaseRecord], listed: int) -> Table:
     rows = tuple(
         (
             case.source.name,
-            case.source.study_date.isoformat() if case.source.study_date else "",
             case.verdict.value if case.verdict else "",
             case.mean_uncertainty,
             ", ".join(one.segment.key for one in case.structures if one.verdict in FLAGGED)[
