@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicom_node.commands.console import stderr, stdout
+from dicom_node.commands.console import ConfigOption, stderr, stdout
 
 if TYPE_CHECKING:
     from dicom_node.cohort.against_norms import Compared
     from dicom_node.cohort.cohort import Cohort
     from dicom_node.cohort.norms import Norms
     from dicom_node.cohort.page import About
+    from dicom_node.cohort.pseudonyms import Pseudonyms
     from dicom_node.cohort.records import CaseRecord
 
 MOST_COMPARED: Final = 50
@@ -26,11 +28,14 @@ MOST_FAR: Final = 12
 
 def cohort(  # noqa: PLR0913 - a command line has as many options as it has
     folders: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            help="Folders of results of `msk-node segment`.", exists=True, file_okay=False
+            help="Folders of `msk-node segment`; without any, the node's database.",
+            exists=True,
+            file_okay=False,
         ),
-    ],
+    ] = None,
+    config: ConfigOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="HTML file for the report.")
     ] = None,
@@ -52,6 +57,13 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
             " hash; repeatable."
         ),
     ] = None,
+    pseudonymise: Annotated[
+        Path | None,
+        typer.Option(
+            help="Replace what leads to a person, under the key in this file; made if missing.",
+            dir_okay=False,
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Cohort report",
 ) -> None:
     """Report on many cases as one HTML file; save their norms, or compare cases with norms."""
@@ -68,11 +80,13 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         raise typer.BadParameter("--out, --save-norms or --norms is needed", param_hint="--out")
     reference = read_norms(norms) if norms else None
     left_out: list[str] = []
-    given = Cohort.of(of_bundles(_records(folders, left_out), bundle or ()))
+    records = _records(folders or [], config, pseudonymise, left_out)
+    given = Cohort.of(of_bundles(records, bundle or ()))
     for line in left_out:
         stderr.print(f"not read: {line}", highlight=False)
     if not given.records:
-        raise ConfigurationError(f"no case in {', '.join(str(one) for one in folders)}")
+        where = ", ".join(str(one) for one in folders or []) or "the node's database"
+        raise ConfigurationError(f"no case in {where}")
     command = shlex.join(["msk-node", *sys.argv[1:]])
     about = About(datetime.now(UTC), title, command, tuple(left_out))
     if reference is not None:
@@ -88,14 +102,29 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         stdout.print(f"{words}, {saved.withheld} withheld", highlight=False)
 
 
-def _records(folders: Sequence[Path], left_out: list[str]) -> Iterable[CaseRecord]:
-    """The cases of folders; what cannot be read goes to `left_out`, a line each."""
-    from dicom_node.cohort.reading import records_of_folders
+def _records(
+    folders: Sequence[Path], config: Path | None, key: Path | None, left_out: list[str]
+) -> list[CaseRecord]:
+    """The cases of folders or a node; what cannot be read goes to `left_out`, a line each."""
+    from dicom_node.cohort.pseudonyms import pseudonyms_under
+    from dicom_node.commands.export import records_from
 
     def unreadable(name: str, reason: str) -> None:
         left_out.append(f"{name}: {reason}")
 
-    return list(records_of_folders(folders, unreadable))
+    records = list(records_from(folders, config, unreadable=unreadable))
+    if key is None:
+        return records
+    pseudonyms = pseudonyms_under(key)
+    left_out[:] = [f"{len(left_out)} cases, whose names are left out"] if left_out else []
+    return [_hidden(record, pseudonyms) for record in records]
+
+
+def _hidden(record: CaseRecord, pseudonyms: Pseudonyms) -> CaseRecord:
+    """The case without names; days stay, as a report tells them by the month or longer."""
+    hidden, source = pseudonyms.of_case(record), record.source
+    when = replace(hidden.source, study_date=source.study_date, analysed_at=source.analysed_at)
+    return replace(hidden, source=when)
 
 
 def _report(given: Cohort, sides: Path | None, about: About) -> str:

@@ -12,7 +12,7 @@ import typer
 from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dicom_node.cohort.records import CaseRecord
 
@@ -111,7 +111,7 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         states=frozenset(map(str, state or ())),
     )
     written = write_tables(
-        _records(folders or [], config, selection.since, all_revisions=all_revisions),
+        records_from(folders or [], config, selection.since, all_revisions=all_revisions),
         out,
         chosen,
         selection=selection,
@@ -145,10 +145,20 @@ def _known_verdict(word: str) -> str:
     return word
 
 
-def _records(
-    folders: list[Path], config: Path | None, since: datetime | None, *, all_revisions: bool
+def tell_unreadable(name: str, reason: str) -> None:
+    """Say that a case cannot be read."""
+    stderr.print(titled("Warning", "bold yellow", f"{name} cannot be read: {reason}"))
+
+
+def records_from(
+    folders: Sequence[Path],
+    config: Path | None,
+    since: datetime | None = None,
+    *,
+    all_revisions: bool = False,
+    unreadable: Callable[[str, str], None] = tell_unreadable,
 ) -> Iterator[CaseRecord]:
-    """The cases of folders, or of a node; what is not among them is told."""
+    """The cases of folders, without any of a node; what is not among them is told."""
     from contextlib import closing
 
     from dicom_node.cohort.reading import records_of_folders, records_of_ledger
@@ -157,7 +167,7 @@ def _records(
     from dicom_node.settings.loading import load_config
 
     if folders:
-        yield from records_of_folders(folders, _tell_unreadable)
+        yield from records_of_folders(folders, unreadable)
         return
     settings = load_config(config)
     ledger = existing_ledger(settings.node.database_url, only_read=True)
@@ -171,12 +181,8 @@ def _records(
             )
         _tell_missing(ledger.answered_without_case())
         yield from records_of_ledger(
-            ledger, _tell_unreadable, since=since, all_revisions=all_revisions
+            ledger, unreadable, since=since, all_revisions=all_revisions
         )
-
-
-def _tell_unreadable(name: str, reason: str) -> None:
-    stderr.print(titled("Warning", "bold yellow", f"{name} cannot be read: {reason}"))
 
 
 def _tell_missing(count: int) -> None:
