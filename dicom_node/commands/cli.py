@@ -20,6 +20,7 @@ from dicom_node.commands import (
     models,
     node,
     peers,
+    requery,
     rules,
 )
 from dicom_node.errors import (
@@ -38,6 +39,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.check,
     node.status,
     node.release,
+    requery.requery,
     cases.segment,
     export.export,
     cohort.cohort,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
+from dicom_node.archive.overview import Named, ScheduleStatus
 from dicom_node.node.status import (
     LATEST,
     MOST_SHOWN,
@@ -20,6 +21,7 @@ from dicom_node.node.status import (
     Unselected,
     WithoutRoom,
 )
+from dicom_node.persistence.archive_rows import ArchiveState
 from dicom_node.persistence.rows import (
     DeliveryState,
 )
@@ -31,6 +33,7 @@ def render(status: NodeStatus) -> RenderableType:
     """The status as tables, of what there is."""
     late = "ALARM: sent, and not confirmed in time"
     slow = "ALARM: not taken for long, tried slowly until it is"
+    named = [each for one in status.schedules for each in one.named]
     tables: tuple[tuple[Sequence[object], Callable[[], Table]], ...] = (
         (status.without_room, lambda: _without_room(status.without_room)),
         (status.incoming, lambda: _incoming(status.incoming)),
@@ -55,6 +58,8 @@ def render(status: NodeStatus) -> RenderableType:
             lambda: _deliveries("Sent, not confirmed yet", status.unconfirmed),
         ),
         (status.overdue, lambda: _deliveries(late, status.overdue)),
+        (status.schedules, lambda: schedules(status.schedules)),
+        (named, lambda: needing_a_look(named)),
         (status.kept, lambda: _kept(status.kept)),
         (
             status.turned_away,
@@ -184,6 +189,44 @@ def _turned_away(rows: Sequence[Count], since: str) -> Table:
     for row in sorted(rows, key=lambda each: each.last_at, reverse=True):
         titles = (row.calling_ae_title, row.called_ae_title)
         table.add_row(*titles, row.host, str(row.count), _local(row.last_at), row.reason)
+    return table
+
+
+def schedules(rows: Sequence[ScheduleStatus]) -> Table:
+    """Where each schedule stands: of all its runs, and of the latest."""
+    headings = ("Schedule", "Run", "Found", "Had", "Wanted", "Fetched", "Incomplete")
+    more = ("Analysed", "Refused", "Failed", "Listed before", "Next", "Archive")
+    table = Table(*headings, *more, title="Schedules")
+    for row in rows:
+        asked = row.gate or "may be asked"
+        due = _local(row.next_due.isoformat()) if row.next_due is not None else "by hand"
+        for night in filter(None, (row.total, row.last)):
+            is_total = night is row.total
+            states = night.series
+            table.add_row(
+                row.schedule if is_total else "",
+                night.run or "all",
+                str(night.found),
+                str(states[ArchiveState.HAD] or ""),
+                str(states[ArchiveState.WANTED] or ""),
+                str(states[ArchiveState.FETCHED] or ""),
+                str(states[ArchiveState.INCOMPLETE] or ""),
+                str(night.analysed or ""),
+                f"{states[ArchiveState.REFUSED] or ''} {night.reasons}".strip(),
+                str(states[ArchiveState.FAILED] or ""),
+                row.watermark if is_total else "",
+                due if is_total else "",
+                f"{row.archive}: {asked}" if is_total else "",
+            )
+    return table
+
+
+def needing_a_look(rows: Sequence[Named]) -> Table:
+    """The windows and series of schedules that are not as they should be."""
+    what = Column("Window or series", overflow="fold")
+    table = Table("Schedule", what, "State", "Reason", title="Not whole, by schedule")
+    for row in rows:
+        table.add_row(row.schedule, row.what, row.state, row.reason)
     return table
 
 

@@ -38,6 +38,10 @@ ALLOWED_KEYS: Final = frozenset(
         "limit",
         # the analysis
         "bundle", "device", "samples", "done", "total",
+        # archives that are asked
+        "schedule", "archive", "run", "window", "watermark", "found", "had", "wanted",
+        "fetched", "incomplete", "analysed", "refused", "failed", "windows_failed",
+        "windows_cut",
         # where things are
         "path", "folder", "version", "attribute",
     }

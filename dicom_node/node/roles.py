@@ -37,6 +37,7 @@ from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
+    from dicom_node.archive.holding import Holding
     from dicom_node.node.workflow import Workflow
     from dicom_node.peers.transports import Transport
     from dicom_node.persistence.job_queue import Engine, JobRequest
@@ -83,7 +84,9 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None
 
 def work(settings: RoleSettings, stop: threading.Event) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
+    from dicom_node.archive.holding import Holding
     from dicom_node.node.maintenance import MaintenanceTasks
+    from dicom_node.node.requery import RequeryTasks, asking_of, kinds, queues
     from dicom_node.node.room import RECORD, Need, wait_for_room
     from dicom_node.node.workflow import QUEUES
     from dicom_node.persistence.database import retry_until_available
@@ -95,15 +98,23 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
     leases = _leases(settings.config)
     workflow = retry_until_available(lambda: _workflow(settings, leases, stop), stop)
     node = settings.config.node
+    asking = asking_of(settings.config, workflow.ledger)
     engine = Engine(
-        node.database_url, node.executor_id, workflow.kinds(), QUEUES, leases=leases
+        node.database_url,
+        node.executor_id,
+        {**workflow.kinds(), **kinds(asking)},
+        {**QUEUES, **queues(settings.config)},
+        leases=leases,
     )
     engine.start()
     workflow.keep_room()
     for job in workflow.pending_jobs():
         engine.put(job)
     watching = threading.Thread(
-        target=_watcher(workflow, engine.put).run, args=(stop,), name="inbox", daemon=True
+        target=_watcher(workflow, engine.put, Holding(asking)).run,
+        args=(stop,),
+        name="inbox",
+        daemon=True,
     )
     watching.start()
     is_first = leases.is_first if leases is not None else lambda: True
@@ -114,8 +125,9 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
         engine.forget_finished,
         workflow.released_jobs,
     ).run(stop)
+    requery = RequeryTasks(asking, engine.put, engine.unfinished, is_first).run(stop)
     _monitor(engine, stop)
-    for thread in (watching, *tasks):
+    for thread in (watching, *tasks, *requery):
         thread.join(timeout=5.0)
     engine.stop()
 
@@ -176,7 +188,9 @@ def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Eve
     )
 
 
-def _watcher(workflow: Workflow, put: Callable[[JobRequest], None]) -> Watcher:
+def _watcher(
+    workflow: Workflow, put: Callable[[JobRequest], None], holding: Holding
+) -> Watcher:
     """The watcher that hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
     from dicom_node.spool.arrivals import SeriesArrival
@@ -184,6 +198,10 @@ def _watcher(workflow: Workflow, put: Callable[[JobRequest], None]) -> Watcher:
     from dicom_node.spool.watcher import Watcher
 
     def hand_over(arrival: SeriesArrival) -> None:
+        uid = arrival.series_instance_uid
+        if words := holding.why_refused(uid, arrival.calling_ae_title):
+            log.info("requery.left_out", series_instance_uid=uid, reason=words)
+            return
         for job in workflow.admit(arrival):
             put(job)
 
@@ -192,7 +210,8 @@ def _watcher(workflow: Workflow, put: Callable[[JobRequest], None]) -> Watcher:
         Spool(config.node.spool),
         config.completion,
         hand_over,
-        ask=SenderCounts(partial(counting_peer, config)),
+        ask=holding.counts(SenderCounts(partial(counting_peer, config))),
+        hold=holding.why_held,
         since_s=time.time(),
         steady_clock=time.monotonic,
     )

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from dicom_node.archive.overview import ScheduleStatus, overview
 from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.errors import ConfigurationError
 from dicom_node.node.retention import summed, survey
 from dicom_node.node.room import STEPS, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
+from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
     AWAITS_RULES,
@@ -148,6 +150,7 @@ class NodeStatus:
     without_room: the series that wait for room on a disk, and how much.
     is_whole: whether all there is was looked at; else `series` and `deliveries` count all, and
         the rest tells of what is the latest, or has been open for the longest.
+    schedules: where each re-query stands.
     """
 
     series: Mapping[SeriesState, int]
@@ -173,6 +176,7 @@ class NodeStatus:
     is_whole: bool = True
     undecided: tuple[Unselected, ...] = ()
     left_out: tuple[Unselected, ...] = ()
+    schedules: tuple[ScheduleStatus, ...] = ()
 
 
 def node_status(config: NodeConfig, *, everything: bool = False) -> NodeStatus:
@@ -219,6 +223,7 @@ def _read(config: NodeConfig, *, everything: bool) -> NodeStatus:
     kept: tuple[tuple[str, str, int, float], ...] = ()
     now = datetime.now(UTC)
     without_room: tuple[WithoutRoom, ...] = ()
+    schedules: tuple[ScheduleStatus, ...] = ()
     found = disks(config)
     ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is not None:
@@ -227,6 +232,7 @@ def _read(config: NodeConfig, *, everything: bool) -> NodeStatus:
             if rows.is_whole:
                 kept = summed(survey(config, ledger, now))
             without_room = _without_room(config, ledger.unanswered(MOST_WITHOUT_ROOM), found)
+            schedules = overview(config, ArchiveLedger(ledger), now)
         finally:
             ledger.close()
     status = summary(rows.series, rows.results, rows.open, _free_mb(config), config.delivery)
@@ -260,6 +266,7 @@ def _read(config: NodeConfig, *, everything: bool) -> NodeStatus:
             short=tuple(each.below_reserve for each in found if each.below_reserve),
             without_room=without_room,
             is_whole=rows.is_whole,
+            schedules=schedules,
         )
     )
 

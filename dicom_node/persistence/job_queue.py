@@ -231,6 +231,16 @@ class Engine:
             DBOS.delete_workflows([each.workflow_id for each in found])
         return len(found)
 
+    def unfinished(self, key_prefix: str) -> frozenset[str]:
+        """The keys of work that waits or runs, in whichever worker, and begin so."""
+        found = DBOS.list_workflows(
+            workflow_id_prefix=key_prefix,
+            status=[state.upper() for state in UNFINISHED],
+            load_input=False,
+            load_output=False,
+        )
+        return frozenset(each.workflow_id for each in found)
+
     def is_orphaned(self) -> bool:
         """True if begun work can continue only after a new start: its record is missing."""
         if self._unrecorded.is_set():

@@ -12,12 +12,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.persistence.archive_rows import (
+    ArchiveSeriesRow,
+    ArchiveState,
+    PauseRow,
+    RunRow,
+    TroubleRow,
+    WindowRow,
+    WindowState,
+)
 from dicom_node.persistence.database import (
     open_database,
     open_to_read,
@@ -38,16 +48,39 @@ from dicom_node.persistence.rows import (
     SeriesState,
 )
 from dicom_node.persistence.schema import bring_up, is_there
-from dicom_node.persistence.tables import CASES, COMMITMENTS, DELIVERIES, RESULTS, SERIES
+from dicom_node.persistence.tables import (
+    ARCHIVE_PAUSES,
+    ARCHIVE_RUNS,
+    ARCHIVE_SERIES,
+    ARCHIVE_TROUBLES,
+    ARCHIVE_WINDOWS,
+    CASES,
+    COMMITMENTS,
+    DELIVERIES,
+    RESULTS,
+    SERIES,
+)
 
-AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow | CaseRow
-Row = TypeVar("Row", SeriesRow, ResultRow, DeliveryRow, CommitmentRow, CaseRow)
+ArchiveRow: TypeAlias = RunRow | WindowRow | ArchiveSeriesRow | TroubleRow | PauseRow
+AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow | CaseRow | ArchiveRow
+Row = TypeVar("Row", bound=AnyRow)
 TABLES: Final[Mapping[type, sa.Table]] = {
     SeriesRow: SERIES,
     ResultRow: RESULTS,
     DeliveryRow: DELIVERIES,
     CommitmentRow: COMMITMENTS,
     CaseRow: CASES,
+    RunRow: ARCHIVE_RUNS,
+    WindowRow: ARCHIVE_WINDOWS,
+    ArchiveSeriesRow: ARCHIVE_SERIES,
+    TroubleRow: ARCHIVE_TROUBLES,
+    PauseRow: ARCHIVE_PAUSES,
+}
+STATES: Final[Mapping[type, type[StrEnum]]] = {
+    SeriesRow: SeriesState,
+    DeliveryRow: DeliveryState,
+    WindowRow: WindowState,
+    ArchiveSeriesRow: ArchiveState,
 }
 AT_A_TIME: Final = 100
 """Cases that are held in memory while all are gone through; of each some 10 kB."""
@@ -129,28 +162,66 @@ class Ledger:
         """
         self._write(self._upsert(row, unless_later=True) for row in rows)
 
+    def enter(self, new: Iterable[AnyRow], changed: Iterable[AnyRow]) -> None:
+        """Write new rows and changed ones in one transaction.
+
+        Args:
+            new: rows that are not there yet; those that are stay as they are.
+            changed: rows with a `visit`; where a later job has written, that stays.
+        """
+        self._write(
+            (
+                *(self._upsert(row, keep=True) for row in new),
+                *(self._upsert(row, unless_later=True) for row in changed),
+            )
+        )
+
+    def read(
+        self,
+        row_type: type[Row],
+        *conditions: sa.ColumnElement[bool],
+        order: Sequence[sa.ColumnElement[Any]] = (),
+        most: int | None = None,
+    ) -> tuple[Row, ...]:
+        """Rows as values, for the ledger's other parts; in the order of their keys, or `order`.
+
+        most: only the first so many.
+        """
+        table = TABLES[row_type]
+        query = sa.select(table).where(*conditions)
+        query = query.order_by(*(order or table.primary_key.columns)).limit(most)
+        return tuple(row_type(**_typed(row_type, each)) for each in self._mappings(query))
+
+    def execute(self, query: sa.Executable) -> Sequence[Any]:
+        """The rows of a query of the ledger's other parts."""
+        return self._do(lambda connection: connection.execute(query).all())
+
+    def has_table(self, table: sa.Table) -> bool:
+        """True if a table is there that the first ledgers did not have."""
+        return sa.inspect(self._engine).has_table(table.name)
+
     def series(self, series_instance_uid: str, revision: int) -> SeriesRow | None:
         """One revision of a series."""
         key = SERIES.c.series_instance_uid == series_instance_uid
-        found = self._read(SeriesRow, key, SERIES.c.revision == revision)
+        found = self.read(SeriesRow, key, SERIES.c.revision == revision)
         return found[0] if found else None
 
     def revisions(self, series_instance_uid: str) -> tuple[SeriesRow, ...]:
         """Every revision of a series, oldest first."""
-        return self._read(SeriesRow, SERIES.c.series_instance_uid == series_instance_uid)
+        return self.read(SeriesRow, SERIES.c.series_instance_uid == series_instance_uid)
 
     def all_series(self) -> tuple[SeriesRow, ...]:
         """Every revision of every series."""
-        return self._read(SeriesRow)
+        return self.read(SeriesRow)
 
     def unanswered(self, most: int | None = None) -> tuple[SeriesRow, ...]:
         """The revisions of series that have no results yet, so many of them at most."""
-        return self._read(SeriesRow, SERIES.c.state.in_(UNANSWERED), most=most)
+        return self.read(SeriesRow, SERIES.c.state.in_(UNANSWERED), most=most)
 
     def unmeasured(self) -> tuple[SeriesRow, ...]:
         """Those of which a version before noted no size."""
         wanted = (SERIES.c.state.in_(UNANSWERED), SERIES.c.voxels.is_(None))
-        return self._read(SeriesRow, *wanted)
+        return self.read(SeriesRow, *wanted)
 
     def unanswered_alike(self) -> tuple[Alike, ...]:
         """How many revisions have no results yet, by state, title and size.
@@ -170,7 +241,7 @@ class Ledger:
 
     def latest_series(self, state: SeriesState, most: int) -> tuple[SeriesRow, ...]:
         """The revisions that came to a state last, the latest first."""
-        return self._read(
+        return self.read(
             SeriesRow, _is_in(state), most=most, order=(SERIES.c.changed_at.desc(),)
         )
 
@@ -189,17 +260,17 @@ class Ledger:
 
     def of_study(self, study_instance_uid: str) -> tuple[SeriesRow, ...]:
         """Every revision of every series of a study."""
-        return self._read(SeriesRow, SERIES.c.study_instance_uid == study_instance_uid)
+        return self.read(SeriesRow, SERIES.c.study_instance_uid == study_instance_uid)
 
     def received(self, code: str) -> tuple[SeriesRow, ...]:
         """The revisions that have been received, and no more, with this code."""
-        return self._read(
+        return self.read(
             SeriesRow, SERIES.c.state == SeriesState.RECEIVED, SERIES.c.code == code
         )
 
     def results(self, series_instance_uid: str, revision: int) -> tuple[ResultRow, ...]:
         """The result objects of one revision of a series."""
-        return self._read(
+        return self.read(
             ResultRow,
             RESULTS.c.series_instance_uid == series_instance_uid,
             RESULTS.c.revision == revision,
@@ -212,12 +283,12 @@ class Ledger:
         return tuple(
             row
             for at in range(0, len(wanted), AT_ONCE)
-            for row in self._read(ResultRow, column.in_(wanted[at : at + AT_ONCE]))
+            for row in self.read(ResultRow, column.in_(wanted[at : at + AT_ONCE]))
         )
 
     def all_results(self) -> tuple[ResultRow, ...]:
         """The result objects of every series."""
-        return self._read(ResultRow)
+        return self.read(ResultRow)
 
     def deliveries(
         self,
@@ -234,26 +305,26 @@ class Ledger:
             DELIVERIES.c.destination: destination,
         }
         narrowed = [column == value for column, value in wanted.items() if value is not None]
-        return self._read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
+        return self.read(DeliveryRow, DELIVERIES.c.state.in_(list(states)), *narrowed)
 
     def latest_deliveries(self, most: int) -> tuple[DeliveryRow, ...]:
         """The deliveries that changed last, the latest first."""
-        return self._read(DeliveryRow, most=most, order=(DELIVERIES.c.changed_at.desc(),))
+        return self.read(DeliveryRow, most=most, order=(DELIVERIES.c.changed_at.desc(),))
 
     def most_tried(self, state: DeliveryState, most: int) -> tuple[DeliveryRow, ...]:
         """The deliveries in a state that have had the most attempts, the longest ago first."""
         order = (DELIVERIES.c.attempts.desc(), DELIVERIES.c.changed_at)
-        return self._read(DeliveryRow, DELIVERIES.c.state == state, most=most, order=order)
+        return self.read(DeliveryRow, DELIVERIES.c.state == state, most=most, order=order)
 
     def scheduled(self) -> tuple[DeliveryRow, ...]:
         """Deliveries that are to be sent, or asked for, now or later."""
         states = (DeliveryState.WAITING, DeliveryState.SENT)
         wanted = (DELIVERIES.c.next_attempt_at.is_not(None), DELIVERIES.c.state.in_(states))
-        return self._read(DeliveryRow, *wanted)
+        return self.read(DeliveryRow, *wanted)
 
     def never_asked_for(self, destinations: Iterable[str]) -> tuple[DeliveryRow, ...]:
         """What these destinations took, and are not to be asked for."""
-        return self._read(
+        return self.read(
             DeliveryRow,
             DELIVERIES.c.destination.in_(sorted(destinations)),
             DELIVERIES.c.state == DeliveryState.SENT,
@@ -280,18 +351,18 @@ class Ledger:
 
     def due(self, now: datetime) -> tuple[DeliveryRow, ...]:
         """Deliveries whose next attempt is due."""
-        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
+        return self.read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
 
     def due_after(self, moment: datetime) -> tuple[DeliveryRow, ...]:
         """Deliveries whose next attempt is due later than this."""
-        return self._read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
+        return self.read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
 
     def unconfirmed(self, most: int | None = None) -> tuple[DeliveryRow, ...]:
         """Deliveries that were sent, and that the destination is to be asked for.
 
         most: so many at most, those that were sent the longest ago.
         """
-        return self._read(
+        return self.read(
             DeliveryRow,
             DELIVERIES.c.state == DeliveryState.SENT,
             DELIVERIES.c.next_attempt_at.is_not(None),
@@ -301,7 +372,7 @@ class Ledger:
 
     def commitment(self, transaction_uid: str) -> CommitmentRow | None:
         """The request that a report answers."""
-        found = self._read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
+        found = self.read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
         return found[0] if found else None
 
     def has_cases(self) -> bool:
@@ -337,7 +408,7 @@ class Ledger:
 
     def cases_of_patient(self, patient_key: str, before: date) -> tuple[CaseRow, ...]:
         """The cases of earlier days of a patient, the latest revision of each series."""
-        return self._read(
+        return self.read(
             CaseRow,
             CASES.c.patient_key == patient_key,
             CASES.c.study_date < before,
@@ -364,19 +435,8 @@ class Ledger:
         )
         return self._do(lambda connection: connection.execute(query).scalar_one())
 
-    def _read(
-        self,
-        row_type: type[Row],
-        *conditions: sa.ColumnElement[bool],
-        most: int | None = None,
-        order: Sequence[sa.ColumnElement[Any]] = (),
-    ) -> tuple[Row, ...]:
-        """Rows as values, in the order asked for, or that of their keys."""
-        table = TABLES[row_type]
-        by: Sequence[sa.ColumnElement[Any]] = order or tuple(table.primary_key.columns)
-        query = sa.select(table).where(*conditions).order_by(*by).limit(most)
-        found = self._do(lambda connection: connection.execute(query).mappings().all())
-        return tuple(row_type(**_typed(row_type, each)) for each in found)
+    def _mappings(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
+        return self._do(lambda connection: connection.execute(query).mappings().all())
 
     def _select(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """The rows of a query."""
@@ -425,14 +485,7 @@ class Ledger:
         if keep:
             return insert.on_conflict_do_nothing(index_elements=key)
         rest = {name: value for name, value in values.items() if name not in key}
-        where = (
-            sa.and_(
-                DELIVERIES.c.visit <= values["visit"],
-                DELIVERIES.c.state != DeliveryState.CONFIRMED,
-            )
-            if unless_later
-            else None
-        )
+        where = _not_later(table, values["visit"]) if unless_later else None
         return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
 
 
@@ -524,13 +577,20 @@ def _stored(row: AnyRow) -> dict[str, Any]:
 
 def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     """Database values with their enumerations put back."""
-    states = {SeriesRow: SeriesState, DeliveryRow: DeliveryState}
     typed = {each.name: values[each.name] for each in fields(row_type)}
-    if row_type in states:
-        typed["state"] = states[row_type](typed["state"])
+    if row_type in STATES:
+        typed["state"] = STATES[row_type](typed["state"])
     if typed.get("state") is SeriesState.REFUSED and typed["code"] in LEFT_OUT_CODES:
         typed["state"] = SeriesState.LEFT_OUT
     return typed
+
+
+def _not_later(table: sa.Table, visit: int) -> sa.ColumnElement[bool]:
+    """The condition that no later job has written a row, nor a confirmation."""
+    earlier = table.c.visit <= visit
+    if table is not DELIVERIES:
+        return earlier
+    return sa.and_(earlier, table.c.state != DeliveryState.CONFIRMED)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -97,7 +97,7 @@ def is_there(database: sa.Engine) -> bool:
     needed = {
         f"{table.name}.{column.name}"
         for table in METADATA.sorted_tables
-        if "since" not in table.info
+        if table.name in there or "since" not in table.info
         for column in table.c
     }
     if needed - columns:

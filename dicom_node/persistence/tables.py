@@ -35,6 +35,8 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
 
 METADATA: Final = sa.MetaData()
+"""A table with `since` was not there in the first ledgers, but from that version on: whoever
+asks nothing of it reads older ones too."""
 
 SERIES: Final = sa.Table(
     "series",
@@ -123,4 +125,82 @@ CASES: Final = sa.Table(
     sa.Index("cases_of_patient", "patient_key", "study_date"),
     info={"since": "0003"},
 )
-"""`since`: the version that first had it. Commands beside a node go on without it."""
+
+ARCHIVE_RUNS: Final = sa.Table(
+    "archive_runs",
+    METADATA,
+    sa.Column("schedule", NAME, primary_key=True),
+    sa.Column("run", NAME, primary_key=True),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("first", NAME, nullable=False),
+    sa.Column("last", NAME, nullable=False),
+    sa.Column("watermark", NAME, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("listed_at", UtcDateTime, nullable=True),
+    sa.Column("ended_at", UtcDateTime, nullable=True),
+    info={"since": "0002"},
+)
+
+ARCHIVE_WINDOWS: Final = sa.Table(
+    "archive_windows",
+    METADATA,
+    sa.Column("schedule", NAME, primary_key=True),
+    sa.Column("run", NAME, primary_key=True),
+    sa.Column("window", NAME, primary_key=True),
+    sa.Column("archive", NAME, nullable=False),
+    sa.Column("state", NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("studies", sa.Integer, nullable=False),
+    sa.Column("left_out", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("visit", sa.Integer, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("next_at", UtcDateTime, nullable=True, index=True),
+    info={"since": "0002"},
+)
+
+ARCHIVE_SERIES: Final = sa.Table(
+    "archive_series",
+    METADATA,
+    sa.Column("schedule", NAME, primary_key=True),
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("archive", NAME, nullable=False),
+    sa.Column("run", NAME, nullable=False),
+    sa.Column("state", NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("listed", sa.Integer, nullable=True),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("offline", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("visit", sa.Integer, nullable=False),
+    sa.Column("found_at", UtcDateTime, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=True),
+    sa.Column("next_at", UtcDateTime, nullable=True, index=True),
+    sa.Index("archive_series_by_uid", "series_instance_uid"),
+    sa.Index("archive_series_by_study", "schedule", "study_instance_uid"),
+    sa.Index("archive_series_by_state", "schedule", "state"),
+    info={"since": "0002"},
+)
+
+ARCHIVE_TROUBLES: Final = sa.Table(
+    "archive_troubles",
+    METADATA,
+    sa.Column("archive", NAME, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("quiet_until", UtcDateTime, nullable=True),
+    sa.Column("next_study_at", UtcDateTime, nullable=True),
+    info={"since": "0002"},
+)
+
+ARCHIVE_PAUSES: Final = sa.Table(
+    "archive_pauses",
+    METADATA,
+    sa.Column("archive", NAME, primary_key=True),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    info={"since": "0002"},
+)

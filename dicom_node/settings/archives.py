@@ -21,7 +21,7 @@ from dicom_node.settings.destinations import (
 )
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import DestinationTls
-from dicom_node.settings.values import AeTitle, Pause, Port, Seconds, Section
+from dicom_node.settings.values import AeTitle, OpeningHours, Pause, Port, Seconds, Section
 
 ADDRESS: Final = ("ae_title", "host", "port", "calling_ae_title", "url", "credentials", "tls")
 """The keys that say where an archive is, and how it is called."""
@@ -75,7 +75,9 @@ class ArchiveSettings(Section):
     answers_per_image: bool = False
     """Whether it answers once per image at every level, and so names studies more than once."""
     timezone: Annotated[str, AfterValidator(_time_zone)] | None = None
-    """The time zone in which it lives, as IANA names it."""
+    """The time zone in which it lives (IANA: `Europe/Berlin`); without it, this machine's."""
+    hours: tuple[OpeningHours, ...] = ()
+    """When it may be asked, by its own clock: `Mon-Fri 20:00-06:00`; without any, always."""
     answer_timeout_s: Seconds = 60.0
     """How long to wait for each of its answers to a query."""
     silence_s: Seconds = 300.0

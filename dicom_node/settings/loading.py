@@ -93,6 +93,26 @@ def _reference_problems(table: Mapping[str, Any]) -> Iterator[str]:
                 yield f"routes[{index}].destinations: there is no destination {name!r}"
     yield from _pipeline_problems(table)
     yield from _sender_problems(table, kinds)
+    yield from _schedule_problems(table)
+
+
+def _schedule_problems(table: Mapping[str, Any]) -> Iterator[str]:
+    """Schedules of one name, and those of an archive or a rule set that is not there."""
+    schedules = [each for each in _tables(table, "schedules") if isinstance(each, dict)]
+    for name, count in Counter(str(each.get("name")) for each in schedules).items():
+        if count > 1:
+            yield f"schedules: {count} of them are called {name!r}"
+    for key, section in (("archive", "archives"), ("rules", "rules")):
+        there = [each.get("name") for each in _tables(table, section) if isinstance(each, dict)]
+        for index, schedule in enumerate(schedules):
+            wanted = schedule.get(key)
+            if wanted is not None and wanted not in there:
+                yield f"schedules[{index}].{key}: there is no {wanted!r} in [[{section}]]"
+
+
+def _tables(table: Mapping[str, Any], section: str) -> Sequence[Any]:
+    found = table.get(section, [])
+    return found if isinstance(found, list) else []
 
 
 def _archive_problems(config: NodeConfig) -> Iterator[str]:

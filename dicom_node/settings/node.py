@@ -25,6 +25,7 @@ from dicom_node.settings.destinations import (
 )
 from dicom_node.settings.profile import Profile
 from dicom_node.settings.rules import RuleSet
+from dicom_node.settings.schedules import Schedule
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
 from dicom_node.settings.values import OWN_AE_TITLE, AeTitle, Days, Seconds, Section
@@ -271,6 +272,7 @@ class NodeConfig(Section):
     routes: tuple[Route, ...] = ()
     archives: tuple[ArchiveSettings, ...] = ()
     rules: tuple[RuleSet, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
 
     @model_validator(mode="after")
     def _archives_leave_room(self) -> Self:
@@ -322,6 +324,10 @@ class NodeConfig(Section):
     def rule_set(self, name: str) -> RuleSet | None:
         """The rule set of that name, or None when the file has none."""
         return next((each for each in self.rules if each.name == name), None)
+
+    def schedule(self, name: str) -> Schedule | None:
+        """The schedule of that name, or None when the file no longer has it."""
+        return next((each for each in self.schedules if each.name == name), None)
 
     def for_called(self, ae_title: str) -> NodeConfig:
         """The same settings with the analysis that a called AE title selects."""

@@ -164,7 +164,7 @@ def is_complete(arrivals: Arrivals, now_s: float, settings: Completion) -> Compl
     expected = arrivals.expected
     if expected is not None and arrivals.instances == expected.instances and arrivals.lost:
         expected = None
-    missing = arrivals.defect or _what_is_missing(arrivals)
+    missing = arrivals.defect or what_is_missing(arrivals)
     if expected is not None and arrivals.instances == expected.instances:
         words = f"all {expected.instances} instances are here that {expected.said_by} counts"
         return _closed(Rule.COUNT, f"{words}; {missing}" if missing else words)
@@ -213,7 +213,7 @@ def _gap_free(
     return _closed(Rule.GAP_FREE, words)
 
 
-def _what_is_missing(arrivals: Arrivals) -> str:
+def what_is_missing(arrivals: Arrivals) -> str:
     """The reason why the slices are no gap-free stack; empty where they are one."""
     slices = arrivals.slices
     if len(slices) < MIN_SLICES:

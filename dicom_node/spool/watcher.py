@@ -103,6 +103,18 @@ Ask = Callable[[str, str, str], Expectation | None]
 """Calling AE title, Study and Series Instance UID to what their sender counts, if it says."""
 
 
+Hold = Callable[[str], str]
+"""Series Instance UID to the reason why it is held back; empty where there is none."""
+
+HELD_LOOK_S: Final = 2.0
+"""A series that is held back is looked at again so often."""
+
+
+def hold_nothing(_series_instance_uid: str) -> str:
+    """Nobody is fetching a series that has begun to arrive."""
+    return ""
+
+
 def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation | None:
     """No sender counts for us."""
     return None
@@ -168,6 +180,13 @@ class SeriesWatch:
         log.info("series.waiting", series_instance_uid=uid, reason=verdict.reason)
         self.told = _told(uid, glance, verdict.reason)
 
+    def hold(self, uid: str, glance: Glance, reason: str, now_s: float) -> None:
+        """Leave it for a moment: somebody is still fetching it."""
+        if self.told is None or self.told.reason != reason:
+            log.info("series.held", series_instance_uid=uid, reason=reason)
+        self.waiting, self.look_again_at_s = glance, now_s + HELD_LOOK_S
+        self.told = _told(uid, glance, reason)
+
     def arrives(self, uid: str, glance: Glance, known: Collection[str], quiet_s: float) -> None:
         """Say that its images are coming, apart from those that are known."""
         times = [at_s for name, at_s in self.first_s.items() if name not in known]
@@ -198,7 +217,8 @@ class Watcher:
 
     `hand_over` must be idempotent: after a crash the same revision with the same files may
     be offered again, never with others. `ask` may take a moment: it holds up other series,
-    and no reception. `since_s` and `steady_clock` are a `WatchClock`'s.
+    and no reception. `hold` keeps back what somebody still fetches. `since_s` and
+    `steady_clock` are a `WatchClock`'s.
     """
 
     def __init__(  # noqa: PLR0913 - the clock and what follows have their defaults
@@ -209,6 +229,7 @@ class Watcher:
         clock: Callable[[], float] = time.time,
         *,
         ask: Ask = ask_nobody,
+        hold: Hold = hold_nothing,
         since_s: float = 0.0,
         steady_clock: Callable[[], float] | None = None,
     ) -> None:
@@ -217,6 +238,7 @@ class Watcher:
         self._hand_over = hand_over
         self._clock = WatchClock(clock, steady_clock, since_s)
         self._ask = ask
+        self._hold = hold
         self._watches: dict[str, SeriesWatch] = {}
         self._settled: dict[str, Stamp] = {}
         """Of series that nothing is to be remembered of but this."""
@@ -347,6 +369,9 @@ class Watcher:
             watch.settle(changed, _untold(uid, glance, lost, revisions, changed))
             return None
         if self._is_left_alone(uid, watch, seen, glance):
+            return None
+        if words := self._hold(uid):
+            watch.hold(uid, glance, words, self._clock.now())
             return None
         return self._decide(uid, watch, glance, seen, lost, changed=changed)
 

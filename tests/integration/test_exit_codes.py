@@ -63,6 +63,8 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
         "release --series 1.2.3",
     ),
     ("release", 3): ("release --config wrong.toml",),
+    ("requery", 2): ("requery nothing", "requery run", "requery run x", "requery pause nobody"),
+    ("requery", 3): ("requery status --config wrong.toml", "requery status"),
     ("rules test", 2): (
         "rules test none --config rules.toml",
         "rules test series --config rules.toml --rules none",

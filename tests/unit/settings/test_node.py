@@ -294,7 +294,15 @@ def test_the_documented_example_loads() -> None:
 def test_the_documented_values_are_the_defaults() -> None:
     """The example's senders, archives and so on are examples; the rest is built in."""
     documented = load_config(EXAMPLE)
-    examples = ("senders", "pipelines", "destinations", "routes", "archives", "rules")
+    examples = (
+        "senders",
+        "pipelines",
+        "destinations",
+        "routes",
+        "archives",
+        "rules",
+        "schedules",
+    )
     example = documented.model_copy(update=dict.fromkeys(examples, ()))
     defaults = parse_config({}, source="", folder=EXAMPLE.parent)
 

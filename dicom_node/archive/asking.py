@@ -1,0 +1,103 @@
+"""What every job that asks an archive needs: settings, ledger, clock, and who is left alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from dicom_node.archive.politeness import (
+    Gate,
+    after_success,
+    after_trouble,
+    gate,
+    no_trouble,
+    wait_after,
+)
+from dicom_node.archive.selection import Selection
+from dicom_node.errors import PeerBusyError, PeerError
+from dicom_node.peers.archives import Archive, Retrieval, Wanted
+from dicom_node.persistence.archive_ledger import ArchiveLedger
+from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.schedules import Schedule
+from dicom_node.spool.spool import Spool
+
+log = structlog.get_logger()
+
+Retrieve = Callable[[Archive, ArchiveSettings, Collection[Wanted]], Mapping[Wanted, Retrieval]]
+"""An archive, its settings, and what is wanted, to what each retrieval came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """All that asking archives takes.
+
+    call: the way to one archive.
+    select: what a schedule takes.
+    retrieve: has an archive give what is wanted, and keeps what comes back as an answer.
+    title: the AE title under which what an archive gives is in the spool.
+    clock: tells the time, with its zone.
+    jitter: chance, from 0 to 1.
+    """
+
+    config: NodeConfig
+    ledger: ArchiveLedger
+    call: Callable[[ArchiveSettings], Archive]
+    select: Callable[[Schedule], Selection]
+    retrieve: Retrieve
+    title: Callable[[ArchiveSettings], str]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    jitter: Callable[[], float] = random.random
+
+    @property
+    def spool(self) -> Spool:
+        """The spool, to look at."""
+        return Spool(self.config.node.spool, only_look=True)
+
+    def of(self, schedule: str) -> tuple[Schedule, ArchiveSettings] | None:
+        """A schedule with its archive; None where the settings have them no more."""
+        found = self.config.schedule(schedule)
+        archive = self.config.archive(found.archive) if found is not None else None
+        return (found, archive) if found is not None and archive is not None else None
+
+    def gate(self, archive: ArchiveSettings) -> Gate:
+        """Whether an archive may be asked now."""
+        trouble = self.ledger.trouble(archive.name)
+        return gate(archive, trouble, self.ledger.pauses(), self.clock())
+
+    def trouble(
+        self, archive: ArchiveSettings, schedule: Schedule, words: str, at_least_s: float = 0.0
+    ) -> datetime:
+        """Leave an archive alone for a while; until when."""
+        row, now = self.ledger.trouble(archive.name) or no_trouble(archive.name), self.clock()
+        pause = wait_after(row.failures + 1, schedule, self.jitter(), at_least_s)
+        self.ledger.save_trouble(after_trouble(row, words, pause, now))
+        log.warning(
+            "archive.trouble",
+            archive=archive.name,
+            count=row.failures + 1,
+            wait_s=round(pause.total_seconds()),
+            reason=words,
+        )
+        return now + pause
+
+    def trouble_of(
+        self, archive: ArchiveSettings, schedule: Schedule, error: PeerError
+    ) -> datetime:
+        """Leave an archive alone that did not answer a query; until when."""
+        wished_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
+        return self.trouble(archive, schedule, str(error), wished_s)
+
+    def well(self, archive: ArchiveSettings, *, pause: bool = False) -> None:
+        """Note that an archive did what it was asked for; the next study may have to wait."""
+        row, now = self.ledger.trouble(archive.name), self.clock()
+        if row is not None and row.failures:
+            log.info("archive.well", archive=archive.name, count=row.failures)
+        if pause or (row is not None and row.failures):
+            done = after_success(row or no_trouble(archive.name), now)
+            next_at = now + timedelta(seconds=archive.pause_s) if pause else done.next_study_at
+            self.ledger.save_trouble(replace(done, next_study_at=next_at))

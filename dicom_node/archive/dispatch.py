@@ -1,0 +1,177 @@
+"""What is due with archives, as jobs: as many at a time as each archive takes.
+
+The rows of the ledger say what is to be done and when; a job is put when it is due, its archive
+may be asked, and fewer of its kind than the settings allow are under way, in whichever worker.
+So a pause, closing hours and an archive in trouble hold everything up at once, without a job
+that waits. A job's key has the number of its row's next visit: put twice, it is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from dicom_node.archive import query_jobs, retrieve_jobs
+from dicom_node.archive.asking import Asking
+from dicom_node.archive.night import log_night, night_of
+from dicom_node.archive.politeness import zone_of
+from dicom_node.archive.query_jobs import QueryJobs, query_job
+from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
+from dicom_node.archive.runs import BEGUN, listed, plan, run_name
+from dicom_node.persistence.archive_ledger import ArchiveLedger
+from dicom_node.persistence.archive_rows import RunRow, WindowState
+from dicom_node.persistence.job_queue import JobKind, JobRequest
+from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.schedules import Schedule
+
+log = structlog.get_logger()
+
+MOST_LOOKED_AT: Final = 200
+"""Of what is due, so many rows are looked at in one go: series of a few studies."""
+
+UnderWay = Callable[[str], Collection[str]]
+"""The beginning of a key to the keys of jobs that are not finished."""
+
+
+def queues(config: NodeConfig) -> Mapping[str, int]:
+    """The queues of a worker: each as wide as all archives together take."""
+    return {
+        query_jobs.KIND: max(sum(each.queries_at_once for each in config.archives), 1),
+        retrieve_jobs.KIND: max(sum(each.retrievals_at_once for each in config.archives), 1),
+    }
+
+
+def kinds(asking: Asking) -> Mapping[str, JobKind]:
+    """The kinds of jobs about archives, for the engine."""
+    queries, retrievals = QueryJobs(asking), RetrieveJobs(asking)
+    return {
+        query_jobs.KIND: JobKind(queries.run, query_jobs.KIND, fallback=queries.give_back),
+        retrieve_jobs.KIND: JobKind(
+            retrievals.run, retrieve_jobs.KIND, fallback=retrievals.give_back
+        ),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Puts what is due, and tells of runs that ended; one worker's of all.
+
+    under_way: which jobs are not finished.
+    """
+
+    asking: Asking
+    under_way: UnderWay
+
+    def know(self, schedule: Schedule) -> datetime:
+        """When the last run of a schedule was due; of a new one, since when it is known."""
+        runs = self.asking.ledger.runs(schedule.name)
+        if not runs:
+            now = self.asking.clock()
+            known = RunRow(schedule.name, BEGUN, now, now, listed_at=now, ended_at=now)
+            self.asking.ledger.begin(known, ())
+            return now
+        return max(each.due_at for each in runs)
+
+    def due(self) -> tuple[JobRequest, ...]:
+        """The jobs to put now."""
+        return tuple(
+            job
+            for archive in self.asking.config.archives
+            if self.asking.gate(archive).is_open
+            for job in (*self._queries(archive), *self._retrievals(archive))
+        )
+
+    def look_after(self) -> None:
+        """Note which runs are listed, which have ended; give up what was asked too long ago."""
+        for archive in self.asking.config.archives:
+            RetrieveJobs(self.asking).expire(archive)
+        for run in self.asking.ledger.open_runs():
+            self._look_after(run)
+
+    def _look_after(self, run: RunRow) -> None:
+        ledger, now = self.asking.ledger, self.asking.clock()
+        if run.listed_at is None:
+            windows = ledger.windows(run.schedule, run.run)
+            if any(each.state is WindowState.WAITING for each in windows):
+                return
+            run = listed(run, windows, now)
+            ledger.save_run(run)
+            log.info(
+                "requery.listed",
+                schedule=run.schedule,
+                run=run.run,
+                count=len(windows),
+                watermark=run.watermark,
+            )
+        night = night_of(ledger, run.schedule, run.run)
+        newer = any(
+            each.due_at > run.due_at and each.listed_at is not None
+            for each in ledger.runs(run.schedule)
+        )
+        if night.is_over or newer:
+            ledger.save_run(replace(run, ended_at=now, changed_at=now))
+            log_night(night)
+
+    def _queries(self, archive: ArchiveSettings) -> Iterator[JobRequest]:
+        busy = self.under_way(f"{query_jobs.KIND}:{archive.name}:")
+        free = archive.queries_at_once - len(busy)
+        if free > 0:
+            rows = self.asking.ledger.due_windows(
+                archive.name, self.asking.clock(), free + len(busy)
+            )
+            jobs = (query_job(row) for row in rows)
+            yield from _first((job for job in jobs if job.key not in busy), free)
+
+    def _retrievals(self, archive: ArchiveSettings) -> Iterator[JobRequest]:
+        ledger, now = self.asking.ledger, self.asking.clock()
+        trouble = ledger.trouble(archive.name)
+        next_at = trouble.next_study_at if trouble is not None else None
+        if next_at is not None and next_at > now:
+            return
+        busy = self.under_way(f"{retrieve_jobs.KIND}:{archive.name}:")
+        free = archive.retrievals_at_once - len(busy)
+        if free <= 0:
+            return
+        due = ledger.due_series(archive.name, now, MOST_LOOKED_AT)
+        studies = dict.fromkeys((row.schedule, row.study_instance_uid) for row in due)
+        jobs = (
+            retrieve_job(archive.name, ledger.series(schedule, study_instance_uid=study))
+            for schedule, study in studies
+        )
+        yield from _first((job for job in jobs if job.key not in busy), free)
+
+
+def begin_run(
+    config: NodeConfig,
+    ledger: ArchiveLedger,
+    schedule: Schedule,
+    due_at: datetime,
+    run: str = "",
+) -> bool:
+    """Begin a run; False where it is known, or the one before is still being listed.
+
+    run: its name; without it, that of whatever the clock begins for this moment.
+    """
+    archive = config.archive(schedule.archive)
+    if archive is None:
+        return False
+    zone = zone_of(archive)
+    before = ledger.runs(schedule.name)
+    name = run or run_name(schedule, due_at, zone)
+    if any(each.run == name or each.listed_at is None for each in before):
+        return False
+    row, windows = plan(schedule, name, due_at, before, zone)
+    ledger.begin(row, windows)
+    log.info("requery.begun", schedule=schedule.name, run=name, count=len(windows))
+    return True
+
+
+def _first(jobs: Iterator[JobRequest], count: int) -> Iterator[JobRequest]:
+    """The first so many jobs."""
+    for _, job in zip(range(count), jobs, strict=False):
+        yield job

@@ -1,0 +1,273 @@
+"""Asking an archive what it has in a window of study dates: one job a window.
+
+Studies first, then the series of each that may be wanted, some studies at a time: what is
+found of them is written in one go, so that a job that is cut short goes on behind it. An
+answer that is not whole makes the window smaller; a window that cannot be is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from dicom_node.archive.asking import Asking
+from dicom_node.archive.requests import (
+    candidate_of_listed,
+    series_query,
+    study_queries,
+    why_study_is_not_wanted,
+)
+from dicom_node.archive.states import Listing, Sighting, seen, seen_again
+from dicom_node.archive.stock import stock_of
+from dicom_node.archive.windows import StudyWindow, parse_window
+from dicom_node.errors import PeerError, PeerUnreachableError
+from dicom_node.peers.archives import Answer, Archive, Listed
+from dicom_node.persistence.archive_rows import ArchiveSeriesRow, WindowRow, WindowState
+from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.settings.schedules import Schedule
+
+log = structlog.get_logger()
+
+STUDIES_AT_ONCE: Final = 20
+"""The studies whose series are asked for on one association, and written in one go."""
+MOST_QUERIES: Final = 5_000
+"""So many beginnings of Patient IDs are asked for at a time; those of one day."""
+KIND: Final = "archive-query"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryJobs:
+    """The jobs that list a window."""
+
+    asking: Asking
+
+    def run(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """List one window, unless that was done already; what is left is due later."""
+        row = self.asking.ledger.window(*window_key(payload))
+        if row is None or row.visit >= payload["visit"] or row.state is not WindowState.WAITING:
+            return ()
+        row = replace(row, visit=payload["visit"])
+        settings = self.asking.of(row.schedule)
+        if settings is None:
+            self._end(replace(row, state=WindowState.FAILED, reason="no longer configured"))
+            return ()
+        schedule, archive = settings
+        gate = self.asking.gate(archive)
+        if not gate.is_open:
+            self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
+            return ()
+        try:
+            self._list(row, schedule, archive)
+        except PeerError as error:
+            self._fail(row, schedule, archive, error)
+        return ()
+
+    def give_back(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Put a window off whose job raised at every try."""
+        row = self.asking.ledger.window(*window_key(payload))
+        settings = self.asking.of(row.schedule) if row is not None else None
+        if row is not None and settings is not None:
+            row = replace(row, visit=payload["visit"])
+            words = "the node could not enter the answer; its log says why"
+            self._put_off(row, settings[0], words, counts=True)
+        return ()
+
+    def _list(self, row: WindowRow, schedule: Schedule, archive: ArchiveSettings) -> None:
+        """List a window, or cut it where the answer is not whole."""
+        window, peer = parse_window(row.window), self.asking.call(archive)
+        answers = self._ask(peer, window, schedule)
+        short = [each for each in answers if not each.is_whole]
+        if short and (halves := window.halves()):
+            self._split(row, halves, short[0].words)
+            return
+        studies = _studies(window, answers)
+        wanted = [each for each in studies if not why_study_is_not_wanted(each, schedule)]
+        row = replace(row, studies=len(studies), left_out=len(studies) - len(wanted))
+        cut = self._list_series(row, schedule, archive, peer, wanted)
+        if cut is None:
+            return
+        self.asking.well(archive)
+        if short:
+            cut = f"listed in part only, and cannot be made smaller: {short[0].words}"
+        if cut:
+            self._end(replace(row, state=WindowState.CUT, reason=cut))
+        else:
+            self._end(replace(row, state=WindowState.LISTED, reason=""))
+
+    def _ask(
+        self, peer: Archive, window: StudyWindow, schedule: Schedule
+    ) -> tuple[Answer, ...]:
+        """The answers for the studies of a window, narrowed here where it cannot be cut."""
+        queries, found = study_queries(window, schedule), list[Answer]()
+        while queries:
+            answers = peer.find(queries)
+            asked = list(zip(queries, answers, strict=True))
+            more = [
+                () if answer.is_whole else window.narrower(query) for query, answer in asked
+            ]
+            found += [answer for answer, left in zip(answers, more, strict=True) if not left]
+            queries = tuple(one for left in more for one in left)
+            if len(queries) > MOST_QUERIES:
+                words = (
+                    f"more than {MOST_QUERIES} beginnings of Patient IDs have too many studies"
+                )
+                return (*found, Answer((), is_whole=False, words=words))
+        return tuple(found)
+
+    def _list_series(
+        self,
+        row: WindowRow,
+        schedule: Schedule,
+        archive: ArchiveSettings,
+        peer: Archive,
+        studies: Sequence[Listed],
+    ) -> str | None:
+        """List and enter the series of studies; None where the archive closed meanwhile.
+
+        Else the reason why not all of their series were listed; mostly empty.
+        """
+        done = {
+            each.study_instance_uid
+            for each in self.asking.ledger.series(schedule.name, run=row.run)
+        }
+        left = [each for each in studies if each.get("StudyInstanceUID") not in done]
+        cut = ""
+        for begin in range(0, len(left), STUDIES_AT_ONCE):
+            some = left[begin : begin + STUDIES_AT_ONCE]
+            gate = self.asking.gate(archive)
+            if not gate.is_open:
+                self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
+                return None
+            answers = peer.find([series_query(each.get("StudyInstanceUID")) for each in some])
+            self._enter(schedule, row.run, list(zip(some, answers, strict=True)))
+            short = [
+                f"study {study.get('StudyInstanceUID')}: its series were listed in part only"
+                for study, answer in zip(some, answers, strict=True)
+                if not answer.is_whole
+            ]
+            cut = cut or next(iter(short), "")
+        return cut
+
+    def _enter(
+        self, schedule: Schedule, run: str, found: Sequence[tuple[Listed, Answer]]
+    ) -> None:
+        """Enter what was listed of some studies, in one transaction."""
+        ledger = self.asking.ledger
+        listing = Listing(schedule, run, self.asking.clock())
+        sightings = list(self._sightings(schedule, found))
+        uids = [each.candidate.series_instance_uid for each in sightings]
+        known: dict[str, list[ArchiveSeriesRow]] = {}
+        for row in ledger.series_of_uids(uids):
+            known.setdefault(row.series_instance_uid, []).append(row)
+        in_ledger = ledger.known_to_node(uids)
+        new, changed = [], []
+        for bare in sightings:
+            uid = bare.candidate.series_instance_uid
+            own = [row for row in known.get(uid, []) if row.schedule == schedule.name]
+            others = [row for row in known.get(uid, []) if row.schedule != schedule.name]
+            each = replace(bare, in_ledger=in_ledger.get(uid, ""), others=others)
+            if not own:
+                new.append(seen(each, listing))
+            elif again := seen_again(own[0], each, listing):
+                changed.append(again)
+        ledger.enter(new, changed)
+
+    def _sightings(
+        self, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
+    ) -> Iterator[Sighting]:
+        """The series of studies, each with what the filter, the rules and the spool say."""
+        selection = self.asking.select(schedule)
+        for study, answer in found:
+            series = {each.get("SeriesInstanceUID"): each for each in answer.listed}
+            candidates = [
+                candidate_of_listed(study, each) for uid, each in series.items() if uid
+            ]
+            reasons = selection.reasons(candidates)
+            for each in candidates:
+                stock = stock_of(self.asking.spool, each.series_instance_uid)
+                yield Sighting(each, stock, reasons[each.series_instance_uid])
+
+    def _split(self, row: WindowRow, halves: Sequence[StudyWindow], words: str) -> None:
+        """Let smaller windows stand for one whose answer was not whole."""
+        now = self.asking.clock()
+        new = [
+            WindowRow(row.schedule, row.run, half.key, row.archive, now, next_at=now)
+            for half in halves
+        ]
+        done = replace(row, state=WindowState.SPLIT, reason=words, next_at=None, changed_at=now)
+        self.asking.ledger.enter(new, [done])
+        log.info("requery.window_split", reason=words, count=len(new), **_about(row))
+
+    def _fail(
+        self, row: WindowRow, schedule: Schedule, archive: ArchiveSettings, error: PeerError
+    ) -> None:
+        """Put a window off that was not answered; a few times, where anyone is there."""
+        self.asking.trouble_of(archive, schedule, error)
+        counts = not isinstance(error, PeerUnreachableError)
+        self._put_off(row, schedule, str(error), counts=counts)
+
+    def _put_off(self, row: WindowRow, schedule: Schedule, words: str, *, counts: bool) -> None:
+        tried = replace(row, attempts=row.attempts + counts, reason=words)
+        if tried.attempts >= schedule.attempts:
+            log.error("requery.window_failed", reason=words, **_about(row))
+            self._end(replace(tried, state=WindowState.FAILED))
+            return
+        # The archive's own pause is what it waits for.
+        self._later(tried, self.asking.clock(), words)
+
+    def _later(self, row: WindowRow, when: datetime, words: str) -> None:
+        """Leave a window due at a later time."""
+        now = self.asking.clock()
+        later = replace(row, next_at=max(when, now), reason=words, changed_at=now)
+        self.asking.ledger.enter(changed=[later])
+
+    def _end(self, row: WindowRow) -> None:
+        """Enter that a window is done with."""
+        done = replace(row, next_at=None, changed_at=self.asking.clock())
+        self.asking.ledger.enter(changed=[done])
+        log.info(
+            "requery.window",
+            state=row.state.value,
+            count=row.studies,
+            left_out=row.left_out,
+            reason=row.reason,
+            **_about(row),
+        )
+
+
+def query_job(row: WindowRow) -> JobRequest:
+    """The next job for a window."""
+    number = row.visit + 1
+    payload = {
+        "schedule": row.schedule,
+        "run": row.run,
+        "window": row.window,
+        "visit": number,
+    }
+    key = f"{KIND}:{row.archive}:{row.schedule}:{row.run}:{row.window}:{number}"
+    return JobRequest(KIND, key, payload)
+
+
+def window_key(payload: Payload) -> tuple[str, str, str]:
+    """The window that a job is about."""
+    return payload["schedule"], payload["run"], payload["window"]
+
+
+def _studies(window: StudyWindow, answers: Sequence[Answer]) -> tuple[Listed, ...]:
+    """The studies of a window, each once."""
+    found: Mapping[str, Listed] = {
+        each.get("StudyInstanceUID"): each
+        for answer in answers
+        for each in answer.listed
+        if window.takes(each.values.get("StudyTime"))
+    }
+    return tuple(each for uid, each in found.items() if uid)
+
+
+def _about(row: WindowRow) -> dict[str, str]:
+    return {"schedule": row.schedule, "run": row.run, "window": row.window}

@@ -1,0 +1,301 @@
+"""Fetching the wanted series of a study: one job for one attempt.
+
+First it is looked what is here, and only what is missing is asked for: of a series of which
+something came, the images that the archive lists less those in the spool. What the archive
+says of the retrieval decides whether it is left alone for a while; whether a series is whole
+is decided by its own stack (`stock.py`). What is not is asked for again later, and named when
+that was often enough. Where there are rules, they see the headers when all of the study that
+is wanted is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from dicom_node.archive.asking import Asking
+from dicom_node.archive.requests import image_query
+from dicom_node.archive.states import (
+    WHOLE_BUT,
+    Attempt,
+    Fetching,
+    Sighting,
+    after_fetching,
+    after_judging,
+    given_up,
+    is_over,
+    is_trouble,
+    what_came,
+    why_had,
+)
+from dicom_node.archive.stock import stock_of
+from dicom_node.errors import PeerError
+from dicom_node.peers.archives import Archive, Retrieval, Wanted
+from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
+from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.series.candidates import Candidate
+from dicom_node.settings.archives import ArchiveSettings
+
+log = structlog.get_logger()
+
+KIND: Final = "archive-retrieve"
+Rows = Sequence[ArchiveSeriesRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What is missing of a series: what to ask for, or nothing where no more is listed."""
+
+    wanted: Wanted | None
+    all_listed_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveJobs:
+    """The jobs that fetch what is wanted of a study."""
+
+    asking: Asking
+
+    def run(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Make one attempt at a study, unless that was done already."""
+        rows = self._rows(payload)
+        settings = self.asking.of(payload["schedule"])
+        if payload["visit"] <= _last_visit(rows) or settings is None:
+            return ()
+        schedule, archive = settings
+        now = self.asking.clock()
+        due = [row for row in rows if _is_due(row, now)]
+        gate = self.asking.gate(archive)
+        if not due or not gate.is_open:
+            self._put_off(due, payload["visit"], gate.opens_at or now)
+            return ()
+        attempt = Attempt(payload["visit"], now, schedule, self.asking.jitter())
+        left = self._without_had(due, attempt)
+        if not left:
+            self._settle(payload["study_instance_uid"], (), {}, {}, attempt)
+            return ()
+        try:
+            self._fetch(left, attempt, archive)
+        except PeerError as error:
+            until = self.asking.trouble_of(archive, schedule, error)
+            self._put_off(left, payload["visit"], until)
+        return ()
+
+    def give_back(self, payload: Payload) -> tuple[JobRequest, ...]:
+        """Put a study off whose job raised at every try; that counts as an attempt."""
+        settings = self.asking.of(payload["schedule"])
+        if settings is None:
+            return ()
+        now = self.asking.clock()
+        attempt = Attempt(payload["visit"], now, settings[0], self.asking.jitter())
+        due = [row for row in self._rows(payload) if _is_due(row, now)]
+        gaps = {row.series_instance_uid: Gap(None) for row in due}
+        self._settle(payload["study_instance_uid"], due, gaps, {}, attempt)
+        return ()
+
+    def expire(self, archive: ArchiveSettings) -> None:
+        """Give up what was asked for too long ago, also where the archive is never open."""
+        now, ledger = self.asking.clock(), self.asking.ledger
+        for row in ledger.asked_before(archive.name, now):
+            settings = self.asking.of(row.schedule)
+            if settings is None or not is_over(row, settings[0], now):
+                continue
+            study = ledger.series(row.schedule, study_instance_uid=row.study_instance_uid)
+            attempt = Attempt(_last_visit(study) + 1, now, settings[0])
+            fetching = Fetching(stock_of(self.asking.spool, row.series_instance_uid))
+            whole = fetching.stock.is_whole(row.listed)
+            numbered = replace(row, visit=attempt.number, changed_at=now, next_at=None)
+            words = what_came(replace(row, instances=fetching.stock.instances), fetching)
+            gone = replace(numbered, state=ArchiveState.FETCHED, reason="")
+            ledger.enter(changed=[gone if whole else given_up(numbered, fetching.stock, words)])
+
+    def _fetch(self, due: Rows, attempt: Attempt, archive: ArchiveSettings) -> None:
+        """Ask for what is missing of the series of a study, and see what came."""
+        peer = self.asking.call(archive)
+        asked = [replace(row, asked_at=row.asked_at or attempt.now) for row in due]
+        gaps = self._gaps(asked, peer)
+        # Before anything comes: from now on nobody takes what is here for the whole series.
+        self.asking.ledger.enter(changed=asked)
+        wanted = [gap.wanted for gap in gaps.values() if gap.wanted is not None]
+        said = self.asking.retrieve(peer, archive, wanted) if wanted else {}
+        retrievals = {each.series_instance_uid: said[each] for each in wanted if each in said}
+        trouble = next((each for each in retrievals.values() if is_trouble(each)), None)
+        if trouble is not None:
+            words = trouble.words or trouble.end.value
+            self.asking.trouble(archive, attempt.schedule, words)
+        else:
+            self.asking.well(archive, pause=True)
+        after = replace(attempt, now=self.asking.clock())
+        self._settle(due[0].study_instance_uid, asked, gaps, retrievals, after)
+
+    def _gaps(self, rows: Rows, peer: Archive) -> Mapping[str, Gap]:
+        """What is missing of each series, by what the archive lists of those that are begun."""
+        stocks = {
+            row.series_instance_uid: stock_of(self.asking.spool, row.series_instance_uid)
+            for row in rows
+        }
+        whole = {
+            row.series_instance_uid: Wanted(row.study_instance_uid, row.series_instance_uid)
+            for row in rows
+        }
+        begun = [row for row in rows if stocks[row.series_instance_uid].instances]
+        queries = [
+            image_query(row.study_instance_uid, row.series_instance_uid) for row in begun
+        ]
+        answers = peer.find(queries) if queries else ()
+        gaps = {uid: Gap(wanted) for uid, wanted in whole.items()}
+        for row, answer in zip(begun, answers, strict=True):
+            uid = row.series_instance_uid
+            listed = {each.get("SOPInstanceUID") for each in answer.listed} - {""}
+            missing = tuple(sorted(listed - stocks[uid].sop_instance_uids))
+            if missing:
+                gaps[uid] = Gap(replace(whole[uid], sop_instance_uids=missing))
+            elif listed and answer.is_whole:
+                gaps[uid] = Gap(None, all_listed_here=True)
+            if stocks[uid].is_whole(row.listed):
+                gaps[uid] = Gap(None)
+        return gaps
+
+    def _settle(
+        self,
+        study_instance_uid: str,
+        rows: Rows,
+        gaps: Mapping[str, Gap],
+        retrievals: Mapping[str, Retrieval],
+        attempt: Attempt,
+    ) -> None:
+        """Enter what became of the series of a study, all in one go."""
+        fetched = []
+        for row in rows:
+            uid = row.series_instance_uid
+            stock = stock_of(self.asking.spool, uid)
+            fetching = Fetching(stock, gaps[uid].all_listed_here, retrievals.get(uid))
+            fetched.append(after_fetching(row, fetching, attempt))
+        after = self._judged(fetched, attempt, study_instance_uid)
+        self.asking.ledger.enter(changed=after)
+        for row in after:
+            _log(row)
+
+    def _judged(
+        self, after: Rows, attempt: Attempt, study_instance_uid: str
+    ) -> tuple[ArchiveSeriesRow, ...]:
+        """The same, once the rules have seen the headers; whole ones wait for that."""
+        selection = self.asking.select(attempt.schedule)
+        if not selection.looks_at_headers:
+            return tuple(after)
+        changed = {row.series_instance_uid: row for row in after}
+        study = self.asking.ledger.series(
+            attempt.schedule.name, study_instance_uid=study_instance_uid
+        )
+        rows = [changed.get(row.series_instance_uid, row) for row in study]
+        whole = [row for row in rows if _is_whole(row, changed)]
+        if any(row.state is ArchiveState.WANTED and row not in whole for row in rows):
+            waiting = {
+                row.series_instance_uid: replace(
+                    row, state=ArchiveState.WANTED, reason=WHOLE_BUT, next_at=None
+                )
+                for row in whole
+            }
+            return tuple((changed | waiting).values())
+        reasons = selection.reasons([self._candidate(row, selection.read) for row in whole])
+        judged = {
+            row.series_instance_uid: after_judging(
+                row, reasons[row.series_instance_uid], attempt
+            )
+            for row in whole
+        }
+        return tuple((changed | judged).values())
+
+    def _candidate(
+        self, row: ArchiveSeriesRow, read: Callable[[Sequence[Path]], Candidate] | None
+    ) -> Candidate:
+        """A series by its headers."""
+        if read is None:
+            return Candidate(row.study_instance_uid, row.series_instance_uid)
+        paths = [entry.path for entry in self.asking.spool.entries(row.series_instance_uid)]
+        return read(paths)
+
+    def _without_had(self, due: Rows, attempt: Attempt) -> Rows:
+        """The series that still have to be asked for: not what came from elsewhere since."""
+        ledger = self.asking.ledger
+        fresh = [row for row in due if row.asked_at is None and not row.instances]
+        uids = [row.series_instance_uid for row in fresh]
+        in_ledger = ledger.known_to_node(uids)
+        others = [row for row in ledger.series_of_uids(uids) if row.schedule != due[0].schedule]
+        had = {}
+        for row in fresh:
+            uid = row.series_instance_uid
+            of_others = [each for each in others if each.series_instance_uid == uid]
+            candidate = Candidate(row.study_instance_uid, uid)
+            stock = stock_of(self.asking.spool, uid)
+            sighting = Sighting(candidate, stock, (), in_ledger.get(uid, ""), of_others)
+            if words := why_had(row, sighting):
+                had[uid] = replace(
+                    row,
+                    state=ArchiveState.HAD,
+                    reason=words,
+                    visit=attempt.number,
+                    changed_at=attempt.now,
+                    next_at=None,
+                )
+        ledger.enter(changed=list(had.values()))
+        return [row for row in due if row.series_instance_uid not in had]
+
+    def _put_off(self, rows: Rows, visit: int, when: datetime) -> None:
+        """Leave series due at a later time; the number of the job is used."""
+        now = self.asking.clock()
+        later = [
+            replace(row, visit=visit, next_at=max(when, now), changed_at=now) for row in rows
+        ]
+        self.asking.ledger.enter(changed=later)
+
+    def _rows(self, payload: Payload) -> tuple[ArchiveSeriesRow, ...]:
+        return self.asking.ledger.series(
+            payload["schedule"], study_instance_uid=payload["study_instance_uid"]
+        )
+
+
+def retrieve_job(archive: str, rows: Rows) -> JobRequest:
+    """The next job for a study, given all of its rows."""
+    schedule, study = rows[0].schedule, rows[0].study_instance_uid
+    number = _last_visit(rows) + 1
+    payload = {"schedule": schedule, "study_instance_uid": study, "visit": number}
+    return JobRequest(KIND, f"{KIND}:{archive}:{schedule}:{study}:{number}", payload)
+
+
+def _last_visit(rows: Rows) -> int:
+    return max((row.visit for row in rows), default=0)
+
+
+def _is_due(row: ArchiveSeriesRow, now: datetime) -> bool:
+    return row.state is ArchiveState.WANTED and row.next_at is not None and row.next_at <= now
+
+
+def _is_whole(row: ArchiveSeriesRow, changed: Mapping[str, ArchiveSeriesRow]) -> bool:
+    """True if a series is whole and not judged yet, in this attempt or one before."""
+    if row.series_instance_uid in changed and row.state is ArchiveState.FETCHED:
+        return True
+    return row.state is ArchiveState.WANTED and row.reason == WHOLE_BUT
+
+
+LEVELS: Final = {
+    ArchiveState.INCOMPLETE: "error",
+    ArchiveState.FAILED: "error",
+    ArchiveState.WANTED: "warning",
+}
+
+
+def _log(row: ArchiveSeriesRow) -> None:
+    getattr(log, LEVELS.get(row.state, "info"))(
+        f"requery.{row.state.value}",
+        schedule=row.schedule,
+        series_instance_uid=row.series_instance_uid,
+        instances=row.instances,
+        attempt=row.attempts,
+        reason=row.reason,
+    )

@@ -1,0 +1,232 @@
+"""What a series of an archive becomes: when it is listed, and after it was asked for; pure.
+
+A series is in exactly one state for each schedule. Wanted ones end as fetched, refused,
+incomplete or failed after a bounded number of attempts and a bounded time. Nothing is asked
+for twice: what the node has, what another schedule has in hand, and what was decided before
+stays as it is, unless the archive lists more images of it than it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from dicom_node.archive.politeness import wait_after
+from dicom_node.archive.requests import is_offline
+from dicom_node.archive.stock import Stock
+from dicom_node.peers.archives import Retrieval, RetrievalEnd
+from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
+from dicom_node.series.candidates import Candidate
+from dicom_node.settings.schedules import Schedule
+
+IN_HAND: Final = (ArchiveState.WANTED, ArchiveState.FETCHED)
+"""States in which another schedule has a series, or is about to."""
+MAY_GROW: Final = (ArchiveState.FETCHED, ArchiveState.HAD, ArchiveState.INCOMPLETE)
+"""States in which a series is wanted again when the archive has got more of it."""
+TROUBLE: Final = (
+    RetrievalEnd.BUSY,
+    RetrievalEnd.TURNED_AWAY,
+    RetrievalEnd.REFUSED,
+    RetrievalEnd.SILENT,
+)
+"""Ends after which an archive is left alone for a while."""
+WHOLE_BUT: Final = "whole; waits for the others of its study"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A series that was listed, with all that decides what it becomes.
+
+    reasons: why it is not wanted, if anything is against it.
+    in_ledger: its state in the node, if it was handed over; empty otherwise.
+    others: what other schedules made of it.
+    """
+
+    candidate: Candidate
+    stock: Stock
+    reasons: tuple[str, ...] = ()
+    in_ledger: str = ""
+    others: Sequence[ArchiveSeriesRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One listing: by which schedule, in which run, and when."""
+
+    schedule: Schedule
+    run: str
+    now: datetime
+
+
+def seen(sighting: Sighting, listing: Listing) -> ArchiveSeriesRow:
+    """The row of a series that its schedule sees for the first time."""
+    candidate = sighting.candidate
+    row = ArchiveSeriesRow(
+        schedule=listing.schedule.name,
+        series_instance_uid=candidate.series_instance_uid,
+        study_instance_uid=candidate.study_instance_uid,
+        archive=listing.schedule.archive,
+        run=listing.run,
+        found_at=listing.now,
+        changed_at=listing.now,
+        listed=candidate.images,
+        instances=sighting.stock.instances,
+        offline=is_offline(candidate),
+    )
+    if sighting.reasons:
+        return replace(row, state=ArchiveState.REFUSED, reason="; ".join(sighting.reasons))
+    if had := why_had(row, sighting):
+        return replace(row, state=ArchiveState.HAD, reason=had)
+    return replace(row, state=ArchiveState.WANTED, next_at=listing.now)
+
+
+def why_had(row: ArchiveSeriesRow, sighting: Sighting) -> str:
+    """The reason why a series need not be asked for; empty where it must."""
+    if sighting.in_ledger:
+        return f"the node has it: {sighting.in_ledger}"
+    if sighting.stock.is_whole(row.listed):
+        return "it is in the spool, whole"
+    before = (each for each in sighting.others if each.state in IN_HAND and _first(each, row))
+    return next((f"schedule {each.schedule} has it: {each.state}" for each in before), "")
+
+
+def _first(other: ArchiveSeriesRow, row: ArchiveSeriesRow) -> bool:
+    """True if another schedule saw a series before; of two at once, the first by name."""
+    return (other.found_at, other.schedule) < (row.found_at, row.schedule)
+
+
+def seen_again(
+    row: ArchiveSeriesRow, sighting: Sighting, listing: Listing
+) -> ArchiveSeriesRow | None:
+    """A known series that has grown since, wanted once more; None where nothing changes."""
+    listed = sighting.candidate.images
+    have = max(row.listed or 0, sighting.stock.instances, row.instances)
+    if row.state not in MAY_GROW or listed is None or not row.listed or listed <= have:
+        return None
+    return replace(
+        row,
+        state=ArchiveState.WANTED,
+        reason=f"the archive counts {listed} images now, {row.listed} before",
+        listed=listed,
+        instances=sighting.stock.instances,
+        run=listing.run,
+        attempts=0,
+        visit=row.visit + 1,
+        asked_at=None,
+        next_at=listing.now,
+        changed_at=listing.now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at the series of a study: of which job, when, and the rule for the next.
+
+    jitter: chance, from 0 to 1.
+    """
+
+    number: int
+    now: datetime
+    schedule: Schedule
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """What is known of a series after an attempt.
+
+    all_listed_here: whether every image that the archive lists is here.
+    retrieval: what the archive said; None where nothing was asked for.
+    """
+
+    stock: Stock
+    all_listed_here: bool = False
+    retrieval: Retrieval | None = None
+
+
+def after_fetching(
+    row: ArchiveSeriesRow, fetching: Fetching, attempt: Attempt
+) -> ArchiveSeriesRow:
+    """A wanted series after an attempt; the same when repeated."""
+    tried = replace(
+        row,
+        visit=attempt.number,
+        instances=fetching.stock.instances,
+        attempts=row.attempts + _counts(fetching.retrieval),
+        changed_at=attempt.now,
+        next_at=None,
+    )
+    if fetching.stock.is_whole(row.listed):
+        return replace(tried, state=ArchiveState.FETCHED, reason="")
+    if not fetching.stock.missing and fetching.all_listed_here:
+        words = (
+            f"all {tried.instances} images that it lists are here, though it counts "
+            f"{row.listed}; no gap"
+        )
+        return replace(tried, state=ArchiveState.FETCHED, reason=words)
+    words = what_came(tried, fetching)
+    if tried.attempts >= attempt.schedule.attempts or _is_over(tried, attempt):
+        return given_up(tried, fetching.stock, words)
+    wait = wait_after(max(tried.attempts, 1), attempt.schedule, attempt.jitter)
+    return replace(tried, reason=words, next_at=attempt.now + wait)
+
+
+def given_up(row: ArchiveSeriesRow, stock: Stock, words: str) -> ArchiveSeriesRow:
+    """A series that is asked for no more: named, with what is missing."""
+    state = ArchiveState.INCOMPLETE if stock.instances else ArchiveState.FAILED
+    tries = "attempt" if row.attempts == 1 else "attempts"
+    return replace(
+        row, state=state, next_at=None, reason=f"after {row.attempts} {tries}: {words}"
+    )
+
+
+def what_came(row: ArchiveSeriesRow, fetching: Fetching) -> str:
+    """What is here of a series and what is not, with positions, and the archive's own words."""
+    stock, retrieval = fetching.stock, fetching.retrieval
+    counted = f" of {row.listed}" if row.listed is not None else ""
+    words = [f"{stock.instances}{counted} images are here"]
+    if stock.instances and stock.missing:
+        words.append(stock.missing)
+    elif stock.instances:
+        words.append("no gap among them: an end may be missing")
+    if fetching.all_listed_here:
+        words.append("the archive lists no more")
+    if retrieval is not None:
+        said = f": {retrieval.words}" if retrieval.words else ""
+        words.append(f"the archive says {retrieval.end.value}{said}")
+    return "; ".join(words)
+
+
+def after_judging(
+    row: ArchiveSeriesRow, reasons: Sequence[str], attempt: Attempt
+) -> ArchiveSeriesRow:
+    """A whole series after the rules have seen its headers and those of its study."""
+    refused = ArchiveState.REFUSED, "; ".join(reasons)
+    state, reason = refused if reasons else (ArchiveState.FETCHED, row.reason)
+    return replace(
+        row, state=state, reason=reason, visit=attempt.number, changed_at=attempt.now
+    )
+
+
+def is_trouble(retrieval: Retrieval) -> bool:
+    """True if an archive should be left alone after a retrieval."""
+    return retrieval.end in TROUBLE
+
+
+def _counts(retrieval: Retrieval | None) -> bool:
+    """True if an attempt counts: not where nobody took the association."""
+    if retrieval is None:
+        return True
+    return not (retrieval.end is RetrievalEnd.TURNED_AWAY and retrieval.status is None)
+
+
+def is_over(row: ArchiveSeriesRow, schedule: Schedule, now: datetime) -> bool:
+    """True if a series has been asked for so long that it is given up."""
+    asked_at = row.asked_at
+    return asked_at is not None and now - asked_at >= timedelta(hours=schedule.give_up_h)
+
+
+def _is_over(row: ArchiveSeriesRow, attempt: Attempt) -> bool:
+    return is_over(row, attempt.schedule, attempt.now)

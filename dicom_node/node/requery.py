@@ -1,0 +1,177 @@
+"""Asking archives, as a part of the running node: a worker's tasks, and their jobs.
+
+    clock        a schedule's run is due
+    dispatch     every second: jobs for what is due, as many as each archive takes
+    look_after   every ten seconds: runs that were missed, runs that ended, what is given up
+
+Where nodes share a database one of them does the tasks (`is_first`); the jobs are done by all.
+Nothing is in memory that a restart would miss.
+"""
+
+# ruff: noqa: PLC0415 - a node without schedules need not wait for what asks archives
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from dicom_node.archive.asking import Asking
+from dicom_node.archive.dispatch import Dispatch, begin_run, kinds, queues
+from dicom_node.archive.politeness import zone_of
+from dicom_node.archive.selection import selection_of
+from dicom_node.peers.archives import Archive, Retrieval, Wanted
+from dicom_node.persistence.archive_ledger import ArchiveLedger
+from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.settings.archives import ArchiveSettings, sender_title
+from dicom_node.settings.node import NodeConfig
+from dicom_node.settings.schedules import Schedule
+
+if TYPE_CHECKING:
+    from dicom_node.archive.keeping import Keeping
+
+__all__ = ["RequeryTasks", "asking_of", "kinds", "queues"]
+
+log = structlog.get_logger()
+
+DISPATCH_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 10.0
+
+
+def asking_of(config: NodeConfig, ledger: Ledger) -> Asking:
+    """All that asking archives takes, by the settings."""
+
+    def call(archive: ArchiveSettings) -> Archive:
+        from dicom_node.peers.archive_transports import archive_for
+
+        return archive_for(config, archive)
+
+    return Asking(
+        config=config,
+        ledger=ArchiveLedger(ledger),
+        call=call,
+        select=lambda schedule: selection_of(config, schedule),
+        retrieve=_OneKeeping(config).retrieve,
+        title=lambda archive: sender_title(archive, archive.address(config.destinations)),
+    )
+
+
+@dataclass(slots=True)
+class _OneKeeping:
+    """The process's one `Keeping`, made when something is kept: it measures the spool."""
+
+    config: NodeConfig
+    _made: list[Keeping] = field(default_factory=list, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def retrieve(
+        self, archive: Archive, settings: ArchiveSettings, wanted: Collection[Wanted]
+    ) -> Mapping[Wanted, Retrieval]:
+        """Have an archive give what is wanted; what each retrieval came to."""
+        with self._lock:
+            if not self._made:
+                from dicom_node.archive.keeping import Keeping
+
+                # It measures until the process ends, as the role does.
+                self._made.append(Keeping(self.config).__enter__())
+        return self._made[0].retrieve(archive, settings, wanted)
+
+
+@dataclass(slots=True)
+class RequeryTasks:
+    """The tasks of one worker about archives.
+
+    put: hands a job to the engine.
+    under_way: the beginning of a key to the keys of jobs that are not finished.
+    is_first: whether this worker is the one, of all nodes' workers, that does them.
+    """
+
+    asking: Asking
+    put: Callable[[JobRequest], None]
+    under_way: Callable[[str], Collection[str]]
+    is_first: Callable[[], bool] = lambda: True
+
+    def run(self, stop: threading.Event) -> list[threading.Thread]:
+        """Start the clock, and a thread for each task, which end when told to stop."""
+        if not self.asking.config.schedules:
+            return []
+        threads = [
+            threading.Thread(
+                target=self._repeat, args=(task, every_s, stop), name=name, daemon=True
+            )
+            for name, task, every_s in (
+                ("dispatch", self.dispatch, DISPATCH_EVERY_S),
+                ("look-after", self.look_after, LOOK_EVERY_S),
+            )
+        ]
+        threads.append(
+            threading.Thread(target=self._keep_time, args=(stop,), name="clock", daemon=True)
+        )
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def dispatch(self) -> None:
+        """Put what is due."""
+        for job in self._dispatch.due():
+            self.put(job)
+
+    def look_after(self) -> None:
+        """Begin runs that were missed, and see which have ended."""
+        for schedule in self.asking.config.schedules:
+            self.begin_if_due(schedule)
+        self._dispatch.look_after()
+
+    def begin_if_due(self, schedule: Schedule) -> None:
+        """Begin a schedule's run, if one is due; of several that were missed the latest."""
+        from dicom_node.archive.clock import last_due
+
+        archive = self.asking.config.archive(schedule.archive)
+        if archive is None or not self.is_first():
+            return
+        known = self._dispatch.know(schedule)
+        due = last_due(schedule, zone_of(archive), known, self.asking.clock())
+        if due is not None:
+            begin_run(self.asking.config, self.asking.ledger, schedule, due)
+
+    @property
+    def _dispatch(self) -> Dispatch:
+        return Dispatch(self.asking, self.under_way)
+
+    def _keep_time(self, stop: threading.Event) -> None:
+        """Have the clock begin runs at their moment, until told to stop."""
+        from dicom_node.archive.clock import ScheduleClock
+
+        clock = ScheduleClock()
+        for schedule in self.asking.config.schedules:
+            archive = self.asking.config.archive(schedule.archive)
+            if archive is not None:
+                known = self._dispatch.know(schedule)
+                clock.add(schedule, zone_of(archive), known, self._begun(schedule))
+        clock.start()
+        stop.wait()
+        clock.stop()
+
+    def _begun(self, schedule: Schedule) -> Callable[[], None]:
+        """What the clock calls; what fails is done again by `look_after`."""
+
+        def tick() -> None:
+            try:
+                self.begin_if_due(schedule)
+            except Exception:
+                log.exception("task.failed", kind="clock")
+
+        return tick
+
+    def _repeat(self, task: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+        """Do a task again and again; one that fails is done again."""
+        while not stop.wait(every_s):
+            try:
+                if self.is_first():
+                    task()
+            except Exception:
+                # A database or disk that is away comes back; the worker must not end with it.
+                log.exception("task.failed", kind=task.__name__)

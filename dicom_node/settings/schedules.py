@@ -1,0 +1,113 @@
+"""The tables of schedules: which archive is asked when, for which studies, and what is kept.
+
+The hours of an archive are in its own table; these say when a run begins. What a filter does
+not know of a series decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dicom_node.settings.values import Hours, Section
+
+_DAY: Final = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_DAYS: Final = rf"^{_DAY}(?:[-,]{_DAY})*$"
+
+
+def _keyword(text: str) -> str:
+    """A keyword of the data dictionary, by its form."""
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]{2,63}", text):
+        raise ValueError(f"{text!r} is no keyword of DICOM's, as StudyDescription is")
+    if text in {"StudyDate", "StudyTime", "TimezoneOffsetFromUTC", "QueryRetrieveLevel"}:
+        raise ValueError(f"{text} is asked for by the schedule itself")
+    return text
+
+
+Keyword = Annotated[str, AfterValidator(_keyword)]
+
+
+class SeriesFilter(Section):
+    """What is wanted of what an archive lists; patterns have `*` and `?`, whatever the case.
+
+    Of several patterns one has to fit. All is looked at here, whatever the archive knows of it.
+    """
+
+    modalities: tuple[str, ...] = ("CT",)
+    """Modalities of the series; a single one goes to the archive too; empty: any."""
+    study_description: tuple[str, ...] = ()
+    """Patterns of Study Description; empty: any."""
+    series_description: tuple[str, ...] = ()
+    """Patterns of Series Description; empty: any."""
+    body_part: tuple[str, ...] = ()
+    """Patterns of Body Part Examined; empty: any."""
+    not_described: tuple[str, ...] = ()
+    """Patterns of Study or Series Description that rule a series out."""
+    min_images: int = Field(default=3, ge=1)
+    """The fewest images of a series; fewer than three are no stack."""
+    max_images: int | None = Field(default=None, ge=1)
+    """The most images of a series."""
+    min_age: float | None = Field(default=None, ge=0, le=150)
+    """The youngest patient, in years at the time of the study."""
+    max_age: float | None = Field(default=None, ge=0, le=150)
+    """The oldest patient, in years at the time of the study."""
+    max_slice_thickness_mm: float | None = Field(default=None, gt=0)
+    """The thickest slices, where anything says how thick they are."""
+
+    @model_validator(mode="after")
+    def _ranges_are_some(self) -> Self:
+        """A range that ends before it begins holds nothing."""
+        if self.max_images is not None and self.max_images < self.min_images:
+            raise ValueError(f"max_images is {self.max_images}, min_images {self.min_images}")
+        if None not in (self.min_age, self.max_age) and self.max_age < self.min_age:  # type: ignore[operator]
+            raise ValueError(f"max_age is {self.max_age:g}, min_age {self.min_age:g}")
+        return self
+
+
+class Schedule(Section):
+    """A re-query: an archive is asked for the studies of some dates, again and again."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    """How commands and the ledger call it."""
+    archive: str
+    """The name of the archive that is asked."""
+    rules: str | None = None
+    """The name of the rule set that says which series are taken; without it, `filter` alone."""
+    at: str | None = Field(default=None, pattern=r"^([01]?\d|2[0-3]):[0-5]\d$")
+    """When a run begins, by the archive's clock."""
+    days: str = Field(default="Mon-Sun", pattern=_DAYS)
+    """On which days of the week it does: `Mon-Fri` or `Sat,Sun`."""
+    every_h: Hours | None = Field(default=None, ge=0.25, le=24 * 366)
+    """Instead of `at`: how long after a run began the next one does."""
+    since: date
+    """The first study date that is wanted."""
+    until: date | None = None
+    """The last one; without it, yesterday, whenever a run begins."""
+    look_back_d: int = Field(default=2, ge=0, le=3660)
+    """How many days that were listed before are listed again, for what came late."""
+    window: Literal["day", "week"] = "day"
+    """How many study dates are asked for at a time, before answers make it fewer."""
+    attempts: int = Field(default=5, ge=1, le=100)
+    """How often what is missing of a series is asked for."""
+    first_wait_s: float = Field(default=60.0, gt=0, le=86400)
+    """The wait before it is asked for again; doubled after each further attempt."""
+    max_wait_s: float = Field(default=3600.0, gt=0, le=7 * 86400)
+    """The longest wait between two attempts, at a series or at a silent archive."""
+    give_up_h: Hours = Field(default=168.0, le=24 * 366)
+    """How long after it was first asked for a series that is not whole is given up."""
+    filter: SeriesFilter = SeriesFilter()
+    """What is wanted of what the archive lists."""
+    at_archive: dict[Keyword, str] = Field(default_factory=dict)
+    """More keys that the archive matches, as they are: `InstitutionName = "Main*"`."""
+
+    @model_validator(mode="after")
+    def _begins_somehow(self) -> Self:
+        """One of two says when a run begins; with neither, `msk-node requery run` does."""
+        if self.at is not None and self.every_h is not None:
+            raise ValueError("at and every_h both say when a run begins; give one of them")
+        if self.until is not None and self.until < self.since:
+            raise ValueError(f"until is {self.until}, before since ({self.since})")
+        return self

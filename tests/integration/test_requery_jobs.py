@@ -1,0 +1,502 @@
+"""Claims about asking an archive, with a real ledger and spool and a clock of the test's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from support.asked_archive import START, AskedArchive, Site
+from support.studies import series, series_uid, study_uid
+
+from dicom_node.archive.by_hand import again, pause
+from dicom_node.archive.dispatch import kinds
+from dicom_node.archive.holding import Holding
+from dicom_node.archive.overview import overview
+from dicom_node.archive.selection import Selection
+from dicom_node.errors import PeerRefusedError, PeerUnreachableError
+from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd
+from dicom_node.persistence.archive_rows import ArchiveState, WindowState
+from dicom_node.persistence.rows import SeriesRow, SeriesState
+from dicom_node.series.candidates import Candidate, Judgement, StackFacts
+from dicom_node.settings.schedules import Schedule
+
+BUSY = Retrieval(RetrievalEnd.BUSY, "0xA700", 0xA700)
+TURNED_AWAY = Retrieval(RetrievalEnd.TURNED_AWAY, "0xA702", 0xA702)
+NOBODY = Retrieval(RetrievalEnd.TURNED_AWAY, "no connection")
+SILENT = Retrieval(RetrievalEnd.SILENT, "not a word for 300 s")
+
+
+def answered(study: int, state: SeriesState) -> SeriesRow:
+    """A series in the node's own table."""
+    names = (series_uid(study), 1, study_uid(study), "CT1", "MSK", 12, f"f{study}")
+    return SeriesRow(*names, START, START, state)
+
+
+def asked(archive: AskedArchive) -> Counter[str]:
+    return Counter(each.series_instance_uid for each in archive.retrievals)
+
+
+def test_what_is_listed_and_wanted_is_fetched_and_a_second_run_asks_for_nothing(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive([*series(1), *series(2, StudyDate="20260107")])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
+    site.run()
+    site.pass_time(days=1)
+    before = list(archive.retrievals)
+    site.run()
+
+    assert site.states() == {series_uid(1): "fetched", series_uid(2): "fetched"}
+    assert archive.retrievals == before
+    runs = site.asking.ledger.runs("nightly")
+    assert [(run.first, run.last, run.watermark) for run in runs] == [
+        ("2026-01-05", "2026-01-07", "2026-01-08"),
+        ("2026-01-05", "2026-01-08", "2026-01-09"),
+    ]
+
+
+def test_the_second_run_begins_at_the_watermark_less_what_is_looked_back(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 1}])
+    site.run()
+    archive.queries.clear()
+    site.pass_time(days=1)
+    site.run()
+
+    dates = [each.keys["StudyDate"] for each in archive.queries if each.level is Level.STUDY]
+    assert dates == ["20260107", "20260108"]
+
+
+def test_a_day_of_more_answers_than_the_archive_gives_is_cut_until_all_are_found(
+    tmp_path: Path,
+) -> None:
+    """Twelve studies of one day, of which two have no time; four answers at most."""
+    times = [f"{hour:02d}1500" for hour in (8, 8, 9, 9, 10, 11, 12, 15, 18, 22)] + [None, ""]
+    held = [
+        image
+        for number, time in enumerate(times, start=1)
+        for image in series(number, slices=3, StudyTime=time)
+    ]
+    site = Site.make(tmp_path, AskedArchive(held, cap=4))
+    site.run()
+
+    assert site.states() == {series_uid(study): "fetched" for study in range(1, 13)}
+    windows = site.asking.ledger.windows("nightly")
+    assert {each.state for each in windows} == {WindowState.SPLIT, WindowState.LISTED}
+
+
+def test_a_half_hour_of_too_many_studies_is_named_and_what_was_listed_of_it_is_fetched(
+    tmp_path: Path,
+) -> None:
+    held = [
+        image
+        for study in range(1, 7)
+        for image in series(study, slices=3, StudyTime=f"10{study:02d}00")
+    ]
+    site = Site.make(tmp_path, AskedArchive(held, cap=4))
+    site.run()
+
+    assert len(site.rows()) == 4
+    (status,) = overview(site.asking.config, site.asking.ledger, site.now[0])
+    (named,) = (each for each in status.named if "10:00" in each.what)
+    assert named.what == "2026-01-05 10:00 to 10:30"
+    assert (named.state, "4 answers" in named.reason) == ("window cut", True)
+
+
+def test_a_series_is_whole_by_its_stack_and_not_by_the_archive_s_count(tmp_path: Path) -> None:
+    """It counts 20 and 3, and has 12 of each: one is whole though it counts more."""
+    archive = AskedArchive([*series(1), *series(2)])
+    archive.counts = {series_uid(1): 20, series_uid(2): 3}
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    assert site.states() == {series_uid(1): "fetched", series_uid(2): "fetched"}
+    row = site.rows()[series_uid(1)]
+    assert "all 12 images that it lists are here, though it counts 20" in row.reason
+
+
+def test_what_is_missing_is_asked_for_by_image_and_named_when_it_does_not_come(
+    tmp_path: Path,
+) -> None:
+    held = series(1)
+    archive = AskedArchive(held, withholds={held[3].SOPInstanceUID, held[4].SOPInstanceUID})
+    site = Site.make(tmp_path, archive)
+    with capture_logs() as events:
+        site.run()
+
+    first, *others = archive.retrievals
+    assert first.sop_instance_uids == ()
+    assert {each.sop_instance_uids for each in others} == {
+        tuple(sorted(each.SOPInstanceUID for each in held[3:5]))
+    }
+    row = site.rows()[series_uid(1)]
+    assert (row.state, row.attempts, row.instances) == (ArchiveState.INCOMPLETE, 3, 10)
+    assert row.reason.startswith("after 3 attempts: 10 of 12 images are here; ")
+    assert "slices are missing between 10.0 and 25.0 mm" in row.reason
+    (named,) = (each for each in events if each["event"] == "requery.incomplete")
+    assert named["log_level"] == "error"
+
+
+def test_a_series_that_the_archive_has_with_a_gap_is_not_sent_again_and_again(
+    tmp_path: Path,
+) -> None:
+    """It lists 11 images, all are here: it is asked what it lists, and for nothing."""
+    archive = AskedArchive(series(1, without=(5,)))
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    assert len(archive.retrievals) == 1
+    row = site.rows()[series_uid(1)]
+    assert row.state is ArchiveState.INCOMPLETE
+    assert "the archive lists no more" in row.reason
+
+
+def test_an_end_that_is_missing_is_told_from_a_whole_series(tmp_path: Path) -> None:
+    """Ten slices without a gap, of twelve that are listed: no gap says that."""
+    held = series(1)
+    archive = AskedArchive(held, withholds={each.SOPInstanceUID for each in held[10:]})
+    site = Site.make(tmp_path, archive)
+    site.run()
+    ask = Holding(site.asking).counts(lambda *_: None)
+    expected = ask("STORE", study_uid(1), series_uid(1))
+
+    assert "an end may be missing" in site.rows()[series_uid(1)].reason
+    assert expected is not None
+    assert (expected.instances, expected.said_by) == (12, "store")
+
+
+def test_a_series_of_which_nothing_comes_has_failed_with_the_archive_s_words(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1), ends=[SILENT] * 9)
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    row = site.rows()[series_uid(1)]
+    assert (row.state, len(archive.retrievals)) == (ArchiveState.FAILED, 3)
+    assert "the archive says silent: not a word for 300 s" in row.reason
+
+
+def test_one_that_makes_an_archive_fall_silent_does_not_hold_up_the_others(
+    tmp_path: Path,
+) -> None:
+    held = [image for study in (1, 2, 3) for image in series(study)]
+    archive = AskedArchive(held, ends=[SILENT])
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    order = [each.series_instance_uid for each in archive.retrievals]
+    assert order == [series_uid(study) for study in (1, 2, 3, 1)]
+    assert set(site.states().values()) == {"fetched"}
+
+
+@pytest.mark.parametrize("end", [BUSY, TURNED_AWAY, SILENT])
+def test_an_archive_in_trouble_is_left_alone_for_longer_and_longer(
+    end: Retrieval, tmp_path: Path
+) -> None:
+    """A minute, two, four, with a jitter of nothing; then it is well, and so is the next."""
+    archive = AskedArchive(series(1), ends=[end] * 3)
+    site = Site.make(tmp_path, archive, schedules=[{"attempts": 9, "first_wait_s": 60}])
+    site.begin()
+    moments = []
+    while len(archive.retrievals) < 4:
+        count = len(archive.retrievals)
+        site.step()
+        moments += [site.now[0]] * (len(archive.retrievals) - count)
+        site.pass_time(seconds=10)
+    waits = [(after - before).total_seconds() for before, after in pairwise(moments)]
+
+    assert waits == [60, 120, 240]
+    assert site.states() == {series_uid(1): "fetched"}
+    trouble = site.asking.ledger.trouble("store")
+    assert trouble is not None
+    assert (trouble.failures, trouble.quiet_until) == (0, None)
+
+
+def test_a_series_waits_for_an_archive_that_nobody_answers_for_as_long_as_it_takes(
+    tmp_path: Path,
+) -> None:
+    """Nobody took the association: that uses up no attempt, only the time of the schedule."""
+    archive = AskedArchive(series(1), ends=[NOBODY] * 20)
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    assert site.states() == {series_uid(1): "fetched"}
+    assert len(archive.retrievals) == 21
+
+
+def test_what_was_asked_for_too_long_ago_is_given_up_also_while_all_is_paused(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1), ends=[NOBODY] * 500)
+    site = Site.make(tmp_path, archive, schedules=[{"give_up_h": 5}])
+    site.begin()
+    site.step()
+    site.step()
+    pause(site.asking.ledger, None, paused=True)
+    site.pass_time(hours=5)
+    site.step()
+
+    row = site.rows()[series_uid(1)]
+    assert (row.state, row.next_at) == (ArchiveState.FAILED, None)
+
+
+def test_an_archive_that_does_not_answer_queries_is_asked_again_and_the_run_waits(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1), raises=[PeerUnreachableError("nobody there")] * 10)
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    assert site.states() == {series_uid(1): "fetched"}
+
+
+def test_a_window_that_is_refused_is_named_and_the_watermark_stops_at_it(
+    tmp_path: Path,
+) -> None:
+    """The second of three days fails at every attempt; the next run begins with it."""
+    archive = AskedArchive([*series(1), *series(2, StudyDate="20260107")])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 0}])
+    site.begin()
+    first, second, third = site.asking.ledger.windows("nightly")
+    site.asking.ledger.enter(
+        changed=[replace(each, next_at=START + timedelta(days=1)) for each in (first, third)]
+    )
+    archive.raises = [PeerRefusedError("0xA900, data set does not match")] * 3
+    site.finish()
+    run = site.asking.ledger.runs("nightly")[0]
+    site.pass_time(days=1)
+    site.run()
+
+    assert run.watermark == "2026-01-06"
+    assert site.asking.ledger.runs("nightly")[1].first == "2026-01-06"
+    failed = site.asking.ledger.windows("nightly", run.run, [WindowState.FAILED])
+    assert [each.window for each in failed] == [second.window]
+    assert "0xA900" in failed[0].reason
+
+
+def test_two_schedules_ask_for_a_series_once(tmp_path: Path) -> None:
+    """Both list it in the same moment; of two at once the first by name has it."""
+    archive = AskedArchive([*series(1), *series(2)])
+    site = Site.make(tmp_path, archive, schedules=[{"name": "nightly"}, {"name": "weekly"}])
+    site.begin("weekly")
+    site.begin("nightly")
+    site.finish()
+
+    assert set(asked(archive).values()) == {1}
+    states = [site.states(name)[series_uid(1)] for name in ("nightly", "weekly")]
+    assert sorted(states) == ["fetched", "had"]
+
+
+def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path: Path) -> None:
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive)
+    site.begin()
+    for _ in range(3):
+        site.step()
+        if site.rows():
+            break
+    assert site.rows()[series_uid(1)].state is ArchiveState.WANTED
+    known = SeriesRow(
+        series_uid(1),
+        1,
+        study_uid(1),
+        "CT1",
+        "MSK",
+        12,
+        "f",
+        START,
+        START,
+        SeriesState.REPORTED,
+    )
+    site.asking.ledger.ledger.add(known)
+    site.finish()
+
+    assert site.states() == {series_uid(1): "had"}
+    assert site.rows()[series_uid(1)].reason == "the node has it: reported"
+    assert archive.retrievals == []
+
+
+def test_a_series_that_has_grown_in_the_archive_is_asked_for_its_new_images(
+    tmp_path: Path,
+) -> None:
+    whole = series(1)
+    archive = AskedArchive(whole[:8])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
+    site.run()
+    archive.held = list(whole)
+    site.pass_time(days=1)
+    site.run()
+
+    assert site.rows()[series_uid(1)].instances == 12
+    assert archive.retrievals[-1].sop_instance_uids == tuple(
+        sorted(each.SOPInstanceUID for each in whole[8:])
+    )
+
+
+def test_studies_that_are_offline_come_last(tmp_path: Path) -> None:
+    held = [image for study in (1, 2, 3) for image in series(study)]
+    archive = AskedArchive(held, availability={series_uid(1): "NEARLINE"})
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    order = [each.series_instance_uid for each in archive.retrievals]
+    assert order == [series_uid(study) for study in (2, 3, 1)]
+
+
+def test_outside_its_hours_an_archive_is_asked_nothing(tmp_path: Path) -> None:
+    """20:00 in UTC on a Thursday; it opens at 22:00."""
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive, settings={"hours": ["22:00-06:00"]})
+    site.begin()
+    site.pass_time(minutes=119)
+    closed = site.step()
+    (status,) = overview(site.asking.config, site.asking.ledger, site.now[0])
+    site.pass_time(minutes=1)
+    opened = site.step()
+
+    assert closed == ()
+    assert status.gate == "closed until Thu 2026-01-08 22:00"
+    assert len(opened) == 1
+
+
+def test_a_pause_takes_back_a_job_that_is_in_the_queue(tmp_path: Path) -> None:
+    """Its number is used, its row due: it is put anew when the pause is over."""
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive)
+    site.begin()
+    queued = site.dispatch.due()
+    pause(site.asking.ledger, "store", paused=True)
+    for job in queued:
+        kinds(site.asking)[job.kind].run(job.payload)
+    assert archive.queries == []
+    pause(site.asking.ledger, None, paused=False)
+    site.finish()
+
+    assert site.states() == {series_uid(1): "fetched"}
+
+
+def test_between_two_studies_there_is_a_pause_and_no_more_at_once_than_allowed(
+    tmp_path: Path,
+) -> None:
+    held = [image for study in range(1, 4) for image in series(study, slices=3)]
+    archive = AskedArchive(held)
+    site = Site.make(tmp_path, archive, settings={"pause_s": 30.0})
+    site.begin()
+    moments = []
+    while len(archive.retrievals) < 3:
+        count = len(archive.retrievals)
+        site.step()
+        moments += [site.now[0]] * (len(archive.retrievals) - count)
+        site.pass_time(seconds=5)
+    waits = [(after - before).total_seconds() for before, after in pairwise(moments)]
+
+    assert waits == [30, 30]
+
+
+def test_what_was_given_up_is_wanted_again_when_a_person_says_so(tmp_path: Path) -> None:
+    archive = AskedArchive(series(1), ends=[SILENT] * 3)
+    site = Site.make(tmp_path, archive)
+    site.run()
+    assert site.states() == {series_uid(1): "failed"}
+    count = again(site.asking.ledger, site.asking.config.schedules[0])
+    site.now[0] = datetime.now(UTC)  # the command knows no other clock
+    site.finish()
+
+    assert count == 1
+    assert site.states() == {series_uid(1): "fetched"}
+
+
+def rules(taken: str, *, known: bool) -> Any:
+    """Rules that take the series with this number, by what is listed or by headers alone."""
+
+    def select(schedule: Schedule) -> Selection:
+        def choose(candidates: Any) -> dict[str, Judgement]:
+            judged = {}
+            for each in candidates:
+                decides = known or each.stack is not None
+                fits = each.series_instance_uid == taken
+                reasons = () if fits or not decides else ("kernel: bone",)
+                judged[each.series_instance_uid] = Judgement(fits if decides else None, reasons)
+            return judged
+
+        def read(paths: Any) -> Candidate:
+            uid = next(iter(paths)).parent.name
+            return Candidate(study_uid(1), uid, stack=StackFacts(len(list(paths))))
+
+        return Selection(schedule, choose, read)
+
+    return select
+
+
+def test_what_the_rules_refuse_by_the_listing_is_not_fetched(tmp_path: Path) -> None:
+    archive = AskedArchive([*series(1, 1), *series(1, 2)])
+    site = Site.make(tmp_path, archive, select=rules(series_uid(1, 2), known=True))
+    site.run()
+
+    assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
+    assert set(asked(archive)) == {series_uid(1, 2)}
+
+
+def test_what_only_headers_tell_is_fetched_and_then_refused_before_it_is_analysed(
+    tmp_path: Path,
+) -> None:
+    """The first one is whole long before the second, and held back for it."""
+    second = series(1, 2)
+    archive = AskedArchive([*series(1, 1), *second], withholds={second[-1].SOPInstanceUID})
+    site = Site.make(tmp_path, archive, select=rules(series_uid(1, 2), known=False))
+    holding = Holding(site.asking)
+    site.begin()
+    while len(archive.retrievals) < 2:
+        site.step()
+    held = [holding.why_held(series_uid(1, number)) for number in (1, 2)]
+    archive.withholds.clear()
+    site.finish()
+
+    assert "whole; waits for the others of its study" in held[0]
+    assert "11 of 12 images are here" in held[1]
+    assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
+    assert [holding.why_held(series_uid(1, number)) for number in (1, 2)] == ["", ""]
+    assert holding.why_refused(series_uid(1, 1), "STORE") == "schedule nightly: kernel: bone"
+    assert holding.why_refused(series_uid(1, 1), "CT1") == "", "a scanner's is its own business"
+    assert holding.why_refused(series_uid(1, 2), "STORE") == ""
+
+
+def test_a_night_is_told_once_with_what_became_of_it(tmp_path: Path) -> None:
+    held = [*series(1), *series(2, slices=2), *series(3, without=(6,)), *series(4)]
+    archive = AskedArchive(held)
+    site = Site.make(tmp_path, archive)
+    with capture_logs() as events:
+        site.run()
+        assert not [each for each in events if each["event"] == "requery.night"], "not yet"
+        for study, state in ((1, "reported"), (4, "refused"), (3, "refused")):
+            site.asking.ledger.ledger.add(answered(study, SeriesState(state)))
+        site.step()
+        site.step()
+    (night,) = (each for each in events if each["event"] == "requery.night")
+
+    assert (night["found"], night["fetched"], night["incomplete"]) == (4, 2, 1)
+    assert (night["analysed"], night["refused"], night["failed"]) == (1, 1, 0)
+    assert night["reason"] == "number of images: 1"
+
+
+def test_a_job_that_died_after_what_it_did_was_entered_changes_nothing_when_it_runs_again(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive)
+    site.run()
+    before, queries = site.rows(), len(archive.queries)
+    for job in site.jobs.values():
+        kinds(site.asking)[job.kind].run(job.payload)
+
+    assert site.rows() == before
+    assert (len(archive.queries), len(archive.retrievals)) == (queries, 1)
