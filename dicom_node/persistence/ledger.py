@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -87,6 +87,9 @@ AT_A_TIME: Final = 100
 
 AT_ONCE: Final = 500
 """So many keys are asked for in one statement."""
+
+EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of all moments, for SQLite looks up a range in an index, and not what is not null."""
 
 Fence: TypeAlias = Callable[[sa.Connection], None]
 Result = TypeVar("Result")
@@ -319,7 +322,7 @@ class Ledger:
     def scheduled(self) -> tuple[DeliveryRow, ...]:
         """Deliveries that are to be sent, or asked for, now or later."""
         states = (DeliveryState.WAITING, DeliveryState.SENT)
-        wanted = (DELIVERIES.c.next_attempt_at.is_not(None), DELIVERIES.c.state.in_(states))
+        wanted = (DELIVERIES.c.next_attempt_at >= EVER, DELIVERIES.c.state.in_(states))
         return self.read(DeliveryRow, *wanted)
 
     def never_asked_for(self, destinations: Iterable[str]) -> tuple[DeliveryRow, ...]:
@@ -338,24 +341,27 @@ class Ledger:
             DELIVERIES.c.revision,
             DELIVERIES.c.destination,
         )
-        wanted = sorted({row.group for row in rows})
+        wanted = {row.group for row in rows}
+        series = sorted({uid for uid, _, _ in wanted})
         found: dict[tuple[str, int, str], int] = {}
-        for at in range(0, len(wanted), AT_ONCE):
+        for at in range(0, len(series), AT_ONCE):
             query = (
                 sa.select(*group, sa.func.max(DELIVERIES.c.visit))
-                .where(sa.tuple_(*group).in_(wanted[at : at + AT_ONCE]))
+                .where(DELIVERIES.c.series_instance_uid.in_(series[at : at + AT_ONCE]))
                 .group_by(*group)
             )
             found |= {(row[0], row[1], row[2]): row[3] for row in self._select(query)}
-        return found
+        return {each: visit for each, visit in found.items() if each in wanted}
 
     def due(self, now: datetime) -> tuple[DeliveryRow, ...]:
-        """Deliveries whose next attempt is due."""
-        return self.read(DeliveryRow, DELIVERIES.c.next_attempt_at <= now)
+        """Deliveries whose next attempt is due, those that are the longest first."""
+        at = DELIVERIES.c.next_attempt_at
+        return self.read(DeliveryRow, at <= now, order=(at,))
 
     def due_after(self, moment: datetime) -> tuple[DeliveryRow, ...]:
-        """Deliveries whose next attempt is due later than this."""
-        return self.read(DeliveryRow, DELIVERIES.c.next_attempt_at > moment)
+        """Deliveries whose next attempt is due later than this, the next first."""
+        at = DELIVERIES.c.next_attempt_at
+        return self.read(DeliveryRow, at > moment, order=(at,))
 
     def unconfirmed(self, most: int | None = None) -> tuple[DeliveryRow, ...]:
         """Deliveries that were sent, and that the destination is to be asked for.
@@ -365,7 +371,7 @@ class Ledger:
         return self.read(
             DeliveryRow,
             DELIVERIES.c.state == DeliveryState.SENT,
-            DELIVERIES.c.next_attempt_at.is_not(None),
+            DELIVERIES.c.next_attempt_at >= EVER,
             most=most,
             order=() if most is None else (DELIVERIES.c.sent_at,),
         )

@@ -92,6 +92,7 @@ DELIVERIES: Final = sa.Table(
     sa.Column("resumes", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("deliveries_of_series", "series_instance_uid", "revision", "destination"),
     sa.Index("deliveries_due", "next_attempt_at"),
+    sa.Index("deliveries_in_state", "state", "next_attempt_at"),
     sa.Index("deliveries_to", "destination", "state", "next_attempt_at"),
     sa.Index("deliveries_changed", "changed_at"),
 )

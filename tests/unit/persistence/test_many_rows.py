@@ -55,7 +55,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ],
 )
 def test_no_table_is_read_whole_for_what_a_worker_asks(ledger: Ledger, ask: Query) -> None:
-    """SQLite says SCAN without an index for a table that it reads from end to end."""
+    """SQLite says SCAN for a table, or an index, that it reads from end to end."""
     asked: list[tuple[str, Any]] = []
 
     def note(*given: Any) -> None:
@@ -72,8 +72,11 @@ def test_no_table_is_read_whole_for_what_a_worker_asks(ledger: Ledger, ask: Quer
         ]
 
     assert plans
-    whole = [f"SCAN {table}" for table in METADATA.tables]
-    assert [each for each in plans if each in whole] == []
+    whole = tuple(f"SCAN {table}" for table in METADATA.tables)
+    # The latest are the end of an index, which is left when there are enough.
+    latest = "USING INDEX deliveries_changed"
+    read = [each for each in plans if each.startswith(whole) and not each.endswith(latest)]
+    assert read == []
 
 
 def test_cases_of_one_size_are_counted_together(ledger: Ledger) -> None:

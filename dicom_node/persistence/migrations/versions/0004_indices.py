@@ -19,6 +19,7 @@ INDICES: Final = (
     ("series_in_state", "series", ["state", "changed_at"]),
     ("series_of_study", "series", ["study_instance_uid"]),
     ("deliveries_due", "deliveries", ["next_attempt_at"]),
+    ("deliveries_in_state", "deliveries", ["state", "next_attempt_at"]),
     ("deliveries_to", "deliveries", ["destination", "state", "next_attempt_at"]),
     ("deliveries_changed", "deliveries", ["changed_at"]),
 )
