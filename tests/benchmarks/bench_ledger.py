@@ -281,7 +281,7 @@ def measure_worker(folder: Path, began_s: float) -> dict[str, float]:
         engine.put(job)
         put.append((time.perf_counter(), time.thread_time()))
 
-    watcher = roles._watcher(workflow, putting)
+    watcher = watcher_of(workflow, putting)
     watcher.poll()
     times["start"] = time.time() - began_s
     times["start, core"] = time.process_time()
@@ -305,6 +305,19 @@ def measure_worker(folder: Path, began_s: float) -> dict[str, float]:
     times["alarms"] = median(timed(tasks.raise_alarms) for _ in range(5))
     engine.stop()
     return times
+
+
+def watcher_of(workflow: Any, put: Any) -> Any:
+    """The worker's watcher; a version before asked no archives."""
+    from dicom_node.node import roles  # noqa: PLC0415
+
+    try:
+        from dicom_node.archive.holding import Holding  # noqa: PLC0415
+        from dicom_node.node.requery import asking_of  # noqa: PLC0415
+    except ImportError:
+        return roles._watcher(workflow, put)
+    asking = asking_of(workflow.config, workflow.ledger)
+    return roles._watcher(workflow, put, Holding(asking))
 
 
 def send_new_series(spool: Path, number: int) -> None:
