@@ -15,7 +15,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from dicom_node.archive.hours import parse_days
+from dicom_node.settings.opening_hours import parse_days
 from dicom_node.settings.schedules import Schedule
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ from dicom_node.archive.politeness import gate, zone_of
 from dicom_node.archive.runs import BEGUN, latest_watermark
 from dicom_node.archive.windows import parse_window
 from dicom_node.persistence.archive_ledger import ArchiveLedger
-from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState, WindowState
+from dicom_node.persistence.archive_rows import ArchiveState, WindowState
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.schedules import Schedule
 
@@ -97,10 +97,5 @@ def _named(ledger: ArchiveLedger, schedule: Schedule, run: str) -> Iterator[Name
         window = str(parse_window(row.window))
         yield Named(schedule.name, window, f"window {row.state}", row.reason)
     states = (ArchiveState.INCOMPLETE, ArchiveState.FAILED)
-    latest = _latest(ledger.series(schedule.name, states=states))
-    for each in latest[:MOST_NAMED]:
+    for each in ledger.series(schedule.name, states=states, latest=MOST_NAMED):
         yield Named(schedule.name, each.series_instance_uid, each.state, each.reason)
-
-
-def _latest(rows: Sequence[ArchiveSeriesRow]) -> list[ArchiveSeriesRow]:
-    return sorted(rows, key=lambda row: row.changed_at, reverse=True)

@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from dicom_node.archive.hours import next_open, parse_hours
+from dicom_node.archive.hours import next_open
 from dicom_node.persistence.archive_rows import EVERY_ARCHIVE, PauseRow, TroubleRow
 from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.settings.opening_hours import parse_hours
 from dicom_node.settings.schedules import Schedule
 
 

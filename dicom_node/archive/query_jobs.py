@@ -131,10 +131,8 @@ class QueryJobs:
 
         Else the reason why not all of their series were listed; mostly empty.
         """
-        done = {
-            each.study_instance_uid
-            for each in self.asking.ledger.series(schedule.name, run=row.run)
-        }
+        uids = [each.get("StudyInstanceUID") for each in studies]
+        done = self.asking.ledger.listed_studies(schedule.name, row.run, uids)
         left = [each for each in studies if each.get("StudyInstanceUID") not in done]
         cut = ""
         for begin in range(0, len(left), STUDIES_AT_ONCE):

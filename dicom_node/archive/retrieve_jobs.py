@@ -127,7 +127,7 @@ class RetrieveJobs:
         trouble = next((each for each in retrievals.values() if is_trouble(each)), None)
         if trouble is not None:
             words = trouble.words or trouble.end.value
-            self.asking.trouble(archive, attempt.schedule, words)
+            self.asking.trouble(archive, attempt.schedule, words, trouble.again_after_s)
         else:
             self.asking.well(archive, pause=True)
         after = replace(attempt, now=self.asking.clock())

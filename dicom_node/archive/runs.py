@@ -64,23 +64,24 @@ def plan(
 
 
 def latest_watermark(runs: Iterable[RunRow]) -> date | None:
-    """The first study date that no run has listed whole; None where none has listed any."""
-    reached = [date.fromisoformat(each.watermark) for each in runs if each.watermark]
-    return max(reached, default=None)
+    """The first study date that was not listed whole, by the run that was listed last."""
+    told = [each for each in runs if each.watermark]
+    last = max(told, key=lambda each: each.due_at, default=None)
+    return date.fromisoformat(last.watermark) if last is not None else None
 
 
 def listed(run: RunRow, windows: Sequence[WindowRow], now: datetime) -> RunRow:
     """A run of which every window came to its end: the watermark walks on.
 
-    It stops at the first date whose window failed, which is asked for again next time. A
-    window that was cut short at its smallest is not: it would be the same again.
+    It stops at the first date whose window failed, or goes back to it: that is asked for again
+    next time. A window that was cut short at its smallest is not: it would be the same again.
     """
     failed = [parse_window(each.window).first for each in windows if _failed(each)]
     reached = [date.fromisoformat(run.watermark)] if run.watermark else []
     if run.last:
-        end = date.fromisoformat(run.last) + timedelta(days=1)
-        reached.append(min([*failed, end]))
-    watermark = max(reached).isoformat() if reached else ""
+        reached.append(date.fromisoformat(run.last) + timedelta(days=1))
+    told = min(failed) if failed else max(reached, default=None)
+    watermark = told.isoformat() if told is not None else ""
     return replace(run, watermark=watermark, listed_at=now, changed_at=now)
 
 

@@ -136,9 +136,14 @@ def windows_between(first: date, last: date, length: Length) -> Iterator[StudyWi
 
 
 def _clock(slot: int) -> str:
-    """A time of the day as DICOM writes it; the end of the day is its last microsecond."""
+    """A time of the day as DICOM writes it; the end of the day is its last microsecond.
+
+    Where times are compared as text, midnight to the minute ("0000") is before "000000".
+    """
     if slot == SLOTS:
         return "235959.999999"
+    if slot == 0:
+        return "00"
     return f"{_minutes(slot)}00"
 
 

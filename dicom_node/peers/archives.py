@@ -99,6 +99,7 @@ class Retrieval:
 
     completed, failed, warning: its own counts; None where it gave none.
     status: of its last answer; None where there was none.
+    again_after_s: for how long a service asks for patience, where it says so.
     """
 
     end: RetrievalEnd
@@ -108,6 +109,7 @@ class Retrieval:
     failed: int | None = None
     warning: int | None = None
     failed_uids: tuple[str, ...] = field(default=())
+    again_after_s: float = 0.0
 
 
 class KeepInstance(Protocol):

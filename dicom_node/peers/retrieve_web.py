@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Final
 
 import requests
@@ -41,7 +42,9 @@ def retrieve(
 ) -> dict[Wanted, Retrieval]:
     """Get series or images one after the other; how each ended.
 
-    A service that cannot be reached, breaks off, or says nothing for its `answer_timeout_s`
+    Of images that are asked for one by one, those come too that stand behind one that the
+    service refuses. A service that cannot be reached, breaks off, or says nothing for its
+    `answer_timeout_s`
     is not asked for the rest: each then ends the same way.
     """
     ends: dict[Wanted, Retrieval] = {}
@@ -51,7 +54,7 @@ def retrieve(
         kept = _Kept(keep)
         try:
             for path in _paths(one):
-                _get(service, path, kept, max_object_bytes)
+                _get_unless_refused(service, path, kept, max_object_bytes)
         except PeerError as error:
             ends[one] = kept.broken_off(error)
             if ends[one].end in (RetrievalEnd.SILENT, RetrievalEnd.TURNED_AWAY):
@@ -69,6 +72,22 @@ def _paths(one: Wanted) -> Iterator[str]:
         yield series
     for uid in one.sop_instance_uids:
         yield f"{series}/instances/{uid}"
+
+
+def _get_unless_refused(
+    service: WebService, path: str, kept: _Kept, max_object_bytes: int
+) -> None:
+    """Get one resource, or note that the service does not give it.
+
+    Raises:
+        PeerUnreachableError: it did not answer, broke off, or asks for patience.
+    """
+    try:
+        _get(service, path, kept, max_object_bytes)
+    except PeerUnreachableError:
+        raise
+    except PeerError as error:
+        kept.refused(error)
 
 
 def _get(service: WebService, path: str, kept: _Kept, max_object_bytes: int) -> None:
@@ -178,7 +197,12 @@ class _Kept:
         self._keep = keep
         self._statuses: list[int] = []
         self._failed: list[str] = []
+        self._refusals: list[PeerError] = []
         self.is_answered = self.is_partial = False
+
+    def refused(self, error: PeerError) -> None:
+        """Note that the service does not give something that was asked for."""
+        self._refusals.append(error)
 
     def take(self, file: bytes) -> None:
         """Keep the dataset of one file, encoded as it came."""
@@ -203,6 +227,8 @@ class _Kept:
 
     def all_came(self) -> Retrieval:
         """The end of an answer that came to its end."""
+        if self._refusals:
+            return self.broken_off(self._refusals[0])
         end = RetrievalEnd.PARTLY if self._failures or self.is_partial else RetrievalEnd.DONE
         words = f"{self._failures} were not kept" if self._failures else ""
         if not self._statuses:
@@ -223,7 +249,8 @@ class _Kept:
             end = RetrievalEnd.SILENT
         else:
             end = RetrievalEnd.TURNED_AWAY
-        return self._counted(end, str(error))
+        wished_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
+        return replace(self._counted(end, str(error)), again_after_s=wished_s)
 
     @property
     def _failures(self) -> int:

@@ -18,6 +18,7 @@ from dicom_node.persistence.archive_rows import (
     WindowState,
 )
 from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import LEFT_OUT_CODES, SeriesState
 from dicom_node.persistence.tables import (
     ARCHIVE_PAUSES,
     ARCHIVE_RUNS,
@@ -29,6 +30,15 @@ from dicom_node.persistence.tables import (
 
 MOST_IN_A_QUERY: Final = 500
 """SQLite takes no statement with more than some hundred values."""
+
+STATE_IN_NODE: Final = sa.case(
+    (
+        sa.and_(SERIES.c.state == SeriesState.REFUSED, SERIES.c.code.in_(list(LEFT_OUT_CODES))),
+        SeriesState.LEFT_OUT.value,
+    ),
+    else_=sa.func.coalesce(SERIES.c.state, ""),
+)
+"""The state of a series in the node as `SeriesRow` has it; "" where it has none."""
 
 
 class ArchiveLedger:
@@ -103,8 +113,12 @@ class ArchiveLedger:
         study_instance_uid: str | None = None,
         states: Iterable[ArchiveState] = tuple(ArchiveState),
         run: str | None = None,
+        latest: int | None = None,
     ) -> tuple[ArchiveSeriesRow, ...]:
-        """Series of a schedule, narrowed by what is given."""
+        """Series of a schedule, narrowed by what is given.
+
+        latest: only so many, those that changed last first.
+        """
         wanted = {
             ARCHIVE_SERIES.c.study_instance_uid: study_instance_uid,
             ARCHIVE_SERIES.c.run: run,
@@ -115,7 +129,25 @@ class ArchiveLedger:
             ARCHIVE_SERIES.c.schedule == schedule,
             ARCHIVE_SERIES.c.state.in_(list(states)),
             *narrowed,
+            order=() if latest is None else (ARCHIVE_SERIES.c.changed_at.desc(),),
+            most=latest,
         )
+
+    def listed_studies(self, schedule: str, run: str, uids: Sequence[str]) -> frozenset[str]:
+        """Those of these studies of which a run has entered series."""
+        table, found = ARCHIVE_SERIES.c, set[str]()
+        for begin in range(0, len(uids), MOST_IN_A_QUERY):
+            query = (
+                sa.select(table.study_instance_uid)
+                .where(
+                    table.schedule == schedule,
+                    table.study_instance_uid.in_(uids[begin : begin + MOST_IN_A_QUERY]),
+                    table.run == run,
+                )
+                .distinct()
+            )
+            found |= {row[0] for row in self.ledger.execute(query)}
+        return frozenset(found)
 
     def series_of_uids(self, uids: Sequence[str]) -> tuple[ArchiveSeriesRow, ...]:
         """Series by their UIDs, of every schedule."""
@@ -137,7 +169,7 @@ class ArchiveLedger:
             table.archive == archive,
             table.state == ArchiveState.WANTED,
             table.next_at <= now,
-            order=(table.offline, table.attempts, table.found_at, table.study_instance_uid),
+            order=(table.offline, table.attempts, table.found_at),
             most=most,
         )
 
@@ -175,30 +207,28 @@ class ArchiveLedger:
         Of several revisions the last one counts; one that is not entered yet is under "".
         """
         table = ARCHIVE_SERIES.c
+        other = SERIES.alias("other")
         last = (
-            sa.select(
-                SERIES.c.series_instance_uid, sa.func.max(SERIES.c.revision).label("last")
-            )
-            .group_by(SERIES.c.series_instance_uid)
-            .subquery()
+            sa.select(sa.func.max(other.c.revision))
+            .where(other.c.series_instance_uid == table.series_instance_uid)
+            .correlate(ARCHIVE_SERIES)
+            .scalar_subquery()
         )
         joined = ARCHIVE_SERIES.outerjoin(
-            last, last.c.series_instance_uid == table.series_instance_uid
-        ).outerjoin(
             SERIES,
             sa.and_(
                 SERIES.c.series_instance_uid == table.series_instance_uid,
-                SERIES.c.revision == last.c.last,
+                SERIES.c.revision == last,
             ),
         )
         query = (
-            sa.select(sa.func.coalesce(SERIES.c.state, ""), sa.func.count())
+            sa.select(STATE_IN_NODE, sa.func.count())
             .select_from(joined)
             .where(
                 table.schedule == schedule,
                 table.state.in_([ArchiveState.FETCHED, ArchiveState.INCOMPLETE]),
             )
-            .group_by(SERIES.c.state)
+            .group_by(STATE_IN_NODE)
         )
         if run is not None:
             query = query.where(table.run == run)
@@ -209,7 +239,7 @@ class ArchiveLedger:
         found: dict[str, str] = {}
         for begin in range(0, len(uids), MOST_IN_A_QUERY):
             query = (
-                sa.select(SERIES.c.series_instance_uid, SERIES.c.state)
+                sa.select(SERIES.c.series_instance_uid, STATE_IN_NODE)
                 .where(SERIES.c.series_instance_uid.in_(uids[begin : begin + MOST_IN_A_QUERY]))
                 .order_by(SERIES.c.revision)
             )

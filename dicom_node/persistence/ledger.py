@@ -253,8 +253,9 @@ class Ledger:
         found = {SeriesState(each): n for each, n in self._count(SERIES.c.state).items()}
         query = sa.select(sa.func.count()).where(_is_in(SeriesState.LEFT_OUT))
         if left_out := self._select(query)[0][0]:
+            # Counted a moment later: one may have come in between.
             found[SeriesState.LEFT_OUT] = left_out
-            found[SeriesState.REFUSED] -= left_out
+            found[SeriesState.REFUSED] = max(found.get(SeriesState.REFUSED, 0) - left_out, 0)
         return found
 
     def count_deliveries(self) -> Mapping[DeliveryState, int]:

@@ -181,7 +181,12 @@ ARCHIVE_SERIES: Final = sa.Table(
     sa.Column("next_at", UtcDateTime, nullable=True, index=True),
     sa.Index("archive_series_by_uid", "series_instance_uid"),
     sa.Index("archive_series_by_study", "schedule", "study_instance_uid"),
-    sa.Index("archive_series_by_state", "schedule", "state"),
+    sa.Index("archive_series_by_state", "schedule", "state", "changed_at"),
+    sa.Index("archive_series_of_run", "schedule", "run", "state"),
+    sa.Index("archive_series_asked", "archive", "state", "asked_at"),
+    sa.Index(
+        "archive_series_due", "archive", "state", "offline", "attempts", "found_at", "next_at"
+    ),
     info={"since": "0002"},
 )
 

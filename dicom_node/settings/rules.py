@@ -19,7 +19,7 @@ NOT_COMPARED: Final = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN",
 """Value representations (PS3.5 6.2) that are no text or number to compare."""
 
 
-def _attribute(keyword: str) -> str:
+def compared_attribute(keyword: str) -> str:
     """An attribute by its keyword (PS3.6 6), with a value that can be compared."""
     # Only rules need the dictionary, which takes a tenth of a second to load.
     from pydicom.datadict import dictionary_VR, tag_for_keyword  # noqa: PLC0415
@@ -76,7 +76,7 @@ class Range(Section):
 class Condition(Section):
     """A condition on one attribute; of several values one has to fulfil it."""
 
-    attribute: Annotated[str, AfterValidator(_attribute)]
+    attribute: Annotated[str, AfterValidator(compared_attribute)]
     """The keyword of the attribute: `SeriesDescription`, `Modality`, `KVP`."""
     like: tuple[Text, ...] = ()
     """Patterns for the whole value, of which one has to fit; `*` is any text, `?` any one

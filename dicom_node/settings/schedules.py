@@ -6,22 +6,18 @@ not know of a series decides nothing.
 
 from __future__ import annotations
 
-import re
 from datetime import date
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dicom_node.settings.values import Hours, Section
-
-_DAY: Final = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_DAYS: Final = rf"^{_DAY}(?:[-,]{_DAY})*$"
+from dicom_node.settings.rules import compared_attribute
+from dicom_node.settings.values import Hours, Section, Weekdays
 
 
 def _keyword(text: str) -> str:
-    """A keyword of the data dictionary, by its form."""
-    if not re.fullmatch(r"[A-Z][A-Za-z0-9]{2,63}", text):
-        raise ValueError(f"{text!r} is no keyword of DICOM's, as StudyDescription is")
+    """An attribute by its keyword (PS3.6 6) that may be matched."""
+    compared_attribute(text)
     if text in {"StudyDate", "StudyTime", "TimezoneOffsetFromUTC", "QueryRetrieveLevel"}:
         raise ValueError(f"{text} is asked for by the schedule itself")
     return text
@@ -78,7 +74,7 @@ class Schedule(Section):
     """The name of the rule set that says which series are taken; without it, `filter` alone."""
     at: str | None = Field(default=None, pattern=r"^([01]?\d|2[0-3]):[0-5]\d$")
     """When a run begins, by the archive's clock."""
-    days: str = Field(default="Mon-Sun", pattern=_DAYS)
+    days: Weekdays = "Mon-Sun"
     """On which days of the week it does: `Mon-Fri` or `Sat,Sun`."""
     every_h: Hours | None = Field(default=None, ge=0.25, le=24 * 366)
     """Instead of `at`: how long after a run began the next one does."""

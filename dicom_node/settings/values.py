@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dicom_node.settings.opening_hours import parse_days, parse_hours
+
 
 def _ae_title(text: str) -> str:
     """An application entity title (PS3.5 6.2, VR AE): 16 characters, no backslash."""
@@ -37,26 +39,22 @@ HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?
 OWN_AE_TITLE: Final = "MSKNODE"
 """The node's, and what it calls others with, where no file says otherwise."""
 
-_DAY: Final = "(Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_TIMES: Final = r"([01]?\d|2[0-3]):[0-5]\d-(([01]?\d|2[0-3]):[0-5]\d|24:00)"
-_OPENING_HOURS: Final = re.compile(
-    rf"{_DAY}([-,]{_DAY})*|({_DAY}([-,]{_DAY})* )?(?P<times>{_TIMES})"
-)
-
 
 def _opening_hours(text: str) -> str:
-    """Hours in which something may be done: `Mon-Fri 20:00-06:00` (`archive/hours.py`)."""
-    found = _OPENING_HOURS.fullmatch(text)
-    if found is None:
-        raise ValueError("hours are given as 'Mon-Fri 20:00-06:00', 'Sat,Sun' or '22:00-24:00'")
-    begins, _, ends = (found["times"] or "a-b").partition("-")
-    if begins == ends:
-        raise ValueError(f"there are no hours in {text!r}")
+    """Hours in which something may be done."""
+    parse_hours(text)
+    return text
+
+
+def _weekdays(text: str) -> str:
+    """Days of the week."""
+    parse_days(text)
     return text
 
 
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 OpeningHours = Annotated[str, AfterValidator(_opening_hours)]
+Weekdays = Annotated[str, AfterValidator(_weekdays)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -280,3 +280,22 @@ def test_images_that_are_no_ct_are_not_kept(tmp_path: Path) -> None:
     assert (ends[SERIES].completed, ends[SERIES].failed) == (1, 1)
     assert ends[SERIES].failed_uids == ("1.2.1.1.2",)
     assert kept(tmp_path) == ["1.2.1.1.1"]
+
+
+def test_images_behind_one_that_is_refused_come_all_the_same(tmp_path: Path) -> None:
+    """Asked for one by one, in the order of their UIDs: the second is gone."""
+    missing = Wanted("1.2.1", "1.2.1.1", tuple(f"1.2.1.1.{n}" for n in (1, 2, 3, 4)))
+    source = WebSource(held=HELD, statuses=[0, 404])
+    end = taken(source, tmp_path, missing)[missing]
+
+    assert end.end is RetrievalEnd.PARTLY
+    assert "404" in end.words
+    assert kept(tmp_path) == ["1.2.1.1.1", "1.2.1.1.3", "1.2.1.1.4"]
+
+
+def test_for_how_long_a_service_wants_patience_is_handed_on(tmp_path: Path) -> None:
+    source = WebSource(held=HELD, statuses=[503], headers={"Retry-After": "120"})
+    end = taken(source, tmp_path)[SERIES]
+
+    assert end.end is RetrievalEnd.BUSY
+    assert end.again_after_s == 120.0

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from dicom_node.archive.clock import last_due, next_due
 from dicom_node.archive.politeness import wait_after
@@ -116,7 +117,7 @@ def test_a_beginning_that_is_set_back_is_listed_from_there() -> None:
     assert planned(before, since=date(2025, 12, 1))[0] == "2025-12-01"
 
 
-def test_the_watermark_stops_at_what_failed_and_never_goes_back() -> None:
+def test_the_watermark_stops_at_what_failed_and_goes_back_to_it() -> None:
     def window(day: str, state: WindowState) -> WindowRow:
         return WindowRow("n", "r", f"{day}-{day}", "a", utc("2026-01-09 20:00"), state)
 
@@ -128,7 +129,7 @@ def test_the_watermark_stops_at_what_failed_and_never_goes_back() -> None:
 
     assert listed(run, [cut, fine], now).watermark == "2026-01-08"
     assert listed(run, [cut, bad], now).watermark == "2026-01-07"
-    assert listed(run, [early, fine], now).watermark == "2026-01-06"
+    assert listed(run, [early, fine], now).watermark == "2026-01-05"
 
 
 def test_waits_double_to_a_limit_with_a_quarter_by_chance() -> None:
@@ -140,3 +141,22 @@ def test_waits_double_to_a_limit_with_a_quarter_by_chance() -> None:
     assert wait_after(1, wanted, 0.0).total_seconds() == 45
     assert wait_after(1, wanted, 1.0).total_seconds() == 75
     assert wait_after(1, wanted, 0.5, at_least_s=900).total_seconds() == 900
+
+
+def test_what_failed_after_since_was_set_back_is_asked_for_in_the_next_run() -> None:
+    """The watermark of the run that was listed last counts, not the furthest one."""
+    now = utc("2026-01-09 20:00")
+    first = RunRow("n", "1", now, now, "2026-01-05", "2026-01-08", "2026-01-09", now, now)
+    later = utc("2026-01-10 20:00")
+    back = RunRow("n", "2", later, later, "2025-12-01", "2026-01-09", "2026-01-09")
+    bad = WindowRow("n", "2", "20251203-20251203", "a", later, WindowState.FAILED)
+    after = listed(back, [bad], later)
+
+    assert after.watermark == "2025-12-03"
+    assert planned([first, after], since=date(2025, 12, 1))[0] <= "2025-12-03"
+
+
+@pytest.mark.parametrize("days", ["Mon-Wed-Fri", "Mo-Fr", "", "Mon,", "Mon Tue"])
+def test_days_that_cannot_be_read_are_refused_by_the_settings(days: str) -> None:
+    with pytest.raises(ValidationError):
+        schedule(days=days)

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dicom_node.archive.hours import is_open, next_open, parse_hours
+from dicom_node.archive.hours import is_open, next_open
+from dicom_node.settings.opening_hours import parse_hours
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
     Alike,
@@ -52,6 +53,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         lambda ledger: ledger.most_tried(DeliveryState.HELD, 50),
         lambda ledger: ledger.results_named(["2.25.1"]),
         lambda ledger: ledger.revisions("1.2.1"),
+        lambda ledger: ArchiveLedger(ledger).due_windows("main", NOW, 5),
+        lambda ledger: ArchiveLedger(ledger).due_series("main", NOW, 200),
+        lambda ledger: ArchiveLedger(ledger).asked_before("main", NOW),
+        lambda ledger: ArchiveLedger(ledger).counts("nightly", "20260105"),
+        lambda ledger: ArchiveLedger(ledger).refusals("nightly", "20260105"),
+        lambda ledger: ArchiveLedger(ledger).answers("nightly", "20260105"),
+        lambda ledger: ArchiveLedger(ledger).known_to_node(["1.2.1"]),
+        lambda ledger: ArchiveLedger(ledger).listed_studies("nightly", "20260105", ["1.2"]),
+        lambda ledger: ArchiveLedger(ledger).series_of_uids(["1.2.1"]),
+        lambda ledger: ArchiveLedger(ledger).series("nightly", latest=20),
     ],
 )
 def test_no_table_is_read_whole_for_what_a_worker_asks(ledger: Ledger, ask: Query) -> None:
