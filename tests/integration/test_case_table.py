@@ -37,6 +37,14 @@ from dicom_node.spool.digest_key import digest_key
 from inference.models.bundle import load_bundle
 
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
+LATER_INDICES = (
+    "series_in_state",
+    "series_of_study",
+    "deliveries_due",
+    "deliveries_in_state",
+    "deliveries_to",
+    "deliveries_changed",
+)
 Make = Callable[..., Workflow]
 PDF = {"profile": {"pdf_summary": True, "pdf_changes": True}}
 
@@ -382,41 +390,54 @@ def test_the_command_writes_a_node_s_cases_and_says_what_is_not_in_them(
     assert "CT1" not in (tmp_path / "out-cases.csv").read_text()
 
 
+def make_it_old(database: Path) -> None:
+    """Leave of a ledger what version 0001 had."""
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
+        later = {"cases", *(name for _, name in found if name.startswith("archive_"))}
+        for kind, name in found:
+            if kind == "index" and name in LATER_INDICES:
+                connection.execute(f"DROP INDEX {name}")
+        for kind, name in found:
+            if kind == "table" and name in later:
+                connection.execute(f"DROP TABLE {name}")
+        connection.execute("ALTER TABLE series DROP COLUMN voxels")
+        connection.execute("UPDATE ledger_version SET version_num = '0001'")
+        connection.commit()
+
+
 def test_a_node_of_before_the_table_goes_on_beside_it_and_is_told_of(
     make: Make, tmp_path: Path
 ) -> None:
-    """As it left the ledger: of version 0001, without the table."""
     make()
-    with closing(sqlite3.connect(tmp_path / "db")) as database:
-        database.execute("DROP TABLE cases")
-        database.execute("UPDATE ledger_version SET version_num = '0001'")
-        database.commit()
+    make_it_old(tmp_path / "db")
     (tmp_path / "node.toml").write_text("[node]\ndatabase = 'db'\n")
     done = export(tmp_path, "--config", "node.toml")
 
     assert done.returncode == 3
-    assert "has no table of cases" in done.stderr
+    assert "an older msk-node" in done.stderr
     make()
     assert export(tmp_path, "--config", "node.toml").returncode == 0
 
 
-def test_a_worker_of_before_the_table_that_still_runs_goes_on_and_is_counted(
+def test_what_a_worker_of_before_the_table_answers_beside_it_is_counted(
     make: Make, tmp_path: Path
 ) -> None:
-    """Its ledger was opened before; the node that is started beside it makes the table."""
+    """Its statements name its own columns; the node that is started makes the table."""
     make()
-    with closing(sqlite3.connect(tmp_path / "db")) as database:
-        database.execute("DROP TABLE cases")
-        database.execute("UPDATE ledger_version SET version_num = '0001'")
-        database.commit()
-    older = Ledger(f"sqlite:///{tmp_path}/db", upgrade=False)
-    with closing(older):
-        assert not older.has_cases()
+    make_it_old(tmp_path / "db")
+    with closing(sqlite3.connect(tmp_path / "db")) as older:
         newer = make().ledger
-        now = datetime(2026, 11, 22, tzinfo=UTC)
-        received = SeriesRow("1.9", 1, "1.9", "CT1", "MSKNODE", 9, "f", now, now)
-        older.save(received)
-        older.save(received.become(SeriesState.REPORTED, now))
+        now = "2026-11-22 00:00:00.000000"
+        values = ("1.9", 1, "1.9", "CT1", "MSKNODE", 9, "f", "reported", "", "", now, now)
+        columns = (
+            "series_instance_uid, revision, study_instance_uid, calling_ae_title,"
+            " called_ae_title, instances, fingerprint, state, code, reason, received_at,"
+            " changed_at"
+        )
+        marks = ", ".join("?" * len(values))
+        older.execute(f"INSERT INTO series ({columns}) VALUES ({marks})", values)  # noqa: S608
+        older.commit()
 
     assert newer.answered_without_case() == 1
     assert list(newer.cases()) == []
