@@ -14,8 +14,8 @@ from typing import Final
 
 from dicom_node.settings.opening_hours import Hours
 
-LOOK_AHEAD: Final = timedelta(days=9)
-"""A week, and a day on either side of it: hours that come at all come within."""
+LOOK_AHEAD: Final = timedelta(days=16)
+"""Two weeks, and a day on either side: hours of one day a week may be skipped by the clock."""
 
 
 def is_open(hours: Sequence[Hours], zone: tzinfo, moment: datetime) -> bool:

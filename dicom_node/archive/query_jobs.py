@@ -30,6 +30,7 @@ from dicom_node.persistence.archive_rows import ArchiveSeriesRow, WindowRow, Win
 from dicom_node.persistence.job_queue import JobRequest, Payload
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.schedules import Schedule
+from dicom_node.uids import is_uid
 
 log = structlog.get_logger()
 
@@ -183,7 +184,7 @@ class QueryJobs:
         for study, answer in found:
             series = {each.get("SeriesInstanceUID"): each for each in answer.listed}
             candidates = [
-                candidate_of_listed(study, each) for uid, each in series.items() if uid
+                candidate_of_listed(study, each) for uid, each in series.items() if is_uid(uid)
             ]
             reasons = selection.reasons(candidates)
             for each in candidates:
@@ -257,14 +258,17 @@ def window_key(payload: Payload) -> tuple[str, str, str]:
 
 
 def _studies(window: StudyWindow, answers: Sequence[Answer]) -> tuple[Listed, ...]:
-    """The studies of a window, each once."""
+    """The studies of a window, each once; without those whose UID is none.
+
+    A UID becomes a folder's name, and the key of further questions.
+    """
     found: Mapping[str, Listed] = {
         each.get("StudyInstanceUID"): each
         for answer in answers
         for each in answer.listed
-        if window.takes(each.values.get("StudyTime"))
+        if window.takes(each.values.get("StudyDate"), each.values.get("StudyTime"))
     }
-    return tuple(each for uid, each in found.items() if uid)
+    return tuple(each for uid, each in found.items() if is_uid(uid))
 
 
 def _about(row: WindowRow) -> dict[str, str]:

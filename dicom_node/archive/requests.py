@@ -48,6 +48,8 @@ OF_SERIES: Final = (
 )
 NOT_AT_HAND: Final = ("NEARLINE", "OFFLINE", "UNAVAILABLE")
 """Instance Availability (PS3.3 C.4.23.1.1) of what has to be fetched from afar."""
+MOST_DIGITS: Final = 9
+"""Of a number of images (PS3.5 6.2, IS); more are a mistake."""
 DAYS_OF_YEAR: Final = 365.2425
 
 _RANGE: Final = re.compile(r"(\d{8})?-(\d{8})?")
@@ -193,7 +195,9 @@ def _one_of(stated: str, wanted: Sequence[str]) -> bool:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdecimal() else None
+    """A number of images; one that no series has is none."""
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _decimal(text: str) -> float | None:

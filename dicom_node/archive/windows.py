@@ -108,8 +108,13 @@ class StudyWindow:
         ids = [f"{begins}{each}*" for each in OF_PATIENT_ID] + [begins] * bool(begins)
         return tuple(Query(query.level, {**query.keys, "PatientID": each}) for each in ids)
 
-    def takes(self, study_time: str | None) -> bool:
-        """True if a study that was listed counts; of one without time, where none is asked."""
+    def takes(self, study_date: str | None, study_time: str | None) -> bool:
+        """True if a study that was listed counts: there are archives that ignore a date.
+
+        Of one without time, where none is asked. What is not listed decides nothing.
+        """
+        if _is_date(study_date) and not self.first <= _day(str(study_date)) <= self.last:
+            return False
         return not self.untimed or not (study_time or "").strip()
 
 
@@ -136,14 +141,9 @@ def windows_between(first: date, last: date, length: Length) -> Iterator[StudyWi
 
 
 def _clock(slot: int) -> str:
-    """A time of the day as DICOM writes it; the end of the day is its last microsecond.
-
-    Where times are compared as text, midnight to the minute ("0000") is before "000000".
-    """
+    """A time of the day as DICOM writes it; the end of the day is its last microsecond."""
     if slot == SLOTS:
         return "235959.999999"
-    if slot == 0:
-        return "00"
     return f"{_minutes(slot)}00"
 
 
@@ -151,6 +151,14 @@ def _minutes(slot: int) -> str:
     """The beginning of a slot as hours and minutes; the end of the day is `2400`."""
     minutes = slot * SLOT_MINUTES
     return f"{minutes // 60:02d}{minutes % 60:02d}"
+
+
+def _is_date(text: str | None) -> bool:
+    """True of a date that the calendar has (PS3.5 6.2, DA)."""
+    try:
+        return text is not None and len(text.strip()) == 8 and bool(_day(text.strip()))
+    except ValueError:
+        return False
 
 
 def _day(text: str) -> date:

@@ -119,12 +119,16 @@ def _line(row: ArchiveSeriesRow, answer: str) -> str:
 
 def _pause(settings: NodeConfig, name: str | None, *, paused: bool) -> None:
     from dicom_node.archive.by_hand import archive_ledger, check_archive, pause
+    from dicom_node.persistence.archive_rows import EVERY_ARCHIVE
 
     if name is not None:
         check_archive(settings, name)
     with archive_ledger(settings) as ledger:
         pause(ledger, name, paused=paused)
+        all_are = any(each.archive == EVERY_ARCHIVE for each in ledger.pauses())
     did = "paused" if paused else "goes on" if name else "go on"
+    if name and not paused and all_are:
+        did = "goes on when all do: `msk-node requery resume`"
     stdout.print(f"{name or 'all archives'} {did}", highlight=False)
 
 

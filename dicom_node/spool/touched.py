@@ -27,7 +27,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from dicom_node.durable_files import sync_folder
 from dicom_node.uids import is_uid
 
 TOUCHED: Final = ".touched"
@@ -93,9 +92,6 @@ def _taken(spool: Path, series_instance_uid: str) -> Path:
 
 
 def _make(note: Path) -> None:
-    """Make an empty file, whose name is durable on return."""
-    if not note.parent.is_dir():
-        note.parent.mkdir(exist_ok=True)
-        sync_folder(note.parent.parent)
+    """Make an empty file. Nobody waits until its name is durable: see above."""
+    note.parent.mkdir(exist_ok=True)
     note.touch()
-    sync_folder(note.parent)

@@ -104,3 +104,10 @@ def test_without_hours_an_archive_is_always_open() -> None:
 def test_what_are_no_hours_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no hours|no day|no time"):
         parse_hours(text)
+
+
+def test_hours_that_the_clock_skips_come_two_weeks_later() -> None:
+    """Closed on 22 March; at 02:15 of the 29th the clock already shows 03:15."""
+    hours = [parse_hours("Sun 02:15-02:45")]
+
+    assert next_open(hours, BERLIN, utc("2026-03-22 12:00")) == utc("2026-04-05 00:15")

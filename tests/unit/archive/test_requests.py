@@ -166,3 +166,13 @@ def test_a_series_says_for_itself_and_its_study_whether_it_is_at_hand() -> None:
     assert is_offline(candidate_of_listed(study, bare))
     assert not is_offline(candidate_of_listed(study, there))
     assert candidate_of_listed(study, bare).images == 12
+
+
+@pytest.mark.parametrize(
+    ("said", "images"),
+    [("120", 120), (" 7 ", 7), ("9" * 20, None), ("9" * 5000, None), ("-3", None), ("", None)],
+)
+def test_a_number_of_images_that_no_series_has_is_none(said: str, images: int | None) -> None:
+    series = Listed({"SeriesInstanceUID": "1.2", "NumberOfSeriesRelatedInstances": said})
+
+    assert candidate_of_listed(Listed({}), series).images == images

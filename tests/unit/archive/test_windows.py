@@ -71,7 +71,9 @@ def test_a_day_that_is_cut_is_asked_once_more_for_what_has_no_time() -> None:
     assert [each.keys["PatientID"] for each in narrower][8:12] == ["8*", "9*", "A*", "B*"]
     assert [each.keys["PatientID"] for each in deeper][:2] == ["A0*", "A1*"]
     assert deeper[-1].keys == {"StudyDate": "20260105", "PatientID": "A"}, "it may be just A"
-    assert [untimed.takes(time) for time in ("", " ", None, "1015")] == [True] * 3 + [False]
+    assert [untimed.takes(None, time) for time in ("", " ", None, "1015")] == [True] * 3 + [
+        False
+    ]
     assert untimed.halves() == ()
 
 
@@ -86,3 +88,15 @@ def test_what_has_a_time_is_not_told_apart_by_patients() -> None:
 )
 def test_a_window_is_known_by_its_key(window: StudyWindow) -> None:
     assert parse_window(window.key) == window
+
+
+@pytest.mark.parametrize(
+    ("listed", "counts"),
+    [("20260105", True), ("20260106", True), ("20100101", False), ("", True), (None, True)],
+)
+def test_a_study_of_another_day_is_not_of_a_window(listed: str | None, counts: bool) -> None:
+    """There are archives that ignore Study Date; one that lists none decides nothing."""
+    window = StudyWindow(date(2026, 1, 5), date(2026, 1, 6))
+
+    assert window.takes(listed, "101500") is counts
+    assert window.takes("5 Jan 2026", None)
