@@ -17,7 +17,7 @@ from dicom_node.archive.politeness import (
     no_trouble,
     wait_after,
 )
-from dicom_node.archive.selection import Selection
+from dicom_node.archive.selection import Selection, selection_of
 from dicom_node.errors import PeerBusyError, PeerError
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
@@ -37,7 +37,6 @@ class Asking:
     """All that asking archives takes.
 
     call: the way to one archive.
-    select: what a schedule takes.
     retrieve: has an archive give what is wanted, and keeps what comes back as an answer.
     title: the AE title under which what an archive gives is in the spool.
     clock: tells the time, with its zone.
@@ -47,7 +46,6 @@ class Asking:
     config: NodeConfig
     ledger: ArchiveLedger
     call: Callable[[ArchiveSettings], Archive]
-    select: Callable[[Schedule], Selection]
     retrieve: Retrieve
     title: Callable[[ArchiveSettings], str]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -57,6 +55,10 @@ class Asking:
     def spool(self) -> Spool:
         """The spool, to look at."""
         return Spool(self.config.node.spool, only_look=True)
+
+    def selection(self, schedule: Schedule) -> Selection:
+        """What a schedule takes."""
+        return selection_of(self.config, schedule)
 
     def of(self, schedule: str) -> tuple[Schedule, ArchiveSettings] | None:
         """A schedule with its archive; None where the settings have them no more."""

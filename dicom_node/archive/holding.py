@@ -1,7 +1,8 @@
 """What is being fetched is not analysed before it is whole, and what rules refuse not at all.
 
 The watcher of the spool asks here before it hands a series over. It is held back while a
-schedule has asked for it and still wants it; that ends by itself (`states.py`).
+schedule has asked for it and still wants it; that ends by itself (`states.py`). What a
+schedule with rules has decided of it then is not decided once more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.states import is_over
@@ -16,6 +18,23 @@ from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.spool.completeness import Expectation
 
 Ask = Callable[[str, str, str], Expectation | None]
+
+
+TAKEN: Final = (ArchiveState.FETCHED, ArchiveState.INCOMPLETE)
+"""States of series that a schedule took, whatever came of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a schedule decided of a series that it fetched.
+
+    rules_digest: of the rules that it decided by.
+    against: why it is left out; empty where it is taken.
+    """
+
+    schedule: str
+    rules_digest: str
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +53,24 @@ class Holding:
         words = f": {held.reason}" if held.reason else ""
         return f"being fetched from {held.archive} by schedule {held.schedule}{words}"
 
-    def why_refused(self, series_instance_uid: str, calling_ae_title: str) -> str:
-        """The reason why a series is not analysed that came from an archive for a schedule.
+    def choice(self, series_instance_uid: str, calling_ae_title: str) -> Choice | None:
+        """What a schedule has decided of a series that it fetched.
 
-        Not of one that somebody else sends: it is none of a schedule's business.
+        None where that is for the node's own rules: of a series that somebody else sent, that
+        was fetched without rules, or that another schedule did not refuse.
         """
         rows = self._rows(series_instance_uid)
-        if not rows or any(row.state is not ArchiveState.REFUSED for row in rows):
-            return ""
-        for row in rows:
-            if row.asked_at is not None and self._sends_as(row) == calling_ae_title:
-                return f"schedule {row.schedule}: {row.reason}"
-        return ""
+        own = [
+            row
+            for row in rows
+            if row.asked_at is not None and self._sends_as(row) == calling_ae_title
+        ]
+        for row in own:
+            if row.state in TAKEN and (found := self._with_rules(row)) is not None:
+                return found
+        if own and all(row.state is ArchiveState.REFUSED for row in rows):
+            return self._choice(own[0])
+        return None
 
     def counts(self, otherwise: Ask) -> Ask:
         """Who says how many images a series has: who fetched it, else whoever is asked.
@@ -59,7 +84,7 @@ class Holding:
             for row in self._rows(series):
                 if row.asked_at is None:
                     continue
-                if row.state is ArchiveState.FETCHED:
+                if row.state in (ArchiveState.FETCHED, ArchiveState.REFUSED):
                     return Expectation(row.instances, row.archive)
                 if row.state is ArchiveState.INCOMPLETE:
                     listed = row.listed or 0
@@ -68,6 +93,20 @@ class Holding:
             return otherwise(calling_ae_title, study, series)
 
         return ask
+
+    def _with_rules(self, row: ArchiveSeriesRow) -> Choice | None:
+        """What a schedule decided by rules of its own; None where it names none."""
+        schedule = self.asking.config.schedule(row.schedule)
+        return self._choice(row) if schedule is not None and schedule.rules else None
+
+    def _choice(self, row: ArchiveSeriesRow) -> Choice | None:
+        """What a schedule decided; None where the settings have it no more."""
+        schedule = self.asking.config.schedule(row.schedule)
+        if schedule is None:
+            return None
+        digest = self.asking.selection(schedule).rules.digest
+        against = row.reason if row.state is ArchiveState.REFUSED else ""
+        return Choice(row.schedule, digest, against)
 
     def _is_fetching(self, row: ArchiveSeriesRow, now: datetime) -> bool:
         """True if a series was asked for, and is wanted still."""

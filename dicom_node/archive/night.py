@@ -11,6 +11,7 @@ import structlog
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
 from dicom_node.persistence.rows import ANSWERED, SeriesState
+from dicom_node.series.eligibility import group_of
 
 log = structlog.get_logger()
 
@@ -20,7 +21,7 @@ class Night:
     """What became of the series that a run of a schedule listed for the first time.
 
     series: how many are in each state.
-    refused: how many the filter and the rules refused, by the reason's first words.
+    refused: how many the rules refused, by what the first reason is about.
     answers: how many of the fetched ones the node has, by their state there; under "" those
         that it was not handed over yet.
     windows: how many of its windows are in each state.
@@ -65,7 +66,7 @@ def night_of(ledger: ArchiveLedger, schedule: str, run: str | None) -> Night:
     """What became of a run so far; without one, of all runs of a schedule."""
     refused: Counter[str] = Counter()
     for reason, count in ledger.refusals(schedule, run).items():
-        refused[reason.partition(":")[0].partition(";")[0]] += count
+        refused[group_of(reason)] += count
     return Night(
         schedule=schedule,
         run=run or "",

@@ -15,18 +15,22 @@ from typing import Final
 import structlog
 
 from dicom_node.archive.asking import Asking
+from dicom_node.archive.politeness import wait_after
 from dicom_node.archive.requests import (
     candidate_of_listed,
     series_query,
     study_queries,
-    why_study_is_not_wanted,
 )
 from dicom_node.archive.states import Listing, Sighting, seen, seen_again
 from dicom_node.archive.stock import stock_of
 from dicom_node.archive.windows import StudyWindow, parse_window
 from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.peers.archives import Answer, Archive, Listed
-from dicom_node.persistence.archive_rows import ArchiveSeriesRow, WindowRow, WindowState
+from dicom_node.persistence.archive_rows import (
+    ArchiveSeriesRow,
+    WindowRow,
+    WindowState,
+)
 from dicom_node.persistence.job_queue import JobRequest, Payload
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.schedules import Schedule
@@ -39,6 +43,7 @@ STUDIES_AT_ONCE: Final = 20
 MOST_QUERIES: Final = 5_000
 """So many beginnings of Patient IDs are asked for at a time; those of one day."""
 KIND: Final = "archive-query"
+LISTED_IN_PART: Final = "its series were listed in part only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,16 @@ class QueryJobs:
             self._split(row, halves, short[0].words)
             return
         studies = _studies(window, answers)
-        wanted = [each for each in studies if not why_study_is_not_wanted(each, schedule)]
+        selection = self.asking.selection(schedule)
+        wanted = [each for each in studies if selection.may_take_of(each)]
         row = replace(row, studies=len(studies), left_out=len(studies) - len(wanted))
         cut = self._list_series(row, schedule, archive, peer, wanted)
         if cut is None:
             return
         self.asking.well(archive)
+        if cut and not self._is_last(row, schedule):
+            self._list_again(row, schedule, cut)
+            return
         if short:
             cut = f"listed in part only, and cannot be made smaller: {short[0].words}"
         if cut:
@@ -104,7 +113,8 @@ class QueryJobs:
         self, peer: Archive, window: StudyWindow, schedule: Schedule
     ) -> tuple[Answer, ...]:
         """The answers for the studies of a window, narrowed here where it cannot be cut."""
-        queries, found = study_queries(window, schedule), list[Answer]()
+        rules, found = self.asking.selection(schedule).rules, list[Answer]()
+        queries = study_queries(window, schedule, rules)
         while queries:
             answers = peer.find(queries)
             asked = list(zip(queries, answers, strict=True))
@@ -132,6 +142,7 @@ class QueryJobs:
 
         Else the reason why not all of their series were listed; mostly empty.
         """
+        rules = self.asking.selection(schedule).rules
         uids = [each.get("StudyInstanceUID") for each in studies]
         done = self.asking.ledger.listed_studies(schedule.name, row.run, uids)
         left = [each for each in studies if each.get("StudyInstanceUID") not in done]
@@ -142,10 +153,12 @@ class QueryJobs:
             if not gate.is_open:
                 self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
                 return None
-            answers = peer.find([series_query(each.get("StudyInstanceUID")) for each in some])
-            self._enter(schedule, row.run, list(zip(some, answers, strict=True)))
+            answers = peer.find(
+                [series_query(each.get("StudyInstanceUID"), rules) for each in some]
+            )
+            self._enter(row, schedule, list(zip(some, answers, strict=True)))
             short = [
-                f"study {study.get('StudyInstanceUID')}: its series were listed in part only"
+                f"study {study.get('StudyInstanceUID')}: {LISTED_IN_PART}"
                 for study, answer in zip(some, answers, strict=True)
                 if not answer.is_whole
             ]
@@ -153,12 +166,12 @@ class QueryJobs:
         return cut
 
     def _enter(
-        self, schedule: Schedule, run: str, found: Sequence[tuple[Listed, Answer]]
+        self, window: WindowRow, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
     ) -> None:
         """Enter what was listed of some studies, in one transaction."""
         ledger = self.asking.ledger
-        listing = Listing(schedule, run, self.asking.clock())
-        sightings = list(self._sightings(schedule, found))
+        listing = Listing(schedule, window.run, self.asking.clock())
+        sightings = list(self._sightings(window, schedule, found))
         uids = [each.candidate.series_instance_uid for each in sightings]
         known: dict[str, list[ArchiveSeriesRow]] = {}
         for row in ledger.series_of_uids(uids):
@@ -169,7 +182,7 @@ class QueryJobs:
             uid = bare.candidate.series_instance_uid
             own = [row for row in known.get(uid, []) if row.schedule == schedule.name]
             others = [row for row in known.get(uid, []) if row.schedule != schedule.name]
-            each = replace(bare, in_ledger=in_ledger.get(uid, ""), others=others)
+            each = replace(bare, in_ledger=in_ledger.get(uid), others=others)
             if not own:
                 new.append(seen(each, listing))
             elif again := seen_again(own[0], each, listing):
@@ -177,19 +190,25 @@ class QueryJobs:
         ledger.enter(new, changed)
 
     def _sightings(
-        self, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
+        self, window: WindowRow, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
     ) -> Iterator[Sighting]:
-        """The series of studies, each with what the filter, the rules and the spool say."""
-        selection = self.asking.select(schedule)
+        """The series of studies, each with what the rules and the spool say.
+
+        Of a study whose series came in part nothing is decided before the last attempt.
+        """
+        selection = self.asking.selection(schedule)
         for study, answer in found:
             series = {each.get("SeriesInstanceUID"): each for each in answer.listed}
             candidates = [
                 candidate_of_listed(study, each) for uid, each in series.items() if is_uid(uid)
             ]
-            reasons = selection.reasons(candidates)
+            reasons = selection.by_listing(candidates)
+            is_open = not (answer.is_whole or self._is_last(window, schedule))
+            undecided = f"{LISTED_IN_PART}: {answer.words}" if is_open else ""
             for each in candidates:
                 stock = stock_of(self.asking.spool, each.series_instance_uid)
-                yield Sighting(each, stock, reasons[each.series_instance_uid])
+                against = reasons[each.series_instance_uid]
+                yield Sighting(each, stock, against, undecided=undecided)
 
     def _split(self, row: WindowRow, halves: Sequence[StudyWindow], words: str) -> None:
         """Let smaller windows stand for one whose answer was not whole."""
@@ -218,6 +237,16 @@ class QueryJobs:
             return
         # The archive's own pause is what it waits for.
         self._later(tried, self.asking.clock(), words)
+
+    def _is_last(self, row: WindowRow, schedule: Schedule) -> bool:
+        """True if a window is not asked for once more, whatever comes of it now."""
+        return row.attempts + 1 >= schedule.attempts
+
+    def _list_again(self, row: WindowRow, schedule: Schedule, words: str) -> None:
+        """Ask once more, later, for the series of those studies that came in part."""
+        tried = replace(row, attempts=row.attempts + 1)
+        wait = wait_after(tried.attempts, schedule, self.asking.jitter())
+        self._later(tried, self.asking.clock() + wait, words)
 
     def _later(self, row: WindowRow, when: datetime, words: str) -> None:
         """Leave a window due at a later time."""

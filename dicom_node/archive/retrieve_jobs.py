@@ -4,16 +4,16 @@ First it is looked what is here, and only what is missing is asked for: of a ser
 something came, the images that the archive lists less those in the spool. What the archive
 says of the retrieval decides whether it is left alone for a while; whether a series is whole
 is decided by its own stack (`stock.py`). What is not is asked for again later, and named when
-that was often enough. Where there are rules, they see the headers when all of the study that
-is wanted is here.
+that was often enough. The rules see the headers of what is whole; where they choose the best
+of a study, when all of it that is wanted is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -34,10 +34,12 @@ from dicom_node.archive.states import (
     why_had,
 )
 from dicom_node.archive.stock import stock_of
-from dicom_node.errors import PeerError
+from dicom_node.errors import NoImagesError, PeerError
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.persistence.rows import COMPETING
+from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.archives import ArchiveSettings
 
@@ -111,8 +113,9 @@ class RetrieveJobs:
             whole = fetching.stock.is_whole(row.listed)
             numbered = replace(row, visit=attempt.number, changed_at=now, next_at=None)
             words = what_came(replace(row, instances=fetching.stock.instances), fetching)
-            gone = replace(numbered, state=ArchiveState.FETCHED, reason="")
-            ledger.enter(changed=[gone if whole else given_up(numbered, fetching.stock, words)])
+            here = replace(numbered, state=ArchiveState.FETCHED, reason="")
+            after = here if whole else given_up(numbered, fetching.stock, words)
+            ledger.enter(changed=self._judged([after], attempt, row.study_instance_uid))
 
     def _fetch(self, due: Rows, attempt: Attempt, archive: ArchiveSettings) -> None:
         """Ask for what is missing of the series of a study, and see what came."""
@@ -184,17 +187,19 @@ class RetrieveJobs:
     def _judged(
         self, after: Rows, attempt: Attempt, study_instance_uid: str
     ) -> tuple[ArchiveSeriesRow, ...]:
-        """The same, once the rules have seen the headers; whole ones wait for that."""
-        selection = self.asking.select(attempt.schedule)
-        if not selection.looks_at_headers:
-            return tuple(after)
+        """The same, once the rules have seen the headers.
+
+        Where they choose the best of a study, whole series wait for the others.
+        """
+        selection = self.asking.selection(attempt.schedule)
         changed = {row.series_instance_uid: row for row in after}
         study = self.asking.ledger.series(
             attempt.schedule.name, study_instance_uid=study_instance_uid
         )
         rows = [changed.get(row.series_instance_uid, row) for row in study]
         whole = [row for row in rows if _is_whole(row, changed)]
-        if any(row.state is ArchiveState.WANTED and row not in whole for row in rows):
+        others = [row for row in rows if row not in whole]
+        if selection.rules.best and any(row.state is ArchiveState.WANTED for row in others):
             waiting = {
                 row.series_instance_uid: replace(
                     row, state=ArchiveState.WANTED, reason=WHOLE_BUT, next_at=None
@@ -202,23 +207,32 @@ class RetrieveJobs:
                 for row in whole
             }
             return tuple((changed | waiting).values())
-        reasons = selection.reasons([self._candidate(row, selection.read) for row in whole])
+        rivals = self._rivals(others) if selection.rules.best and whole else ()
+        reasons = selection.by_headers(self._candidates([*whole, *rivals]))
         judged = {
             row.series_instance_uid: after_judging(
-                row, reasons[row.series_instance_uid], attempt
+                row, reasons.get(row.series_instance_uid, ()), attempt
             )
             for row in whole
         }
         return tuple((changed | judged).values())
 
-    def _candidate(
-        self, row: ArchiveSeriesRow, read: Callable[[Sequence[Path]], Candidate] | None
-    ) -> Candidate:
-        """A series by its headers."""
-        if read is None:
-            return Candidate(row.study_instance_uid, row.series_instance_uid)
-        paths = [entry.path for entry in self.asking.spool.entries(row.series_instance_uid)]
-        return read(paths)
+    def _rivals(self, rows: Rows) -> Rows:
+        """Those that were fetched before, unless the node refused them or could not do them."""
+        fetched = [row for row in rows if row.state is ArchiveState.FETCHED]
+        uids = [row.series_instance_uid for row in fetched]
+        known = self.asking.ledger.known_to_node(uids)
+        gone = {uid for uid, row in known.items() if row.state not in COMPETING}
+        return [row for row in fetched if row.series_instance_uid not in gone]
+
+    def _candidates(self, rows: Rows) -> tuple[Candidate, ...]:
+        """Series by their headers, as far as their images are still here."""
+        spool, found = self.asking.spool, list[Candidate]()
+        for row in rows:
+            with contextlib.suppress(NoImagesError):
+                entries = spool.entries(row.series_instance_uid)
+                found.append(candidate_of([entry.path for entry in entries]))
+        return tuple(found)
 
     def _without_had(self, due: Rows, attempt: Attempt) -> Rows:
         """The series that still have to be asked for: not what came from elsewhere since."""
@@ -233,7 +247,7 @@ class RetrieveJobs:
             of_others = [each for each in others if each.series_instance_uid == uid]
             candidate = Candidate(row.study_instance_uid, uid)
             stock = stock_of(self.asking.spool, uid)
-            sighting = Sighting(candidate, stock, (), in_ledger.get(uid, ""), of_others)
+            sighting = Sighting(candidate, stock, (), in_ledger.get(uid), of_others)
             if words := why_had(row, sighting):
                 had[uid] = replace(
                     row,

@@ -18,6 +18,7 @@ from dicom_node.archive.requests import is_offline
 from dicom_node.archive.stock import Stock
 from dicom_node.peers.archives import Retrieval, RetrievalEnd
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
+from dicom_node.persistence.rows import SeriesRow
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.schedules import Schedule
 
@@ -40,15 +41,17 @@ class Sighting:
     """A series that was listed, with all that decides what it becomes.
 
     reasons: why it is not wanted, if anything is against it.
-    in_ledger: its state in the node, if it was handed over; empty otherwise.
+    in_ledger: its last revision in the node; None where it was not handed over.
     others: what other schedules made of it.
+    undecided: why nothing can be decided of it yet; mostly empty.
     """
 
     candidate: Candidate
     stock: Stock
     reasons: tuple[str, ...] = ()
-    in_ledger: str = ""
+    in_ledger: SeriesRow | None = None
     others: Sequence[ArchiveSeriesRow] = ()
+    undecided: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ def seen(sighting: Sighting, listing: Listing) -> ArchiveSeriesRow:
         instances=sighting.stock.instances,
         offline=is_offline(candidate),
     )
+    if sighting.undecided:
+        return replace(row, state=ArchiveState.FOUND, reason=sighting.undecided)
     if sighting.reasons:
         return replace(row, state=ArchiveState.REFUSED, reason="; ".join(sighting.reasons))
     if had := why_had(row, sighting):
@@ -83,13 +88,30 @@ def seen(sighting: Sighting, listing: Listing) -> ArchiveSeriesRow:
 
 
 def why_had(row: ArchiveSeriesRow, sighting: Sighting) -> str:
-    """The reason why a series need not be asked for; empty where it must."""
-    if sighting.in_ledger:
-        return f"the node has it: {sighting.in_ledger}"
+    """The reason why a series need not be asked for; empty where it must.
+
+    One that the node has answered is asked for where its images here are no whole stack and
+    the archive counts more.
+    """
+    if sighting.in_ledger is not None:
+        return _why_had_in_ledger(row.listed, sighting.in_ledger, sighting.stock)
     if sighting.stock.is_whole(row.listed):
         return "it is in the spool, whole"
     before = (each for each in sighting.others if each.state in IN_HAND and _first(each, row))
     return next((f"schedule {each.schedule} has it: {each.state}" for each in before), "")
+
+
+def _why_had_in_ledger(listed: int | None, known: SeriesRow, stock: Stock) -> str:
+    """The reason why a series that the node has is enough, with what it has less or not."""
+    words = f"the node has it: {known.state}"
+    gap = stock.missing if stock.instances else ""
+    held = max(known.instances, stock.instances)
+    if listed is None or listed <= held:
+        return f"{words}; {gap}, and the archive counts no more" if gap else words
+    if gap:
+        return ""
+    at_hand = "no gap among them" if stock.instances else "its images are no longer here"
+    return f"{words}, with {held} of the {listed} images that the archive counts; {at_hand}"
 
 
 def _first(other: ArchiveSeriesRow, row: ArchiveSeriesRow) -> bool:
@@ -100,7 +122,15 @@ def _first(other: ArchiveSeriesRow, row: ArchiveSeriesRow) -> bool:
 def seen_again(
     row: ArchiveSeriesRow, sighting: Sighting, listing: Listing
 ) -> ArchiveSeriesRow | None:
-    """A known series that has grown since, wanted once more; None where nothing changes."""
+    """A known series that has grown since, wanted once more; None where nothing changes.
+
+    One of which nothing was decided is as one that is seen for the first time.
+    """
+    if row.state is ArchiveState.FOUND:
+        decided = seen(sighting, listing)
+        if decided.state is ArchiveState.FOUND:
+            return None
+        return replace(decided, found_at=row.found_at, visit=row.visit + 1)
     listed = sighting.candidate.images
     have = max(row.listed or 0, sighting.stock.instances, row.instances)
     if row.state not in MAY_GROW or listed is None or not row.listed or listed <= have:

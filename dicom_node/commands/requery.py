@@ -107,7 +107,9 @@ def _list(settings: NodeConfig, name: str, state: ListedState | None) -> None:
         rows = ledger.series(schedule.name, states=states)
         answers = ledger.known_to_node([row.series_instance_uid for row in rows])
     for row in rows:
-        stdout.print(_line(row, answers.get(row.series_instance_uid, "")), highlight=False)
+        answer = answers.get(row.series_instance_uid)
+        words = _line(row, answer.state if answer is not None else "")
+        stdout.print(words, highlight=False)
 
 
 def _line(row: ArchiveSeriesRow, answer: str) -> str:

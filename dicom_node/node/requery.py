@@ -21,7 +21,6 @@ import structlog
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.dispatch import Dispatch, begin_run, kinds, queues
 from dicom_node.archive.politeness import zone_of
-from dicom_node.archive.selection import selection_of
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.job_queue import JobRequest
@@ -53,7 +52,6 @@ def asking_of(config: NodeConfig, ledger: Ledger) -> Asking:
         config=config,
         ledger=ArchiveLedger(ledger),
         call=call,
-        select=lambda schedule: selection_of(config, schedule),
         retrieve=_OneKeeping(config).retrieve,
         title=lambda archive: sender_title(archive, archive.address(config.destinations)),
     )

@@ -198,11 +198,8 @@ def _watcher(
     from dicom_node.spool.watcher import Watcher
 
     def hand_over(arrival: SeriesArrival) -> None:
-        uid = arrival.series_instance_uid
-        if words := holding.why_refused(uid, arrival.calling_ae_title):
-            log.info("requery.left_out", series_instance_uid=uid, reason=words)
-            return
-        for job in workflow.admit(arrival):
+        choice = holding.choice(arrival.series_instance_uid, arrival.calling_ae_title)
+        for job in workflow.admit(arrival, choice):
             put(job)
 
     config = workflow.config

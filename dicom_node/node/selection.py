@@ -21,6 +21,7 @@ from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
     AGAINST_RULES,
     AWAITS_RULES,
+    COMPETING,
     NOT_BEST,
     RELEASED,
     SUPERSEDED,
@@ -39,9 +40,6 @@ from dicom_node.spool.revisions import read_marker
 from dicom_node.spool.spool import Spool
 from dicom_node.uids import sources_digest
 
-COMPETING: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED, SeriesState.REPORTED)
-"""States of series that another may be left out for: what was refused, failed or left out
-stands in nobody's way."""
 MOST_REMEMBERED: Final = 128
 """Candidates that are kept in memory; those of a study are asked about together."""
 

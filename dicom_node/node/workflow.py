@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
@@ -72,6 +72,7 @@ from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.rows import (
+    AGAINST_RULES,
     ANSWERED,
     AWAITS_RULES,
     RELEASED,
@@ -87,6 +88,9 @@ from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.spool.spool import Spool
 from dicom_node.uids import settings_digest, sources_digest
+
+if TYPE_CHECKING:
+    from dicom_node.archive.holding import Choice
 
 log = structlog.get_logger()
 
@@ -186,8 +190,12 @@ class Workflow:
                 _wait_for_our_end()
         raise AssertionError("unreachable")
 
-    def admit(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
+    def admit(
+        self, arrival: SeriesArrival, choice: Choice | None = None
+    ) -> tuple[JobRequest, ...]:
         """Enter a complete series into the ledger; what to do about it.
+
+        What a schedule has chosen by rules of its own is not asked about again.
 
         The same images under the same settings are one revision, however often they are
         handed over. One whose analysis failed does not count: sending it again is how a
@@ -195,12 +203,14 @@ class Workflow:
         """
         known = self.ledger.revisions(arrival.series_instance_uid)
         fingerprint = self._fingerprint(arrival)
-        ruled = self._ruled(arrival, fingerprint)
+        ruled = self._ruled(arrival, fingerprint, choice)
         for row in known:
             is_same = row.fingerprint in {fingerprint, ruled}
             if is_same and row.state is not SeriesState.FAILED:
                 return self._admit_again(arrival, row)
         row = self._new_row(arrival, known, ruled)
+        if choice is not None and choice.against:
+            return self._enter_left_out(row, choice)
         if ruled != fingerprint:
             row = replace(row, code=AWAITS_RULES)
         self.ledger.add(row)
@@ -345,16 +355,20 @@ class Workflow:
         facts = [digest, settings, *filter(None, [arrival.distinction])]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
-    def _ruled(self, arrival: SeriesArrival, fingerprint: str) -> str:
+    def _ruled(self, arrival: SeriesArrival, fingerprint: str, choice: Choice | None) -> str:
         """The fingerprint of a series until rules have taken it: theirs is in it.
 
         So one that they left out is judged anew under other rules, and one that was analysed
         is not analysed again.
         """
-        rules = rules_for(self.config, arrival.called_ae_title)
-        if rules is None:
+        if choice is not None:
+            digest = choice.rules_digest if choice.against else ""
+        else:
+            rules = rules_for(self.config, arrival.called_ae_title)
+            digest = rules.digest if rules is not None else ""
+        if not digest:
             return fingerprint
-        return hashlib.sha256(f"{fingerprint}\n{rules.digest}".encode()).hexdigest()
+        return hashlib.sha256(f"{fingerprint}\n{digest}".encode()).hexdigest()
 
     def _take(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """Have a series analysed."""
@@ -371,6 +385,15 @@ class Workflow:
         )
         log.info("series.left_out", code=code, reason=reason, **_about(row))
         self.keep_room()
+
+    def _enter_left_out(self, row: SeriesRow, choice: Choice) -> tuple[JobRequest, ...]:
+        """Enter a series that a schedule fetched, and then refused by its headers."""
+        reason = f"schedule {choice.schedule}: {choice.against}"
+        self.ledger.add(
+            row.become(SeriesState.LEFT_OUT, self.clock(), code=AGAINST_RULES, reason=reason)
+        )
+        log.info("series.left_out", code=AGAINST_RULES, reason=reason, **_about(row))
+        return ()
 
     def _note_rules(self, row: SeriesRow, words: str) -> None:
         """Note in the ledger, for `status`, why rules have not been asked yet."""

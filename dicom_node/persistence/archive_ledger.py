@@ -18,7 +18,7 @@ from dicom_node.persistence.archive_rows import (
     WindowState,
 )
 from dicom_node.persistence.ledger import Ledger
-from dicom_node.persistence.rows import LEFT_OUT_CODES, SeriesState
+from dicom_node.persistence.rows import LEFT_OUT_CODES, SeriesRow, SeriesState
 from dicom_node.persistence.tables import (
     ARCHIVE_PAUSES,
     ARCHIVE_RUNS,
@@ -134,7 +134,7 @@ class ArchiveLedger:
         )
 
     def listed_studies(self, schedule: str, run: str, uids: Sequence[str]) -> frozenset[str]:
-        """Those of these studies of which a run has entered series."""
+        """Those of these studies of which a run has entered series that are decided."""
         table, found = ARCHIVE_SERIES.c, set[str]()
         for begin in range(0, len(uids), MOST_IN_A_QUERY):
             query = (
@@ -143,6 +143,7 @@ class ArchiveLedger:
                     table.schedule == schedule,
                     table.study_instance_uid.in_(uids[begin : begin + MOST_IN_A_QUERY]),
                     table.run == run,
+                    table.state != ArchiveState.FOUND,
                 )
                 .distinct()
             )
@@ -234,16 +235,15 @@ class ArchiveLedger:
             query = query.where(table.run == run)
         return self._pairs(query)
 
-    def known_to_node(self, uids: Sequence[str]) -> Mapping[str, str]:
-        """Those of these series that the node was handed over, with their last state."""
-        found: dict[str, str] = {}
+    def known_to_node(self, uids: Sequence[str]) -> Mapping[str, SeriesRow]:
+        """The last revisions of those of these series that the node was handed over."""
+        found: dict[str, SeriesRow] = {}
         for begin in range(0, len(uids), MOST_IN_A_QUERY):
-            query = (
-                sa.select(SERIES.c.series_instance_uid, STATE_IN_NODE)
-                .where(SERIES.c.series_instance_uid.in_(uids[begin : begin + MOST_IN_A_QUERY]))
-                .order_by(SERIES.c.revision)
+            part = list(uids[begin : begin + MOST_IN_A_QUERY])
+            rows = self.ledger.read(
+                SeriesRow, SERIES.c.series_instance_uid.in_(part), order=(SERIES.c.revision,)
             )
-            found |= self._pairs(query)
+            found |= {row.series_instance_uid: row for row in rows}
         return found
 
     def enter(

@@ -55,7 +55,7 @@ class WindowRow:
     """One window of study dates of a run.
 
     window: its key (`archive/windows.py`).
-    studies: how many were listed; `left_out` of them hold no series that the filter wants.
+    studies: how many were listed; `left_out` of them hold no series that the rules may take.
     attempts: how often it was asked for in vain.
     visit: the number of the job that last dealt with it; see `archive/jobs.py`.
     next_at: when it is due; None when it is done.
@@ -78,12 +78,12 @@ class WindowRow:
 class ArchiveState(StrEnum):
     """The state of a series that an archive listed, for one schedule.
 
-    FOUND: listed; it is not decided yet whether it is wanted.
+    FOUND: listed, but its study's series in part only: nothing is decided yet.
     HAD: the node has it, or another schedule fetches it.
     WANTED: to be fetched.
     FETCHED: here, whole by its geometry. What became of it is in the table of series.
     INCOMPLETE: here, and not whole; it is asked for no more.
-    REFUSED: the filter or the rules do not take it.
+    REFUSED: the rules do not take it.
     FAILED: nothing of it came; it is asked for no more.
     """
 

@@ -26,6 +26,9 @@ ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED
 """States in which result objects exist."""
 UNANSWERED: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED)
 """The others."""
+COMPETING: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED, SeriesState.REPORTED)
+"""States of series that another may be left out for: what was refused, failed or left out
+stands in nobody's way."""
 
 AWAITS_RULES: Final = "awaits-rules"
 """The code of a received series of which rules are still to be asked."""

@@ -2,8 +2,9 @@
 
 Everything here is three-valued. A rule about something that is not known is neither kept nor
 broken: it is open, and the series may be taken until more is known of it. Once its headers
-have been read nothing is open any more: what is not in them has no value. So what is decided
-of a series by a list is decided the same way by its headers, where the list is right.
+have been read nothing is open any more that they could tell: what is not in them has no value.
+So what is decided of a series by a list is decided the same way by its headers, where the list
+is right.
 """
 
 from __future__ import annotations
@@ -30,6 +31,20 @@ DAYS_PER_YEAR: Final = 365.25
 AGE: Final = re.compile(r"0*(\d{1,3})([DWMY])")
 """An age string (PS3.5 6.2, AS)."""
 DAYS_OF_UNIT: Final = {"D": 1.0, "W": 7.0, "M": DAYS_PER_YEAR / 12, "Y": DAYS_PER_YEAR}
+ONLY_LISTED: Final = frozenset(
+    {
+        "InstanceAvailability",
+        "ModalitiesInStudy",
+        "NumberOfPatientRelatedInstances",
+        "NumberOfPatientRelatedSeries",
+        "NumberOfPatientRelatedStudies",
+        "NumberOfSeriesRelatedInstances",
+        "NumberOfStudyRelatedInstances",
+        "NumberOfStudyRelatedSeries",
+        "SOPClassesInStudy",
+    }
+)
+"""Attributes that only archives tell (PS3.4 C.3.4): headers that lack them decide nothing."""
 PLAIN_KERNEL: Final = re.compile(r"[A-Za-z0-9 _+./\\-]{1,32}")
 """A kernel that may be repeated in a reason; any other may be anything, a name too."""
 
@@ -178,7 +193,8 @@ def _values(candidate: Candidate, keyword: str) -> Values:
     text = candidate.values.get(keyword)
     if text is None:
         # Headers that have been read and do not say it have no value.
-        return None if candidate.stack is None else ()
+        is_open = candidate.stack is None or keyword in ONLY_LISTED
+        return None if is_open else ()
     return tuple(value for part in text.split("\\") if (value := part.strip()))
 
 
@@ -381,6 +397,29 @@ def named_better(series_instance_uid: str) -> str:
     """
     return f"series {series_instance_uid if is_uid(series_instance_uid) else '(no UID)'}"
 
+
+def group_of(reason: str) -> str:
+    """What a reason is about, so that those of many series can be counted.
+
+    `number of images is 2: at least 3 wanted` is about the number of images.
+    """
+    for beginning, group in _GROUPS:
+        if found := beginning.match(reason):
+            return found.expand(group)
+    return reason.partition(":")[0].partition(";")[0]
+
+
+_GROUPS: Final = tuple(
+    (re.compile(beginning), group)
+    for beginning, group in (
+        (r"(?:left out: |not )(\w+) (?:like|equal|with|at |-?\d)", r"\1"),
+        (r"it has no ([^:]+):", r"\1"),
+        (rf"({'|'.join(words for _, words, _, _ in _MEASURES)}) is ", r"\1"),
+        (r"its convolution kernel|it names no convolution kernel", "convolution kernel"),
+        (r"it cannot be analysed", "it cannot be analysed"),
+        (r"series (?:[\d.]+|\(no UID\)) of its study", "another of its study is better"),
+    )
+)
 
 _CRITERION_WORDS: Final = {
     "analysable": "it can be analysed",

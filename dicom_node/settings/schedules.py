@@ -1,7 +1,7 @@
-"""The tables of schedules: which archive is asked when, for which studies, and what is kept.
+"""The tables of schedules: which archive is asked when, and for which studies.
 
-The hours of an archive are in its own table; these say when a run begins. What a filter does
-not know of a series decides nothing.
+The hours of an archive are in its own table; these say when a run begins. Which series are
+taken says a rule set (`settings/rules.py`).
 """
 
 from __future__ import annotations
@@ -26,43 +26,6 @@ def _keyword(text: str) -> str:
 Keyword = Annotated[str, AfterValidator(_keyword)]
 
 
-class SeriesFilter(Section):
-    """What is wanted of what an archive lists; patterns have `*` and `?`, whatever the case.
-
-    Of several patterns one has to fit. All is looked at here, whatever the archive knows of it.
-    """
-
-    modalities: tuple[str, ...] = ("CT",)
-    """Modalities of the series; a single one goes to the archive too; empty: any."""
-    study_description: tuple[str, ...] = ()
-    """Patterns of Study Description; empty: any."""
-    series_description: tuple[str, ...] = ()
-    """Patterns of Series Description; empty: any."""
-    body_part: tuple[str, ...] = ()
-    """Patterns of Body Part Examined; empty: any."""
-    not_described: tuple[str, ...] = ()
-    """Patterns of Study or Series Description that rule a series out."""
-    min_images: int = Field(default=3, ge=1)
-    """The fewest images of a series; fewer than three are no stack."""
-    max_images: int | None = Field(default=None, ge=1)
-    """The most images of a series."""
-    min_age: float | None = Field(default=None, ge=0, le=150)
-    """The youngest patient, in years at the time of the study."""
-    max_age: float | None = Field(default=None, ge=0, le=150)
-    """The oldest patient, in years at the time of the study."""
-    max_slice_thickness_mm: float | None = Field(default=None, gt=0)
-    """The thickest slices, where anything says how thick they are."""
-
-    @model_validator(mode="after")
-    def _ranges_are_some(self) -> Self:
-        """A range that ends before it begins holds nothing."""
-        if self.max_images is not None and self.max_images < self.min_images:
-            raise ValueError(f"max_images is {self.max_images}, min_images {self.min_images}")
-        if None not in (self.min_age, self.max_age) and self.max_age < self.min_age:  # type: ignore[operator]
-            raise ValueError(f"max_age is {self.max_age:g}, min_age {self.min_age:g}")
-        return self
-
-
 class Schedule(Section):
     """A re-query: an archive is asked for the studies of some dates, again and again."""
 
@@ -71,7 +34,8 @@ class Schedule(Section):
     archive: str
     """The name of the archive that is asked."""
     rules: str | None = None
-    """The name of the rule set that says which series are taken; without it, `filter` alone."""
+    """The name of the rule set that says which series are taken; without it, every CT series
+    of three images and more is."""
     at: str | None = Field(default=None, pattern=r"^([01]?\d|2[0-3]):[0-5]\d$")
     """When a run begins, by the archive's clock."""
     days: Weekdays = "Mon-Sun"
@@ -94,8 +58,6 @@ class Schedule(Section):
     """The longest wait between two attempts, at a series or at a silent archive."""
     give_up_h: Hours = Field(default=168.0, le=24 * 366)
     """How long after it was first asked for a series that is not whole is given up."""
-    filter: SeriesFilter = SeriesFilter()
-    """What is wanted of what the archive lists."""
     at_archive: dict[Keyword, str] = Field(default_factory=dict)
     """More keys that the archive matches, as they are: `InstitutionName = "Main*"`."""
 

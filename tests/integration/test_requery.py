@@ -39,7 +39,16 @@ SCHEDULE: dict[str, Any] = {
     "first_wait_s": 1.0,
     "max_wait_s": 2.0,
     "look_back_d": 0,
+    "rules": "long",
 }
+LONG: dict[str, Any] = {
+    "name": "long",
+    "take": [{"attribute": "Modality", "equals": ["CT"]}],
+    "images": {"at_least": 3},
+    "length_mm": {"at_least": 50},
+}
+LONGER: dict[str, Any] = {"name": "longer", "length_mm": {"at_least": 500}}
+"""By these, which are for series that scanners send, nothing would be analysed."""
 Install = Callable[..., InstalledNode]
 
 
@@ -65,6 +74,8 @@ def install(tmp_path: Path) -> Iterator[Install]:
             node=node,
             archives=[store],
             schedules=[{**SCHEDULE, **schedule}],
+            rules=[LONG, LONGER],
+            analysis={"rules": "longer"},
             completion={"quiet_s": 1.0, "give_up_s": 3.0},
         )
         archive.destinations["MSKNODE"] = config.node.port
@@ -158,8 +169,12 @@ def events(node: InstalledNode, name: str) -> list[dict[str, Any]]:
 
 
 def some_studies() -> list[Dataset]:
-    """Two that are whole, one with a slice missing, one of too few images; one MR."""
+    """Two that are whole, one with a slice missing, two of too few images; one MR.
+
+    One of those has images enough, but only its headers tell how short it is.
+    """
     return [
+        *series(6, slices=8),
         *series(1),
         *series(2),
         *series(3, without=(4,)),
@@ -194,6 +209,7 @@ def test_a_run_goes_on_behind_kills_and_asks_for_nothing_twice(install: Install)
         wait_until(lambda: is_over(node), PATIENCE_S, "the run is over")
         listed = requery(node, "list", "nightly", "--state", "incomplete")
         status = requery(node, "status")
+    left_out = node_status(node.config).left_out
 
     found, asked = rows(node), asked_by_series(archive)
     assert "of nightly begins" in said
@@ -202,6 +218,7 @@ def test_a_run_goes_on_behind_kills_and_asks_for_nothing_twice(install: Install)
         series_uid(2): "fetched",
         series_uid(3): "incomplete",
         series_uid(4): "refused",
+        series_uid(6): "refused",
     }
     assert fetched == {series_uid(2)}
     assert asked[series_uid(2)] == second_kill[series_uid(2)] <= 1 + first_kill[series_uid(2)]
@@ -213,13 +230,17 @@ def test_a_run_goes_on_behind_kills_and_asks_for_nothing_twice(install: Install)
     } == {late}, "only what is missing"
     assert "slices are missing between 10.0 and 20.0 mm" in found[series_uid(3)].reason
     assert series_uid(3) in listed
-    assert found[series_uid(4)].reason == "number of images: fewer than 3"
+    assert found[series_uid(4)].reason == "number of images is 2: at least 3 wanted"
+    assert [(row.series_instance_uid, row.reason) for row in left_out] == [
+        (series_uid(6), "schedule nightly: length is 35 mm: at least 50 mm wanted")
+    ]
     handed = {e["series_instance_uid"]: e for e in events(node, "series.handed_over")}
     assert handed[series_uid(1)]["instances"] == 12, "once, and whole"
     assert handed[series_uid(3)]["code"] == "timer", "not as a whole one"
     (line,) = events(node, "requery.night")
-    assert (line["found"], line["fetched"], line["incomplete"], line["failed"]) == (4, 2, 1, 0)
-    assert (line["refused"], line["reason"], line["analysed"]) == (1, "number of images: 1", 2)
+    assert (line["found"], line["fetched"], line["incomplete"], line["failed"]) == (5, 2, 1, 0)
+    assert (line["refused"], line["analysed"]) == (2, 2)
+    assert line["reason"] == "length: 1, number of images: 1"
     assert "2026-01-08" in status, "the watermark"
 
 

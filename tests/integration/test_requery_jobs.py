@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 from structlog.testing import capture_logs
 from support.asked_archive import START, AskedArchive, Site
 from support.studies import series, series_uid, study_uid
@@ -17,14 +17,12 @@ from support.studies import series, series_uid, study_uid
 from dicom_node.archive.by_hand import again, pause
 from dicom_node.archive.dispatch import kinds
 from dicom_node.archive.holding import Holding
+from dicom_node.archive.keeping import Keeping
 from dicom_node.archive.overview import overview
-from dicom_node.archive.selection import Selection
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
-from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd
+from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
 from dicom_node.persistence.rows import SeriesRow, SeriesState
-from dicom_node.series.candidates import Candidate, Judgement, StackFacts
-from dicom_node.settings.schedules import Schedule
 
 BUSY = Retrieval(RetrievalEnd.BUSY, "0xA700", 0xA700)
 TURNED_AWAY = Retrieval(RetrievalEnd.TURNED_AWAY, "0xA702", 0xA702)
@@ -325,6 +323,54 @@ def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path:
     assert archive.retrievals == []
 
 
+def test_of_a_series_that_the_node_had_with_fewer_images_the_reason_says_so(
+    tmp_path: Path,
+) -> None:
+    """The first is without a gap in the spool, the images of the second are deleted."""
+    archive = AskedArchive([*series(1), *series(2)])
+    site = Site.make(tmp_path, archive)
+    spooled(site, series(1)[:8])
+    for study in (1, 2):
+        known = replace(answered(study, SeriesState.REPORTED), instances=8)
+        site.asking.ledger.ledger.add(known)
+    site.run()
+
+    words = "the node has it: reported, with 8 of the 12 images that the archive counts; "
+    assert {uid: (row.state.value, row.reason) for uid, row in site.rows().items()} == {
+        series_uid(1): ("had", f"{words}no gap among them"),
+        series_uid(2): ("had", f"{words}its images are no longer here"),
+    }
+    assert archive.retrievals == []
+
+
+def test_of_a_series_that_the_node_had_with_a_gap_what_is_missing_is_fetched(
+    tmp_path: Path,
+) -> None:
+    """Of the second one the archive has no more than is here."""
+    archive = AskedArchive([*series(1), *series(2, without=(5, 6))])
+    site = Site.make(tmp_path, archive)
+    for study in (1, 2):
+        spooled(site, series(study, without=(5, 6)))
+        known = replace(answered(study, SeriesState.REFUSED), instances=10)
+        site.asking.ledger.ledger.add(known)
+    site.run()
+
+    missing = tuple(sorted(each.SOPInstanceUID for each in series(1)[4:6]))
+    assert [each.sop_instance_uids for each in archive.retrievals] == [missing]
+    assert site.states() == {series_uid(1): "fetched", series_uid(2): "had"}
+    assert "slices are missing" in site.rows()[series_uid(2)].reason
+    assert "the archive counts no more" in site.rows()[series_uid(2)].reason
+
+
+def spooled(site: Site, images: list[Dataset]) -> None:
+    """Keep images as if a scanner had sent them."""
+    config = site.asking.config
+    uid = str(images[0].SeriesInstanceUID)
+    wanted = [Wanted(str(images[0].StudyInstanceUID), uid)]
+    keeping = Keeping(config)
+    keeping.retrieve(AskedArchive(images), config.archives[0], wanted)
+
+
 def test_a_series_that_has_grown_in_the_archive_is_asked_for_its_new_images(
     tmp_path: Path,
 ) -> None:
@@ -415,59 +461,122 @@ def test_what_was_given_up_is_wanted_again_when_a_person_says_so(tmp_path: Path)
     assert site.states() == {series_uid(1): "fetched"}
 
 
-def rules(taken: str, *, known: bool) -> Any:
-    """Rules that take the series with this number, by what is listed or by headers alone."""
-
-    def select(schedule: Schedule) -> Selection:
-        def choose(candidates: Any) -> dict[str, Judgement]:
-            judged = {}
-            for each in candidates:
-                decides = known or each.stack is not None
-                fits = each.series_instance_uid == taken
-                reasons = () if fits or not decides else ("kernel: bone",)
-                judged[each.series_instance_uid] = Judgement(fits if decides else None, reasons)
-            return judged
-
-        def read(paths: Any) -> Candidate:
-            uid = next(iter(paths)).parent.name
-            return Candidate(study_uid(1), uid, stack=StackFacts(len(list(paths))))
-
-        return Selection(schedule, choose, read)
-
-    return select
+THIN = {"name": "thin", "slice_thickness_mm": {"at_most": 3}}
+LONGEST = {"name": "longest", "best": ["many_slices"], "best_of": "study"}
 
 
 def test_what_the_rules_refuse_by_the_listing_is_not_fetched(tmp_path: Path) -> None:
-    archive = AskedArchive([*series(1, 1), *series(1, 2)])
-    site = Site.make(tmp_path, archive, select=rules(series_uid(1, 2), known=True))
+    archive = AskedArchive([*series(1, 1), *series(1, 2, SliceThickness="2")])
+    site = Site.make(tmp_path, archive, rules=[THIN], schedules=[{"rules": "thin"}])
     site.run()
 
     assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
     assert set(asked(archive)) == {series_uid(1, 2)}
+    reason = site.rows()[series_uid(1, 1)].reason
+    assert reason == "slice thickness is 5 mm: at most 3 mm wanted"
 
 
-def test_what_only_headers_tell_is_fetched_and_then_refused_before_it_is_analysed(
+def test_the_best_of_a_study_is_chosen_by_headers_before_it_is_analysed(
     tmp_path: Path,
 ) -> None:
     """The first one is whole long before the second, and held back for it."""
     second = series(1, 2)
-    archive = AskedArchive([*series(1, 1), *second], withholds={second[-1].SOPInstanceUID})
-    site = Site.make(tmp_path, archive, select=rules(series_uid(1, 2), known=False))
+    held = [*series(1, 1, slices=8), *second]
+    archive = AskedArchive(held, withholds={second[-1].SOPInstanceUID})
+    site = Site.make(tmp_path, archive, rules=[LONGEST], schedules=[{"rules": "longest"}])
     holding = Holding(site.asking)
     site.begin()
     while len(archive.retrievals) < 2:
         site.step()
-    held = [holding.why_held(series_uid(1, number)) for number in (1, 2)]
+    waiting = [holding.why_held(series_uid(1, number)) for number in (1, 2)]
     archive.withholds.clear()
     site.finish()
+    left_out, taken = (holding.choice(series_uid(1, number), "STORE") for number in (1, 2))
 
-    assert "whole; waits for the others of its study" in held[0]
-    assert "11 of 12 images are here" in held[1]
+    assert "whole; waits for the others of its study" in waiting[0]
+    assert "11 of 12 images are here" in waiting[1]
     assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
     assert [holding.why_held(series_uid(1, number)) for number in (1, 2)] == ["", ""]
-    assert holding.why_refused(series_uid(1, 1), "STORE") == "schedule nightly: kernel: bone"
-    assert holding.why_refused(series_uid(1, 1), "CT1") == "", "a scanner's is its own business"
-    assert holding.why_refused(series_uid(1, 2), "STORE") == ""
+    assert left_out is not None
+    assert left_out.against == f"series {series_uid(1, 2)} of its study is better: more slices"
+    assert taken is not None
+    assert taken.against == ""
+    assert holding.choice(series_uid(1, 1), "CT1") is None, "a scanner's is its own business"
+
+
+def test_a_late_series_of_a_study_is_compared_with_the_one_that_was_fetched(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1, 2))
+    schedule = {"rules": "longest", "look_back_d": 7}
+    site = Site.make(tmp_path, archive, rules=[LONGEST], schedules=[schedule])
+    site.run()
+    archive.held += series(1, 1, slices=8)
+    site.pass_time(days=1)
+    site.run()
+
+    assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
+
+
+def test_without_a_choice_to_make_a_series_does_not_wait_for_the_others(
+    tmp_path: Path,
+) -> None:
+    second = series(1, 2)
+    archive = AskedArchive([*series(1, 1), *second], withholds={second[-1].SOPInstanceUID})
+    site = Site.make(tmp_path, archive)
+    site.begin()
+    while len(archive.retrievals) < 2:
+        site.step()
+
+    assert site.states() == {series_uid(1, 1): "fetched", series_uid(1, 2): "wanted"}
+    assert Holding(site.asking).why_held(series_uid(1, 1)) == ""
+    assert Holding(site.asking).choice(series_uid(1, 1), "STORE") is None, "no rules of its own"
+
+
+def test_a_study_that_rules_cannot_take_from_gets_no_question_for_its_series(
+    tmp_path: Path,
+) -> None:
+    adults = {"name": "adults", "age_y": {"at_least": 18}}
+    held = [*series(1, PatientAge="012Y"), *series(2, PatientAge="060Y"), *series(3)]
+    archive = AskedArchive(held)
+    site = Site.make(tmp_path, archive, rules=[adults], schedules=[{"rules": "adults"}])
+    site.run()
+
+    asked_for = {
+        each.keys["StudyInstanceUID"] for each in archive.queries if each.level is Level.SERIES
+    }
+    assert asked_for == {study_uid(2), study_uid(3)}
+    (window,) = (row for row in site.asking.ledger.windows("nightly") if row.studies)
+    assert (window.studies, window.left_out) == (3, 1)
+
+
+def test_a_series_rests_as_found_until_its_study_was_listed_whole(tmp_path: Path) -> None:
+    """The first list lacks the better one of two, and says that it does."""
+    archive = AskedArchive([*series(1, 1, slices=8), *series(1, 2)], short_lists=1)
+    site = Site.make(tmp_path, archive, rules=[LONGEST], schedules=[{"rules": "longest"}])
+    site.begin()
+    while not site.rows():
+        site.step()
+    before = site.rows()
+    site.finish()
+
+    assert {uid: row.state.value for uid, row in before.items()} == {series_uid(1, 1): "found"}
+    reason = before[series_uid(1, 1)].reason
+    assert reason == "its series were listed in part only: broke off"
+    assert site.states() == {series_uid(1, 1): "refused", series_uid(1, 2): "fetched"}
+
+
+def test_where_a_study_is_listed_in_part_every_time_what_was_listed_is_used(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive([*series(1, 1), *series(1, 2)], short_lists=99)
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    assert site.states() == {series_uid(1, 1): "fetched"}
+    assert 99 - archive.short_lists == 3, "as many attempts as the schedule makes"
+    (window,) = (row for row in site.asking.ledger.windows("nightly") if row.studies)
+    assert (window.state, window.next_at) == (WindowState.CUT, None)
 
 
 def test_a_night_is_told_once_with_what_became_of_it(tmp_path: Path) -> None:

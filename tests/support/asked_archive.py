@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,6 @@ from pydicom.filewriter import write_dataset
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.dispatch import Dispatch, begin_run, kinds
 from dicom_node.archive.keeping import Keeping
-from dicom_node.archive.selection import Selection
 from dicom_node.peers.archives import (
     Answer,
     KeepInstance,
@@ -32,7 +31,6 @@ from dicom_node.persistence.archive_rows import ArchiveSeriesRow
 from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.settings.loading import parse_config
-from dicom_node.settings.schedules import Schedule
 
 START = datetime(2026, 1, 8, 20, 0, tzinfo=UTC)
 UID_OF = {
@@ -50,6 +48,7 @@ class AskedArchive:
     ends: of successive retrievals; it gives all and says so when they run out.
     raises: by successive calls of `find`; answers when they run out.
     counts: what it counts of a series, where that is a lie.
+    short_lists: how many lists of series, the first ones, lack the last and say so.
     """
 
     held: list[Dataset] = field(default_factory=list)
@@ -59,6 +58,7 @@ class AskedArchive:
     counts: dict[str, int] = field(default_factory=dict)
     withholds: set[str] = field(default_factory=set)
     availability: dict[str, str] = field(default_factory=dict)
+    short_lists: int = 0
     name: str = "store"
     queries: list[Query] = field(default_factory=list)
     retrievals: list[Wanted] = field(default_factory=list)
@@ -95,6 +95,9 @@ class AskedArchive:
             groups.setdefault(str(each[UID_OF[query.level]].value), []).append(each)
         described = [self._described(query, group) for group in groups.values()]
         found = [each for each in described if each is not None]
+        if query.level is Level.SERIES and self.short_lists:
+            self.short_lists -= 1
+            return Answer(tuple(found[:-1]), is_whole=False, words="broke off")
         is_whole = self.cap is None or len(found) < self.cap
         return Answer(
             tuple(found[: self.cap]), is_whole, "" if is_whole else f"{self.cap} answers"
@@ -145,10 +148,10 @@ class Site:
         folder: Path,
         *archives: AskedArchive,
         schedules: Sequence[Mapping[str, Any]] = ({},),
-        select: Callable[[Schedule], Selection] = Selection,
+        rules: Sequence[Mapping[str, Any]] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> Site:
-        """A site with these archives, and schedules that differ from the usual one so."""
+        """A site with these archives and rules, and schedules that differ so from the usual."""
         table = {
             "node": {"spool": "spool", "work": "w", "results": "r", "database": "db"},
             "receive": {"free_reserve_mb": 0},
@@ -164,6 +167,7 @@ class Site:
                 }
                 for each in archives
             ],
+            "rules": list(rules),
             "schedules": [
                 {
                     "name": "nightly",
@@ -182,7 +186,6 @@ class Site:
             config=config,
             ledger=ArchiveLedger(Ledger(config.node.database_url)),
             call=lambda archive: by_name[archive.name],
-            select=select,
             retrieve=Keeping(config).retrieve,
             title=lambda archive: archive.ae_title,
             clock=lambda: now[0],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.vendors import VENDOR_SERIES, VendorSeries
 
 from dicom_node.series.candidates import Candidate, Judgement, StackFacts
-from dicom_node.series.eligibility import choose, judge
+from dicom_node.series.eligibility import choose, group_of, judge
 from dicom_node.settings.loading import load_config
 from dicom_node.settings.rules import RuleSet
 
@@ -205,6 +205,52 @@ def test_no_reason_repeats_what_stands_in_a_free_text() -> None:
 
 
 THIN_SOFT = rules(best=["soft_kernel", "thin_slices"])
+
+
+@pytest.mark.parametrize(
+    ("ruled", "group"),
+    [
+        ({"take": [{"attribute": "Modality", "equals": ["MR"]}]}, "Modality"),
+        ({"take": [{"attribute": "KVP", "at_least": 90, "at_most": 120}]}, "KVP"),
+        ({"take": [{"attribute": "KVP", "at_most": 120}]}, "KVP"),
+        ({"leave_out": [{"attribute": "ProtocolName", "like": ["a: b"]}]}, "ProtocolName"),
+        ({"leave_out": [{"attribute": "ProtocolName", "present": True}]}, "ProtocolName"),
+        ({"images": {"at_least": 500}}, "number of images"),
+        ({"age_y": {"at_least": 18}}, "the patient's age"),
+        ({"slice_thickness_mm": {"at_most": 0.5}}, "slice thickness"),
+        ({"length_mm": {"at_least": 500}}, "length"),
+        ({"axial": False}, "its slices are axial"),
+        ({"analysable": True}, "it cannot be analysed"),
+        ({"kernels": ["soft"]}, "convolution kernel"),
+    ],
+)  # fmt: skip
+def test_refusals_are_counted_by_what_they_are_about(ruled: dict[str, Any], group: str) -> None:
+    one = series(
+        stack=replace(WHOLE, refusal="gap", refusal_words="slices are missing: many; two"),
+        ProtocolName="A: B",
+        KVP="140",
+        PatientAge="012Y",
+        Modality="CT",
+    )
+    reason = "; ".join(judge(one, rules(**ruled)).reasons)
+
+    assert group_of(reason) == group
+    assert group_of(f"{reason}; and more: of it") == group
+
+
+def test_those_that_another_is_better_than_are_counted_together() -> None:
+    study = [series("1.2.1", **SOFT), series("1.2.2", **BONE), series("no uid", **BONE)]
+    judged = choose(study, rules(best=["soft_kernel"])).values()
+
+    groups = [group_of(one.reasons[0]) for one in judged if one.reasons]
+    assert groups == ["another of its study is better"] * 2
+
+
+def test_what_only_archives_tell_is_open_in_headers_that_do_not_have_it() -> None:
+    many = rules(take=[{"attribute": "NumberOfStudyRelatedSeries", "at_least": 3}])
+
+    assert judge(series(), many).is_taken is None
+    assert judge(series(NumberOfStudyRelatedSeries="2"), many).is_taken is False
 
 
 def test_a_thin_soft_series_is_better_than_a_thick_one_and_than_bone() -> None:

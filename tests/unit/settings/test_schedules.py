@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.settings.loading import load_config, parse_config
+from dicom_node.settings.loading import parse_config
 from dicom_node.settings.node import NodeConfig
-from dicom_node.settings.schedules import SeriesFilter
 
-EXAMPLE = Path(__file__).parents[3] / "docs" / "node.toml"
 ARCHIVE = {"name": "store", "ae_title": "STORE", "host": "127.0.0.1", "port": 104}
 SCHEDULE = {"name": "nightly", "archive": "store", "since": date(2026, 1, 5)}
 
@@ -36,11 +33,7 @@ def problem(of_archive: Any = None, /, **schedule: Any) -> str:
 def test_a_schedule_with_an_archive_and_a_first_date_is_enough() -> None:
     schedule = parse().schedules[0]
 
-    assert (schedule.window, schedule.until, schedule.filter.modalities) == (
-        "day",
-        None,
-        ("CT",),
-    )
+    assert (schedule.window, schedule.until, schedule.rules) == ("day", None, None)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +43,7 @@ def test_a_schedule_with_an_archive_and_a_first_date_is_enough() -> None:
         ({"rules": "hips"}, "schedules[0].rules: there is no 'hips' in [[rules]]"),
         ({"at": "20:00", "every_h": 6}, "schedules[0]: at and every_h both say when a run"),
         ({"until": date(2025, 1, 1)}, "schedules[0]: until is 2025-01-01, before since"),
-        ({"filter": {"min_age": 60, "max_age": 20}}, "schedules[0].filter: max_age is 20"),
-        ({"filter": {"max_images": 2}}, "schedules[0].filter: max_images is 2, min_images 3"),
+        ({"filter": {"modalities": ["CT"]}}, "schedules[0].filter: unknown key"),
         ({"at_archive": {"studyDate": "x"}}, "schedules[0].at_archive.studyDate.[key]: "),
         ({"at_archive": {"StudyDate": "x"}}, "schedules[0].at_archive.StudyDate.[key]: "),
         ({"days": "Mon-Fr"}, "schedules[0].days: "),
@@ -71,11 +63,3 @@ def test_two_schedules_of_one_name_are_refused() -> None:
     table = {"archives": [ARCHIVE], "schedules": [SCHEDULE, SCHEDULE]}
     with pytest.raises(ConfigurationError, match="2 of them are called 'nightly'"):
         parse_config(table, source="node.toml", folder=Path("/etc/msk"))
-
-
-def test_every_key_of_a_filter_is_documented_with_its_default() -> None:
-    text = EXAMPLE.read_text().partition("[schedules.filter]")[2]
-    documented = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
-
-    assert documented >= set(SeriesFilter.model_fields)
-    assert load_config(EXAMPLE).schedules[0].filter == SeriesFilter()
