@@ -20,6 +20,7 @@ from support.pacs import Pacs
 from support.routed import BONE, SOFT, Clock, Jobs, series_uid, spooled
 from support.small_node import result_pacs, small_config
 
+from dicom_node.archive.holding import Choice
 from dicom_node.commands.status_tables import render
 from dicom_node.errors import UnknownNameError
 from dicom_node.node.retention import purge, survey
@@ -366,6 +367,54 @@ def test_a_series_that_was_left_out_is_analysed_when_it_is_released(
     assert jobs.workflow.released_jobs() == ()
     arrive(jobs, spool, 1)
     assert len(jobs.workflow.ledger.revisions(series_uid(1))) == 1
+
+
+def test_what_a_schedule_fetched_and_refused_is_left_out_and_can_be_released(
+    make: Make, spool: Path, settings: Path
+) -> None:
+    jobs = make(analyses=True)
+    chosen = Choice("nightly", "d1", "its slices are not axial")
+    for _ in range(2):
+        jobs.put(*jobs.workflow.admit(spooled(spool, 1), chosen))
+        jobs.run()
+    found = row(jobs, 1)
+    status = node_status(jobs.workflow.config).left_out
+    released = release_left_out(settings, series_uid(1))
+    jobs.put(*jobs.workflow.released_jobs())
+    jobs.run()
+
+    assert (found.state, found.code) == (SeriesState.LEFT_OUT, "against-rules")
+    assert found.reason == "schedule nightly: its slices are not axial"
+    assert [each.reason for each in status] == [found.reason]
+    assert released
+    assert row(jobs, 1).state is SeriesState.REPORTED
+    assert len(jobs.workflow.ledger.revisions(series_uid(1))) == 1
+
+
+def test_what_a_schedule_chose_is_not_asked_about_again(make: Make, spool: Path) -> None:
+    """The node's own rules would leave it out; sent by a scanner it is known by then."""
+    jobs = make({**LONG, "best": ["soft_kernel"]})
+    jobs.put(*jobs.workflow.admit(spooled(spool, 1), Choice("nightly", "d1")))
+    jobs.run()
+    reported = row(jobs, 1).become(SeriesState.REPORTED, jobs.clock.now)
+    jobs.workflow.ledger.save(reported)
+    arrive(jobs, spool, 1)
+    jobs.run()
+
+    assert jobs.done == [f"segment:{series_uid(1)}:1:1"]
+    assert len(jobs.workflow.ledger.revisions(series_uid(1))) == 1
+
+
+def test_a_scanner_s_series_that_a_schedule_had_refused_is_judged_by_the_node_s_rules(
+    make: Make, spool: Path
+) -> None:
+    jobs = make(NO_BONE)
+    refused = Choice("nightly", "d1", "its slices are not axial")
+    jobs.put(*jobs.workflow.admit(spooled(spool, 1), refused))
+    arrive(jobs, spool, 1)
+    jobs.run()
+
+    assert jobs.analysed() == [(1, 2)]
 
 
 def test_a_series_whose_images_are_gone_cannot_be_released(

@@ -5,20 +5,16 @@ One only receives and the other two work; the analysis is the fast one, all else
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.cases import source_datasets
 from support.ct import save
 from support.installed_node import free_port
+from support.node_parts import PORT_OF_NONE, Part
 from support.pacs import Pacs
 from support.postgres import Postgres, running_postgres
 from support.small_node import result_pacs, small_config
@@ -33,44 +29,7 @@ from dicom_node.persistence.rows import DeliveryState, SeriesState
 from dicom_node.settings.node import NodeConfig
 
 PATIENCE_S = 180.0
-SERVE = str(Path(__file__).parents[1] / "support" / "serve_small.py")
-PORT_OF_NONE = 1
 LEASE_S = 3.0
-
-
-@dataclass(slots=True)
-class Part:
-    """One process tree of a node: a receiver or a worker."""
-
-    name: str
-    config: NodeConfig
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @classmethod
-    def start(cls, folder: Path, name: str, config: NodeConfig, *options: str) -> Part:
-        """Start it, with a log of its own."""
-        settings, log = folder / f"{name}.json", folder / f"{name}.log"
-        settings.write_text(config.model_dump_json())
-        with log.open("ab") as stream:
-            process = subprocess.Popen(
-                [sys.executable, SERVE, str(settings), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        return cls(name, config, process, log)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the whole of it."""
-        os.killpg(self.process.pid, number)
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """The events of a name in its log."""
-        lines = self.log.read_text().splitlines()
-        events = [json.loads(line) for line in lines if line.startswith("{")]
-        return [event for event in events if event["event"] == name]
 
 
 @pytest.fixture
