@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -30,6 +31,11 @@ NOBODY = Retrieval(RetrievalEnd.TURNED_AWAY, "no connection")
 SILENT = Retrieval(RetrievalEnd.SILENT, "not a word for 300 s")
 
 
+def few(study: int, number: int = 1, **elements: Any) -> list[Dataset]:
+    """A series of four images, where it makes no difference how many there are."""
+    return series(study, number, slices=4, **elements)
+
+
 def answered(study: int, state: SeriesState) -> SeriesRow:
     """A series in the node's own table."""
     names = (series_uid(study), 1, study_uid(study), "CT1", "MSK", 12, f"f{study}")
@@ -43,7 +49,7 @@ def asked(archive: AskedArchive) -> Counter[str]:
 def test_what_is_listed_and_wanted_is_fetched_and_a_second_run_asks_for_nothing(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive([*series(1), *series(2, StudyDate="20260107")])
+    archive = AskedArchive([*few(1), *few(2, StudyDate="20260107")])
     site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
     site.run()
     site.pass_time(days=1)
@@ -62,7 +68,7 @@ def test_what_is_listed_and_wanted_is_fetched_and_a_second_run_asks_for_nothing(
 def test_the_second_run_begins_at_the_watermark_less_what_is_looked_back(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive(series(1))
+    archive = AskedArchive(few(1))
     site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 1}])
     site.run()
     archive.queries.clear()
@@ -174,7 +180,7 @@ def test_an_end_that_is_missing_is_told_from_a_whole_series(tmp_path: Path) -> N
 def test_a_series_of_which_nothing_comes_has_failed_with_the_archive_s_words(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive(series(1), ends=[SILENT] * 9)
+    archive = AskedArchive(few(1), ends=[SILENT] * 9)
     site = Site.make(tmp_path, archive)
     site.run()
 
@@ -186,7 +192,7 @@ def test_a_series_of_which_nothing_comes_has_failed_with_the_archive_s_words(
 def test_one_that_makes_an_archive_fall_silent_does_not_hold_up_the_others(
     tmp_path: Path,
 ) -> None:
-    held = [image for study in (1, 2, 3) for image in series(study)]
+    held = [image for study in (1, 2, 3) for image in few(study)]
     archive = AskedArchive(held, ends=[SILENT])
     site = Site.make(tmp_path, archive)
     site.run()
@@ -201,7 +207,7 @@ def test_an_archive_in_trouble_is_left_alone_for_longer_and_longer(
     end: Retrieval, tmp_path: Path
 ) -> None:
     """A minute, two, four, with a jitter of nothing; then it is well, and so is the next."""
-    archive = AskedArchive(series(1), ends=[end] * 3)
+    archive = AskedArchive(few(1), ends=[end] * 3)
     site = Site.make(tmp_path, archive, schedules=[{"attempts": 9, "first_wait_s": 60}])
     site.begin()
     moments = []
@@ -223,7 +229,7 @@ def test_a_series_waits_for_an_archive_that_nobody_answers_for_as_long_as_it_tak
     tmp_path: Path,
 ) -> None:
     """Nobody took the association: that uses up no attempt, only the time of the schedule."""
-    archive = AskedArchive(series(1), ends=[NOBODY] * 20)
+    archive = AskedArchive(few(1), ends=[NOBODY] * 20)
     site = Site.make(tmp_path, archive)
     site.run()
 
@@ -234,7 +240,7 @@ def test_a_series_waits_for_an_archive_that_nobody_answers_for_as_long_as_it_tak
 def test_what_was_asked_for_too_long_ago_is_given_up_also_while_all_is_paused(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive(series(1), ends=[NOBODY] * 500)
+    archive = AskedArchive(few(1), ends=[NOBODY] * 500)
     site = Site.make(tmp_path, archive, schedules=[{"give_up_h": 5}])
     site.begin()
     site.step()
@@ -250,7 +256,7 @@ def test_what_was_asked_for_too_long_ago_is_given_up_also_while_all_is_paused(
 def test_an_archive_that_does_not_answer_queries_is_asked_again_and_the_run_waits(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive(series(1), raises=[PeerUnreachableError("nobody there")] * 10)
+    archive = AskedArchive(few(1), raises=[PeerUnreachableError("nobody there")] * 10)
     site = Site.make(tmp_path, archive)
     site.run()
 
@@ -261,7 +267,7 @@ def test_a_window_that_is_refused_is_named_and_the_watermark_stops_at_it(
     tmp_path: Path,
 ) -> None:
     """The second of three days fails at every attempt; the next run begins with it."""
-    archive = AskedArchive([*series(1), *series(2, StudyDate="20260107")])
+    archive = AskedArchive([*few(1), *few(2, StudyDate="20260107")])
     site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 0}])
     site.begin()
     first, second, third = site.asking.ledger.windows("nightly")
@@ -283,7 +289,7 @@ def test_a_window_that_is_refused_is_named_and_the_watermark_stops_at_it(
 
 def test_two_schedules_ask_for_a_series_once(tmp_path: Path) -> None:
     """Both list it in the same moment; of two at once the first by name has it."""
-    archive = AskedArchive([*series(1), *series(2)])
+    archive = AskedArchive([*few(1), *few(2)])
     site = Site.make(tmp_path, archive, schedules=[{"name": "nightly"}, {"name": "weekly"}])
     site.begin("weekly")
     site.begin("nightly")
@@ -389,7 +395,7 @@ def test_a_series_that_has_grown_in_the_archive_is_asked_for_its_new_images(
 
 
 def test_studies_that_are_offline_come_last(tmp_path: Path) -> None:
-    held = [image for study in (1, 2, 3) for image in series(study)]
+    held = [image for study in (1, 2, 3) for image in few(study)]
     archive = AskedArchive(held, availability={series_uid(1): "NEARLINE"})
     site = Site.make(tmp_path, archive)
     site.run()
@@ -400,7 +406,7 @@ def test_studies_that_are_offline_come_last(tmp_path: Path) -> None:
 
 def test_outside_its_hours_an_archive_is_asked_nothing(tmp_path: Path) -> None:
     """20:00 in UTC on a Thursday; it opens at 22:00."""
-    archive = AskedArchive(series(1))
+    archive = AskedArchive(few(1))
     site = Site.make(tmp_path, archive, settings={"hours": ["22:00-06:00"]})
     site.begin()
     site.pass_time(minutes=119)
@@ -416,7 +422,7 @@ def test_outside_its_hours_an_archive_is_asked_nothing(tmp_path: Path) -> None:
 
 def test_a_pause_takes_back_a_job_that_is_in_the_queue(tmp_path: Path) -> None:
     """Its number is used, its row due: it is put anew when the pause is over."""
-    archive = AskedArchive(series(1))
+    archive = AskedArchive(few(1))
     site = Site.make(tmp_path, archive)
     site.begin()
     queued = site.dispatch.due()
@@ -433,7 +439,7 @@ def test_a_pause_takes_back_a_job_that_is_in_the_queue(tmp_path: Path) -> None:
 def test_between_two_studies_there_is_a_pause_and_no_more_at_once_than_allowed(
     tmp_path: Path,
 ) -> None:
-    held = [image for study in range(1, 4) for image in series(study, slices=3)]
+    held = [image for study in range(1, 4) for image in few(study)]
     archive = AskedArchive(held)
     site = Site.make(tmp_path, archive, settings={"pause_s": 30.0})
     site.begin()
@@ -449,7 +455,7 @@ def test_between_two_studies_there_is_a_pause_and_no_more_at_once_than_allowed(
 
 
 def test_what_was_given_up_is_wanted_again_when_a_person_says_so(tmp_path: Path) -> None:
-    archive = AskedArchive(series(1), ends=[SILENT] * 3)
+    archive = AskedArchive(few(1), ends=[SILENT] * 3)
     site = Site.make(tmp_path, archive)
     site.run()
     assert site.states() == {series_uid(1): "failed"}
@@ -466,7 +472,7 @@ LONGEST = {"name": "longest", "best": ["many_slices"], "best_of": "study"}
 
 
 def test_what_the_rules_refuse_by_the_listing_is_not_fetched(tmp_path: Path) -> None:
-    archive = AskedArchive([*series(1, 1), *series(1, 2, SliceThickness="2")])
+    archive = AskedArchive([*few(1, 1), *few(1, 2, SliceThickness="2")])
     site = Site.make(tmp_path, archive, rules=[THIN], schedules=[{"rules": "thin"}])
     site.run()
 
@@ -537,7 +543,7 @@ def test_a_study_that_rules_cannot_take_from_gets_no_question_for_its_series(
     tmp_path: Path,
 ) -> None:
     adults = {"name": "adults", "age_y": {"at_least": 18}}
-    held = [*series(1, PatientAge="012Y"), *series(2, PatientAge="060Y"), *series(3)]
+    held = [*few(1, PatientAge="012Y"), *few(2, PatientAge="060Y"), *few(3)]
     archive = AskedArchive(held)
     site = Site.make(tmp_path, archive, rules=[adults], schedules=[{"rules": "adults"}])
     site.run()
@@ -569,7 +575,7 @@ def test_a_series_rests_as_found_until_its_study_was_listed_whole(tmp_path: Path
 def test_where_a_study_is_listed_in_part_every_time_what_was_listed_is_used(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive([*series(1, 1), *series(1, 2)], short_lists=99)
+    archive = AskedArchive([*few(1, 1), *few(1, 2)], short_lists=99)
     site = Site.make(tmp_path, archive)
     site.run()
 
@@ -600,7 +606,7 @@ def test_a_night_is_told_once_with_what_became_of_it(tmp_path: Path) -> None:
 def test_a_job_that_died_after_what_it_did_was_entered_changes_nothing_when_it_runs_again(
     tmp_path: Path,
 ) -> None:
-    archive = AskedArchive(series(1))
+    archive = AskedArchive(few(1))
     site = Site.make(tmp_path, archive)
     site.run()
     before, queries = site.rows(), len(archive.queries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.series.candidates import Candidate
+from dicom_node.series.eligibility import judge
 from dicom_node.settings.loading import parse_config
 from dicom_node.settings.node import NodeConfig
 
+PAGE = Path(__file__).parents[3] / "docs" / "requery.md"
 ARCHIVE = {"name": "store", "ae_title": "STORE", "host": "127.0.0.1", "port": 104}
 SCHEDULE = {"name": "nightly", "archive": "store", "since": date(2026, 1, 5)}
 
@@ -63,3 +67,30 @@ def test_two_schedules_of_one_name_are_refused() -> None:
     table = {"archives": [ARCHIVE], "schedules": [SCHEDULE, SCHEDULE]}
     with pytest.raises(ConfigurationError, match="2 of them are called 'nightly'"):
         parse_config(table, source="node.toml", folder=Path("/etc/msk"))
+
+
+def test_what_is_asked_of_a_list_is_said_in_rules_as_documented() -> None:
+    """Number of images, age, thickness, body part and description, whatever the case."""
+    table = tomllib.loads(PAGE.read_text().partition("```toml")[2].partition("```")[0])
+    config = parse_config(table, source="requery.md", folder=Path("/etc/msk"))
+    rules = config.rule_set(config.schedules[0].rules or "")
+    wanted = {
+        "Modality": "CT",
+        "PatientAge": "060Y",
+        "SliceThickness": "1.5",
+        "BodyPartExamined": "HIP",
+        "SeriesDescription": "Hip to knee",
+    }
+    assert rules is not None
+
+    assert judge(Candidate("1.2", "1.2.3", wanted, 400), rules).is_taken
+    for keyword, other in [
+        ("Modality", "MR"),
+        ("PatientAge", "012Y"),
+        ("SliceThickness", "6"),
+        ("BodyPartExamined", "HEAD"),
+        ("SeriesDescription", "TOPOGRAM 0.6"),
+    ]:
+        each = Candidate("1.2", "1.2.3", wanted | {keyword: other}, 400)
+        assert judge(each, rules).is_taken is False, keyword
+    assert judge(Candidate("1.2", "1.2.3", wanted, 99), rules).is_taken is False
