@@ -91,11 +91,12 @@ def why_had(row: ArchiveSeriesRow, sighting: Sighting) -> str:
     """The reason why a series need not be asked for; empty where it must.
 
     One that the node has answered is asked for where its images here are no whole stack and
-    the archive counts more.
+    the archive counts more, or does not count.
     """
-    if sighting.in_ledger is not None:
-        return _why_had_in_ledger(row.listed, sighting.in_ledger, sighting.stock)
-    if sighting.stock.is_whole(row.listed):
+    known, stock = sighting.in_ledger, sighting.stock
+    if known is not None and (words := _why_had_in_ledger(row.listed, known, stock)):
+        return words
+    if known is None and stock.is_whole(row.listed):
         return "it is in the spool, whole"
     before = (each for each in sighting.others if each.state in IN_HAND and _first(each, row))
     return next((f"schedule {each.schedule} has it: {each.state}" for each in before), "")
@@ -106,10 +107,10 @@ def _why_had_in_ledger(listed: int | None, known: SeriesRow, stock: Stock) -> st
     words = f"the node has it: {known.state}"
     gap = stock.missing if stock.instances else ""
     held = max(known.instances, stock.instances)
+    if gap and (listed is None or listed > held):
+        return ""
     if listed is None or listed <= held:
         return f"{words}; {gap}, and the archive counts no more" if gap else words
-    if gap:
-        return ""
     at_hand = "no gap among them" if stock.instances else "its images are no longer here"
     return f"{words}, with {held} of the {listed} images that the archive counts; {at_hand}"
 
