@@ -3,14 +3,16 @@
 The rows of the ledger say what is to be done and when; a job is put when it is due, its archive
 may be asked, and fewer of its kind than the settings allow are under way, in whichever worker.
 So a pause, closing hours and an archive in trouble hold everything up at once, without a job
-that waits. A job's key has the number of its row's next visit: put twice, it is one.
+that waits. A job's key has the number of its row's next visit: put twice, it is one. A job that
+ends moves its row on; should one not, what it is about is passed over and named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -18,6 +20,7 @@ import structlog
 from dicom_node.archive import query_jobs, retrieve_jobs
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.night import log_night, night_of
+from dicom_node.archive.orphans import take_home
 from dicom_node.archive.politeness import zone_of
 from dicom_node.archive.query_jobs import QueryJobs, query_job
 from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
@@ -62,10 +65,14 @@ class Dispatch:
     """Puts what is due, and tells of runs that ended; one worker's of all.
 
     under_way: which jobs are not finished.
+    last: the keys of what was put the last time.
+    vain: those that ended without moving their rows, which would be put again for ever.
     """
 
     asking: Asking
     under_way: UnderWay
+    last: set[str] = field(default_factory=set)
+    vain: set[str] = field(default_factory=set)
 
     def know(self, schedule: Schedule) -> datetime:
         """When the last run of a schedule was due; of a new one, since when it is known."""
@@ -79,19 +86,23 @@ class Dispatch:
 
     def due(self) -> tuple[JobRequest, ...]:
         """The jobs to put now."""
-        return tuple(
+        jobs = tuple(
             job
             for archive in self.asking.config.archives
             if self.asking.gate(archive).is_open
             for job in (*self._queries(archive), *self._retrievals(archive))
         )
+        self.last.clear()
+        self.last.update(job.key for job in jobs)
+        return jobs
 
     def look_after(self) -> None:
         """Note which runs are listed, which have ended; give up what was asked too long ago."""
-        for archive in self.asking.config.archives:
-            RetrieveJobs(self.asking).expire(archive)
+        take_home(self.asking)
         for run in self.asking.ledger.open_runs():
             self._look_after(run)
+        for archive in self.asking.config.archives:
+            RetrieveJobs(self.asking).expire(archive)
 
     def _look_after(self, run: RunRow) -> None:
         ledger, now = self.asking.ledger, self.asking.clock()
@@ -121,11 +132,9 @@ class Dispatch:
         busy = self.under_way(f"{query_jobs.KIND}:{archive.name}:")
         free = archive.queries_at_once - len(busy)
         if free > 0:
-            rows = self.asking.ledger.due_windows(
-                archive.name, self.asking.clock(), free + len(busy)
-            )
-            jobs = (query_job(row) for row in rows)
-            yield from _first((job for job in jobs if job.key not in busy), free)
+            most = free + len(busy) + len(self.vain)
+            rows = self.asking.ledger.due_windows(archive.name, self.asking.clock(), most)
+            yield from self._to_put(map(query_job, rows), busy, free)
 
     def _retrievals(self, archive: ArchiveSettings) -> Iterator[JobRequest]:
         ledger, now = self.asking.ledger, self.asking.clock()
@@ -143,7 +152,27 @@ class Dispatch:
             retrieve_job(archive.name, ledger.series(schedule, study_instance_uid=study))
             for schedule, study in studies
         )
-        yield from _first((job for job in jobs if job.key not in busy), free)
+        yield from self._to_put(jobs, busy, free)
+
+    def _to_put(
+        self, jobs: Iterable[JobRequest], busy: Collection[str], free: int
+    ) -> Iterator[JobRequest]:
+        """The first so many jobs, about what no job is about that is not finished.
+
+        Whatever number that one has: a retry has another key, and a row may have been moved
+        on under it. `busy` was asked for before the rows were, so what is due under the key
+        of a job that has ended is what that job left as it was.
+        """
+        about = set(map(_about, busy))
+        left = (job for job in jobs if _about(job.key) not in about)
+        yield from islice((job for job in left if not self._is_vain(job.key)), free)
+
+    def _is_vain(self, key: str) -> bool:
+        """True if a job has ended without moving its row: it is known, and not done again."""
+        if key in self.last and key not in self.vain:
+            log.error("requery.in_vain", key=key)
+            self.vain.add(key)
+        return key in self.vain
 
 
 def begin_run(
@@ -171,7 +200,6 @@ def begin_run(
     return True
 
 
-def _first(jobs: Iterator[JobRequest], count: int) -> Iterator[JobRequest]:
-    """The first so many jobs."""
-    for _, job in zip(range(count), jobs, strict=False):
-        yield job
+def _about(key: str) -> str:
+    """What a job is about: its key without its number, and without that of a retry."""
+    return key.rpartition(":")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from dicom_node.archive.asking import Asking
@@ -18,6 +18,9 @@ from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.spool.completeness import Expectation
 
 Ask = Callable[[str, str, str], Expectation | None]
+
+UNTIL_IT_IS_ENDED: Final = timedelta(minutes=5)
+"""What is over is ended within seconds, the rules being asked; here nobody waits for more."""
 
 
 TAKEN: Final = (ArchiveState.FETCHED, ArchiveState.INCOMPLETE)
@@ -115,7 +118,7 @@ class Holding:
             row.state is ArchiveState.WANTED
             and row.asked_at is not None
             and settings is not None
-            and not is_over(row, settings[0], now)
+            and not is_over(row, settings[0], now - UNTIL_IT_IS_ENDED)
         )
 
     def _sends_as(self, row: ArchiveSeriesRow) -> str:

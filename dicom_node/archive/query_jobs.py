@@ -22,7 +22,7 @@ from dicom_node.archive.requests import (
     study_queries,
 )
 from dicom_node.archive.states import Listing, Sighting, seen, seen_again
-from dicom_node.archive.stock import stock_of
+from dicom_node.archive.stock import stock_or_why
 from dicom_node.archive.windows import StudyWindow, parse_window
 from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.peers.archives import Answer, Archive, Listed
@@ -44,6 +44,7 @@ MOST_QUERIES: Final = 5_000
 """So many beginnings of Patient IDs are asked for at a time; those of one day."""
 KIND: Final = "archive-query"
 LISTED_IN_PART: Final = "its series were listed in part only"
+GONE: Final = "its schedule is no longer configured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class QueryJobs:
         row = replace(row, visit=payload["visit"])
         settings = self.asking.of(row.schedule)
         if settings is None:
-            self._end(replace(row, state=WindowState.FAILED, reason="no longer configured"))
+            self._end(replace(row, state=WindowState.FAILED, reason=GONE))
             return ()
         schedule, archive = settings
         gate = self.asking.gate(archive)
@@ -76,11 +77,15 @@ class QueryJobs:
     def give_back(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Put a window off whose job raised at every try."""
         row = self.asking.ledger.window(*window_key(payload))
-        settings = self.asking.of(row.schedule) if row is not None else None
-        if row is not None and settings is not None:
-            row = replace(row, visit=payload["visit"])
-            words = "the node could not enter the answer; its log says why"
-            self._put_off(row, settings[0], words, counts=True)
+        if row is None or row.visit >= payload["visit"] or row.state is not WindowState.WAITING:
+            return ()
+        row = replace(row, visit=payload["visit"])
+        settings = self.asking.of(row.schedule)
+        if settings is None:
+            self._end(replace(row, state=WindowState.FAILED, reason=GONE))
+            return ()
+        words = "the node could not enter the answer; its log says why"
+        self._put_off(row, settings[0], words, counts=True)
         return ()
 
     def _list(self, row: WindowRow, schedule: Schedule, archive: ArchiveSettings) -> None:
@@ -206,7 +211,7 @@ class QueryJobs:
             is_open = not (answer.is_whole or self._is_last(window, schedule))
             undecided = f"{LISTED_IN_PART}: {answer.words}" if is_open else ""
             for each in candidates:
-                stock = stock_of(self.asking.spool, each.series_instance_uid)
+                stock = stock_or_why(self.asking.spool, each.series_instance_uid)
                 against = reasons[each.series_instance_uid]
                 yield Sighting(each, stock, against, undecided=undecided)
 

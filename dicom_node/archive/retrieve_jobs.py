@@ -10,7 +10,6 @@ of a study, when all of it that is wanted is here.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,28 +19,32 @@ import structlog
 
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.requests import image_query
+from dicom_node.archive.selection import Selection
 from dicom_node.archive.states import (
     WHOLE_BUT,
     Attempt,
     Fetching,
     Sighting,
+    after_error,
     after_fetching,
     after_judging,
     given_up,
     is_over,
     is_trouble,
+    no_longer_wanted,
     what_came,
     why_had,
 )
-from dicom_node.archive.stock import stock_of
-from dicom_node.errors import NoImagesError, PeerError
-from dicom_node.peers.archives import Archive, Retrieval, Wanted
+from dicom_node.archive.stock import Stock, stock_of, stock_or_why
+from dicom_node.errors import PeerError, PeerUnreachableError
+from dicom_node.peers.archives import Answer, Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.persistence.job_queue import JobRequest, Payload
 from dicom_node.persistence.rows import COMPETING
 from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.spool.copies import images_of
 
 log = structlog.get_logger()
 
@@ -65,15 +68,13 @@ class RetrieveJobs:
 
     def run(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Make one attempt at a study, unless that was done already."""
-        rows = self._rows(payload)
+        now, due = self.asking.clock(), self._due(payload)
         settings = self.asking.of(payload["schedule"])
-        if payload["visit"] <= _last_visit(rows) or settings is None:
+        if not due or settings is None:
             return ()
         schedule, archive = settings
-        now = self.asking.clock()
-        due = [row for row in rows if _is_due(row, now)]
         gate = self.asking.gate(archive)
-        if not due or not gate.is_open:
+        if not gate.is_open:
             self._put_off(due, payload["visit"], gate.opens_at or now)
             return ()
         attempt = Attempt(payload["visit"], now, schedule, self.asking.jitter())
@@ -81,49 +82,100 @@ class RetrieveJobs:
         if not left:
             self._settle(payload["study_instance_uid"], (), {}, {}, attempt)
             return ()
+        asked = [replace(row, asked_at=row.asked_at or now) for row in left]
+        # Before anything comes: from now on nobody takes what is here for the whole series.
+        self.asking.ledger.enter(changed=asked)
         try:
-            self._fetch(left, attempt, archive)
-        except PeerError as error:
+            self._fetch(asked, attempt, archive)
+        except PeerUnreachableError as error:
             until = self.asking.trouble_of(archive, schedule, error)
-            self._put_off(left, payload["visit"], until)
+            self._put_off(asked, payload["visit"], until)
         return ()
 
     def give_back(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Put a study off whose job raised at every try; that counts as an attempt."""
-        settings = self.asking.of(payload["schedule"])
-        if settings is None:
+        due, settings = self._due(payload), self.asking.of(payload["schedule"])
+        if not due or settings is None:
             return ()
         now = self.asking.clock()
         attempt = Attempt(payload["visit"], now, settings[0], self.asking.jitter())
-        due = [row for row in self._rows(payload) if _is_due(row, now)]
         gaps = {row.series_instance_uid: Gap(None) for row in due}
-        self._settle(payload["study_instance_uid"], due, gaps, {}, attempt)
+        try:
+            self._settle(payload["study_instance_uid"], due, gaps, {}, attempt)
+        except Exception:
+            # Nobody comes after this: were the rows left due, nothing else would be fetched.
+            log.exception("task.failed", kind=KIND)
+            self.asking.ledger.enter(changed=[after_error(row, attempt) for row in due])
         return ()
+
+    def _due(self, payload: Payload) -> Rows:
+        """What a job is to deal with, if it was not done; else its rows are moved on, too.
+
+        That is where the clock was set back, or where the settings have its schedule no more.
+        """
+        rows, now, number = self._rows(payload), self.asking.clock(), payload["visit"]
+        if number <= _last_visit(rows):
+            return ()
+        open_ones = [row for row in rows if row.state is ArchiveState.WANTED]
+        due = [row for row in open_ones if _is_due(row, now)]
+        if self.asking.of(payload["schedule"]) is None:
+            gone = [no_longer_wanted(row, number, now) for row in open_ones]
+            self.asking.ledger.enter(changed=gone)
+        elif not due:
+            self.asking.ledger.enter(changed=[replace(row, visit=number) for row in open_ones])
+        return due
 
     def expire(self, archive: ArchiveSettings) -> None:
         """Give up what was asked for too long ago, also where the archive is never open."""
         now, ledger = self.asking.clock(), self.asking.ledger
-        for row in ledger.asked_before(archive.name, now):
-            settings = self.asking.of(row.schedule)
-            if settings is None or not is_over(row, settings[0], now):
-                continue
-            study = ledger.series(row.schedule, study_instance_uid=row.study_instance_uid)
-            attempt = Attempt(_last_visit(study) + 1, now, settings[0])
-            fetching = Fetching(stock_of(self.asking.spool, row.series_instance_uid))
-            whole = fetching.stock.is_whole(row.listed)
-            numbered = replace(row, visit=attempt.number, changed_at=now, next_at=None)
-            words = what_came(replace(row, instances=fetching.stock.instances), fetching)
-            here = replace(numbered, state=ArchiveState.FETCHED, reason="")
-            after = here if whole else given_up(numbered, fetching.stock, words)
-            ledger.enter(changed=self._judged([after], attempt, row.study_instance_uid))
+        over = [
+            row
+            for row in ledger.asked_before(archive.name, now)
+            if (settings := self.asking.of(row.schedule)) and is_over(row, settings[0], now)
+        ]
+        studies: dict[tuple[str, str], list[ArchiveSeriesRow]] = {}
+        for row in over:
+            studies.setdefault((row.schedule, row.study_instance_uid), []).append(row)
+        for of_study in studies.values():
+            self._expire(of_study, now)
 
-    def _fetch(self, due: Rows, attempt: Attempt, archive: ArchiveSettings) -> None:
+    def _expire(self, over: Rows, now: datetime) -> None:
+        """End the series of a study that were asked for too long ago, the rules being asked."""
+        schedule, study = over[0].schedule, over[0].study_instance_uid
+        settings = self.asking.of(schedule)
+        if settings is None:
+            return
+        rows = self.asking.ledger.series(schedule, study_instance_uid=study)
+        attempt = Attempt(_last_visit(rows) + 1, now, settings[0])
+        ended = [self._ended(row, attempt) for row in over]
+        try:
+            after = self._judged(ended, attempt, study, is_last=True)
+        except Exception:
+            # One that cannot be judged must not keep the others from their end.
+            log.exception("task.failed", kind="expire", study_instance_uid=study)
+            after = tuple(ended)
+        self.asking.ledger.enter(changed=after)
+        for row in after:
+            _log(row)
+
+    def _ended(self, row: ArchiveSeriesRow, attempt: Attempt) -> ArchiveSeriesRow:
+        """A series that is asked for no more, by what is here of it."""
+        stock = stock_or_why(self.asking.spool, row.series_instance_uid)
+        numbered = replace(
+            row,
+            visit=attempt.number,
+            instances=stock.instances or row.instances,
+            changed_at=attempt.now,
+            next_at=None,
+        )
+        if stock.is_whole(row.listed):
+            return replace(numbered, state=ArchiveState.FETCHED, reason="")
+        return given_up(numbered, what_came(numbered, Fetching(stock)))
+
+    def _fetch(self, asked: Rows, attempt: Attempt, archive: ArchiveSettings) -> None:
         """Ask for what is missing of the series of a study, and see what came."""
         peer = self.asking.call(archive)
-        asked = [replace(row, asked_at=row.asked_at or attempt.now) for row in due]
         gaps = self._gaps(asked, peer)
-        # Before anything comes: from now on nobody takes what is here for the whole series.
-        self.asking.ledger.enter(changed=asked)
         wanted = [gap.wanted for gap in gaps.values() if gap.wanted is not None]
         said = self.asking.retrieve(peer, archive, wanted) if wanted else {}
         retrievals = {each.series_instance_uid: said[each] for each in wanted if each in said}
@@ -134,26 +186,21 @@ class RetrieveJobs:
         else:
             self.asking.well(archive, pause=True)
         after = replace(attempt, now=self.asking.clock())
-        self._settle(due[0].study_instance_uid, asked, gaps, retrievals, after)
+        self._settle(asked[0].study_instance_uid, asked, gaps, retrievals, after)
 
     def _gaps(self, rows: Rows, peer: Archive) -> Mapping[str, Gap]:
         """What is missing of each series, by what the archive lists of those that are begun."""
-        stocks = {
-            row.series_instance_uid: stock_of(self.asking.spool, row.series_instance_uid)
-            for row in rows
-        }
+        stocks = {row.series_instance_uid: self._stock(row) for row in rows}
         whole = {
             row.series_instance_uid: Wanted(row.study_instance_uid, row.series_instance_uid)
             for row in rows
         }
-        begun = [row for row in rows if stocks[row.series_instance_uid].instances]
-        queries = [
-            image_query(row.study_instance_uid, row.series_instance_uid) for row in begun
-        ]
-        answers = peer.find(queries) if queries else ()
         gaps = {uid: Gap(wanted) for uid, wanted in whole.items()}
-        for row, answer in zip(begun, answers, strict=True):
+        for row in rows:
             uid = row.series_instance_uid
+            if not stocks[uid].instances:
+                continue
+            answer = _images_listed(peer, row)
             listed = {each.get("SOPInstanceUID") for each in answer.listed} - {""}
             missing = tuple(sorted(listed - stocks[uid].sop_instance_uids))
             if missing:
@@ -176,7 +223,7 @@ class RetrieveJobs:
         fetched = []
         for row in rows:
             uid = row.series_instance_uid
-            stock = stock_of(self.asking.spool, uid)
+            stock = self._stock(row)
             fetching = Fetching(stock, gaps[uid].all_listed_here, retrievals.get(uid))
             fetched.append(after_fetching(row, fetching, attempt))
         after = self._judged(fetched, attempt, study_instance_uid)
@@ -185,21 +232,29 @@ class RetrieveJobs:
             _log(row)
 
     def _judged(
-        self, after: Rows, attempt: Attempt, study_instance_uid: str
+        self, after: Rows, attempt: Attempt, study_instance_uid: str, *, is_last: bool = False
     ) -> tuple[ArchiveSeriesRow, ...]:
         """The same, once the rules have seen the headers.
 
-        Where they choose the best of a study, whole series wait for the others.
+        Where they choose the best of a study, whole series wait for the others, and those
+        that were fetched before are compared with too. One that stayed incomplete is compared
+        with none.
+
+        is_last: whether whole ones wait no longer for others that are still wanted.
         """
         selection = self.asking.selection(attempt.schedule)
-        changed = {row.series_instance_uid: row for row in after}
+        changed = {
+            row.series_instance_uid: self._judged_alone(row, selection, attempt)
+            for row in after
+        }
         study = self.asking.ledger.series(
             attempt.schedule.name, study_instance_uid=study_instance_uid
         )
         rows = [changed.get(row.series_instance_uid, row) for row in study]
         whole = [row for row in rows if _is_whole(row, changed)]
         others = [row for row in rows if row not in whole]
-        if selection.rules.best and any(row.state is ArchiveState.WANTED for row in others):
+        has_to_wait = selection.rules.best and not is_last
+        if has_to_wait and any(row.state is ArchiveState.WANTED for row in others):
             waiting = {
                 row.series_instance_uid: replace(
                     row, state=ArchiveState.WANTED, reason=WHOLE_BUT, next_at=None
@@ -225,19 +280,30 @@ class RetrieveJobs:
         gone = {uid for uid, row in known.items() if row.state not in COMPETING}
         return [row for row in fetched if row.series_instance_uid not in gone]
 
+    def _judged_alone(
+        self, row: ArchiveSeriesRow, selection: Selection, attempt: Attempt
+    ) -> ArchiveSeriesRow:
+        """A series that stayed incomplete, once the rules have seen its values."""
+        if row.state is not ArchiveState.INCOMPLETE:
+            return row
+        # Of its stack not all is here, and that is against none.
+        candidates = [
+            replace(each, images=row.listed, stack=None) for each in self._candidates([row])
+        ]
+        reasons = selection.by_headers(candidates).get(row.series_instance_uid, ())
+        return after_judging(row, reasons, attempt)
+
     def _candidates(self, rows: Rows) -> tuple[Candidate, ...]:
-        """Series by their headers, as far as their images are still here."""
-        spool, found = self.asking.spool, list[Candidate]()
-        for row in rows:
-            with contextlib.suppress(NoImagesError):
-                entries = spool.entries(row.series_instance_uid)
-                found.append(candidate_of([entry.path for entry in entries]))
-        return tuple(found)
+        """Series by the headers of their images, as far as these are still here."""
+        spool = self.asking.spool
+        images = [images_of(spool.entries(row.series_instance_uid)).chosen for row in rows]
+        return tuple(candidate_of(entry.path for entry in each) for each in images if each)
 
     def _without_had(self, due: Rows, attempt: Attempt) -> Rows:
         """The series that still have to be asked for: not what came from elsewhere since."""
         ledger = self.asking.ledger
-        fresh = [row for row in due if row.asked_at is None and not row.instances]
+        # One that is wanted once more, as it grew or by hand, has words, and is had by none.
+        fresh = [row for row in due if row.asked_at is None and not row.reason]
         uids = [row.series_instance_uid for row in fresh]
         in_ledger = ledger.known_to_node(uids)
         others = [row for row in ledger.series_of_uids(uids) if row.schedule != due[0].schedule]
@@ -246,7 +312,7 @@ class RetrieveJobs:
             uid = row.series_instance_uid
             of_others = [each for each in others if each.series_instance_uid == uid]
             candidate = Candidate(row.study_instance_uid, uid)
-            stock = stock_of(self.asking.spool, uid)
+            stock = self._stock(row)
             sighting = Sighting(candidate, stock, (), in_ledger.get(uid), of_others)
             if words := why_had(row, sighting):
                 had[uid] = replace(
@@ -259,6 +325,15 @@ class RetrieveJobs:
                 )
         ledger.enter(changed=list(had.values()))
         return [row for row in due if row.series_instance_uid not in had]
+
+    def _stock(self, row: ArchiveSeriesRow) -> Stock:
+        """What is here of a series; what a disk has not given an attempt long counts as lost.
+
+        Raises:
+            OSError: a file cannot be read just now.
+        """
+        lost = row.attempts > 0
+        return stock_of(self.asking.spool, row.series_instance_uid, errors_are_damage=lost)
 
     def _put_off(self, rows: Rows, visit: int, when: datetime) -> None:
         """Leave series due at a later time; the number of the job is used."""
@@ -280,6 +355,23 @@ def retrieve_job(archive: str, rows: Rows) -> JobRequest:
     number = _last_visit(rows) + 1
     payload = {"schedule": schedule, "study_instance_uid": study, "visit": number}
     return JobRequest(KIND, f"{KIND}:{archive}:{schedule}:{study}:{number}", payload)
+
+
+def _images_listed(peer: Archive, row: ArchiveSeriesRow) -> Answer:
+    """What an archive lists of a series by image; nothing where it will not.
+
+    Raises:
+        PeerUnreachableError: nobody is there to be asked.
+    """
+    try:
+        (answer,) = peer.find([image_query(row.study_instance_uid, row.series_instance_uid)])
+    except PeerUnreachableError:
+        raise
+    except PeerError as error:
+        uid = row.series_instance_uid
+        log.warning("requery.no_image_list", series_instance_uid=uid, reason=str(error))
+        return Answer((), is_whole=False, words=str(error))
+    return answer
 
 
 def _last_visit(rows: Rows) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from dicom_node.archive.politeness import wait_after
 from dicom_node.archive.requests import is_offline
-from dicom_node.archive.stock import Stock
+from dicom_node.archive.stock import NOTHING, Stock
 from dicom_node.peers.archives import Retrieval, RetrievalEnd
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.persistence.rows import SeriesRow
@@ -199,18 +199,42 @@ def after_fetching(
         return replace(tried, state=ArchiveState.FETCHED, reason=words)
     words = what_came(tried, fetching)
     if tried.attempts >= attempt.schedule.attempts or _is_over(tried, attempt):
-        return given_up(tried, fetching.stock, words)
+        return given_up(tried, words)
     wait = wait_after(max(tried.attempts, 1), attempt.schedule, attempt.jitter)
     return replace(tried, reason=words, next_at=attempt.now + wait)
 
 
-def given_up(row: ArchiveSeriesRow, stock: Stock, words: str) -> ArchiveSeriesRow:
+def given_up(row: ArchiveSeriesRow, words: str) -> ArchiveSeriesRow:
     """A series that is asked for no more: named, with what is missing."""
-    state = ArchiveState.INCOMPLETE if stock.instances else ArchiveState.FAILED
+    state = ArchiveState.INCOMPLETE if row.instances else ArchiveState.FAILED
     tries = "attempt" if row.attempts == 1 else "attempts"
     return replace(
         row, state=state, next_at=None, reason=f"after {row.attempts} {tries}: {words}"
     )
+
+
+def no_longer_wanted(row: ArchiveSeriesRow, number: int, now: datetime) -> ArchiveSeriesRow:
+    """A wanted series of a schedule that the settings have no more."""
+    return replace(
+        row,
+        state=ArchiveState.INCOMPLETE if row.instances else ArchiveState.FAILED,
+        reason=f"schedule {row.schedule} is no longer configured",
+        visit=number,
+        changed_at=now,
+        next_at=None,
+    )
+
+
+def after_error(row: ArchiveSeriesRow, attempt: Attempt) -> ArchiveSeriesRow:
+    """A wanted series whose job raised at every try, and of which nothing can be said."""
+    tried = replace(
+        row, visit=attempt.number, attempts=row.attempts + 1, changed_at=attempt.now
+    )
+    words = "what is here of it could not be looked at; the node's log says why"
+    if tried.attempts >= attempt.schedule.attempts or _is_over(tried, attempt):
+        return given_up(tried, words)
+    wait = wait_after(tried.attempts, attempt.schedule, attempt.jitter)
+    return replace(tried, reason=words, next_at=attempt.now + wait)
 
 
 def what_came(row: ArchiveSeriesRow, fetching: Fetching) -> str:
@@ -218,7 +242,7 @@ def what_came(row: ArchiveSeriesRow, fetching: Fetching) -> str:
     stock, retrieval = fetching.stock, fetching.retrieval
     counted = f" of {row.listed}" if row.listed is not None else ""
     words = [f"{stock.instances}{counted} images are here"]
-    if stock.instances and stock.missing:
+    if stock.missing not in {"", NOTHING}:
         words.append(stock.missing)
     elif stock.instances:
         words.append("no gap among them: an end may be missing")
@@ -233,12 +257,17 @@ def what_came(row: ArchiveSeriesRow, fetching: Fetching) -> str:
 def after_judging(
     row: ArchiveSeriesRow, reasons: Sequence[str], attempt: Attempt
 ) -> ArchiveSeriesRow:
-    """A whole series after the rules have seen its headers and those of its study."""
-    refused = ArchiveState.REFUSED, "; ".join(reasons)
-    state, reason = refused if reasons else (ArchiveState.FETCHED, row.reason)
-    return replace(
-        row, state=state, reason=reason, visit=attempt.number, changed_at=attempt.now
-    )
+    """A series that is asked for no more, after the rules have seen its headers.
+
+    What is said of one that is incomplete stays with the reasons against it.
+    """
+    words = "" if row.reason == WHOLE_BUT else row.reason
+    ended = row.state is ArchiveState.INCOMPLETE
+    state = ArchiveState.INCOMPLETE if ended else ArchiveState.FETCHED
+    if reasons:
+        state = ArchiveState.REFUSED
+        words = "; ".join([*reasons, *([words] if ended else [])])
+    return replace(row, state=state, reason=words, visit=attempt.number, changed_at=attempt.now)
 
 
 def is_trouble(retrieval: Retrieval) -> bool:

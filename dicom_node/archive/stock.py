@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from dicom_node.monitoring.logs import describe
 from dicom_node.spool.arrivals import read_arrivals
 from dicom_node.spool.completeness import what_is_missing
 from dicom_node.spool.copies import images_of
@@ -18,6 +19,7 @@ from dicom_node.spool.spool import Spool
 log = structlog.get_logger()
 
 NOTHING: Final = "nothing of it is here"
+UNREADABLE: Final = "its files cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,18 @@ class Stock:
         return not self.missing and self.instances >= (listed or 0)
 
 
-def stock_of(spool: Spool, series_instance_uid: str) -> Stock:
+def stock_of(
+    spool: Spool, series_instance_uid: str, *, errors_are_damage: bool = False
+) -> Stock:
     """Look at what the spool holds of a series.
+
+    errors_are_damage: whether a file that the disk does not give is lost, and wanted again.
 
     Raises:
         OSError: a file cannot be read just now.
     """
     entries = spool.entries(series_instance_uid)
-    images = images_of(entries, errors_are_damage=False)
+    images = images_of(entries, errors_are_damage=errors_are_damage)
     if not images.chosen:
         return Stock()
     arrivals = read_arrivals(images.chosen)
@@ -56,3 +62,14 @@ def stock_of(spool: Spool, series_instance_uid: str) -> Stock:
         frozenset(entry.sop_instance_uid for entry in images.chosen),
         arrivals.defect or what_is_missing(arrivals),
     )
+
+
+def stock_or_why(spool: Spool, series_instance_uid: str) -> Stock:
+    """The same where nobody can try again: of files that cannot be read, that and no images."""
+    try:
+        return stock_of(spool, series_instance_uid, errors_are_damage=True)
+    except OSError as error:
+        log.warning(
+            "requery.unreadable", series_instance_uid=series_instance_uid, **describe(error)
+        )
+        return Stock(missing=f"{UNREADABLE}: {error.strerror}")

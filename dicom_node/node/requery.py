@@ -91,6 +91,11 @@ class RequeryTasks:
     put: Callable[[JobRequest], None]
     under_way: Callable[[str], Collection[str]]
     is_first: Callable[[], bool] = lambda: True
+    _dispatch: Dispatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what was put from one second to the next."""
+        self._dispatch = Dispatch(self.asking, self.under_way)
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
         """Start the clock, and a thread for each task, which end when told to stop."""
@@ -134,10 +139,6 @@ class RequeryTasks:
         due = last_due(schedule, zone_of(archive), known, self.asking.clock())
         if due is not None:
             begin_run(self.asking.config, self.asking.ledger, schedule, due)
-
-    @property
-    def _dispatch(self) -> Dispatch:
-        return Dispatch(self.asking, self.under_way)
 
     def _keep_time(self, stop: threading.Event) -> None:
         """Have the clock begin runs at their moment, until told to stop."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -173,6 +173,16 @@ class ArchiveLedger:
             order=(table.offline, table.attempts, table.found_at),
             most=most,
         )
+
+    def due_for(self) -> tuple[tuple[str, str], ...]:
+        """The schedules and archives for which something is due, now or later."""
+        found: set[tuple[str, str]] = set()
+        for table in (ARCHIVE_WINDOWS.c, ARCHIVE_SERIES.c):
+            query = sa.select(table.schedule, table.archive).distinct()
+            # SQLite finds that in an index, and not what is not null.
+            query = query.where(table.next_at >= datetime.fromtimestamp(0, UTC))
+            found |= {(str(row[0]), str(row[1])) for row in self.ledger.execute(query)}
+        return tuple(sorted(found))
 
     def asked_before(self, archive: str, moment: datetime) -> tuple[ArchiveSeriesRow, ...]:
         """The series that are wanted still and were first asked for before a moment."""

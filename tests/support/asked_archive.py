@@ -141,6 +141,12 @@ class Site:
     archives: dict[str, AskedArchive]
     now: list[datetime]
     jobs: dict[str, JobRequest] = field(default_factory=dict)
+    under_way: set[str] = field(default_factory=set)
+    dispatch: Dispatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What a worker does every second; what is under way a test says."""
+        self.dispatch = Dispatch(self.asking, self._under_way)
 
     @classmethod
     def make(
@@ -193,11 +199,6 @@ class Site:
         )
         return cls(asking, by_name, now)
 
-    @property
-    def dispatch(self) -> Dispatch:
-        """What a worker does every second; no job is ever under way."""
-        return Dispatch(self.asking, lambda _prefix: frozenset())
-
     def pass_time(self, **by: float) -> None:
         """Let the clock go on."""
         self.now[0] += timedelta(**by)
@@ -242,6 +243,9 @@ class Site:
     def states(self, schedule: str = "nightly") -> dict[str, str]:
         """Their states."""
         return {uid: row.state.value for uid, row in self.rows(schedule).items()}
+
+    def _under_way(self, prefix: str) -> frozenset[str]:
+        return frozenset(key for key in self.under_way if key.startswith(prefix))
 
     def _runs(self) -> Iterator[Any]:
         for schedule in self.asking.config.schedules:

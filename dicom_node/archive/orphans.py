@@ -1,0 +1,78 @@
+"""What is due for a schedule or an archive that the settings have no more, or call otherwise.
+
+Nobody would put its jobs: a run with such a window would be listed for ever, and keep the next
+one from beginning; such a series would be wanted for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from dicom_node.archive.asking import Asking
+from dicom_node.archive.states import no_longer_wanted
+from dicom_node.persistence.archive_rows import (
+    ArchiveSeriesRow,
+    ArchiveState,
+    WindowRow,
+    WindowState,
+)
+
+log = structlog.get_logger()
+
+AT_ONCE: Final = 500
+"""So many rows are written in one transaction."""
+
+
+def take_home(asking: Asking) -> None:
+    """Give what is due to the archive that its schedule names now; end what has none."""
+    for schedule, archive in asking.ledger.due_for():
+        settings = asking.of(schedule)
+        if settings is None:
+            _end(asking, schedule)
+        elif settings[1].name != archive:
+            _move(asking, schedule, settings[1].name)
+
+
+def _end(asking: Asking, schedule: str) -> None:
+    """End the windows and series of a schedule that is gone; its runs end by that."""
+    now = asking.clock()
+    windows, series = _open(asking, schedule)
+    words = f"schedule {schedule} is no longer configured"
+    failed = [
+        replace(row, state=WindowState.FAILED, reason=words, next_at=None, changed_at=now)
+        for row in windows
+    ]
+    given_up = [no_longer_wanted(row, row.visit + 1, now) for row in series]
+    _enter(asking, [*failed, *given_up])
+    log.error("requery.no_schedule", schedule=schedule, count=len(failed) + len(given_up))
+
+
+def _move(asking: Asking, schedule: str, archive: str) -> None:
+    """Have the archive asked that a schedule names now."""
+    windows, series = _open(asking, schedule)
+    moved: list[WindowRow | ArchiveSeriesRow] = [
+        *(replace(row, archive=archive) for row in windows),
+        *(replace(row, archive=archive) for row in series),
+    ]
+    _enter(asking, moved)
+    log.info("requery.other_archive", schedule=schedule, archive=archive, count=len(moved))
+
+
+def _open(
+    asking: Asking, schedule: str
+) -> tuple[Sequence[WindowRow], Sequence[ArchiveSeriesRow]]:
+    """The windows and series of a schedule that are not done with."""
+    ledger = asking.ledger
+    return (
+        ledger.windows(schedule, states=[WindowState.WAITING]),
+        ledger.series(schedule, states=[ArchiveState.WANTED]),
+    )
+
+
+def _enter(asking: Asking, rows: Sequence[WindowRow | ArchiveSeriesRow]) -> None:
+    for begin in range(0, len(rows), AT_ONCE):
+        asking.ledger.enter(changed=rows[begin : begin + AT_ONCE])
