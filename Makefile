@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks lint fuzz faults kills trials machines harness conformance harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -50,6 +50,9 @@ trials: setup harness-packages  ## kill trials of the engine, ROUNDS of each kin
 machines: setup harness-packages  ## workers added, updated, killed, frozen, cut off; SERIES (default 60) (root)
 	$(BIN)/python tests/trials/many_workers.py $(or $(SERIES),60)
 
+requery-trial: setup harness-packages  ## an Orthanc of STUDIES (default 60), re-queried by a node that is killed (root)
+	$(BIN)/python tests/trials/requery_trial.py $(or $(STUDIES),60)
+
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py
 
@@ -61,7 +64,7 @@ harness-packages:
 	scripts/harness-packages
 
 clean:  ## remove .venv, caches and outputs
-	rm -rf $(VENV) *.egg-info build dist demo-out tests/harness/out tests/harness/.cache \
+	rm -rf $(VENV) *.egg-info build dist demo-out tests/harness/out tests/trials/out tests/harness/.cache \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

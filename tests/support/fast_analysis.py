@@ -12,11 +12,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dicom_node.analysis.child import Progress, graded, run
 from dicom_node.analysis.request import Request
 from dicom_node.series.ct_series import CtSeries
 from inference.results import CaseResult, Coverage, Region, Verdict
-from support.cases import small_case
+from support.cases import box_labels, small_case
 
 COMMAND = (sys.executable, str(Path(__file__)))
 SLOW, CRASH, PARTIAL = "--slow", "--crash", "--partial"
@@ -31,13 +34,24 @@ def main(arguments: list[str]) -> int:
             raise MemoryError
         if SLOW in arguments:
             time.sleep(float(arguments[arguments.index(SLOW) + 1]))
-        case = small_case(series.volume.geometry)
+        geometry = series.volume.geometry
+        case = small_case(geometry, segments=boxes_on(geometry.shape))
         if PARTIAL not in arguments:
             whole = Coverage(Region.HIP_TO_KNEE)
             case = replace(case, verdict=Verdict.ACCEPTED, findings=(), coverage=whole)
         return graded(case, series, request)
 
     return run(arguments[-1:], analyse_fast)
+
+
+def boxes_on(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The boxes, stretched over any grid."""
+    labels = box_labels()
+    nearest = [
+        np.arange(wanted) * have // wanted
+        for wanted, have in zip(shape, labels.shape, strict=True)
+    ]
+    return labels[np.ix_(*nearest)]
 
 
 if __name__ == "__main__":

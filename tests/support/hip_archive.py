@@ -1,11 +1,11 @@
 """An archive's worth of studies for a re-query: varied bodies, and what archives hold beside.
 
-Sixty studies, made from their numbers alone, so that every run has the same ones.
+Sixty studies, or fewer, made from their numbers alone, so that every run has the same ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,7 +24,9 @@ from inference.phantom.body import BodySpec
 from inference.phantom.spec import SMALL_PHANTOM, PhantomSpec, Zone
 
 FIRST_DAY = datetime(2024, 1, 8, 9, 15)  # noqa: DTZ001 - DICOM local time
-SCANNERS = (("Fictional Imaging Systems", "Phantom Scanner 64"), ("Made-up CT", "Model 2"))
+SCANNERS = (("GE MEDICAL SYSTEMS", "Phantom Scanner 64"), ("SIEMENS", "Phantom Scanner 2"))
+SOFT_KERNELS, BONE_KERNELS = ("STANDARD", "B30s"), ("BONEPLUS", "B70f")
+"""As the scanners call them."""
 MISSING_SLICES = (17, 18, 19)
 """Instance numbers that the archive has lost of the incomplete study."""
 
@@ -58,7 +60,7 @@ COUNTS = {
 
 
 NOT_WANTED = (Sort.OTHER_MODALITY, Sort.OTHER_REGION, Sort.TOO_FEW, Sort.CHILD)
-DIFFERENT = {
+DIFFERENT: dict[Sort, dict[str, object]] = {
     Sort.OTHER_MODALITY: {"Modality": "MR"},
     Sort.OTHER_REGION: {"BodyPartExamined": "HEAD"},
     # Gantry tilted: the slices are sheared against each other.
@@ -101,9 +103,16 @@ class ArchivedStudy:
         return paths
 
 
-def hip_archive() -> Iterator[ArchivedStudy]:
-    """The sixty studies, the sorts mixed over the days."""
-    sorts = [sort for sort, count in COUNTS.items() for _ in range(count)]
+def counts_of(studies: int) -> Mapping[Sort, int]:
+    """How many of each sort in an archive of so many studies (12 to 60): one at the least."""
+    counts = {sort: max(1, studies * count // 60) for sort, count in COUNTS.items()}
+    counts[Sort.ELIGIBLE] += studies - sum(counts.values())
+    return counts
+
+
+def hip_archive(counts: Mapping[Sort, int] = COUNTS) -> Iterator[ArchivedStudy]:
+    """The studies, the sorts mixed over the days."""
+    sorts = [sort for sort, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(60).permutation(len(sorts))
     for number, at in enumerate(order):
         yield archived_study(number, sorts[at])
@@ -117,7 +126,8 @@ def archived_study(number: int, sort: Sort) -> ArchivedStudy:
     instances = phantom_datasets(spec, header)
     chosen = str(instances[0].SeriesInstanceUID)
     if sort is Sort.TWO_SERIES:
-        instances += _bone_kernel(spec, header, instances[0])
+        kernel = BONE_KERNELS[number % len(SCANNERS)]
+        instances += _bone_kernel(kernel, spec, header, instances[0])
     if sort is Sort.INCOMPLETE:
         lost = MISSING_SLICES
         instances = [each for each in instances if each.InstanceNumber not in lost]
@@ -161,16 +171,19 @@ def _header(number: int, sort: Sort) -> PhantomHeader:
         study_description="CT Hip to knee" if number % 3 else "CT PELVIS UND BEINE",
         manufacturer=maker,
         model=model,
-        kernel="B30s" if number % 2 else "STANDARD",
+        kernel=SOFT_KERNELS[number % len(SCANNERS)],
     )
 
 
 def _bone_kernel(
-    spec: PhantomSpec, header: PhantomHeader, sister: FileDataset
+    kernel: str, spec: PhantomSpec, header: PhantomHeader, sister: FileDataset
 ) -> list[FileDataset]:
-    """The same scan reconstructed with a bone kernel: another series of study and frame."""
+    """The same scan reconstructed with a bone kernel: another series of study and frame.
+
+    It has the lower number, so that it is the better one to whoever does not know kernels.
+    """
     sharp = replace(
-        header, kernel="B70f", series_number=4, series_description="Hip to knee, bone"
+        header, kernel=kernel, series_number=2, series_description="Hip to knee, bone"
     )
     datasets = phantom_datasets(replace(spec, noise_hu=40.0), sharp)
     for each in datasets:

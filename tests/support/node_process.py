@@ -18,8 +18,8 @@ from support.shares import WORKER
 from support.waiting import wait_until
 
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
-THREADS = 1 if WORKER else os.cpu_count() or 1
-"""All cores, unless another worker has its tests there."""
+THREADS = 1 if WORKER else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+"""All cores, unless another worker has its tests there, or somebody wants it otherwise."""
 
 
 def node_toml(
@@ -64,17 +64,22 @@ port = {DICOM_PORT}
 
 @dataclass(slots=True)
 class NodeProcess:
-    """One installation of the node in `folder`; survives its processes, as a disk does."""
+    """One installation of the node in `folder`; survives its processes, as a disk does.
+
+    command: what to start in place of `msk-node serve`.
+    """
 
     namespace: Namespace
     folder: Path
+    command: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start `msk-node serve` and wait until it answers C-ECHO."""
+        """Start it and wait until it answers C-ECHO."""
+        command = self.command or (MSK_NODE, "serve", "--config", str(self.settings))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.namespace.argv(MSK_NODE, "serve", "--config", str(self.settings)),
+                self.namespace.argv(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -64,6 +64,10 @@ class Orthanc:
         """The JSON that a POST answers."""
         return json.loads(self._ask("POST", path, json.dumps(body).encode()))
 
+    def put(self, path: str, body: bytes) -> None:
+        """Put something as it is."""
+        self._ask("PUT", path, body)
+
     def store(self, paths: Iterable[Path]) -> None:
         """Send files to Orthanc by C-STORE, with DCMTK in the part of the scanner."""
         subprocess.run(
