@@ -18,6 +18,7 @@ from inference.results import Verdict
 
 MOST_SCANNERS: Final = 12
 FEWEST_OF_SCANNER: Final = 5
+NO_SCANNER: Final = f"no scanner is named by {FEWEST_OF_SCANNER} cases or more"
 SCANNER_SD: Final = 3.0
 
 

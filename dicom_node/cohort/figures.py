@@ -35,6 +35,7 @@ from dicom_node.cohort.charts import (
 )
 from dicom_node.cohort.cohort import Cohort, Mask, Quantity, Values
 from dicom_node.cohort.control_chart import ControlChart, Period
+from dicom_node.cohort.drift import NO_SCANNER
 from dicom_node.cohort.side_comparison import SideComparison
 from dicom_node.cohort.statistics import asymmetry_percent, modified_z
 from inference.evaluation.study import TABLE_7
@@ -246,6 +247,8 @@ def uncertainty_chart(
     known = cohort.mean_uncertainty[np.isfinite(cohort.mean_uncertainty)]
     if not len(known):
         return Chart(title, missing="no case has an uncertainty (the model measures none)")
+    if not known.any():
+        return Chart(title, missing="every uncertainty is 0: one sample does not vary")
     figure = Figure(figsize=(WIDTH_IN, 6.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(1, 1.3))
     upper.hist(
@@ -376,7 +379,7 @@ def scanner_chart(
     """Box plots by scanner."""
     title = "By scanner"
     if not groups:
-        return Chart(title, missing="no case names its scanner")
+        return Chart(title, missing=NO_SCANNER)
     figure = Figure(figsize=(WIDTH_IN, 0.42 * len(groups) + 1.3), layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for ax, (words, values) in zip(axes, columns, strict=True):

@@ -106,9 +106,10 @@ def _bundle_alerts(cohort: Cohort) -> tuple[str, ...]:
 
 
 def _model_words(model: Model) -> str:
+    samples = f"{model.samples} sample{'' if model.samples == 1 else 's'}"
     return (
-        f"{model.name} {model.version} (weights {model.weights_sha256[:12]}, {model.samples}"
-        f" samples, uncertainty by {model.uncertainty}"
+        f"{model.name} {model.version} (weights {model.weights_sha256[:12]}, {samples},"
+        f" uncertainty by {model.uncertainty}"
         + (f", settings {model.settings[:12]})" if model.settings else ")")
     )
 
@@ -227,6 +228,11 @@ def _uncertainty(cohort: Cohort) -> Section:
         key=lambda case: -(case.mean_uncertainty or 0.0),
     )
     lead = [f"{len(flagged)} cases are flagged as inaccurate or failed."]
+    if cohort.cases and not np.nan_to_num(cohort.mean_uncertainty, nan=1.0).any():
+        lead.append(
+            "Every uncertainty is 0, as of one Monte Carlo sample: no verdict says anything of"
+            " how sure the network was."
+        )
     if len(limits) > 1:
         lead.append("The cases do not share one pair of thresholds: none is drawn.")
     elif one_pair is None and cohort.cases:

@@ -16,7 +16,7 @@ import numpy as np
 from dicom_node.cohort.age_groups import FEWEST_IN_GROUP, AgeGroup
 from dicom_node.cohort.cohort import Cohort, Mask, Quantity, Values
 from dicom_node.cohort.control_chart import ControlChart
-from dicom_node.cohort.drift import Watched
+from dicom_node.cohort.drift import NO_SCANNER, Watched
 from dicom_node.cohort.figures import (
     SEX_WORDS,
     both_sides,
@@ -297,7 +297,7 @@ def scanner_table(
             found = mean_sd(one.values[members])
             cells.append(found.mean if found and one.share else found)
         rows.append((name, int(members.sum()), *cells, told))
-    missing = "" if rows else "no case names its scanner"
+    missing = "" if rows else NO_SCANNER
     columns_told = (*heads, Column("against all"))
     return Table(0, "Scanners", columns_told, tuple(rows), missing=missing)
 

@@ -205,6 +205,19 @@ def test_other_settings_of_one_bundle_are_said_and_a_model_without_uncertainty_j
     assert "The bundle is not calibrated" in words
 
 
+def test_one_sample_is_no_uncertainty_of_0():
+    """Its variance is 0 for every case: no figure of that, and no word of certainty."""
+    cases = [
+        replace(case, mean_uncertainty=0.0, model=replace(MODEL, samples=1))
+        for case in cohort(6, refused_every=0)
+    ]
+    words = Read(report(cases)).text
+
+    assert "1 sample, uncertainty by" in words
+    assert "Not given: every uncertainty is 0: one sample does not vary" in words
+    assert "no verdict says anything of how sure the network was" in words
+
+
 def test_markup_in_names_scanners_and_words_is_text():
     cases = [
         renamed(case, name=f"{HOSTILE}{number}", scanner=HOSTILE, sender=HOSTILE)
@@ -242,6 +255,7 @@ def test_few_cases_make_a_report_that_says_what_they_cannot_tell(cases: int):
     assert f"{cases}: {cases} reported, 0 refused, 0 failed" in words
     if cases:
         assert f"{cases} of at least 40 cases" in words
+        assert "Not given: no scanner is named by 5 cases or more" in words
 
 
 def test_only_refused_cases_make_one_too():
