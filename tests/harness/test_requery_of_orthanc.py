@@ -31,7 +31,7 @@ def test_a_killed_requery_leaves_every_series_in_its_one_state(tmp_path: Path) -
     try:
         with requeried(namespace, tmp_path, samples=1, fast=True) as trial:
             trial.node.start()
-            trial.fill(hip_archive(SIX), tmp_path / "studies")
+            trial.fill(hip_archive(SIX, slice_mm=28.0), tmp_path / "studies")
             wait_while_alive(trial, lambda: trial.has_answered(1), 300, "it answers")
             trial.begin()
             wait_while_alive(trial, trial.is_coming, 300, "images come", 0.01)

@@ -27,6 +27,8 @@ FIRST_DAY = datetime(2024, 1, 8, 9, 15)  # noqa: DTZ001 - DICOM local time
 SCANNERS = (("GE MEDICAL SYSTEMS", "Phantom Scanner 64"), ("SIEMENS", "Phantom Scanner 2"))
 SOFT_KERNELS, BONE_KERNELS = ("STANDARD", "B30s"), ("BONEPLUS", "B70f")
 """As the scanners call them."""
+SLICE_MM = 15.25
+"""The thickness of the slices: about 40 of a body."""
 MISSING_SLICES = (17, 18, 19)
 """Instance numbers that the archive has lost of the incomplete study."""
 
@@ -110,17 +112,19 @@ def counts_of(studies: int) -> Mapping[Sort, int]:
     return counts
 
 
-def hip_archive(counts: Mapping[Sort, int] = COUNTS) -> Iterator[ArchivedStudy]:
+def hip_archive(
+    counts: Mapping[Sort, int] = COUNTS, slice_mm: float = SLICE_MM
+) -> Iterator[ArchivedStudy]:
     """The studies, the sorts mixed over the days."""
     sorts = [sort for sort, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(60).permutation(len(sorts))
     for number, at in enumerate(order):
-        yield archived_study(number, sorts[at])
+        yield archived_study(number, sorts[at], slice_mm)
 
 
-def archived_study(number: int, sort: Sort) -> ArchivedStudy:
-    """One study of a body of its own; every tenth is the second scan of an earlier patient."""
-    spec, header = _spec(number, sort), _header(number, sort)
+def archived_study(number: int, sort: Sort, slice_mm: float = SLICE_MM) -> ArchivedStudy:
+    """One study of a body of its own; from the 50th on, second scans of earlier patients."""
+    spec, header = _spec(number, sort, slice_mm), _header(number, sort)
     if sort is Sort.TOO_FEW:
         return ArchivedStudy(number, sort, (localiser_instance(spec, header),))
     instances = phantom_datasets(spec, header)
@@ -137,7 +141,7 @@ def archived_study(number: int, sort: Sort) -> ArchivedStudy:
     return ArchivedStudy(number, sort, tuple(instances), "" if sort in NOT_WANTED else chosen)
 
 
-def _spec(number: int, sort: Sort) -> PhantomSpec:
+def _spec(number: int, sort: Sort, slice_mm: float) -> PhantomSpec:
     """A body that differs in size, build and muscles; few slices of one that is not scanned."""
     chance = np.random.default_rng([60, number % 50])
     body = BodySpec(
@@ -149,7 +153,7 @@ def _spec(number: int, sort: Sort) -> PhantomSpec:
     spec = replace(SMALL_PHANTOM, body=body, seed=number)
     if sort in {Sort.OTHER_MODALITY, Sort.OTHER_REGION, Sort.CHILD}:
         return replace(spec, zones=(Zone(60.0, 595.0),))
-    return replace(spec, zones=(Zone(15.25, 595.0 * body.height_m / 1.60),))
+    return replace(spec, zones=(Zone(slice_mm, 595.0 * body.height_m / 1.60),))
 
 
 def _header(number: int, sort: Sort) -> PhantomHeader:
