@@ -15,6 +15,7 @@ from typing import Any, Final
 from dicom_node.cohort.records import CaseRecord, Grade, StructureRecord
 from dicom_node.results.changes import Change, Changes, StructureChange
 from inference.results import Verdict
+from inference.structures import Side
 
 
 class Kind(StrEnum):
@@ -47,8 +48,11 @@ class Row:
 
     @property
     def grade(self) -> Grade | None:
-        """The disease grade of the side, where there is one."""
-        side = self.structure.segment.side if self.structure else None
+        """The disease grade of the structure's side, where there is one."""
+        return self.grade_of(self.structure.segment.side if self.structure else None)
+
+    def grade_of(self, side: str | None) -> Grade | None:
+        """The disease grade of a side, where there is one."""
         return next((one for one in self.case.grades if one.side == side), None)
 
 
@@ -147,6 +151,23 @@ def _changes(quantity: str, base: str, unit: str, words: str) -> tuple[Column, .
     )
 
 
+def _grades(side: Side, words: str) -> tuple[Column, ...]:
+    """The columns of one side's disease grade in the table of cases."""
+
+    def cell(field: str) -> Callable[[Row], Any]:
+        return lambda row: _said(getattr(row.grade_of(side), field, None))
+
+    name = f"grade_{side}"
+    return (
+        Column(name, TEXT, f"disease grade of the {words} side", cell("grade")),
+        Column(
+            f"{name}_probability", NUMBER, "its probability by the grader", cell("probability")
+        ),
+        Column(f"{name}_scale", TEXT, "what it is a grade of", cell("scale")),
+        Column(f"{name}_grader", TEXT, "who or what graded it", cell("grader")),
+    )
+
+
 WHICH: Final = (
     _source("case", TEXT, "folder, or Series Instance UID: unique in the table", "name"),
     _source("patient_key", TEXT, "the same for all scans of one patient"),
@@ -223,6 +244,8 @@ CASE: Final = (
         "number of structures whose verdict is accepted",
         lambda row: sum(one.verdict is Verdict.ACCEPTED for one in row.case.structures),
     ),
+    *_grades(Side.RIGHT, "right"),
+    *_grades(Side.LEFT, "left"),
     Column(
         "previous_study_date",
         DATE,

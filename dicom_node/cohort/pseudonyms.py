@@ -7,7 +7,7 @@ dates            earlier by 1 to 730 days, the same number for all dates of one 
                  that intervals stay
 ages             whole years; 90 stands for 90 and more (45 CFR 164.514(b)(2)(i)(C))
 UIDs             other ones under 2.25 (PS3.5 B.2)
-patient, case, sender   codes
+patient, case, sender, who graded   codes; a grader that is a bundle keeps its name
 station, Patient ID, words, pictures   left out
 """
 
@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
-from dicom_node.cohort.records import CaseRecord, Source
+from dicom_node.cohort.records import CaseRecord, Grade, Source
 from dicom_node.durable_files import OWN, write_durably
 from dicom_node.errors import ConfigurationError
 from dicom_node.results.changes import Changes
@@ -40,7 +40,19 @@ class Pseudonyms:
 
     def of_case(self, record: CaseRecord) -> CaseRecord:
         """The same case of a patient without a name."""
-        return replace(record, source=self.of_source(record.source), words="", qc_picture="")
+        return replace(
+            record,
+            source=self.of_source(record.source),
+            words="",
+            grades=tuple(map(self.of_grade, record.grades)),
+            qc_picture="",
+        )
+
+    def of_grade(self, grade: Grade) -> Grade:
+        """The same grade, without the name of a person who gave it."""
+        if not grade.by_people:
+            return grade
+        return replace(grade, grader=self.code("G", grade.grader))
 
     def of_changes(self, changes: Changes, source: Source) -> Changes:
         """The same changes of a patient with this source, at another date."""

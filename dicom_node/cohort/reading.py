@@ -5,7 +5,8 @@ Both keep a report (`case_files/report_json.py`) and the source of the case
 together, the earliest scan first; what is in memory at a time does not grow with their
 number, but for the names of folders.
 
-A report is read leniently: what an older version did not write is not there.
+A report is read leniently: what an older version did not write is not there. A case of a
+batch that failed has left nothing but its marker (`batch/markers.py`), which says why.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,16 +23,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from dicom_node.case_files.source_json import SOURCE_FILE, CaseSource, read_source
-from dicom_node.cohort.records import CaseRecord, Model, Source, StructureRecord
+from dicom_node.cohort.records import CaseRecord, Grade, Model, Source, StructureRecord
+from dicom_node.durable_files import PART
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CaseRow
 from dicom_node.series.scan_facts import ScanFacts
+from dicom_node.uids import is_uid
 from inference.results import Verdict
-from inference.structures import BY_KEY
+from inference.structures import BY_KEY, Side
 
 REPORT_FILE: Final = "report.json"
+MARKER_FILE: Final = "made_of.json"
+CASE_FILES: Final = frozenset({REPORT_FILE, MARKER_FILE})
+"""A folder with one of them is a case's."""
+
 QC_FILE: Final = "qc.png"
 REPORTED, REFUSED, FAILED = "reported", "refused", "failed"
+ANALYSIS_FAILED: Final = "analysis-failed"
+"""The code of a failure, as a node has it."""
+
 
 DAMAGED: Final = (
     ValueError,
@@ -91,9 +102,8 @@ def records_of_folders(folders: Sequence[Path], unreadable: Unreadable) -> Itera
     """
     found = [
         found
-        for root in folders
-        for path in sorted(root.rglob(REPORT_FILE))
-        if (found := _found(path.parent, root, unreadable))
+        for folder, name in _case_folders(folders)
+        if (found := _found(folder, name, unreadable))
     ]
     for each in sorted(found, key=lambda each: each.place):
         try:
@@ -110,6 +120,8 @@ def record_of_folder(folder: Path, name: str) -> CaseRecord:
     Raises:
         One of `DAMAGED`: a file is damaged or missing.
     """
+    if not (folder / REPORT_FILE).is_file():
+        return _failed_record(folder, name)
     report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
     source = _source_in(folder)
     described = report.get("input") or {}
@@ -155,14 +167,54 @@ class _Found:
     place: tuple[str, date, str, int, str]
 
 
-def _found(folder: Path, root: Path, unreadable: Unreadable) -> _Found | None:
-    relative = folder.relative_to(root)
-    name = (Path(root.resolve().name) / relative).as_posix()
+def _case_folders(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every case folder once, with its name: that of its root, and the way from there.
+
+    What a batch has not finished (`.part-...`) is none.
+    """
+    seen: set[Path] = set()
+    for root, called in zip(roots, _root_names(roots), strict=True):
+        for path, below, files in os.walk(root):
+            below[:] = sorted(name for name in below if not name.startswith(PART))
+            folder = Path(path)
+            if CASE_FILES.isdisjoint(files) or folder.resolve() in seen:
+                continue
+            seen.add(folder.resolve())
+            yield folder, (Path(called) / folder.relative_to(root)).as_posix()
+
+
+def _root_names(roots: Sequence[Path]) -> list[str]:
+    """The names of roots; where two are alike, with as many folders above as tell them apart."""
+    paths = [root.resolve() for root in roots]
+    distinct = len(set(paths))
+    for length in range(1, max((len(path.parts) for path in paths), default=1) + 1):
+        names = ["/".join(path.parts[1:][-length:]) for path in paths]
+        if len(set(names)) == distinct:
+            break
+    return names
+
+
+def _found(folder: Path, name: str, unreadable: Unreadable) -> _Found | None:
     try:
         return _Found(folder, name, in_order(_as_source(name, _source_in(folder))))
     except (ValueError, OSError) as error:
         unreadable(name, type(error).__name__)
         return None
+
+
+def _failed_record(folder: Path, name: str) -> CaseRecord:
+    """A case of a batch that failed: its marker says why. Nothing says whose scan it was.
+
+    A batch calls a case in DICOM by its Series Instance UID.
+    """
+    marker = json.loads((folder / MARKER_FILE).read_text(encoding="utf-8"))
+    if marker["outcome"] != FAILED:
+        raise ValueError(f"its marker says {marker['outcome']}, and there is no report")
+    uid = marker["case"] if is_uid(marker["case"]) else ""
+    finished = datetime.fromisoformat(marker["finished_at"])
+    source = CaseSource(analysed_at=finished, scan=ScanFacts(series_instance_uid=uid))
+    words = "; ".join(map(str, marker["words"]))
+    return CaseRecord(_as_source(name, source), FAILED, code=ANALYSIS_FAILED, words=words)
 
 
 def _source_in(folder: Path) -> CaseSource:
@@ -194,6 +246,7 @@ def _record(name: str, source: CaseSource, report: Mapping[str, Any]) -> CaseRec
         structures=tuple(
             _structure(one) for one in case["structures"] if one.get("key") in BY_KEY
         ),
+        grades=tuple(_grades(case.get("grades") or ())),
     )
 
 
@@ -240,6 +293,22 @@ def _structure(one: Mapping[str, Any]) -> StructureRecord:
         uncertainty=one.get("uncertainty"),
         uncertainty_limits=_limits(one.get("uncertainty_limits")),
     )
+
+
+def _grades(told: Iterable[Mapping[str, Any]]) -> Iterator[Grade]:
+    """The sides that have a grade; one that has only the reason why it has none is left out."""
+    for one in told:
+        if one.get("grade") is None:
+            continue
+        grader: Mapping[str, Any] = one["grader"]
+        yield Grade(
+            side=Side(one["side"]).value,
+            grade=str(one["grade"]),
+            probability=one.get("probability"),
+            grader=f"{grader['name']} {grader.get('version', '')}".strip(),
+            scale=one.get("scale") or "",
+            by_people=grader.get("kind") != "bundle",
+        )
 
 
 def _range(spread: Mapping[str, float] | None) -> tuple[float, float] | None:

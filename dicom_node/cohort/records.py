@@ -91,12 +91,17 @@ class Grade:
     """The disease grade of one side by a grader, or as a table of people's says.
 
     side: "R" or "L". probability: of this grade; None of a person's.
+    grader: name and version of a bundle; of a table who graded, or its name.
+    scale: what the grade is of ("Kellgren-Lawrence grade"); empty where nothing says so.
+    by_people: it comes from a table, so that the grader may be a person.
     """
 
     side: str
     grade: str
     probability: float | None
     grader: str
+    scale: str = ""
+    by_people: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,6 +295,11 @@ def _affected(cohort: Cohort, sides: KnownSides | None) -> Section:
     title = "Affected and unaffected sides"
     if sides is None or not (sides.affected or sides.unmatched):
         why = "No affected side is known: neither a file (--sides) nor a grader tells it."
+        if sides is not None and sides.grades:
+            why = (
+                f"{len(sides.grades)} cases have grades, but none of them tells an affected"
+                " side: that takes a number on each side, and one greater than the other."
+            )
         return Section("affected", title, (why,))
     alerts: tuple[str, ...] = ()
     if sides.unmatched:
@@ -311,6 +316,11 @@ def _affected(cohort: Cohort, sides: KnownSides | None) -> Section:
     if sides.by_grade:
         by = f" by {sides.grader}" if sides.grader else ""
         lead.append(f"Of {sides.by_grade} it is the side with the greater grade{by}.")
+    if sides.by_others:
+        lead.append(
+            f"{sides.by_others} cases were graded by others alone and are left out: grades of"
+            " two graders are not mixed."
+        )
     volume = volume_quantity(cohort)
     quantities = (volume, Quantity.MEAN_HU)
     compared = [(figures.WORDS[one], compare_sides(cohort, sides, one)) for one in quantities]

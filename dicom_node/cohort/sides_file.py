@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ CASE, AFFECTED, GRADE_RIGHT, GRADE_LEFT = COLUMNS = (
 )
 BY_PEOPLE: Final = "table of sides"
 """The grader of grades that a file says."""
+BY_TABLES: Final = "people, in tables of grades"
+"""The grader of grades that cases bring along, where it was people."""
 
 SIDES: Final[Mapping[str, frozenset[Side]]] = {
     "": frozenset(),
@@ -62,6 +65,7 @@ class KnownSides:
     by_grade: how many affected sides were told by the greater grade.
     unmatched: cases of the file that are not among the records.
     grader: whose grades they are; empty without any.
+    by_others: how many cases have grades by others alone, which are not mixed with these.
     """
 
     affected: Mapping[str, Side]
@@ -69,6 +73,7 @@ class KnownSides:
     by_grade: int = 0
     unmatched: tuple[str, ...] = ()
     grader: str = ""
+    by_others: int = 0
 
 
 def read_sides(path: Path) -> tuple[SideLine, ...]:
@@ -117,7 +122,8 @@ def known_sides(
     if lines is None:
         grader = _grader(cases)
         grades = {case.source.name: _own_grades(case.grades, grader) for case in cases}
-        return _told(grades, {}, grader)
+        others = sum(bool(case.grades) and not grades[case.source.name] for case in cases)
+        return replace(_told(grades, {}, grader), by_others=others)
     names = _names(cases)
     said: dict[str, frozenset[Side]] = {}
     graded: dict[str, Mapping[Side, str]] = {}
@@ -191,12 +197,14 @@ _KINDS: Final[tuple[Callable[[Source], str], ...]] = (
 
 def _grader(cases: Sequence[CaseRecord]) -> str:
     """The grader that graded most sides; of two the first by name."""
-    counts: dict[str, int] = {}
-    for case in cases:
-        for grade in case.grades:
-            counts[grade.grader] = counts.get(grade.grader, 0) + 1
+    counts = Counter(_name_of_grader(grade) for case in cases for grade in case.grades)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else ""
 
 
 def _own_grades(grades: Sequence[Grade], grader: str) -> dict[Side, str]:
-    return {Side(one.side): one.grade for one in grades if one.grader == grader}
+    return {Side(one.side): one.grade for one in grades if _name_of_grader(one) == grader}
+
+
+def _name_of_grader(grade: Grade) -> str:
+    """The readers who share the cases of a site's tables are one grader, and not named."""
+    return BY_TABLES if grade.by_people else grade.grader

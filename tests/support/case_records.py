@@ -16,7 +16,7 @@ from dicom_node.cohort.records import CaseRecord, Model, Source, StructureRecord
 from dicom_node.persistence.rows import CaseRow
 from dicom_node.series.scan_facts import ScanFacts
 from inference.geometry import Geometry
-from inference.results import Verdict
+from inference.results import SideGrade, Verdict
 from inference.structures import BY_KEY
 from inference.volume import Patient, Volume
 from support.cases import SHAPE, small_case
@@ -72,10 +72,11 @@ def record(uid: str = "1.2.3", **changes: Any) -> CaseRecord:
     return replace(case, **changes)
 
 
-def report() -> Report:
+def report(grades: tuple[SideGrade, ...] = ()) -> Report:
     """The report of the case of `support.cases`."""
     volume = Volume(np.zeros(SHAPE, np.int16), GEOMETRY)
-    return case_report(small_case(GEOMETRY), described_image(volume, Patient(1.58), ()), None)
+    case = replace(small_case(GEOMETRY), grades=grades)
+    return case_report(case, described_image(volume, Patient(1.58), ()), None)
 
 
 def row(uid: str = "1.2.3", revision: int = 1, **changes: Any) -> CaseRow:

@@ -11,7 +11,7 @@ import pytest
 from support.case_records import ANALYSED_AT, record
 
 from dicom_node.cohort.pseudonyms import LONGEST_SHIFT_D, Pseudonyms, pseudonyms_under
-from dicom_node.cohort.records import Source
+from dicom_node.cohort.records import Grade, Source
 from dicom_node.errors import ConfigurationError
 from dicom_node.uids import is_uid
 
@@ -123,3 +123,14 @@ def test_a_file_with_something_else_is_refused(text: str, tmp_path: Path):
         pseudonyms_under(tmp_path / "key")
 
     assert (tmp_path / "key").read_text() == text
+
+
+def test_who_graded_is_a_code_and_a_bundle_keeps_its_name():
+    by_person = Grade("R", "3", None, "Ito, H.", by_people=True)
+    by_bundle = Grade("L", "1", 0.75, "hip-oa 1.0")
+    hidden = ONE.of_case(record(grades=(by_person, by_bundle))).grades
+
+    assert hidden[0].grade == "3"
+    assert hidden[0].grader.startswith("G-")
+    assert hidden[0] == ONE.of_grade(by_person) != OTHER.of_grade(by_person)
+    assert hidden[1] == by_bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from datetime import date
@@ -10,12 +11,37 @@ from pathlib import Path
 import pytest
 from support.case_records import ANALYSED_AT, report, row
 
+from dicom_node.batch.folders import write_failed
+from dicom_node.batch.markers import MadeOf, Marker, marker_bytes
 from dicom_node.case_files.report_json import report_json
 from dicom_node.case_files.source_json import CaseSource, open_patient_key, source_json
 from dicom_node.cohort.reading import by_patient, record_of_row, records_of_folders
-from dicom_node.cohort.records import CaseRecord
+from dicom_node.cohort.records import CaseRecord, Grade
 from dicom_node.series.scan_facts import PatientNumber, ScanFacts
-from inference.results import Verdict
+from inference.results import GraderIdentity, SideGrade, Verdict
+from inference.structures import Side
+
+
+GRADES = (
+    SideGrade(
+        Side.RIGHT,
+        GraderIdentity("bundle", "hip-oa", "1.0", "ab" * 32),
+        grade="3",
+        probability=0.75,
+        scale="Kellgren-Lawrence grade",
+    ),
+    SideGrade(Side.LEFT, GraderIdentity("table", "Ito, H.", "", "cd" * 32), grade="1"),
+)
+
+
+def failed_marker(name: str) -> Marker:
+    """The marker of a case of a batch that failed."""
+    made_of = MadeOf(10, "ab" * 32, "cd" * 32, None, None)
+    words = ("segmenting: killed by signal 9", "twice")
+    tool = "msk-node 1.0"
+    return Marker(
+        1, name, "/scans/1", made_of, "failed", "failed", words, 3.0, ANALYSED_AT, tool
+    )
 
 
 def write(folder: Path, day: date | None, patient_key: str = "k1", uid: str = "1.2.3") -> Path:
@@ -133,3 +159,76 @@ def test_a_folder_s_key_is_the_same_everywhere_and_another_issuer_s_another():
     assert one == open_patient_key(PatientNumber("MSK0001", ""))
     assert one != open_patient_key(PatientNumber("MSK0001", "HOSP"))
     assert open_patient_key(PatientNumber("", "HOSP")) == ""
+
+
+def test_grades_are_read_from_rows_and_folders_and_a_side_without_one_has_none(tmp_path: Path):
+    """A person's name in a table is told from a bundle's."""
+    told = report_json(report(GRADES))
+    folder = write(tmp_path / "a", date(2026, 1, 1))
+    (folder / "report.json").write_bytes(told)
+    ((of_folder,), _) = read(tmp_path)
+    of_row = record_of_row(row(report=gzip.compress(told)))
+    no_hip = SideGrade(Side.LEFT, GRADES[0].grader, reason="no hip is seen")
+    half = record_of_row(row(report=gzip.compress(report_json(report((GRADES[0], no_hip))))))
+
+    assert of_row.grades == of_folder.grades
+    assert of_row.grades == (
+        Grade("R", "3", 0.75, "hip-oa 1.0", "Kellgren-Lawrence grade"),
+        Grade("L", "1", None, "Ito, H.", by_people=True),
+    )
+    assert half.grades == of_row.grades[:1]
+    assert record_of_row(row()).grades == ()
+
+
+def test_a_case_of_a_batch_that_failed_has_its_words_and_may_be_done_again(tmp_path: Path):
+    """Its folder holds a marker alone; results that follow take its place."""
+    write_failed(tmp_path / "out" / "2.25.7", failed_marker("2.25.7"))
+    write_failed(tmp_path / "out" / "p17-ct", failed_marker("p17-ct"))
+    write(tmp_path / "out" / "a", date(2026, 1, 1))
+    found, unreadable = read(tmp_path / "out")
+    failed = {each.source.name: each for each in found if each.state == "failed"}
+
+    assert (len(found), unreadable) == (3, [])
+    assert failed.keys() == {"out/2.25.7", "out/p17-ct"}
+    one = failed["out/2.25.7"]
+    assert one.words == "segmenting: killed by signal 9; twice"
+    assert (one.code, one.verdict, one.model) == ("analysis-failed", None, None)
+    assert one.source.series_instance_uid == "2.25.7"
+    assert one.source.analysed_at == ANALYSED_AT
+    assert failed["out/p17-ct"].source.series_instance_uid == ""
+
+    (tmp_path / "out" / "2.25.7" / "report.json").write_bytes(report_json(report()))
+    assert sorted(each.state for each in read(tmp_path / "out")[0]) == [
+        "failed",
+        "reported",
+        "reported",
+    ]
+
+
+def test_a_marker_of_results_that_are_gone_or_no_marker_is_named(tmp_path: Path):
+    lost = replace(failed_marker("lost"), outcome="analysed")
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "made_of.json").write_bytes(marker_bytes(lost))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "made_of.json").write_text("{")
+    found, unreadable = read(tmp_path)
+
+    assert found == []
+    assert sorted(name.rpartition("/")[2] for name, _ in unreadable) == ["broken", "lost"]
+
+
+def test_what_a_killed_batch_left_half_written_is_no_case(tmp_path: Path):
+    write(tmp_path / "a", date(2026, 1, 1))
+    write(tmp_path / ".part-b-x7", date(2026, 1, 1))
+
+    assert [each.source.name.rpartition("/")[2] for each in read(tmp_path)[0]] == ["a"]
+
+
+def test_names_are_unique_whatever_folders_are_given(tmp_path: Path):
+    """Folders of one name are told apart by those above; one that is given twice counts once."""
+    for root in ("x/out", "y/out"):
+        write(tmp_path / root / "1.2", date(2026, 1, 1))
+    x, y = tmp_path / "x" / "out", tmp_path / "y" / "out"
+
+    assert [each.source.name for each in read(x, y)[0]] == ["x/out/1.2", "y/out/1.2"]
+    assert [each.source.name for each in read(x, x / "1.2", x)[0]] == ["out/1.2"]

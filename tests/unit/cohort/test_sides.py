@@ -118,6 +118,21 @@ def test_grades_of_records_tell_sides_by_the_grader_of_most():
 
     assert known.affected == {"case0001": Side.LEFT}
     assert known.grader == "net"
+    assert known.by_others == 0
+
+
+def test_readers_who_share_the_cases_are_one_grader_and_a_network_is_another():
+    """Two readers with a case each, and a network with one: the readers' two count."""
+    cases = list(cohort(3, refused_every=0))
+    graders = (("Ito", True), ("Sato", True), ("net", False))
+    for number, (grader, by_people) in enumerate(graders):
+        both = (("R", "2"), ("L", "0"))
+        grades = (Grade(side, one, None, grader, by_people=by_people) for side, one in both)
+        cases[number] = replace(cases[number], grades=tuple(grades))
+    known = known_sides(cases)
+
+    assert known.affected == {"case0001": Side.RIGHT, "case0002": Side.RIGHT}
+    assert (known.grader, known.by_others) == ("people, in tables of grades", 1)
 
 
 def test_the_comparison_is_that_of_its_pairs():
