@@ -193,7 +193,7 @@ MODEL: Final = (
     _model("samples", INTEGER, "Monte Carlo samples", "samples"),
     _model("uncertainty_kind", TEXT, "variance, entropy or none", "uncertainty"),
     _model("settings", TEXT, "digest of all settings that change results", "settings"),
-    _source("analysed_at", MOMENT, "when the analysis ended"),
+    _source("analysed_at", MOMENT, "when the analysis ended; pseudonymised, empty"),
 )
 
 CASE: Final = (
@@ -241,8 +241,12 @@ CASE: Final = (
     Column(
         "structures_accepted",
         INTEGER,
-        "number of structures whose verdict is accepted",
-        lambda row: sum(one.verdict is Verdict.ACCEPTED for one in row.case.structures),
+        "number of structures whose verdict is accepted; empty where nothing was analysed",
+        lambda row: (
+            sum(one.verdict is Verdict.ACCEPTED for one in row.case.structures)
+            if row.case.structures
+            else None
+        ),
     ),
     *_grades(Side.RIGHT, "right"),
     *_grades(Side.LEFT, "left"),

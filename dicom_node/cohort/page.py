@@ -35,6 +35,12 @@ CONFIDENTIAL: Final = (
 )
 
 
+PSEUDONYMOUS: Final = (
+    "Cases have pseudonyms in this report. Days, ages, heights and figures together may still"
+    " fit one person only."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Gallery:
     """QC pages of flagged cases. pictures: (name of the case, words, address of its data)."""
@@ -62,6 +68,7 @@ class About:
     """What a report says of itself.
 
     left_out: what could not be read, a line each. command: as it was typed.
+    pseudonymous: names of cases lead to nobody.
     """
 
     made_at: datetime
@@ -69,6 +76,7 @@ class About:
     command: str = ""
     left_out: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = field(default=())
+    pseudonymous: bool = False
 
 
 def banners(cohort: Cohort) -> tuple[str, ...]:
@@ -133,7 +141,7 @@ def page_html(
         left_out=about.left_out[:MOST_LEFT_OUT],
         left_out_more=max(0, len(about.left_out) - MOST_LEFT_OUT),
         study=STUDY,
-        confidential=CONFIDENTIAL,
+        confidential=PSEUDONYMOUS if about.pseudonymous else CONFIDENTIAL,
         version=version("msk-node"),
     )
 

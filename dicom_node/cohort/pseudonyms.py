@@ -8,7 +8,10 @@ dates            earlier by 1 to 730 days, the same number for all dates of one 
 ages             whole years; 90 stands for 90 and more (45 CFR 164.514(b)(2)(i)(C))
 UIDs             other ones under 2.25 (PS3.5 B.2)
 patient, case, sender, who graded   codes; a grader that is a bundle keeps its name
-station, Patient ID, words, pictures   left out
+station, Patient ID, words, pictures, time of analysis   left out: whoever knows when many
+                 cases were analysed would know from its shifted day by how much the dates of
+                 each patient were shifted
+order            by pseudonyms: in the order of other names an export would tell these names
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
-from dicom_node.cohort.records import CaseRecord, Grade, Source
+from dicom_node.cohort.records import CaseRecord, Grade, Place, Source, in_order
 from dicom_node.durable_files import OWN, write_durably
 from dicom_node.errors import ConfigurationError
 from dicom_node.results.changes import Changes
@@ -81,8 +84,16 @@ class Pseudonyms:
             slice_thickness_mm=source.slice_thickness_mm,
             kvp=source.kvp,
             sender=self.code("S", source.sender),
-            analysed_at=_day_before(source.analysed_at, shift),
         )
+
+    def place(self, source: Source) -> Place:
+        """The place of a case among all: by pseudonyms, and of one patient by date.
+
+        Cases of nobody that is named come by their own pseudonyms.
+        """
+        patient = self.code("P", source.patient_key)
+        first = patient or self.code("C", f"{source.series_instance_uid}\n{source.name}")
+        return (first, *in_order(source)[1:])
 
     def code(self, kind: str, name: str) -> str:
         """`P-0123456789abcdef` for a patient; nothing for nothing."""
@@ -130,9 +141,3 @@ def pseudonyms_under(path: Path) -> Pseudonyms:
 
 def _earlier(day: date | None, shift: timedelta) -> date | None:
     return None if day is None or day - date.min < shift else day - shift
-
-
-def _day_before(moment: datetime | None, shift: timedelta) -> datetime | None:
-    """Midnight of a day: the time of day is left out."""
-    day = None if moment is None else _earlier(moment.astimezone(UTC).date(), shift)
-    return None if day is None else datetime.combine(day, time(), tzinfo=UTC)

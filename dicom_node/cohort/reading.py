@@ -16,17 +16,27 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from dicom_node.case_files.source_json import SOURCE_FILE, CaseSource, read_source
-from dicom_node.cohort.records import CaseRecord, Grade, Model, Source, StructureRecord
+from dicom_node.cohort.records import (
+    FLAGGED,
+    CaseRecord,
+    Grade,
+    Model,
+    Place,
+    Source,
+    StructureRecord,
+    in_order,
+)
 from dicom_node.durable_files import PART
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CaseRow
+from dicom_node.results.kinds import ResultKind
 from dicom_node.series.scan_facts import ScanFacts
 from dicom_node.uids import is_uid
 from inference.results import Verdict
@@ -57,6 +67,9 @@ DAMAGED: Final = (
 Unreadable = Callable[[str, str], None]
 """Told the name of a case that cannot be read, and why."""
 
+Order = Callable[[Source], Place]
+"""The place of a case, by its source."""
+
 
 def records_of_ledger(
     ledger: Ledger,
@@ -64,6 +77,7 @@ def records_of_ledger(
     *,
     since: datetime | None = None,
     all_revisions: bool = False,
+    series: Collection[str] = (),
 ) -> Iterator[CaseRecord]:
     """The cases that a node has answered.
 
@@ -72,12 +86,23 @@ def records_of_ledger(
         unreadable: told of a row that cannot be read.
         since: only those of patients with a case that was analysed then or later.
         all_revisions: those too that a later revision of their series has replaced.
+        series: only those of these Series Instance UIDs; all without any.
     """
-    for row in ledger.cases(since=since, all_revisions=all_revisions):
+    for row in ledger.cases(since=since, all_revisions=all_revisions, series=series):
         try:
             yield record_of_row(row)
         except DAMAGED as error:
             unreadable(f"{row.series_instance_uid} {row.revision}", type(error).__name__)
+
+
+def with_picture(record: CaseRecord, ledger: Ledger) -> CaseRecord:
+    """A node's case with the QC page that it sent, if it is flagged and the file is kept."""
+    if record.verdict not in FLAGGED:
+        return record
+    results = ledger.results(record.source.series_instance_uid, record.source.revision)
+    paths = (each.path for each in results if each.kind == ResultKind.SC)
+    kept = next((path for path in paths if Path(path).is_file()), "")
+    return replace(record, qc_picture=kept)
 
 
 def record_of_row(row: CaseRow) -> CaseRecord:
@@ -93,17 +118,20 @@ def record_of_row(row: CaseRow) -> CaseRecord:
     return _record(name if row.revision == 1 else f"{name}~{row.revision}", source, report)
 
 
-def records_of_folders(folders: Sequence[Path], unreadable: Unreadable) -> Iterator[CaseRecord]:
+def records_of_folders(
+    folders: Sequence[Path], unreadable: Unreadable, order: Order = in_order
+) -> Iterator[CaseRecord]:
     """The cases in folders of `msk-node segment`, however deep they lie.
 
     Args:
         folders: case folders, or such with case folders in them.
         unreadable: told of a folder that cannot be read.
+        order: of the cases, by their sources; it leaves those of one patient together.
     """
     found = [
         found
         for folder, name in _case_folders(folders)
-        if (found := _found(folder, name, unreadable))
+        if (found := _found(folder, name, unreadable, order))
     ]
     for each in sorted(found, key=lambda each: each.place):
         try:
@@ -133,17 +161,6 @@ def record_of_folder(folder: Path, name: str) -> CaseRecord:
     return replace(record, qc_picture=str(picture) if picture.is_file() else "")
 
 
-def in_order(source: Source) -> tuple[str, date, str, int, str]:
-    """The place of a case among all: patients one after the other, earliest scans first."""
-    return (
-        source.patient_key,
-        source.study_date or date.min,
-        source.series_instance_uid,
-        source.revision,
-        source.name,
-    )
-
-
 def by_patient(records: Iterable[CaseRecord]) -> Iterator[tuple[CaseRecord, ...]]:
     """The cases of each patient; of nobody that is named, each by itself.
 
@@ -164,7 +181,7 @@ class _Found:
 
     folder: Path
     name: str
-    place: tuple[str, date, str, int, str]
+    place: Place
 
 
 def _case_folders(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -184,7 +201,7 @@ def _case_folders(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _root_names(roots: Sequence[Path]) -> list[str]:
-    """The names of roots; where two are alike, with as many folders above as tell them apart."""
+    """The names of roots; of two that are alike with so many folders above as differ."""
     paths = [root.resolve() for root in roots]
     distinct = len(set(paths))
     for length in range(1, max((len(path.parts) for path in paths), default=1) + 1):
@@ -194,9 +211,9 @@ def _root_names(roots: Sequence[Path]) -> list[str]:
     return names
 
 
-def _found(folder: Path, name: str, unreadable: Unreadable) -> _Found | None:
+def _found(folder: Path, name: str, unreadable: Unreadable, order: Order) -> _Found | None:
     try:
-        return _Found(folder, name, in_order(_as_source(name, _source_in(folder))))
+        return _Found(folder, name, order(_as_source(name, _source_in(folder))))
     except (ValueError, OSError) as error:
         unreadable(name, type(error).__name__)
         return None

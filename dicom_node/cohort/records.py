@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from inference.results import Verdict
 from inference.structures import Segment
@@ -46,6 +47,24 @@ class Source:
     kvp: float | None = None
     sender: str = ""
     analysed_at: datetime | None = None
+
+
+FLAGGED: Final = frozenset({Verdict.INACCURATE, Verdict.FAILED})
+"""Verdicts that a person should look at."""
+
+Place = tuple[str, date, str, int, str]
+"""The place of a case among all."""
+
+
+def in_order(source: Source) -> Place:
+    """The place of a case: patients one after the other, earliest scans first."""
+    return (
+        source.patient_key,
+        source.study_date or date.min,
+        source.series_instance_uid,
+        source.revision,
+        source.name,
+    )
 
 
 @dataclass(frozen=True, slots=True)

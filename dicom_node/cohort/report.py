@@ -34,7 +34,7 @@ from dicom_node.cohort.drift import (
     watched_numbers,
 )
 from dicom_node.cohort.page import About, Block, Gallery, Section, banners, page_html
-from dicom_node.cohort.records import CaseRecord, Model
+from dicom_node.cohort.records import FLAGGED, CaseRecord, Model
 from dicom_node.cohort.side_comparison import compare_sides, grades_of_affected
 from dicom_node.cohort.sides_file import KnownSides
 from dicom_node.cohort.thumbnails import MOST, thumbnail
@@ -224,7 +224,7 @@ def _uncertainty(cohort: Cohort) -> Section:
     one_pair = next(iter(limits)) if len(limits) == 1 else None
     of_structures = tables.shared_limits(cohort)
     flagged = sorted(
-        (case for case in cohort.cases if case.verdict in tables.FLAGGED),
+        (case for case in cohort.cases if case.verdict in FLAGGED),
         key=lambda case: -(case.mean_uncertainty or 0.0),
     )
     lead = [f"{len(flagged)} cases are flagged as inaccurate or failed."]

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from dicom_node.cohort.records import CaseRecord, Grade, Source
@@ -45,6 +46,9 @@ SIDES: Final[Mapping[str, frozenset[Side]]] = {
     "left": frozenset({Side.LEFT}),
     "both": frozenset(Side),
 }
+
+
+NOBODY: Final[Mapping[str, Source]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +120,24 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> SideLine:
 
 
 def known_sides(
-    cases: Sequence[CaseRecord], lines: Iterable[SideLine] | None = None
+    cases: Sequence[CaseRecord],
+    lines: Iterable[SideLine] | None = None,
+    behind: Mapping[str, Source] = NOBODY,
 ) -> KnownSides:
-    """What a file, or else the cases' own grades, say of the sides of cases."""
+    """What a file, or else the cases' own grades, say of the sides of cases.
+
+    Args:
+        cases: those in question.
+        lines: of the file; None without one.
+        behind: where the cases have pseudonyms, by their names what they stand for: the
+            file may name either.
+    """
     if lines is None:
         grader = _grader(cases)
         grades = {case.source.name: _own_grades(case.grades, grader) for case in cases}
         others = sum(bool(case.grades) and not grades[case.source.name] for case in cases)
         return replace(_told(grades, {}, grader), by_others=others)
-    names = _names(cases)
+    names = _names(cases, behind)
     said: dict[str, frozenset[Side]] = {}
     graded: dict[str, Mapping[Side, str]] = {}
     unmatched = []
@@ -166,13 +179,17 @@ def worse_side(grades: Mapping[Side, str]) -> Side | None:
     return Side.RIGHT if right > left else Side.LEFT
 
 
-def _names(cases: Sequence[CaseRecord]) -> dict[str, tuple[str, ...]]:
+def _names(
+    cases: Sequence[CaseRecord], behind: Mapping[str, Source]
+) -> dict[str, tuple[str, ...]]:
     """The cases that a word of the file stands for."""
     names: dict[str, tuple[str, ...]] = {}
+    sources = [(case.source.name, case.source) for case in cases]
+    sources += [(name, behind[name]) for name, _ in sources if name in behind]
     for kind in _KINDS:
         found: dict[str, list[str]] = {}
-        for case in cases:
-            found.setdefault(kind(case.source), []).append(case.source.name)
+        for name, source in sources:
+            found.setdefault(kind(source), []).append(name)
         found.pop("", None)
         if kind is _folder:
             found = {key: value for key, value in found.items() if len(value) == 1}

@@ -26,7 +26,7 @@ from dicom_node.cohort.figures import (
     study_mean,
     volume_asymmetry,
 )
-from dicom_node.cohort.records import CaseRecord
+from dicom_node.cohort.records import FLAGGED, CaseRecord
 from dicom_node.cohort.side_comparison import SideComparison
 from dicom_node.cohort.statistics import OUTLYING, modified_z
 from inference.evaluation.exhibits import Cell, Column, Table
@@ -327,9 +327,6 @@ def flagged_table(flagged: Sequence[CaseRecord], listed: int) -> Table:
     notes = (f"{more} more are not listed.",) if more else ()
     missing = "" if rows else "no case is flagged"
     return Table(0, "Flagged cases", columns, rows, missing=missing, notes=notes)
-
-
-FLAGGED: Final = frozenset({Verdict.INACCURATE, Verdict.FAILED})
 
 
 def side_table(found: Sequence[SideComparison], title: str) -> Table:

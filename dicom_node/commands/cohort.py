@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dicom_node.cohort.norms import Norms
     from dicom_node.cohort.page import About
     from dicom_node.cohort.pseudonyms import Pseudonyms
-    from dicom_node.cohort.records import CaseRecord
+    from dicom_node.cohort.records import CaseRecord, Source
 
 MOST_COMPARED: Final = 50
 MOST_FAR: Final = 12
@@ -57,6 +57,10 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
             " hash; repeatable."
         ),
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these Series Instance UIDs; repeatable."),
+    ] = None,
     pseudonymise: Annotated[
         Path | None,
         typer.Option(
@@ -79,21 +83,25 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
     if norms is None and out is None and save_norms is None:
         raise typer.BadParameter("--out, --save-norms or --norms is needed", param_hint="--out")
     reference = read_norms(norms) if norms else None
-    left_out: list[str] = []
-    records = _records(folders or [], config, pseudonymise, left_out)
-    given = Cohort.of(of_bundles(records, bundle or ()))
-    for line in left_out:
+    found = _read(folders or [], config, series or (), pseudonymise)
+    given = Cohort.of(of_bundles(found.records, bundle or ()))
+    for line in found.left_out:
         stderr.print(f"not read: {line}", highlight=False)
     if not given.records:
         where = ", ".join(str(one) for one in folders or []) or "the node's database"
-        raise ConfigurationError(f"no case in {where}")
-    command = shlex.join(["msk-node", *sys.argv[1:]])
-    about = About(datetime.now(UTC), title, command, tuple(left_out))
+        raise ConfigurationError(f"no case {'of these series ' if series else ''}in {where}")
+    about = About(
+        datetime.now(UTC),
+        title,
+        "" if pseudonymise else shlex.join(["msk-node", *sys.argv[1:]]),
+        found.left_out,
+        pseudonymous=pseudonymise is not None,
+    )
     if reference is not None:
         _compare(given, reference, out, about)
         return
     if out is not None:
-        write_page(out, _report(given, sides, about))
+        write_page(out, _report(given, sides, about, found))
         stdout.print(f"report of {len(given.records)} cases in {out}", highlight=False)
     if save_norms is not None:
         saved = norms_of(given)
@@ -102,22 +110,42 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         stdout.print(f"{words}, {saved.withheld} withheld", highlight=False)
 
 
-def _records(
-    folders: Sequence[Path], config: Path | None, key: Path | None, left_out: list[str]
-) -> list[CaseRecord]:
-    """The cases of folders or a node; what cannot be read goes to `left_out`, a line each."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The cases, and what could not be read, a line each.
+
+    behind: where the cases have pseudonyms, by their names what they stand for.
+    """
+
+    records: tuple[CaseRecord, ...]
+    left_out: tuple[str, ...]
+    pseudonyms: Pseudonyms | None = None
+    behind: Mapping[str, Source] = field(default_factory=dict)
+
+
+def _read(
+    folders: Sequence[Path], config: Path | None, series: Sequence[str], key: Path | None
+) -> _Read:
+    """The cases of folders or a node, under pseudonyms where there is a key."""
     from dicom_node.cohort.pseudonyms import pseudonyms_under
-    from dicom_node.commands.export import records_from
+    from dicom_node.commands.kept_cases import KeptCases
 
-    def unreadable(name: str, reason: str) -> None:
-        left_out.append(f"{name}: {reason}")
-
-    records = list(records_from(folders, config, unreadable=unreadable))
+    left_out: list[str] = []
+    kept = KeptCases(
+        folders,
+        config,
+        unreadable=lambda name, reason: left_out.append(f"{name}: {reason}"),
+    )
+    records = tuple(kept.records(series=series, pictures=key is None))
     if key is None:
-        return records
+        return _Read(records, tuple(left_out))
     pseudonyms = pseudonyms_under(key)
-    left_out[:] = [f"{len(left_out)} cases, whose names are left out"] if left_out else []
-    return [_hidden(record, pseudonyms) for record in records]
+    hidden = tuple(_hidden(record, pseudonyms) for record in records)
+    unnamed = (f"{len(left_out)} cases, whose names are left out",) if left_out else ()
+    behind = {
+        one.source.name: record.source for one, record in zip(hidden, records, strict=True)
+    }
+    return _Read(hidden, unnamed, pseudonyms, behind)
 
 
 def _hidden(record: CaseRecord, pseudonyms: Pseudonyms) -> CaseRecord:
@@ -127,11 +155,16 @@ def _hidden(record: CaseRecord, pseudonyms: Pseudonyms) -> CaseRecord:
     return replace(hidden, source=when)
 
 
-def _report(given: Cohort, sides: Path | None, about: About) -> str:
+def _report(given: Cohort, sides: Path | None, about: About, found: _Read) -> str:
     from dicom_node.cohort.report import cohort_html
     from dicom_node.cohort.sides_file import known_sides, read_sides
 
-    known = known_sides(given.cases, read_sides(sides) if sides else None)
+    known = known_sides(given.cases, read_sides(sides) if sides else None, found.behind)
+    if found.pseudonyms is not None and known.unmatched:
+        for name in known.unmatched:
+            stderr.print(f"not in this cohort: {name}", highlight=False)
+        codes = (found.pseudonyms.code("C", name) for name in known.unmatched)
+        known = replace(known, unmatched=tuple(codes))
     return cohort_html(given, about, known)
 
 

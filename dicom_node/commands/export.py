@@ -5,16 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from dicom_node.cohort.records import CaseRecord
+from dicom_node.commands.console import ConfigOption, stdout
 
 
 class TableForm(StrEnum):
@@ -99,8 +94,11 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
     from dicom_node.cohort.selection import Selection
     from dicom_node.cohort.table import write_tables
     from dicom_node.cohort.table_files import Format
+    from dicom_node.commands.kept_cases import KeptCases
 
     chosen = Format(form or _form_of(out))
+    pseudonyms = pseudonyms_under(pseudonymise) if pseudonymise else None
+    cases = KeptCases(folders or (), config, pseudonyms)
     selection = Selection(
         since=since.replace(tzinfo=UTC) if since else None,
         first_day=studied_from.date() if studied_from else None,
@@ -111,11 +109,11 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         states=frozenset(map(str, state or ())),
     )
     written = write_tables(
-        records_from(folders or [], config, selection.since, all_revisions=all_revisions),
+        cases.records(since=selection.since, all_revisions=all_revisions),
         out,
         chosen,
         selection=selection,
-        pseudonyms=pseudonyms_under(pseudonymise) if pseudonymise else None,
+        pseudonyms=pseudonyms,
     )
     stdout.print(
         f"{written.structures} structures in {written.structures_file}", highlight=False
@@ -143,53 +141,3 @@ def _known_verdict(word: str) -> str:
             f"{word!r} is none of {', '.join(Verdict)}", param_hint="--verdict"
         )
     return word
-
-
-def tell_unreadable(name: str, reason: str) -> None:
-    """Say that a case cannot be read."""
-    stderr.print(titled("Warning", "bold yellow", f"{name} cannot be read: {reason}"))
-
-
-def records_from(
-    folders: Sequence[Path],
-    config: Path | None,
-    since: datetime | None = None,
-    *,
-    all_revisions: bool = False,
-    unreadable: Callable[[str, str], None] = tell_unreadable,
-) -> Iterator[CaseRecord]:
-    """The cases of folders, without any of a node; what is not among them is told."""
-    from contextlib import closing
-
-    from dicom_node.cohort.reading import records_of_folders, records_of_ledger
-    from dicom_node.errors import ConfigurationError
-    from dicom_node.persistence.ledger import existing_ledger
-    from dicom_node.settings.loading import load_config
-
-    if folders:
-        yield from records_of_folders(folders, unreadable)
-        return
-    settings = load_config(config)
-    ledger = existing_ledger(settings.node.database_url, only_read=True)
-    if ledger is None:
-        raise ConfigurationError("node.database: this node has not run yet: there are no cases")
-    with closing(ledger):
-        if not ledger.has_cases():
-            raise ConfigurationError(
-                "node.database: its ledger is of an older msk-node and has no table of cases; "
-                "the node makes it when it starts"
-            )
-        _tell_missing(ledger.answered_without_case())
-        yield from records_of_ledger(
-            ledger, unreadable, since=since, all_revisions=all_revisions
-        )
-
-
-def _tell_missing(count: int) -> None:
-    """Say how many answers are not in the table."""
-    if count:
-        words = (
-            f"{count} answered series are not in the table: a version without it answered "
-            "them. Their figures are in the SR objects."
-        )
-        stderr.print(titled("Warning", "bold yellow", words))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -387,7 +387,11 @@ class Ledger:
         return self._do(lambda connection: sa.inspect(connection).has_table(CASES.name))
 
     def cases(
-        self, *, since: datetime | None = None, all_revisions: bool = False
+        self,
+        *,
+        since: datetime | None = None,
+        all_revisions: bool = False,
+        series: Collection[str] = (),
     ) -> Iterator[CaseRow]:
         """The cases, those of one patient after each other, the earliest scan first.
 
@@ -396,6 +400,7 @@ class Ledger:
         Args:
             since: only of patients with a case that was analysed at that time or later.
             all_revisions: those too that a later revision of their series has replaced.
+            series: only those of these Series Instance UIDs; all without any.
         """
         query = sa.select(CASES).order_by(
             CASES.c.patient_key,
@@ -407,6 +412,8 @@ class Ledger:
             query = query.where(CASES.c.revision == _latest_revision())
         if since is not None:
             query = query.where(_of_patients_since(since))
+        if series:
+            query = query.where(CASES.c.series_instance_uid.in_(sorted(series)))
         with self._engine.connect() as connection:
             options = {"yield_per": AT_A_TIME}
             with connection.execute(query, execution_options=options) as result:

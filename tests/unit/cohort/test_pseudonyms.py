@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-from support.case_records import ANALYSED_AT, record
+from support.case_records import record
 
 from dicom_node.cohort.pseudonyms import LONGEST_SHIFT_D, Pseudonyms, pseudonyms_under
 from dicom_node.cohort.records import Grade, Source
@@ -57,15 +57,29 @@ def test_patients_are_shifted_by_different_numbers_of_days():
     assert max(shifts) <= LONGEST_SHIFT_D
 
 
-def test_the_time_of_the_analysis_is_shifted_alike_and_has_no_time_of_day():
-    source = ONE.of_source(FIRST.source)
+def test_the_time_of_the_analysis_is_left_out():
+    """A batch analyses all on one day: its shifted day would tell everybody's shift."""
+    assert FIRST.source.analysed_at is not None
+    assert ONE.of_source(FIRST.source).analysed_at is None
 
-    assert source.analysed_at is not None
-    assert source.study_date is not None
-    assert (ANALYSED_AT.date() - source.analysed_at.date()).days == (
-        date(2025, 3, 1) - source.study_date
-    ).days
-    assert source.analysed_at.time().isoformat() == "00:00:00"
+
+def test_cases_come_in_an_order_that_tells_nothing_of_their_names():
+    """By pseudonym, and those of one patient by date."""
+    sources = [
+        record(f"1.2.{number}", patient_key=f"k{number % 20:02d}", study_date=day).source
+        for number in range(40)
+        for day in (date(2025, 1, 1 + number % 28),)
+    ]
+    placed = sorted(sources, key=ONE.place)
+    keys = [each.patient_key for each in placed]
+
+    assert [ONE.code("P", key) for key in keys] == sorted(ONE.code("P", key) for key in keys)
+    assert keys != sorted(keys)
+    dates = [each.study_date for each in placed if each.patient_key == "k03"]
+    assert dates == sorted(dates)
+    nobody = [replace(each, patient_key="") for each in sources]
+    by_date = sorted(nobody, key=lambda each: each.study_date)
+    assert sorted(nobody, key=ONE.place) != by_date
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from dicom_node.series.scan_facts import PatientNumber, ScanFacts
 from inference.results import GraderIdentity, SideGrade, Verdict
 from inference.structures import Side
 
-
 GRADES = (
     SideGrade(
         Side.RIGHT,
@@ -225,7 +224,7 @@ def test_what_a_killed_batch_left_half_written_is_no_case(tmp_path: Path):
 
 
 def test_names_are_unique_whatever_folders_are_given(tmp_path: Path):
-    """Folders of one name are told apart by those above; one that is given twice counts once."""
+    """Folders of one name are told apart by those above; what is given twice counts once."""
     for root in ("x/out", "y/out"):
         write(tmp_path / root / "1.2", date(2026, 1, 1))
     x, y = tmp_path / "x" / "out", tmp_path / "y" / "out"
