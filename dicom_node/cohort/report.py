@@ -159,7 +159,7 @@ def _verdicts(cohort: Cohort) -> Section:
     without = len(cohort.records) - len(cohort.cases)
     lead = (
         f"{accepted} of {len(cohort.cases)} reported cases are accepted.",
-        f"{without} cases were refused or failed and have no numbers.",
+        f"Refused or failed, and so without numbers: {without}.",
     )
     return Section("verdicts", "Verdicts and refusals", lead, blocks=blocks)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from inference.evaluation.statistics import both_known
+from inference.evaluation.statistics import FEWEST_PAIRS, both_known
 
 Values = NDArray[np.float64]
 
@@ -68,10 +68,13 @@ class Effect:
 
 
 def paired_effect(first: Values, second: Values) -> Effect:
-    """Effect sizes of the first against the second; None where differences do not vary."""
+    """Effect sizes of the first against the second.
+
+    None of fewer pairs than are tested, and where differences do not vary.
+    """
     first, second = both_known(first, second)
     differences = first - second
-    if len(differences) < 2:
+    if len(differences) < FEWEST_PAIRS:
         return Effect(None, None)
     sd = float(differences.std(ddof=1))
     scale = 1e-12 * max(1e-300, float(np.abs(differences).max()))

@@ -89,6 +89,9 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("cohort", 3): (
         "cohort empty --out out/report.html",
         "cohort empty --norms none.json",
+        "cohort --out out/report.html",
+        "cohort --config wrong.toml --out out/report.html",
+        "cohort series --series 1.2.3 --out out/report.html",
     ),
     ("phantom", 2): ("phantom out --implant hip",),
     ("phantom", 3): ("phantom file/out --scan small",),

@@ -54,6 +54,13 @@ def test_cohens_dz_is_the_mean_difference_over_its_spread():
     assert effect.rank_biserial == pytest.approx(1.0)
 
 
+def test_two_pairs_have_no_effect_size():
+    """Differences 1 and 1.1 would make a dz of 15: two pairs that are alike by chance."""
+    effect = paired_effect(values(1, 1.1), np.zeros(2))
+
+    assert (effect.cohens_dz, effect.rank_biserial) == (None, None)
+
+
 def test_rank_biserial_counts_ranks_for_and_against():
     """Differences 1 -2 3 -4 5 0: ranks for 1 + 3 + 5, against 2 + 4: (9 - 6) / 15."""
     effect = paired_effect(values(1, -2, 3, -4, 5, 0), np.zeros(6))
