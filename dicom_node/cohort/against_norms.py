@@ -86,23 +86,30 @@ def compare_case(case: CaseRecord, norms: Norms) -> Compared:
     by_key = {one.segment.key: one for one in case.structures}
     quantities = tuple(dict.fromkeys(one.quantity for one in norms.norms))
     scores: list[Score] = []
-    doubted, few = [], []
+    doubted: list[str] = []
+    empty: list[str] = []
+    few: list[str] = []
     for key in BY_KEY:
         record = by_key.get(key)
         if record is None or record.verdict not in COUNTED:
             doubted.append(key)
             continue
-        found = [
-            _score(record.segment, quantity, value, norm)
+        values = {
+            quantity: value
             for quantity in quantities
             if (value := getattr(record, quantity.value)) is not None
-            and (norm := _closest(known.get((key, quantity), ()), case.source)) is not None
+        }
+        found = [
+            _score(record.segment, quantity, value, norm)
+            for quantity, value in values.items()
+            if (norm := _closest(known.get((key, quantity), ()), case.source)) is not None
         ]
         scores += found
         if not found:
-            few.append(key)
+            (few if values else empty).append(key)
     reasons = (
         ("no number to rely on (see the verdict)", tuple(doubted)),
+        ("no number of those that the norms have", tuple(empty)),
         (f"fewer than {FEWEST_TO_COMPARE} patients in the norms", tuple(few)),
     )
     left_out = tuple((words, keys) for words, keys in reasons if keys)
@@ -121,10 +128,11 @@ def _why_not(case: CaseRecord, norms: Norms) -> str:
             f" {model.weights_sha256[:8]}), the norms by {theirs.name} {theirs.version}"
             f" (weights {theirs.weights_sha256[:8]}): results of two bundles are not compared"
         )
-    if max((one.n for one in norms.norms), default=0) < FEWEST_TO_COMPARE:
+    largest = max((one.n for one in norms.norms), default=0)
+    if largest < FEWEST_TO_COMPARE:
         return (
-            f"the norms are of {norms.patients} patients: at least {FEWEST_TO_COMPARE} are"
-            " needed to measure a single one by"
+            f"the largest group of the norms has {largest} patients: at least"
+            f" {FEWEST_TO_COMPARE} are needed to measure a single one by"
         )
     return ""
 

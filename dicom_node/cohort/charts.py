@@ -30,7 +30,6 @@ INK: Final = "#1d2329"
 FEWEST_FOR_BOX: Final = 5
 """Fewer values are drawn as what they are: points."""
 
-WHISKERS: Final = (5, 95)
 WIDTH_IN: Final = 11.0
 LONGEST_NAME: Final = 30
 

@@ -47,9 +47,11 @@ class Quantity(StrEnum):
 class Cohort:
     """Every case once, and the numbers of the reported ones.
 
-    records: reported, refused and failed ones, in the order of their dates.
+    records: reported, refused and failed ones, in the order of their dates, those without
+        any date last.
     cases: the reported ones among them, likewise; they are the rows of every column.
-    repeated: records left out because the same analysis was there already.
+    repeated: records left out because the same analysis was there already, or another run
+        of the same series has numbers.
     numbers: of each quantity (cases, 43), nan where there is none.
     counted: (cases, 43), True where the structure's verdict is in `COUNTED`.
     """
@@ -200,15 +202,26 @@ def differing_settings(models: Sequence[Model]) -> tuple[str, ...]:
 
 
 def _once(records: Iterable[CaseRecord]) -> list[CaseRecord]:
-    """The newest of each series and model, whatever folder or database it came from."""
-    kept: dict[tuple[object, ...], CaseRecord] = {}
+    """The newest of each series and model, whatever folder or database it came from.
+
+    A run without numbers (refused, failed) is of no model. It stands beside none that has
+    some: the newer revision counts, and of one revision those with numbers.
+    """
+    of_series: dict[str, dict[Model | None, CaseRecord]] = {}
     for record in records:
         source = record.source
-        key = (source.series_instance_uid or source.name, record.model)
-        there = kept.get(key)
+        kept = of_series.setdefault(source.series_instance_uid or source.name, {})
+        there = kept.get(record.model)
         if there is None or _age(record) >= _age(there):
-            kept[key] = record
-    return list(kept.values())
+            kept[record.model] = record
+    for kept in of_series.values():
+        without = kept.pop(None, None)
+        if without is None:
+            continue
+        if all(one.source.revision < without.source.revision for one in kept.values()):
+            kept.clear()
+            kept[None] = without
+    return [record for kept in of_series.values() for record in kept.values()]
 
 
 def _age(record: CaseRecord) -> tuple[int, float]:
@@ -217,7 +230,7 @@ def _age(record: CaseRecord) -> tuple[int, float]:
 
 
 def _order(record: CaseRecord) -> tuple[date, str]:
-    return day_of(record) or date.min, record.source.name
+    return day_of(record) or date.max, record.source.name
 
 
 def _patient_of(case: CaseRecord) -> str:

@@ -1,9 +1,10 @@
 """A control chart: has a quantity moved since its beginning, and is it still away?
 
-The first third of the cases (`FEWEST_IN_BASELINE` at the least) draws the centre and the
-spread of single cases. Each period after that has limits of its own (Shewhart's, centre ± 3
-standard errors, those of the centre included; of a share the same probability by the binomial
-distribution): a month of few cases may stray farther than one of many.
+The first third of the cases (`FEWEST_IN_BASELINE` at the least, and whole days: nothing says
+which case of a day came first) draws the centre and the spread of single cases. Each period
+after that has limits of its own (Shewhart's, centre ± 3 standard errors, those of the centre
+included; of a share the same probability by the binomial distribution): a month of few cases
+may stray farther than one of many.
 
 A quantity has moved where all cases from some period on, up to the last, lie apart from the
 baseline by more than `MOVED_Z` standard errors in their mean, and the last third of them lies
@@ -17,7 +18,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -99,7 +100,6 @@ class ControlChart:
 
     centre, sd: of the baseline; of a share, sd is that of a single yes or no.
     moved_since: name of the period at which the move began; empty where nothing moved.
-    direction: 1 up, -1 down, 0 of no move.
     shift: mean of the cases since then minus the centre.
     passing: names of periods beyond the limits that are no move, or that it came back from.
     missing: why there is no chart; then there are no periods.
@@ -110,19 +110,23 @@ class ControlChart:
     centre: float = math.nan
     sd: float = math.nan
     moved_since: str = ""
-    direction: int = 0
     shift: float = 0.0
     passing: tuple[str, ...] = ()
     missing: str = ""
 
 
-def step_of(days: Sequence[dt.date]) -> Step:
+def step_of(days: Sequence[dt.date], finest: Step = Step.WEEK) -> Step:
     """Weeks for a few months, quarters for many years, months between; longer for few cases.
 
     A period should hold `FEWEST_IN_PERIOD` cases on average.
+
+    Args:
+        days: of the cases, at least one.
+        finest: nothing shorter is wanted.
     """
     length = (max(days) - min(days)).days
     shortest = Step.WEEK if length < WEEKS_BELOW_DAYS else Step.MONTH
+    shortest = max(shortest, finest, key=list(Step).index)
     for step in (Step.WEEK, Step.MONTH):
         few = len(days) < FEWEST_IN_PERIOD * len({step.start(day) for day in days})
         if step is shortest and few:
@@ -131,7 +135,11 @@ def step_of(days: Sequence[dt.date]) -> Step:
 
 
 def control_chart(
-    days: Sequence[dt.date | None], values: Values, *, share: bool = False
+    days: Sequence[dt.date | None],
+    values: Values,
+    *,
+    share: bool = False,
+    step: Step | None = None,
 ) -> ControlChart:
     """The chart of one value a case.
 
@@ -139,23 +147,25 @@ def control_chart(
         days: (cases,) when; None is left out.
         values: (cases,), nan is left out; 0 or 1 of a share.
         share: values are yes or no: the spread is that of a binomial.
+        step: length of a period; None for that which fits the days.
     """
-    known = sorted(
+    known = [
         (day, float(value))
         for day, value in zip(days, values, strict=True)
         if day is not None and math.isfinite(value)
-    )
+    ]
+    # By day alone: by value, too, the lowest of a day would come first and be the baseline.
+    known.sort(key=lambda pair: pair[0])
     if len(known) < FEWEST_CASES:
         few = f"{len(known)} of at least {FEWEST_CASES} cases with a date and a value"
         return ControlChart(missing=few)
-    count = max(FEWEST_IN_BASELINE, len(known) // 3)
-    first = np.array([value for _, value in known[:count]])
-    baseline = _Baseline(float(first.mean()), float(first.std(ddof=1)), count, share)
+    end = known[max(FEWEST_IN_BASELINE, len(known) // 3) - 1][0]
+    first = np.array([value for day, value in known if day <= end])
+    baseline = _Baseline(float(first.mean()), float(first.std(ddof=1)), len(first), share)
     if not share and baseline.sd <= 0:
         return ControlChart(missing="the first third of the cases does not vary")
-    step = step_of([day for day, _ in known])
+    step = step or step_of([day for day, _ in known])
     groups = _grouped(known, step)
-    end = known[count - 1][0]
     periods = tuple(
         Period(
             step.name_of(start),
@@ -172,6 +182,20 @@ def control_chart(
         return ControlChart(missing=f"the first third of the cases is all there is: {few}")
     later = {start: group for start, group in groups.items() if start > end}
     return _judged(step, periods, baseline, later)
+
+
+def without_small_periods(chart: ControlChart, fewest: int) -> ControlChart:
+    """The same chart with no period of fewer cases, where it must not tell of single ones."""
+    if not chart.periods:
+        return chart
+    periods = tuple(one for one in chart.periods if one.count >= fewest)
+    names = {one.name for one in periods}
+    return replace(
+        chart,
+        periods=periods,
+        passing=tuple(name for name in chart.passing if name in names),
+        missing="" if periods else f"no {chart.step.value} has {fewest} cases",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +259,6 @@ def _judged(
         baseline.centre,
         baseline.sd,
         step.name_of(since) if moved and since else "",
-        (shift > 0) - (shift < 0),
         shift,
         tuple(one.name for one in passing),
     )

@@ -1,7 +1,7 @@
 """What moves over time and between scanners: which numbers are watched, and what is said.
 
-Scanners are held against all cases by the analysis of means: beyond the mean of all by more
-than 3 SD / √n.
+Each scanner is held against limits of 3 standard errors about the mean of all cases: its mean
+lies beyond them where it is off by more than 3 SD / √n.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from typing import Final
 import numpy as np
 
 from dicom_node.cohort.cohort import Cohort, Mask, Values, day_of
-from dicom_node.cohort.control_chart import ControlChart, control_chart
+from dicom_node.cohort.control_chart import (
+    FEWEST_CASES,
+    ControlChart,
+    Step,
+    control_chart,
+    step_of,
+)
 from inference.results import Verdict
 
 MOST_SCANNERS: Final = 12
@@ -48,12 +54,26 @@ def watched_numbers(cohort: Cohort) -> tuple[Watched, ...]:
 
 
 def charts_of(
-    cohort: Cohort, watched: Sequence[Watched], members: Mask
+    cohort: Cohort, watched: Sequence[Watched], members: Mask, finest: Step = Step.WEEK
 ) -> list[tuple[Watched, ControlChart]]:
-    """The control chart of each number, over some of the cases."""
+    """The control chart of each number, over some of the cases.
+
+    All have periods of one length, the longest that any of them needs: they share an axis and
+    a table. finest: no shorter one is wanted.
+    """
     rows = np.flatnonzero(members)
     days = [day_of(cohort.cases[row]) for row in rows]
-    return [(one, control_chart(days, one.values[rows], share=one.share)) for one in watched]
+    steps = [finest]
+    for one in watched:
+        pairs = zip(days, one.values[rows], strict=True)
+        known = [day for day, value in pairs if day is not None and np.isfinite(value)]
+        if len(known) >= FEWEST_CASES:
+            steps.append(step_of(known, finest))
+    step = max(steps, key=list(Step).index)
+    return [
+        (one, control_chart(days, one.values[rows], share=one.share, step=step))
+        for one in watched
+    ]
 
 
 def drift_words(watched: Watched, chart: ControlChart, scanner: str) -> str:

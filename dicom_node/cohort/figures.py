@@ -37,7 +37,7 @@ from dicom_node.cohort.cohort import Cohort, Mask, Quantity, Values
 from dicom_node.cohort.control_chart import ControlChart, Period
 from dicom_node.cohort.drift import NO_SCANNER
 from dicom_node.cohort.side_comparison import SideComparison
-from dicom_node.cohort.statistics import asymmetry_percent, modified_z
+from dicom_node.cohort.statistics import OUTLYING, asymmetry_percent, modified_z
 from inference.evaluation.study import TABLE_7
 from inference.results import Verdict
 from inference.structures import SEGMENTS, STRUCTURES, Group, Side, Structure
@@ -204,7 +204,7 @@ def asymmetry_chart(cohort: Cohort, first: Mask) -> Chart:
         for place, structure in enumerate(paired):
             values = np.where(first, of(cohort, structure), np.nan)
             box(ax, values, -place, BLUE, upright=False)
-            far = np.abs(modified_z(values)) > 3.5
+            far = np.abs(modified_z(values)) > OUTLYING
             shown = values[far][:MOST_OUTLIERS_DRAWN]
             ax.plot(shown, np.full(len(shown), -place), "D", color=VERMILLION, markersize=3)
         ax.axvline(0, color=INK, lw=0.8)
@@ -216,7 +216,7 @@ def asymmetry_chart(cohort: Cohort, first: Mask) -> Chart:
         "Box plots of side differences of volume and mean HU, one row for each structure.",
         svg_of(figure, "asym"),
         "Box: quartiles and median; whiskers: 5th and 95th percentile. Diamonds: outliers by"
-        " the modified z-score (beyond 3.5), which the table names.",
+        f" the modified z-score (beyond {OUTLYING:g}), which the table names.",
     )
 
 

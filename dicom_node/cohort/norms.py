@@ -3,14 +3,21 @@
 The classes below are the format of the file, in the manner of `report.json`; its published
 JSON Schema, `norms.schema.json`, is made from them (`python -m dicom_node.cohort.norms`,
 written into it), and a test keeps the two together. Norms are of one bundle: what another
-network measures differs by more than what they are to tell. A norm of fewer than
-`FEWEST_IN_GROUP` people is withheld. No name, no identifier, no single value is in it.
+network measures differs by more than what they are to tell. No name and no identifier is in
+it. What is withheld, so that nobody's own values are told:
+
+norms of fewer than `FEWEST_IN_GROUP` people, and norms that leave so few when they are taken
+    from each other: everyone less women and men, women less their age groups
+percentiles of fewer than `FEWEST_FOR_PERCENTILES` people: a percentile is a person's value or
+    lies between two of them, and is rounded to 3 digits therefore
+
+Two files whose cohorts differ by one patient tell this patient's values together.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,6 +46,7 @@ NORM_QUANTITIES: Final = (
 
 SEXES: Final = ("F", "M")
 EVERYONE: Final = "all"
+FEWEST_FOR_PERCENTILES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class Norm:
     key: of the segment, as in `report.json`.
     quantity: as there; its unit is in its name, shares have none.
     n: patients. sd: of the sample, n - 1.
+    percentiles: none of fewer than 20 patients.
     """
 
     sex: Literal["F", "M", "all"]
@@ -98,7 +107,8 @@ class Norms:
 
     patients: who are behind them; each counts with the first scan.
     first_scan, last_scan: dates as ISO 8601, to the month; empty where none is known.
-    withheld: norms of fewer than `fewest` patients that were left out.
+    withheld: norms that were left out: of fewer than `fewest` patients, or from which, by
+        way of others, the mean of so few could be worked out.
     """
 
     norms_version: Literal[1]
@@ -132,7 +142,7 @@ def norms_of(cohort: Cohort) -> Norms:
         few = f"{int(first.sum())} patients with results"
         raise ConfigurationError(f"no norms of {few}: {FEWEST_IN_GROUP} are the least")
     found = [_norm(*cell) for cell in _cells(cohort, first)]
-    kept = tuple(one for one in found if one is not None)
+    kept = _without_small_rests([one for one in found if one is not None])
     days = [case.source.study_date for case in cohort.cases if case.source.study_date]
     return Norms(
         norms_version=NORMS_VERSION,
@@ -145,6 +155,36 @@ def norms_of(cohort: Cohort) -> Norms:
         withheld=len(found) - len(kept),
         norms=kept,
     )
+
+
+def _without_small_rests(norms: Sequence[Norm]) -> tuple[Norm, ...]:
+    """Withhold what would tell of fewer than `FEWEST_IN_GROUP` people by subtraction.
+
+    Of a sex, the smallest age groups; then everyone, as a sex says more.
+    """
+    together: dict[tuple[str, Quantity], list[Norm]] = {}
+    for one in norms:
+        together.setdefault((one.key, one.quantity), []).append(one)
+    kept = {id(norm) for cells in together.values() for norm in _told_of(cells)}
+    return tuple(one for one in norms if id(one) in kept)
+
+
+def _told_of(cells: Sequence[Norm]) -> Iterator[Norm]:
+    """Of the norms of one quantity of one segment, those that may be told beside each other."""
+    whole = {one.sex: one for one in cells if one.age_group == ALL_AGES}
+    for sex in SEXES:
+        parent = whole.get(sex)
+        ages = [one for one in cells if one.sex == sex and one.age_group != ALL_AGES]
+        ages.sort(key=lambda one: one.n)
+        while parent and ages and 0 < parent.n - sum(one.n for one in ages) < FEWEST_IN_GROUP:
+            ages = ages[1:]
+        yield from ages
+    sexes = [whole[sex] for sex in SEXES if sex in whole]
+    yield from sexes
+    if EVERYONE in whole:
+        rest = whole[EVERYONE].n - sum(one.n for one in sexes)
+        if not 0 < rest < FEWEST_IN_GROUP:
+            yield whole[EVERYONE]
 
 
 _Cell = tuple[Literal["F", "M", "all"], AgeGroup, str, Quantity, Values]
@@ -184,7 +224,8 @@ def _norm(
     """None of fewer people than may be told."""
     if len(values) < FEWEST_IN_GROUP:
         return None
-    found = np.percentile(values, PERCENTILES)
+    percents = PERCENTILES if len(values) >= FEWEST_FOR_PERCENTILES else ()
+    found = np.percentile(values, percents)
     return Norm(
         sex=sex,
         from_year=group.from_year,
@@ -195,15 +236,15 @@ def _norm(
         mean=_rounded(values.mean()),
         sd=_rounded(values.std(ddof=1)),
         percentiles=tuple(
-            Percentile(percent, _rounded(value))
-            for percent, value in zip(PERCENTILES, found, strict=True)
+            Percentile(percent, _rounded(value, digits=3))
+            for percent, value in zip(percents, found, strict=True)
         ),
     )
 
 
-def _rounded(value: np.floating[Any]) -> float:
-    """Six digits: more would say nothing, and could give single values away."""
-    return float(f"{float(value):.6g}")
+def _rounded(value: np.floating[Any], digits: int = 6) -> float:
+    """To so many digits: more would say nothing, and could give single values away."""
+    return float(f"{float(value):.{digits}g}")
 
 
 def _made_by(cohort: Cohort) -> MadeBy:

@@ -64,7 +64,7 @@ class Pseudonyms:
     def of_source(self, source: Source) -> Source:
         """The same source without what leads to a person or a place.
 
-        A case of nobody that is named has dates shifted by a number of its own.
+        A study of nobody that is named has dates shifted by a number of its own.
         """
         shift = self._shift_of(source)
         age = source.age_years
@@ -109,7 +109,8 @@ class Pseudonyms:
         return timedelta(days=1 + number % LONGEST_SHIFT_D)
 
     def _shift_of(self, source: Source) -> timedelta:
-        uid = source.series_instance_uid
+        # Two shifts of one study, whose day is the same, would tell more than one of them.
+        uid = source.study_instance_uid or source.series_instance_uid
         return self.shift(source.patient_key or uid or source.name)
 
     def _digest(self, kind: str, name: str) -> bytes:

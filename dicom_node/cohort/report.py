@@ -23,9 +23,10 @@ from typing import Final
 import numpy as np
 
 from dicom_node.cohort import figures, tables
-from dicom_node.cohort.age_groups import age_groups
+from dicom_node.cohort.age_groups import FEWEST_IN_GROUP, age_groups
 from dicom_node.cohort.charts import Chart, styled
 from dicom_node.cohort.cohort import Cohort, Mask, Quantity, day_of, differing_settings
+from dicom_node.cohort.control_chart import Step, without_small_periods
 from dicom_node.cohort.drift import (
     charts_of,
     drift_words,
@@ -37,10 +38,12 @@ from dicom_node.cohort.page import About, Block, Gallery, Section, banners, page
 from dicom_node.cohort.records import FLAGGED, CaseRecord, Model
 from dicom_node.cohort.side_comparison import compare_sides, grades_of_affected
 from dicom_node.cohort.sides_file import KnownSides
+from dicom_node.cohort.statistics import OUTLYING
 from dicom_node.cohort.thumbnails import MOST, thumbnail
 from inference.results import Verdict
 
 MOST_FLAGGED: Final = 60
+MOST_UNMATCHED: Final = 8
 HEIGHTS_NEEDED: Final = 0.5
 """Volumes are normalised where at least this share of the cases has a height."""
 
@@ -60,8 +63,9 @@ TABLE_7_WORDS: Final = (
 )
 ASYMMETRY_WORDS: Final = (
     "Volume: right minus left over the mean of both, in percent. Mean HU: right minus left in"
-    " HU, as a mean of about 0 is nothing to divide by. An outlier lies beyond 3.5 by the"
-    " modified z-score (Iglewicz and Hoaglin 1993); it may be a patient or a failure."
+    " HU, as a mean of about 0 is nothing to divide by. An outlier lies beyond"
+    f" {OUTLYING:g} by the modified z-score (Iglewicz and Hoaglin 1993); it may be a patient or"
+    " a failure."
 )
 DRIFT_WORDS: Final = (
     "Days are those of the scans; of the analysis where a scan has no date. A quantity has"
@@ -86,10 +90,10 @@ def cohort_html(cohort: Cohort, about: About, sides: KnownSides | None = None) -
             _distributions(cohort, first),
             _asymmetry(cohort, first),
             _uncertainty(cohort),
-            _drift(cohort),
-            _affected(cohort, sides),
+            _drift(cohort, pseudonymous=about.pseudonymous),
+            _affected(cohort, sides, pseudonymous=about.pseudonymous),
         ]
-    facts = (*_facts(cohort, first), *about.facts)
+    facts = (*_facts(cohort, first, about), *about.facts)
     alerts = _bundle_alerts(cohort)
     return page_html(replace(about, facts=facts), alerts, banners(cohort), sections)
 
@@ -114,7 +118,7 @@ def _model_words(model: Model) -> str:
     )
 
 
-def _facts(cohort: Cohort, first: Mask) -> Iterator[tuple[str, str]]:
+def _facts(cohort: Cohort, first: Mask, about: About) -> Iterator[tuple[str, str]]:
     days = [day for case in cohort.cases if (day := day_of(case)) is not None]
     counts = {
         state: sum(one.state == state for one in cohort.records)
@@ -126,7 +130,9 @@ def _facts(cohort: Cohort, first: Mask) -> Iterator[tuple[str, str]]:
         yield "records of the same analysis, left out", str(cohort.repeated)
     yield "patients with results", str(int(first.sum()))
     if days:
-        yield "scans from", f"{min(days):%Y-%m} to {max(days):%Y-%m}"
+        # The first month may be one patient's.
+        form = "%Y" if about.pseudonymous else "%Y-%m"
+        yield "scans from", f"{min(days):{form}} to {max(days):{form}}"
     for number, (model, count) in enumerate(cohort.models):
         yield "bundle" if not number else "and", f"{_model_words(model)}: {count} cases"
 
@@ -259,14 +265,20 @@ def _gallery(flagged: Sequence[CaseRecord]) -> Gallery:
     return Gallery(tuple(pictures), note)
 
 
-def _drift(cohort: Cohort) -> Section:
+def _drift(cohort: Cohort, *, pseudonymous: bool) -> Section:
     title = "Drift over time and between scanners"
     if not cohort.cases:
         return Section("drift", title, ("No case has numbers.",))
     watched = watched_numbers(cohort)
-    charts = charts_of(cohort, watched, np.ones(len(cohort.cases), dtype=bool))
+    # A week, or a period of few cases, would tell when a single one was scanned.
+    finest = Step.MONTH if pseudonymous else Step.WEEK
+    charts = charts_of(cohort, watched, np.ones(len(cohort.cases), dtype=bool), finest)
+    if pseudonymous:
+        charts = [(one, without_small_periods(chart, FEWEST_IN_GROUP)) for one, chart in charts]
     groups, unnamed = scanner_groups(cohort)
-    by_scanner = [(name, charts_of(cohort, watched, members)) for name, members in groups]
+    by_scanner = [
+        (name, charts_of(cohort, watched, members, finest)) for name, members in groups
+    ]
     alerts = [words for one, chart in charts if (words := drift_words(one, chart, ""))]
     for name, own in by_scanner:
         alerts += [words for one, chart in own if (words := drift_words(one, chart, name))]
@@ -291,7 +303,7 @@ def _drift(cohort: Cohort) -> Section:
     return Section("drift", title, tuple(lead), tuple(alerts), blocks)
 
 
-def _affected(cohort: Cohort, sides: KnownSides | None) -> Section:
+def _affected(cohort: Cohort, sides: KnownSides | None, *, pseudonymous: bool) -> Section:
     title = "Affected and unaffected sides"
     if sides is None or not (sides.affected or sides.unmatched):
         why = "No affected side is known: neither a file (--sides) nor a grader tells it."
@@ -303,12 +315,12 @@ def _affected(cohort: Cohort, sides: KnownSides | None) -> Section:
         return Section("affected", title, (why,))
     alerts: tuple[str, ...] = ()
     if sides.unmatched:
-        few = ", ".join(sides.unmatched[:8])
-        more = len(sides.unmatched) - 8
+        words = f"{len(sides.unmatched)} cases of the file are not in this cohort"
+        # Names that may be real ones stand in no report that has pseudonyms.
+        shown = () if pseudonymous else sides.unmatched[:MOST_UNMATCHED]
+        more = len(sides.unmatched) - len(shown)
         and_more = f" and {more} more" if more > 0 else ""
-        alerts = (
-            f"{len(sides.unmatched)} cases of the file are not in this cohort: {few}{and_more}",
-        )
+        alerts = (f"{words}: {', '.join(shown)}{and_more}" if shown else words,)
     lead = [
         SIDES_WORDS,
         f"The affected side of {len(sides.affected)} cases is known.",

@@ -9,14 +9,16 @@ P-0003,,4,2                          no side, two grades: the greater one tells 
 `case` is required, and one of the others. `case` is looked for among the names of the cases
 (folders, with or without those above them), Series Instance UIDs, Patient IDs (real ones or
 pseudonyms) and patient keys, in that order; a Patient ID stands for all scans of the patient.
+Two lines may mean one case, as long as they do not contradict each other.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -53,11 +55,19 @@ NOBODY: Final[Mapping[str, Source]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class SideLine:
-    """One line of the file. affected: None where it does not say."""
+    """One line of the file, by its number. affected: None where it does not say."""
 
     case: str
     affected: frozenset[Side] | None
     grades: Mapping[Side, str]
+    number: int = 0
+
+    @property
+    def said(self) -> Iterator[tuple[Side | None, frozenset[Side] | str]]:
+        """What it says: the grade of a side, or of no single one the affected sides."""
+        yield from self.grades.items()
+        if self.affected is not None:
+            yield None, self.affected
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> SideLine:
         raise ConfigurationError(f"{path}, line {number}: {words} is not R, L, both or none")
     graded = {Side.RIGHT: cells[GRADE_RIGHT], Side.LEFT: cells[GRADE_LEFT]}
     grades = {one: grade for one, grade in graded.items() if grade}
-    return SideLine(cells[CASE], SIDES[side] if side else None, grades)
+    return SideLine(cells[CASE], SIDES[side] if side else None, grades, number)
 
 
 def known_sides(
@@ -131,6 +141,9 @@ def known_sides(
         lines: of the file; None without one.
         behind: where the cases have pseudonyms, by their names what they stand for: the
             file may name either.
+
+    Raises:
+        ConfigurationError: two lines of the file contradict each other.
     """
     if lines is None:
         grader = _grader(cases)
@@ -138,19 +151,40 @@ def known_sides(
         others = sum(bool(case.grades) and not grades[case.source.name] for case in cases)
         return replace(_told(grades, {}, grader), by_others=others)
     names = _names(cases, behind)
-    said: dict[str, frozenset[Side]] = {}
-    graded: dict[str, Mapping[Side, str]] = {}
     unmatched = []
+    of_case: dict[str, list[SideLine]] = {}
     for line in lines:
         found = names.get(line.case, ())
         if not found:
             unmatched.append(line.case)
         for name in found:
-            graded[name] = line.grades
-            if line.affected is not None:
-                said[name] = line.affected
+            of_case.setdefault(name, []).append(line)
+    for some in of_case.values():
+        _refuse_contradiction(some)
+    said = {
+        name: line.affected
+        for name, some in of_case.items()
+        for line in some
+        if line.affected is not None
+    }
+    graded = {
+        name: {side: grade for line in some for side, grade in line.grades.items()}
+        for name, some in of_case.items()
+    }
     grader = BY_PEOPLE if any(graded.values()) else ""
     return replace(_told(graded, said, grader), unmatched=tuple(unmatched))
+
+
+def _refuse_contradiction(lines: Sequence[SideLine]) -> None:
+    """Refuse lines that say different things of one case."""
+    told: dict[Side | None, tuple[int, frozenset[Side] | str]] = {}
+    for line in lines:
+        for side, word in line.said:
+            number, before = told.setdefault(side, (line.number, word))
+            if before != word:
+                what = AFFECTED if side is None else f"grade_{side.value}"
+                words = f"lines {number} and {line.number} say different things of one case"
+                raise ConfigurationError(f"table of sides: {words}: {what}")
 
 
 def _told(
@@ -174,7 +208,8 @@ def worse_side(grades: Mapping[Side, str]) -> Side | None:
         right, left = (float(grades[side]) for side in (Side.RIGHT, Side.LEFT))
     except (KeyError, ValueError):
         return None
-    if right == left:
+    # A grade of `nan` or `inf` is no number that is greater than another.
+    if right == left or not (math.isfinite(right) and math.isfinite(left)):
         return None
     return Side.RIGHT if right > left else Side.LEFT
 

@@ -2,13 +2,13 @@
 
 Two files of one form: `NAME.csv` with a row a structure (43 of an analysed case, none of one
 that was refused), and `NAME-cases.csv` with a row a case. Both appear when they are whole.
-Cases come by patient key and Study Date. Changes since the last scan are found among all
-cases of a patient, also those that are not selected.
+Cases come by patient key and Study Date, under pseudonyms by those (`reordering.py`). Changes
+since the last scan are found among all cases of a patient, also those that are not selected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from dicom_node.cohort.columns import CASE, STRUCTURE, Row
 from dicom_node.cohort.pseudonyms import Pseudonyms
 from dicom_node.cohort.reading import by_patient
 from dicom_node.cohort.records import CaseRecord
+from dicom_node.cohort.reordering import by_pseudonym
 from dicom_node.cohort.selection import Selection
 from dicom_node.cohort.table_files import Format, TableFile, table_file
 from dicom_node.durable_files import whole_file
@@ -60,6 +61,9 @@ def write_tables(
     """
     beside = path.with_name(f"{path.stem}{CASES_ENDING}{path.suffix}")
     structures = cases = 0
+    rows = _rows(records, selection, pseudonyms)
+    if pseudonyms is not None:
+        rows = by_pseudonym(rows, path.parent)
     with ExitStack() as files:
         parts = [files.enter_context(whole_file(each)) for each in (path, beside)]
         # Closed before they get their names.
@@ -67,13 +71,19 @@ def write_tables(
             files.enter_context(table_file(part, columns, form))
             for part, columns in zip(parts, (STRUCTURE, CASE), strict=True)
         )
-        for patient in by_patient(records):
-            for case in filter(selection.takes, patient):
-                row = _row(case, changes_since_last(case, patient), pseudonyms)
-                of_cases.add([column.value(row) for column in CASE])
-                structures += _add_structures(of_structures, row)
-                cases += 1
+        for row in rows:
+            of_cases.add([column.value(row) for column in CASE])
+            structures += _add_structures(of_structures, row)
+            cases += 1
     return Written(path, beside, structures, cases)
+
+
+def _rows(
+    records: Iterable[CaseRecord], selection: Selection, pseudonyms: Pseudonyms | None
+) -> Iterator[Row]:
+    for patient in by_patient(records):
+        for case in filter(selection.takes, patient):
+            yield _row(case, changes_since_last(case, patient), pseudonyms)
 
 
 def _row(case: CaseRecord, changes: Changes, pseudonyms: Pseudonyms | None) -> Row:

@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from dicom_node.case_files.source_json import SOURCE_FILE, CaseSource, source_json
 from dicom_node.cohort.records import CaseRecord, StructureRecord
+from dicom_node.series.scan_facts import ScanFacts
 
 
-def write_folders(root: Path, records: Iterable[CaseRecord], *, pictures: bool = False) -> Path:
-    """A folder for each record: report.json, and a QC page where it is wanted."""
+def write_folders(
+    root: Path,
+    records: Iterable[CaseRecord],
+    *,
+    pictures: bool = False,
+    sources: bool = False,
+) -> Path:
+    """A folder for each record: report.json, and source.json and a QC page where wanted."""
     for record in records:
         folder = root / record.source.name
         folder.mkdir(parents=True)
         (folder / "report.json").write_text(json.dumps(_report(record)), encoding="utf-8")
+        if sources:
+            (folder / SOURCE_FILE).write_bytes(source_json(_source(record)))
         if pictures:
             Image.new("RGB", (800, 600), (30, 60, 90)).save(folder / "qc.png")
     return root
+
+
+def _source(record: CaseRecord) -> CaseSource:
+    source = record.source
+    return CaseSource(
+        patient_key=source.patient_key,
+        patient_id=source.patient_id,
+        revision=source.revision,
+        sender=source.sender,
+        analysed_at=source.analysed_at,
+        settings=record.model.settings if record.model else "",
+        state="failed" if record.state == "failed" else "",
+        scan=ScanFacts(**{each.name: getattr(source, each.name) for each in fields(ScanFacts)}),
+    )
 
 
 def _report(record: CaseRecord) -> dict[str, Any]:

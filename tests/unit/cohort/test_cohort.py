@@ -62,6 +62,39 @@ def test_of_one_revision_the_later_analysis_stands():
     assert Cohort.of([later, case]).cases[0].source.name == "later"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refused_run_of_a_series_that_has_numbers_is_no_second_case(order: int):
+    (case,) = cohort(1, refused_every=0)
+    refused = replace(case, state="refused", verdict=None, model=None, structures=())
+    later = renamed(refused, analysed_at=datetime(2030, 1, 1, tzinfo=UTC))
+
+    for without in (refused, later):
+        table = Cohort.of([case, without][::order])
+        assert [one.state for one in table.records] == ["reported"]
+        assert table.repeated == 1
+
+
+def test_a_later_revision_that_was_refused_stands_for_its_series():
+    (case,) = cohort(1, refused_every=0)
+    other = replace(case, model=replace(MODEL, version="2", weights_sha256="b2" * 32))
+    refused = replace(case, state="refused", verdict=None, model=None, structures=())
+
+    table = Cohort.of([case, renamed(refused, revision=2), other])
+
+    assert [one.state for one in table.records] == ["refused"]
+
+
+def test_a_scan_without_any_date_is_not_taken_for_the_first():
+    first, second = cohort(2, refused_every=0)
+    undated = renamed(
+        second, patient_key=first.source.patient_key, study_date=None, analysed_at=None
+    )
+    table = Cohort.of([undated, first])
+
+    assert [one.source.name for one in table.cases] == ["case0001", "case0002"]
+    assert list(table.first_scans()) == [True, False]
+
+
 def test_another_bundle_is_another_analysis():
     (case,) = cohort(1, refused_every=0)
     other = replace(case, model=replace(MODEL, version="2", weights_sha256="b2" * 32))

@@ -37,7 +37,7 @@ def test_limits_are_three_standard_errors_from_the_centre():
 def test_a_step_that_stays_is_a_move_since_its_first_month():
     chart = monthly([10.0] * 8 + [12.0] * 4)
 
-    assert (chart.moved_since, chart.direction) == ("2024-09", 1)
+    assert chart.moved_since == "2024-09"
     assert chart.shift == pytest.approx(2.0)
     assert chart.passing == ()
 
@@ -45,7 +45,7 @@ def test_a_step_that_stays_is_a_move_since_its_first_month():
 def test_a_step_down_is_one_too():
     chart = monthly([10.0] * 8 + [8.5] * 4)
 
-    assert (chart.moved_since, chart.direction) == ("2024-09", -1)
+    assert chart.moved_since == "2024-09"
     assert chart.shift == pytest.approx(-1.5)
 
 
@@ -116,6 +116,30 @@ def test_nothing_moves_by_chance():
     assert sum(bool(chart.moved_since) for chart in charts) <= 1
 
 
+@pytest.mark.parametrize("sizes", [(40, 10, 10), (80, 70), (10, 60, 10), (15,) * 10])
+def test_nothing_moves_by_chance_where_days_have_many_cases(sizes: tuple[int, ...]):
+    """As where days are those of the analysis. By value within a day, most of them moved."""
+    rng = np.random.default_rng(5)
+    days = [
+        START + dt.timedelta(days=40 * number)
+        for number, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    charts = [control_chart(days, rng.normal(size=len(days))) for _ in range(200)]
+
+    assert all(chart.periods for chart in charts)
+    assert sum(bool(chart.moved_since) for chart in charts) <= 1
+
+
+def test_the_baseline_ends_with_a_day():
+    """A third of 60 is 20; the day of the 20th has 30 cases up to the 35th."""
+    days = [START] * 5 + [START + dt.timedelta(days=40)] * 30
+    days += [START + dt.timedelta(days=80)] * 25
+    numbers = np.array([0.0] * 5 + [1.0] * 30 + [1.0] * 25)
+
+    assert control_chart(days, numbers).centre == pytest.approx(30 / 35)
+
+
 @pytest.mark.parametrize(
     ("days", "numbers", "words"),
     [
@@ -155,4 +179,5 @@ def test_a_period_goes_with_the_length_and_the_cases_of_the_cohort(
     days = [last - dt.timedelta(days=length * number // (cases - 1)) for number in range(cases)]
 
     assert step_of(days) is step
+    assert step_of(days, Step.MONTH) is (Step.MONTH if step is Step.WEEK else step)
     assert step.name_of(step.start(last)) == name

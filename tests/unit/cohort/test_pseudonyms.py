@@ -121,6 +121,17 @@ def test_an_unknown_patient_s_case_has_no_patient_and_a_shift_of_its_own():
     assert found[0].study_date != found[1].study_date
 
 
+def test_two_series_of_an_unknown_patient_s_study_are_shifted_alike():
+    """Their days are the same: two shifts of it would narrow it down."""
+    series = [
+        ONE.of_source(record(uid, patient_key="", study_instance_uid="1.2.8").source)
+        for uid in ("1.2.3", "1.2.4")
+    ]
+
+    assert series[0].study_instance_uid == series[1].study_instance_uid
+    assert series[0].study_date == series[1].study_date
+
+
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path):
     path = tmp_path / "study.key"
     made = pseudonyms_under(path)

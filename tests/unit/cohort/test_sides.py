@@ -13,7 +13,7 @@ from support.cohorts import cohort, renamed
 from dicom_node.cohort.cohort import Cohort, Quantity
 from dicom_node.cohort.records import CaseRecord, Grade
 from dicom_node.cohort.side_comparison import compare_sides, grades_of_affected
-from dicom_node.cohort.sides_file import KnownSides, known_sides, read_sides
+from dicom_node.cohort.sides_file import KnownSides, known_sides, read_sides, worse_side
 from dicom_node.errors import ConfigurationError
 from inference.structures import Side
 
@@ -94,6 +94,37 @@ def test_both_and_none_are_no_pair_and_the_greater_grade_tells_the_side(tmp_path
 def test_a_file_that_cannot_be_used_is_told_by_line(tmp_path: Path, text: str, words: str):
     with pytest.raises(ConfigurationError, match=words):
         read_sides(written(tmp_path / "sides.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("case0001,R,,\ncase0001,L,,\n", "lines 2 and 3 .* affected_side"),
+        ("case0001,,3,1\n2.25.20001,,2,\n", "lines 2 and 3 .* grade_R"),
+        ("case0002,R,,\ncase0001,none,,\nP-case0001,both,,\n", "lines 3 and 4"),
+    ],
+)
+def test_lines_that_contradict_each_other_are_refused(tmp_path: Path, lines: str, words: str):
+    file = written(tmp_path / "sides.csv", f"case,affected_side,grade_R,grade_L\n{lines}")
+
+    with pytest.raises(ConfigurationError, match=words):
+        known_sides(cohort(2, refused_every=0), read_sides(file))
+
+
+def test_lines_that_say_the_same_or_more_of_a_case_are_one(tmp_path: Path):
+    file = written(
+        tmp_path / "sides.csv",
+        "case,affected_side,grade_R,grade_L\ncase0001,R,,\ncase0001,right,3,\ncase0001,,,1\n",
+    )
+    known = known_sides(cohort(1, refused_every=0), read_sides(file))
+
+    assert known.affected == {"case0001": Side.RIGHT}
+    assert known.grades["case0001"] == {Side.RIGHT: "3", Side.LEFT: "1"}
+
+
+@pytest.mark.parametrize("grades", [("nan", "1"), ("2", "nan"), ("inf", "1"), ("", "1")])
+def test_a_grade_that_is_no_finite_number_tells_no_side(grades: tuple[str, str]):
+    assert worse_side(dict(zip(Side, grades, strict=True))) is None
 
 
 def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path: Path):

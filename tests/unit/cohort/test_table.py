@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import itertools
 import re
 import subprocess
 import sys
@@ -136,6 +137,36 @@ def test_pseudonyms_name_nobody_and_keep_the_change_and_the_interval(tmp_path: P
     assert whole["age_years"] == "90.0"
     for fact in ("MSK0001", "k1", "1.2.9", "CT1", "CT2", "2026-11-20", "2025-11-20", "=1+1"):
         assert not re.search(rf"(^|[,'~]){re.escape(fact)}($|[,~])", text, re.MULTILINE), fact
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_the_order_under_pseudonyms_tells_nothing_of_keys_or_dates(
+    patients: bool, tmp_path: Path
+):
+    """20 patients of 3 scans come by key, or 60 scans of nobody by date, as they are read."""
+    under = Pseudonyms(b"1" * 32)
+    first = dt.date(2025, 1, 1)
+    cases = [
+        record(
+            f"1.2.{number:02d}",
+            patient_key=f"k{number // 3:02d}" if patients else "",
+            study_date=first + dt.timedelta(days=number),
+        )
+        for number in range(60)
+    ]
+    write_tables(cases, tmp_path / "out.csv", Format.CSV, pseudonyms=under)
+    found = rows(tmp_path / "out-cases.csv")
+    names = {under.of_source(case.source).name: number for number, case in enumerate(cases)}
+    order = [names[row["case"]] for row in found]
+    column = "patient_key" if patients else "case"
+
+    assert sorted(order) == list(range(60))
+    assert sum(one < other for one, other in itertools.pairwise(order[::3])) < 16
+    assert [row[column] for row in found] == sorted(row[column] for row in found)
+    if patients:
+        assert all(order[n] + 1 == order[n + 1] for n in range(60) if n % 3 < 2)
+    of_structures = [row["case"] for row in rows(tmp_path / "out.csv")]
+    assert list(dict.fromkeys(of_structures)) == [row["case"] for row in found]
 
 
 def test_parquet_has_types_nulls_and_meanings(tmp_path: Path):
