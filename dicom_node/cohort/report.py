@@ -9,8 +9,7 @@
 6  drift                 control charts over time, and by scanner
 7  affected sides        where a file or a grader tells them
 ```
-Everything that comes from files is text in the page, never markup (jinja2 with autoescape),
-and a policy in the page forbids scripts and every connection.
+How the page is made and what it never holds: `page.py`.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def _read(
 
 
 def _hidden(record: CaseRecord, pseudonyms: Pseudonyms) -> CaseRecord:
-    """The case without names; days stay, as a report tells them by the month or longer."""
+    """The case without names; its day stays: a report tells no month of few cases."""
     hidden, source = pseudonyms.of_case(record), record.source
     when = replace(hidden.source, study_date=source.study_date, analysed_at=source.analysed_at)
     return replace(hidden, source=when)
@@ -179,6 +179,8 @@ def _compare(given: Cohort, norms: Norms, out: Path | None, about: About) -> Non
         words = f"{len(given.records)} cases: {MOST_COMPARED} at most are compared at once"
         raise ConfigurationError(words)
     compared = [compare_case(case, norms) for case in given.records]
+    if about.pseudonymous:  # the order of their days would tell something of these
+        compared.sort(key=lambda one: one.case.source.name)
     for one in compared:
         for line in _lines(one):
             stdout.print(line, highlight=False)
