@@ -77,6 +77,10 @@ def settings_digest(
 ) -> str:
     """A digest of all that changes results beside the images, in hexadecimal.
 
+    Without a grader it is that of the model's settings: of all that changes segments, volumes
+    and uncertainties. A grader looks at what the model has found, so it changes what objects
+    are called, but no random draw.
+
     Args:
         bundle_sha256: of the model bundle.
         samples: Monte Carlo samples that were asked for; None: as many as the bundle says.
@@ -90,14 +94,15 @@ def settings_digest(
 
 
 def seed_for(
-    source_sop_instance_uids: Iterable[str], weights_sha256: str, settings_hash: str
+    source_sop_instance_uids: Iterable[str], weights_sha256: str, model_settings: str
 ) -> int:
     """The Monte Carlo seed of a case, 0 to 2**31 - 1.
 
-    It follows from the same facts as the UIDs, so that the same UID names the same samples.
+    It follows from the same facts as the UIDs but for the grader, so that the same UID names
+    the same samples, and a case has the same with any grader or none.
     """
     sources = sources_digest(source_sop_instance_uids)
-    facts = f"seed\n{sources}\n{weights_sha256}\n{settings_hash}"
+    facts = f"seed\n{sources}\n{weights_sha256}\n{model_settings}"
     return int.from_bytes(hashlib.sha256(facts.encode()).digest()[:4], "big") >> 1
 
 

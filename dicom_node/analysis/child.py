@@ -109,7 +109,7 @@ def analyse_with_bundle(series: CtSeries, request: Request, progress: Progress) 
         bundle,
         patient=series.patient,
         samples=request.samples,
-        seed=seed_for(sources, bundle.weights_sha256, request.settings_hash),
+        seed=seed_for(sources, bundle.weights_sha256, request.seed_settings),
         device=request.device,
         progress=progress,
     )
@@ -177,6 +177,7 @@ def _conclude(
         words=words,
         calibrated_on=calibrated_on,
         calibrated_at=calibrated_at,
+        model_settings=request.model_settings,
     )
     write_outcome(request.out, outcome)
 

@@ -21,9 +21,11 @@ class Request:
     """A request for one analysis: what to analyse, how, and where to put the answer.
 
     samples: None for as many as the bundle says.
-    settings_hash: of the settings that change results; part of the random seed.
+    settings_hash: of the settings that change results.
     grader: a grader's bundle or table, and the hash that it had when the worker started;
         empty without one.
+    model_settings: of those that change what the model finds, so not of the grader; part of
+        the random seed. Empty of a worker of a version before: then `settings_hash` is.
     """
 
     series_instance_uid: str
@@ -36,6 +38,12 @@ class Request:
     logging: Logging
     grader: str = ""
     grader_sha256: str = ""
+    model_settings: str = ""
+
+    @property
+    def seed_settings(self) -> str:
+        """What of the settings is part of the random seed."""
+        return self.model_settings or self.settings_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Outcome:
 
     calibrated_on, calibrated_at: the data set that the bundle's limits were fitted on, and
         the date; empty of a bundle without.
+    model_settings: of the settings that change what the model finds, so not of a grader; empty
+        of a version before.
     """
 
     kind: Literal["analysed", "refused", "failed"]
@@ -53,6 +63,7 @@ class Outcome:
     words: str = ""
     calibrated_on: str = ""
     calibrated_at: str = ""
+    model_settings: str = ""
 
 
 _REQUEST: Final = TypeAdapter(Request)

@@ -219,9 +219,14 @@ class Analysis:
         grader = self.grader.identity.sha256 if self.grader else ""
         return settings_digest(self.bundle.sha256, self.samples, "report", grader)
 
+    @property
+    def model_settings(self) -> str:
+        """Likewise, but for the grader: what segments and uncertainties depend on."""
+        return settings_digest(self.bundle.sha256, self.samples, "report")
+
     def seed(self, scan: Scan) -> int:
         """The Monte Carlo seed of a scan."""
-        return seed_for(scan.facts, self.bundle.weights_sha256, self.settings_hash)
+        return seed_for(scan.facts, self.bundle.weights_sha256, self.model_settings)
 
     def graded(self, case: CaseResult, scan: Scan) -> CaseResult:
         """A case with the grades of the grader, where there is one."""
@@ -232,7 +237,7 @@ class Analysis:
     def source(self, source: CaseSource) -> bytes:
         """source.json, with what is known of the analysis."""
         now = datetime.now(UTC)
-        return source_json(replace(source, settings=self.settings_hash, analysed_at=now))
+        return source_json(replace(source, settings=self.model_settings, analysed_at=now))
 
 
 @dataclass(frozen=True, slots=True)

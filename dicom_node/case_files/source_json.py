@@ -27,7 +27,8 @@ class CaseSource:
     """The source of a case; empty, or None, where nothing says so.
 
     patient_key: the same for all scans of one patient; empty where none is named.
-    settings: digest of all that changes results beside the images (`uids.settings_digest`).
+    settings: digest of all that changes volumes and uncertainties beside the images, so not of
+        a grader (`uids.settings_digest`).
     sender: Calling AE title.
     state: "failed", where the analysis failed; a refusal and a case need not say so.
     """

@@ -71,7 +71,8 @@ def in_order(source: Source) -> Place:
 class Model:
     """The bundle and the settings of an analysis.
 
-    settings: digest of all that changes results beside the images; empty in a folder.
+    settings: digest of all that changes volumes and uncertainties beside the images, so not of
+        a grader; empty in a folder of an earlier version.
     """
 
     name: str

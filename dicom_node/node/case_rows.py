@@ -78,7 +78,7 @@ def case_row(
         revision=arrival.revision,
         sender=arrival.calling_ae_title,
         analysed_at=outcome.finished_at,
-        settings=outcome.settings_hash,
+        settings=outcome.model_settings or outcome.settings_hash,
         state=statement.state.value,
         # Of a refused series, too, the spool knows which one it is.
         scan=replace(

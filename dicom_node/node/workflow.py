@@ -308,9 +308,8 @@ class Workflow:
         if payload.get("analysis") == NODE_FAILED:
             raise ResultError("not even the failure could be published")
         words = "the node could not analyse the series or build its results; its log says why"
-        failed = Outcome("failed", self.settings_hash, self.clock(), NODE_FAILED, words)
         folder = self._work_folder(arrival) / NODE_FAILED
-        write_outcome(folder, failed)
+        write_outcome(folder, self._failed(NODE_FAILED, words))
         return (_publish(payload, folder, ":failed"),)
 
     def deliver(self, payload: Payload) -> tuple[JobRequest, ...]:
@@ -343,6 +342,12 @@ class Workflow:
         return settings_digest(
             self.bundle_sha256, analysis.samples, analysis.partial, self.grader_sha256
         )
+
+    @property
+    def model_settings(self) -> str:
+        """A digest of all that changes what the model finds: of all but the grader."""
+        analysis = self.config.analysis
+        return settings_digest(self.bundle_sha256, analysis.samples, analysis.partial)
 
     def _fingerprint(self, arrival: SeriesArrival) -> str:
         """A digest of the images (a file's name tells its content apart) and settings.
@@ -479,6 +484,7 @@ class Workflow:
             logging=self.config.logging,
             grader=analysis.grader or "",
             grader_sha256=self.grader_sha256,
+            model_settings=self.model_settings,
         )
         started = time.monotonic()
         ended = run_child(
@@ -589,8 +595,18 @@ class Workflow:
     def _give_up(self, folder: Path, ending: str, attempts: int) -> None:
         """Conclude an analysis that never came to its end."""
         words = f"the analysis failed in {attempts} attempt(s); in the last one {ending}"
-        outcome = Outcome("failed", self.settings_hash, self.clock(), ANALYSIS_FAILED, words)
-        write_outcome(folder, outcome)
+        write_outcome(folder, self._failed(ANALYSIS_FAILED, words))
+
+    def _failed(self, code: str, words: str) -> Outcome:
+        """The outcome of an analysis that there will not be."""
+        return Outcome(
+            "failed",
+            self.settings_hash,
+            self.clock(),
+            code,
+            words,
+            model_settings=self.model_settings,
+        )
 
     def _publish(self, arrival: SeriesArrival, folder: Path) -> None:
         """Build the result objects, keep them, and enter all that follows in one go."""

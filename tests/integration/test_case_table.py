@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CaseRow, SeriesRow, SeriesState
 from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.spool.digest_key import digest_key
+from inference.grading.grader_files import grader_sha256
 from inference.models.bundle import load_bundle
 
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
@@ -168,6 +170,31 @@ def test_an_answered_series_is_in_the_table_on_either_database(
     )
     assert record.model is not None
     assert record.model.settings == workflow.settings_hash
+
+
+def test_a_grader_opens_a_revision_and_leaves_the_scans_comparable(
+    make: Make, tmp_path: Path
+) -> None:
+    """Its rows are no settings of the model: what it found before is what it finds now."""
+    table = tmp_path / "grades.csv"
+    table.write_text(f"series_instance_uid,side,grade\n{SERIES_UID}.0,R,2\n")
+    arrived = arrival(tmp_path)
+    bare = make()
+    finish(bare, bare.admit(arrived))
+    before = record_of(bare, arrived)
+    graded = replace(make(analysis={"grader": str(table)}), grader_sha256=grader_sha256(table))
+    finish(graded, graded.admit(arrived))
+    now = record_of(graded, arrived)
+    uids = [
+        {each.sop_instance_uid for each in graded.ledger.results(SERIES_UID + ".0", revision)}
+        for revision in (1, 2)
+    ]
+
+    grades = json.loads(gzip.decompress(case_of(graded, arrived).report))["case"]["grades"]
+    assert [one["grade"] for one in grades] == ["2", None]
+    assert before.model == now.model is not None
+    assert uids[0]
+    assert not uids[0] & uids[1]
 
 
 def test_a_refused_and_a_failed_series_are_in_the_table_with_their_reason(

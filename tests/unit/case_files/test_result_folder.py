@@ -248,6 +248,38 @@ def test_a_case_is_graded_by_the_row_of_a_table_that_names_it(
     assert result.words[-1].encode() in (result.folder / "SR.dcm").read_bytes()
 
 
+def test_a_grader_changes_no_volume_and_no_uncertainty(tmp_path: Path, bundle: Bundle):
+    """The samples are drawn as without it, so one more row changes nothing but grades."""
+    scan = scan_file(tmp_path / "scan.nii.gz")
+    table = tmp_path / "grades.csv"
+    table.write_text("case,side,grade\nscan.nii.gz,R,2\n")
+    bare, graded = tmp_path / "bare", tmp_path / "graded"
+    segment(scan, bare, bundle)
+    segment(scan, graded, bundle, grader=open_grader(table))
+
+    for name in ("labels.nii.gz", "uncertainty.nii.gz", "qc.png", "density.png"):
+        assert (bare / name).read_bytes() == (graded / name).read_bytes()
+    cases = [report_in(each)["case"] for each in (bare, graded)]
+    assert [bool(case.pop("grades")) for case in cases] == [False, True]
+    assert cases[0] == cases[1]
+    assert SimpleITK.GetArrayFromImage(
+        SimpleITK.ReadImage(str(bare / "uncertainty.nii.gz"))
+    ).any()
+    sources = [json.loads((each / "source.json").read_text()) for each in (bare, graded)]
+    assert sources[0]["settings"] == sources[1]["settings"]
+
+
+def test_objects_are_called_otherwise_with_another_grader(tmp_path: Path, bundle: Bundle):
+    dicom_series(tmp_path / "in", "1.2.3", PatientID="MSK0001")
+    table = tmp_path / "grades.csv"
+    uids = set()
+    for number in (1, 2):
+        table.write_text(f"case,side,grade\nin,R,{number}\n")
+        segment(tmp_path / "in", tmp_path / "out", bundle, grader=open_grader(table))
+        uids.add(dcmread(tmp_path / "out" / "SR.dcm").SOPInstanceUID)
+    assert len(uids) == 2
+
+
 def as_listed(folder: Path) -> tuple[ListedCase, LabelledCase]:
     """The series as a case of `evaluate`, which is not annotated."""
     volume = read_series(sorted((folder / "in").iterdir())).volume
