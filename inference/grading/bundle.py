@@ -11,10 +11,8 @@ the file and the problem, as a segmentation's is (`inference/models/bundle.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -38,6 +36,9 @@ from inference.results import GradeCode, GraderIdentity
 
 KIND: Final = "hip_radiograph"
 LARGEST_PIXELS: Final = 1024
+
+VARIANCE: Final = "running_var"
+"""A tensor of batch normalisation, which divides by the root of it."""
 
 Short = Annotated[str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True)]
 """Of a name that a report gives as a code's meaning, or beside one (PS3.5 6.2, LO)."""
@@ -135,13 +136,11 @@ class GraderBundle:
         """The radiograph that it is fed."""
         return Framing(self.declared.radiograph.cube_mm, self.declared.radiograph.pixels)
 
-    @property
-    def training(self) -> Mapping[str, Any]:
-        """Where its weights come from."""
-        return MappingProxyType(self.declared.training)
-
     def probabilities(self, image: NDArray[np.float32]) -> tuple[float, ...]:
-        """Of each class, for one radiograph; they add up to 1."""
+        """Of each class, for one radiograph; they add up to 1.
+
+        Where a value on the way is too large for the network's numbers they are no numbers.
+        """
         scaled = torch.from_numpy(self.declared.scaling.of(image))
         with torch.inference_mode():
             logits = self.network(scaled[None, None])[0].double()
@@ -181,10 +180,10 @@ def _network(weights: Path, declared: Declaration) -> GraderNetwork:
     parts = declared.architecture, len(declared.classes)
     with torch.device("meta"):
         check_tensors(weights, GraderNetwork(*parts))
+    tensors = load_tensors(weights)
+    for name, tensor in tensors.items():
+        if name.endswith(VARIANCE) and bool((tensor < 0).any()):
+            raise BundleError(f"{weights}: {name} has values below 0, and is a variance")
     network = GraderNetwork(*parts)
-    network.load_state_dict(load_tensors(weights), strict=False)  # only batch counters miss
+    network.load_state_dict(tensors, strict=False)  # only batch counters miss
     return network.eval()
-
-
-OWN_KEYS: Final = frozenset(one.name for one in fields(Declaration)) - {"format", "sha256"}
-"""The keys that whoever writes a bundle gives."""

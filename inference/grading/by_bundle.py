@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ MOST_UNSEEN: Final = 0.1
 
 SPOILED: Final = "metal spoils the pelvis"
 """As that of the other hip does: its streaks cross the radiograph."""
+
+NO_NUMBERS: Final = "the grader's probabilities are no numbers"
+"""Weights that are finite each may still be too large together."""
 
 DOUBTED: Final = {
     Verdict.FAILED: "failed",
@@ -62,6 +66,8 @@ class BundleGrader:
             return SideGrade(side, self.identity, reason=words, hip=hip)
         declared = self.bundle.declared
         probabilities = self.bundle.probabilities(seen.image)
+        if not all(map(math.isfinite, probabilities)):
+            return SideGrade(side, self.identity, reason=NO_NUMBERS, hip=hip)
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         names = (one.name for one in declared.classes)
         return SideGrade(

@@ -59,7 +59,7 @@ def test_what_was_written_comes_back(folder: Path):
     assert [one.name for one in bundle.declared.classes] == ["normal", "worn"]
     assert bundle.declared.classes[0].code == ("17621005", "SCT", "Normal")
     assert (bundle.framing.cube_mm, bundle.framing.pixels) == (120.0, 32)
-    assert bundle.training["cases"] == 12
+    assert bundle.declared.training["cases"] == 12
 
 
 def test_the_same_image_has_the_same_probabilities_which_add_up_to_one(folder: Path):
@@ -123,6 +123,15 @@ def test_a_tensor_that_is_missing_or_no_number_is_named(folder: Path):
 
     put_weights(folder, tensors | {"head.bias": torch.tensor([0.0, float("nan")])})
     assert "head.bias has values that are not finite" in refusal(folder)
+
+
+def test_a_variance_below_nothing_is_refused(folder: Path):
+    """Its root is no number, and would be the value of every image."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    variance = torch.full_like(tensors["blocks.1.1.running_var"], -1.0)
+    put_weights(folder, tensors | {"blocks.1.1.running_var": variance})
+
+    assert "blocks.1.1.running_var has values below 0" in refusal(folder)
 
 
 def test_a_pickle_is_never_loaded_whatever_it_is_called(folder: Path):

@@ -8,11 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.graders import Hips, case_of, hips_of, radiographs, trained_grader, worn
+import torch
+from support.graders import (
+    DECLARATION,
+    Hips,
+    case_of,
+    hips_of,
+    radiographs,
+    trained_grader,
+    worn,
+)
 
 from inference.grading.bundle import GraderBundle
 from inference.grading.grades import CHANGED, open_grader, with_grades, with_grades_of
+from inference.grading.network import GraderNetwork
 from inference.grading.subject import AGAINST_HEADER, FAILED, Subject
+from inference.grading.writing import write_grader_bundle
 from inference.phantom.body import BodySpec
 from inference.phantom.implants import Implant
 from inference.phantom.spec import Zone
@@ -66,6 +77,22 @@ def test_each_side_of_a_case_has_its_own_grade(
         assert [name for name, _ in grade.probabilities] == ["normal", "worn"]
         assert (grade.scale, grade.grader) == ("wear", bundle.identity)
         assert grade.hip is not None
+        assert grade.hip == hips.centres[side]
+
+
+def test_probabilities_that_are_no_numbers_are_no_grade(
+    bundle: GraderBundle, hips: Hips, tmp_path: Path
+):
+    """Every weight is finite, and so large that what follows is not."""
+    network = GraderNetwork(bundle.declared.architecture, 2).eval()
+    with torch.no_grad():
+        network.blocks[1][0].weight.fill_(1e30)
+        network.head.weight.fill_(1e30)
+    found = grades(hips, write_grader_bundle(tmp_path / "large", network, DECLARATION))
+
+    for side, grade in found.items():
+        assert (grade.grade, grade.probability, grade.probabilities) == (None, None, ())
+        assert grade.reason == "the grader's probabilities are no numbers"
         assert grade.hip == hips.centres[side]
 
 
