@@ -19,7 +19,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +92,8 @@ class Request:
     """A request for a batch.
 
     cases: with unique names. out: where each gets its folder.
-    bundle_sha256, grader_sha256: of the bundle and the grader that the settings name.
+    bundle_sha256, grader_sha256: of the bundle and the grader that the settings name; a
+        process that finds another one there ends the batch.
     again_failed: try those again that failed in an earlier run.
     """
 
@@ -130,7 +131,7 @@ def run_batch(request: Request, watching: Watching) -> tuple[Row, ...]:
 
     Raises:
         ConfigurationError: another batch writes into the same folder.
-        InferenceError: bundle or device cannot be used.
+        InferenceError: bundle, grader or device cannot be used, or are not what they were.
         OSError: the results cannot be written. What is done stays done.
     """
     with alone_in(request.out):
@@ -192,6 +193,11 @@ class _Line:
         waiting: deque[_Work],
     ) -> None:
         self._request = request
+        self._settings = replace(
+            request.settings,
+            bundle_sha256=request.bundle_sha256,
+            grader_sha256=request.grader_sha256,
+        )
         self._watching = watching
         self._rows = rows
         self._before = len(rows) - len(waiting)
@@ -392,7 +398,7 @@ class _Line:
         )
 
     def _start(self, step: Step) -> None:
-        worker = Worker(step, self._request.settings, self._request.command)
+        worker = Worker(step, self._settings, self._request.command)
         worker.deadline_s = time.monotonic() + START_LIMIT_S
         self._workers.append(worker)
         self._selector.register(worker.line, selectors.EVENT_READ, worker)

@@ -12,8 +12,11 @@ from typing import Final
 
 from dicom_node.durable_files import PART
 
-LONGEST_NAME: Final = 150
+LONGEST_NAME_BYTES: Final = 150
 """Longer names are cut: a file system takes 255 bytes, and names get prefixes."""
+
+LONGEST_GIVEN_BYTES: Final = 200
+"""Longer ones are not taken from a list, where whoever wrote it can shorten them."""
 
 UNUSUAL: Final = re.compile(r"[^\w.+-]+")
 
@@ -39,11 +42,25 @@ class Case:
 def case_name(words: str) -> str:
     """A name for a folder made of a path's words: nothing hidden, unusual, or too long."""
     name = UNUSUAL.sub("_", words).lstrip(".-") or "case"
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{_digest(words)}"
+    return shortened(name, words)
+
+
+def shortened(name: str, words: str) -> str:
+    """A name that a folder can have: of one too long the beginning, and digits of the words."""
+    short = cut(name, LONGEST_NAME_BYTES)
+    return name if short == name else f"{short}-{_digest(words)}"
+
+
+def cut(name: str, most_bytes: int) -> str:
+    """As much of a name as goes into so many bytes of UTF-8, of which file systems count."""
+    whole = name.encode(errors="surrogateescape")
+    return name if len(whole) <= most_bytes else whole[:most_bytes].decode(errors="ignore")
 
 
 def is_usable_name(name: str) -> bool:
     """True of a name that somebody gave a case, if a folder can be called so."""
+    if len(name.encode(errors="surrogateescape")) > LONGEST_GIVEN_BYTES:
+        return False
     hidden = name.startswith((".", PART))
     return bool(name) and not hidden and "/" not in name and "\0" not in name
 

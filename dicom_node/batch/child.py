@@ -22,11 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dicom_node.analysis.subprocesses import end_with_standard_input
 from dicom_node.batch.folders import case_folder
-from dicom_node.batch.markers import MARKER_FILE, marker_bytes, marker_of
+from dicom_node.batch.markers import marker_bytes, marker_of
 from dicom_node.batch.messages import (
     SETTINGS,
     Answer,
@@ -39,12 +39,16 @@ from dicom_node.batch.messages import (
     send_answer,
 )
 from dicom_node.batch.parcels import packed, unpacked
+from dicom_node.case_files.result_names import MARKER_FILE
 from dicom_node.durable_files import write_durably
 from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.monitoring.logs import configure_logging, describe
 from dicom_node.settings.node import Logging
-from inference.errors import InferenceError
+from inference.errors import BundleError, InferenceError
 from inference.grading.subject import Grader
+
+if TYPE_CHECKING:
+    from inference.models.bundle import Bundle
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 PROGRESS_S: Final = 0.5
@@ -88,12 +92,11 @@ def reading(_settings: Settings) -> Work:
 def segmenting(settings: Settings) -> Work:
     """Load the network."""
     from dicom_node.case_files.result_folder import Analysis  # noqa: PLC0415
-    from inference.models.bundle import load_bundle  # noqa: PLC0415
     from inference.pipeline import label  # noqa: PLC0415
 
-    bundle = load_bundle(settings.bundle)
+    bundle = _bundle(settings)
     predictor = bundle.model.load(settings.device)
-    analysis = Analysis(bundle, settings.samples, _grader(settings))
+    analysis = Analysis(bundle, settings.samples)
 
     def segment(parcels: Sequence[int], tell: Tell) -> Made:
         scan, outline = unpacked(parcels[0])
@@ -118,10 +121,9 @@ def writing(settings: Settings) -> Work:
         write_refusal,
         write_results,
     )
-    from inference.models.bundle import load_bundle  # noqa: PLC0415
     from inference.pipeline import measured_and_judged  # noqa: PLC0415
 
-    bundle = load_bundle(settings.bundle)
+    bundle = _bundle(settings)
     analysis = Analysis(bundle, settings.samples, _grader(settings))
 
     def write(parcels: Sequence[int], _tell: Tell) -> Made:
@@ -153,13 +155,38 @@ def writing(settings: Settings) -> Work:
     return write
 
 
+def _bundle(settings: Settings) -> Bundle:
+    """The bundle: the one that the batch began with, whenever this process was started.
+
+    Raises:
+        BundleError: it cannot be used, or is another one by now.
+    """
+    from inference.models.bundle import load_bundle  # noqa: PLC0415
+
+    bundle = load_bundle(settings.bundle)
+    _check_same(settings.bundle, bundle.sha256, settings.bundle_sha256)
+    return bundle
+
+
 def _grader(settings: Settings) -> Grader | None:
-    """What grades the hips, if anything does; its hash is part of what results depend on."""
+    """What grades the hips, if anything does; likewise the one that the batch began with.
+
+    Raises:
+        BundleError: it cannot be used, or is another one by now.
+    """
     if settings.grader is None:
         return None
     from inference.grading.grades import open_grader  # noqa: PLC0415
 
-    return open_grader(settings.grader)
+    grader = open_grader(settings.grader)
+    _check_same(settings.grader, grader.identity.sha256, settings.grader_sha256)
+    return grader
+
+
+def _check_same(what: str, found_sha256: str, begun_with_sha256: str) -> None:
+    """Markers say what results are made of before they are made: it must stay the same."""
+    if begun_with_sha256 and found_sha256 != begun_with_sha256:
+        raise BundleError(f"{what} has changed since the batch was started; start it again")
 
 
 WORKS: Final[Mapping[Step, Callable[[Settings], Work]]] = {

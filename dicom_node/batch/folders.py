@@ -15,12 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dicom_node.batch.markers import MARKER_FILE, Marker, marker_bytes
-from dicom_node.case_files.result_names import clear_results
+from dicom_node.batch.cases import cut
+from dicom_node.batch.markers import Marker, marker_bytes
+from dicom_node.case_files.result_names import MARKER_FILE, REPORT_FILE, clear_results
 from dicom_node.durable_files import PART, sync_folder, write_durably
 from dicom_node.errors import ConfigurationError
 
 LOCK_FILE: Final = ".lock"
+
+LAST_FILES: Final = (REPORT_FILE, MARKER_FILE)
+"""Each of them says that all before it are there."""
+
+LONGEST_IN_PART_BYTES: Final = 100
+"""So much of a case's name is in that of the folder in which its results are written."""
 
 
 @contextlib.contextmanager
@@ -31,7 +38,8 @@ def case_folder(folder: Path) -> Iterator[Path]:
     marker before the others, and the new marker comes last; files of others are left alone.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{PART}{folder.name[:100]}-", dir=folder.parent))
+    name = cut(folder.name, LONGEST_IN_PART_BYTES)
+    part = Path(tempfile.mkdtemp(prefix=f"{PART}{name}-", dir=folder.parent))
     try:
         yield part
         part.chmod(0o777 & ~_umask())
@@ -47,12 +55,18 @@ def case_folder(folder: Path) -> Iterator[Path]:
 
 
 def put_over(part: Path, folder: Path) -> None:
-    """New results of a case in the place of its old ones."""
-    (folder / MARKER_FILE).unlink(missing_ok=True)
-    sync_folder(folder)
+    """New results of a case in the place of its old ones; report and marker come last.
+
+    So a report is there only with all of its files, also where a kill left it no marker.
+    """
     clear_results(folder)
-    for path in sorted(part.iterdir(), key=lambda path: path.name == MARKER_FILE):
-        path.replace(folder / path.name)
+    for path in part.iterdir():
+        if path.name not in LAST_FILES:
+            path.replace(folder / path.name)
+    sync_folder(folder)
+    for path in (part / name for name in LAST_FILES):
+        if path.exists():
+            path.replace(folder / path.name)
     sync_folder(folder)
 
 
@@ -65,7 +79,6 @@ def _umask() -> int:
 def write_failed(folder: Path, marker: Marker) -> None:
     """The folder of a case that failed: its marker, and nothing of earlier results."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER_FILE).unlink(missing_ok=True)
     clear_results(folder)
     write_durably(folder / MARKER_FILE, marker_bytes(marker))
 

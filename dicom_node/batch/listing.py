@@ -12,13 +12,20 @@ over.
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from dicom_node.batch.cases import Case, case_name, is_usable_name, with_unique_names
+from dicom_node.batch.cases import (
+    LONGEST_GIVEN_BYTES,
+    Case,
+    case_name,
+    is_usable_name,
+    shortened,
+    with_unique_names,
+)
 from dicom_node.batch.sources import KnownFolders, OnFolder, cases_in, image_case, stem_of
 from dicom_node.case_files.dicom_folders import series_of
 from dicom_node.case_files.image_files import is_image_file
@@ -93,7 +100,10 @@ def _listed(folder: Path, row: dict[str, str]) -> ListedScan:
         raise ValueError("no path")
     name = row.get("name", "")
     if name and not is_usable_name(name):
-        raise ValueError(f"{name!r} cannot be the name of a folder")
+        raise ValueError(
+            f"{name!r} cannot be the name of a folder (at most {LONGEST_GIVEN_BYTES} bytes,"
+            " not hidden, and without a slash)"
+        )
     height_m = float(row["height_m"]) if row.get("height_m") else None
     if height_m is not None and not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:
         raise ValueError(f"a height of {height_m:g} m is none")
@@ -111,16 +121,60 @@ def cases_listed(
 
     A name that the list gives goes to the one scan at its path; where there are several, each
     adds its own. A path with nothing like a scan stays a case, whose report says so.
+
+    Raises:
+        ConfigurationError: two lines lead to one file.
     """
     cases: list[Case] = []
+    lines: list[ListedScan] = []
     folders: list[Path] = []
     for one in listed:
         found = _cases_at(one, known, besides, folders, on_folder)
         alone = len(found) == 1
         for case in found:
-            name = (one.name if alone else f"{one.name}-{case.name}") if one.name else case.name
+            name = _name(one, case, alone=alone)
             cases.append(replace(case, name=name, height_m=one.height_m))
+            lines.append(one)
+    _check_once(lines, cases)
     return tuple(with_unique_names(cases)), tuple(folders)
+
+
+def _name(one: ListedScan, case: Case, *, alone: bool) -> str:
+    if not one.name or alone:
+        return one.name or case.name
+    both = f"{one.name}-{case.name}"
+    return shortened(both, both)
+
+
+def _check_once(lines: Sequence[ListedScan], cases: Sequence[Case]) -> None:
+    """See that no scan is listed twice, by its path or with a folder that it lies in.
+
+    Its results would be written twice, by one name or two, and counted twice. Files are
+    compared only in folders that several lines lead to.
+
+    Raises:
+        ConfigurationError: one is.
+    """
+    resolved: dict[Path, Path] = {}
+    lines_at: dict[Path, set[int]] = defaultdict(set)
+    for line, case in zip(lines, cases, strict=True):
+        for folder in {path.parent for path in _files_of(case)}:
+            real = resolved.setdefault(folder, folder.resolve())
+            lines_at[real].add(id(line))
+    shared = {folder for folder, ids in lines_at.items() if len(ids) > 1}
+    seen: dict[Path, ListedScan] = {}
+    for line, case in zip(lines, cases, strict=True):
+        for path in _files_of(case):
+            real = resolved[path.parent]
+            other = seen.setdefault(real / path.name, line) if real in shared else line
+            if other is not line:
+                words = f"{path} is listed twice: by {other.path} and by {line.path}"
+                raise ConfigurationError(words)
+
+
+def _files_of(case: Case) -> Sequence[Path]:
+    """The files of a case; where nothing is there, the path that was listed."""
+    return case.files or (case.source,)
 
 
 def _cases_at(

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.batch.cases import Case
 from dicom_node.batch.sources import file_facts
+from dicom_node.case_files.result_names import MARKER_FILE
 
-MARKER_FILE: Final = "made_of.json"
 MARKER_FORMAT: Final = 1
 
 

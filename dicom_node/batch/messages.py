@@ -54,12 +54,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all processes of a batch are started with."""
+    """What all processes of a batch are started with.
+
+    bundle_sha256, grader_sha256: what bundle and grader must be; empty: whatever is there.
+    """
 
     bundle: str
     device: str
     samples: int | None
     grader: str | None = None
+    bundle_sha256: str = ""
+    grader_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ INDEX_FILE: Final = ".sources.jsonl"
 FOLDERS_AT_ONCE: Final = 20
 """So many are written at once; of a search in fewer nothing is kept unless it is told to."""
 
+UNREAD_TOLD: Final = 100
+"""Where nothing else is found it is told of so many files why they cannot be read."""
+
 OnFolder = Callable[[int, int], None]
 """Told how many folders and files have been looked at."""
 
@@ -111,6 +114,11 @@ class KnownFolders:
                 file.write(b"\n" + b"\n".join(lines) + b"\n")
         self.unwritten.clear()
 
+    def forget(self) -> None:
+        """Keep nothing: what was found is not the beginning of a batch."""
+        self.unwritten.clear()
+        self.path.unlink(missing_ok=True)
+
     def keep_only(self, folders: Sequence[Path]) -> None:
         """Write anew without folders that are no more, where there are any."""
         named = {str(folder) for folder in folders}
@@ -166,7 +174,12 @@ def cases_in(
     series = _series(contents)
     with_ct = [one for one, ct in series if ct]
     images = [folder / name for folder, one in contents.items() for name in one.images]
-    unread = sum(len(one.unread) for one in contents.values() if not one.series)
+    unread = [
+        folder / name
+        for folder, one in contents.items()
+        if not one.series
+        for name in one.unread
+    ]
     if not with_ct and images:
         cases = [_image_case(path, source) for path in images]
         passed_over = len(series)
@@ -176,14 +189,27 @@ def cases_in(
         passed_over = len(series) - len(taken) + len(images)
     if not cases:
         raise NoImagesError(_nothing(source, len(series), unread))
-    return Found(tuple(with_unique_names(cases)), tuple(contents), passed_over + unread)
+    return Found(tuple(with_unique_names(cases)), tuple(contents), passed_over + len(unread))
 
 
-def _nothing(source: Path, series: int, unread: int) -> str:
+def _nothing(source: Path, series: int, unread: Sequence[Path]) -> str:
     if series:
         return f"{source}: {series} series, none with original axial CT"
-    words = f"; {unread} file(s) may be DICOM and cannot be read" if unread else ""
+    words = ""
+    if unread:
+        whys = ", ".join(sorted(set(map(_why_unread, unread[:UNREAD_TOLD]))))
+        words = f"; {len(unread)} file(s) may be DICOM and cannot be read ({whys})"
     return f"{source}: no DICOM, NIfTI, MetaImage or NRRD there{words}"
+
+
+def _why_unread(path: Path) -> str:
+    try:
+        groups_of([path])
+        return why_not_dicom(path)
+    except SeriesError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or "the file cannot be read"
 
 
 def _folders(source: Path, besides: set[Path]) -> Iterator[tuple[Path, list[str]]]:

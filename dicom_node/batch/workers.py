@@ -53,11 +53,6 @@ class Worker:
                 start_new_session=True,  # a terminal's Ctrl-C is the parent's affair
             )
 
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid
-
     def give(self, parcels: Sequence[int]) -> None:
         """Hand over a task; one that has just died is found out when it is listened to."""
         try:

@@ -41,26 +41,31 @@ def settings_of(
 
 def found_cases(
     source: Path | None, listing: Path | None, out: Path, height_m: float | None
-) -> tuple[Case, ...] | None:
-    """The cases of a batch; None where the source is one scan, which is no batch.
+) -> tuple[Case, ...] | Path:
+    """The cases of a batch; where the source is one scan, which is no batch, its path.
 
     Raises:
         ConfigurationError: the list cannot be used.
         NoImagesError: there is nothing like a CT.
     """
     if source is not None and (is_image_file(source) or not source.is_dir()):
-        return None
+        return source
     known = KnownFolders.read(out / INDEX_FILE)
+    anew = not known.path.exists()
     with _searching() as on_folder:
         if listing is not None:
             cases, folders = cases_listed(
                 read_list(listing), known, besides=(out,), on_folder=on_folder
             )
         else:
-            found = cases_in(source or Path(), known, besides=(out,), on_folder=on_folder)
+            source = source or Path()
+            found = cases_in(source, known, besides=(out,), on_folder=on_folder)
             cases, folders = found.cases, found.folders
             if len(cases) == 1:
-                return None
+                if anew:
+                    known.forget()
+                # An image file may lie among other things; a series is found among them again.
+                return cases[0].source if cases[0].is_image else source
             if found.passed_over:
                 words = "series without CT or files that are no scans were passed over"
                 stderr.print(f"{found.passed_over} {words}", highlight=False)

@@ -61,9 +61,9 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
     if (source is None) == (listing is None):
         raise typer.BadParameter("either a SOURCE or --list FILE is needed")
     found = batch.found_cases(source, listing, out, height_m)
-    if found is None and source is not None:
+    if isinstance(found, Path):
         _segment_one(
-            source,
+            found,
             out,
             bundle=bundle,
             device=device,
@@ -73,7 +73,7 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
         )
         return
     settings = batch.settings_of(bundle, device, samples, grader)
-    raise typer.Exit(batch.run(found or (), out, settings, again_failed=again_failed))
+    raise typer.Exit(batch.run(found, out, settings, again_failed=again_failed))
 
 
 def _segment_one(  # noqa: PLR0913 - the command's options

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from dicom_node.batch.child import Made, Tell, Work, main
 from dicom_node.batch.folders import case_folder
-from dicom_node.batch.markers import MARKER_FILE, marker_bytes, marker_of
+from dicom_node.batch.markers import marker_bytes, marker_of
 from dicom_node.batch.messages import Answer, Kind, Settings, Step
 from dicom_node.batch.parcels import unpacked
+from dicom_node.case_files.result_names import MARKER_FILE
 
 COMMAND = (sys.executable, str(Path(__file__)))
 

@@ -1,19 +1,26 @@
 """Many cases, of which some fail in every way there is: the others are done all the same."""
 
 import json
+import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.bundles import untrained_bundle
+from support.image_files import nifti
 from support.light_batch_child import COMMAND
 
 from dicom_node.batch.batch import Limits, Request, run_batch
 from dicom_node.batch.cases import Case
-from dicom_node.batch.messages import Settings
+from dicom_node.batch.child import serve
+from dicom_node.batch.messages import Answer, Kind, Settings, Step, receive_answer
 from dicom_node.batch.pace import Pace
 from dicom_node.batch.table import Row
 from dicom_node.errors import ConfigurationError
-from inference.errors import InferenceError
+from inference.errors import BundleError, InferenceError
+from inference.grading.grader_files import grader_sha256
 
 
 class Heard:
@@ -112,6 +119,48 @@ def test_what_changed_is_done_again_and_nothing_else(tmp_path: Path):
         changed,
     )
     assert len(changed.rows) == 2
+
+    graded = Heard()
+    run_batch(replace(other, bundle_sha256="another bundle", grader_sha256="a grader"), graded)
+    assert len(graded.rows) == 2
+
+
+def test_a_grader_that_changes_under_a_batch_ends_it(tmp_path: Path):
+    """Markers name the old one: nothing is to be made of the new one under it."""
+    scan = nifti(tmp_path / "scan.nii", np.eye(3))
+    bundle = untrained_bundle(tmp_path / "bundle")
+    grades = tmp_path / "grades.csv"
+    grades.write_text("case,side,grade\nscan.nii,R,1\n")
+
+    class Meanwhile(Heard):
+        """Begins when the hashes have been taken, and no process has been started."""
+
+        def begun(self, pace: Pace) -> None:
+            grades.write_text("case,side,grade\nscan.nii,R,2\n")
+
+    asked = Request(
+        (Case("scan", scan, (scan,), is_image=True),),
+        tmp_path / "out",
+        Settings(str(bundle.folder), "cpu", 1, str(grades)),
+        bundle.sha256,
+        grader_sha256=grader_sha256(grades),
+    )
+    with pytest.raises(BundleError, match=r"grades\.csv has changed since the batch"):
+        run_batch(asked, Meanwhile())
+    assert not (tmp_path / "out" / "scan").exists()
+
+
+@pytest.mark.parametrize("step", [Step.SEGMENT, Step.WRITE])
+def test_a_process_with_another_bundle_than_the_batch_has_says_so(step: Step, tmp_path: Path):
+    bundle = untrained_bundle(tmp_path / "bundle")
+    settings = Settings(str(bundle.folder), "cpu", 1, bundle_sha256="of before")
+    parent, line = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with parent, line:
+        serve(step, line, settings)
+        answer, _ = receive_answer(parent) or (None, None)
+
+    words = f"{bundle.folder} has changed since the batch was started; start it again"
+    assert answer == Answer(Kind.UNUSABLE, "BundleError", (words,))
 
 
 def test_a_step_that_hangs_is_ended_and_the_case_failed(tmp_path: Path):

@@ -10,6 +10,7 @@ from support.ct import ct_stack, save
 
 from dicom_node.batch import sources
 from dicom_node.batch.cases import case_name
+from dicom_node.batch.folders import case_folder
 from dicom_node.batch.listing import cases_listed, read_list
 from dicom_node.batch.markers import made_of
 from dicom_node.batch.sources import KnownFolders, cases_in
@@ -124,6 +125,17 @@ def test_nothing_like_a_scan_is_said(tmp_path: Path):
         cases_in(tmp_path / "in", known(tmp_path))
 
 
+def test_damaged_files_alone_are_said_with_what_is_wrong_with_them(tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0")
+    (tmp_path / "in" / "b.dcm").write_bytes(b"\x08\0\x05\0CS\x04\0abcd" * 20)
+    with pytest.raises(NoImagesError) as caught:
+        cases_in(tmp_path / "in", known(tmp_path))
+    assert "2 file(s) may be DICOM and cannot be read (a file without file" in str(caught.value)
+    assert "the file meta information names no transfer syntax" in str(caught.value)
+    assert "of which its first elements do not tell how it is written" in str(caught.value)
+
+
 def test_a_list_gives_names_heights_and_paths_from_its_own_folder(tmp_path: Path):
     series(tmp_path / "scans" / "a", "1.2.3")
     series(tmp_path / "scans" / "two" / "x", "1.2.4")
@@ -165,6 +177,7 @@ def test_a_text_is_a_path_a_line(tmp_path: Path):
         ("path,weight\na,1\n", "column 'weight'"),
         ("path,name\na,x\nb,x\n", "more than one scan is called 'x'"),
         ("path,name\na,../x\n", "line 2: '../x' cannot be the name"),
+        ("path,name\na," + "木" * 80 + "\n", "line 2: .* cannot be the name"),
         ("path,height_m\na,172\n", "line 2: a height of 172 m"),
         ("path\na,b\n", "line 2: more values"),
         ("path,name\n,b\n", "line 2: no path"),
@@ -175,6 +188,36 @@ def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path, text: str, words:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=words):
         read_list(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a\na\n", "1.dcm is listed twice: by .*/a and by .*/a"),
+        ("a\n./b/../a\n", "1.dcm is listed twice"),
+        (".\na\n", "1.dcm is listed twice"),
+        ("b/1.nii\nb\n", "1.nii is listed twice: by .*/b/1.nii and by .*/b"),
+        ("none\nnone\n", "none is listed twice"),
+    ],
+)
+def test_a_scan_that_is_listed_twice_is_refused_by_its_name(
+    tmp_path: Path, lines: str, words: str
+):
+    """By one name or two: one scan would be done into one folder twice, or count twice."""
+    paths = series(tmp_path / "a", "1.2.3")
+    paths[0].rename(tmp_path / "a" / "1.dcm")
+    image(tmp_path / "b" / "1.nii")
+    (tmp_path / "list.txt").write_text(lines)
+    with pytest.raises(ConfigurationError, match=words):
+        cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+
+
+def test_scans_in_one_folder_may_be_listed_one_by_one(tmp_path: Path):
+    for name in ("1.nii", "2.nii"):
+        image(tmp_path / "b" / name)
+    (tmp_path / "list.txt").write_text("b/1.nii\nb/2.nii\n")
+    cases, _ = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+    assert [case.name for case in cases] == ["b-1", "b-2"]
 
 
 def test_an_archive_that_moved_as_a_whole_is_the_same(tmp_path: Path):
@@ -192,3 +235,22 @@ def test_names_are_never_hidden_too_long_or_a_path():
     assert case_name("../a b/c") == "_a_b_c"
     assert case_name("...") == "case"
     assert len(case_name("x" * 300)) < 200
+
+
+def test_names_of_many_bytes_are_cut_so_that_folders_can_be_called_so(tmp_path: Path):
+    """File systems take 255 bytes, and one of these signs has three."""
+    name, given = "骨" * 120, "木" * 66
+    for number in (1, 2):
+        image(tmp_path / "in" / f"{name[: 80 + number]}.nii.gz")
+        series(tmp_path / "two" / str(number), f"1.2.{number}{'4' * 50}")
+    (tmp_path / "list.csv").write_text(f"path,name\ntwo,{given}\n")
+    found = cases_in(tmp_path / "in", known(tmp_path)).cases
+    listed, _ = cases_listed(read_list(tmp_path / "list.csv"), known(tmp_path))
+    names = [case_name(name), *(case.name for case in (*found, *listed))]
+
+    assert len(set(names)) == 5
+    assert name.startswith(names[0].split("-")[0])
+    for one in names:
+        with case_folder(tmp_path / "out" / one) as part:
+            (part / "file").touch()
+        assert (tmp_path / "out" / one / "file").exists()

@@ -51,6 +51,22 @@ def test_a_file_that_leaves_a_question_is_refused_at_the_command_line(
     assert not (out / "labels.nii.gz").exists()
 
 
+def test_a_folder_with_one_image_file_is_that_scan(tmp_path: Path):
+    """Among folders without scans, too; a search of one scan leaves nothing."""
+    for number in range(25):
+        folder = tmp_path / "in" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("no scan")
+    meta_image(tmp_path / "in" / "7" / "a.mha", np.eye(3), TransformMatrix=None)
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["segment", str(tmp_path / "in"), "--out", str(out)])
+    refused = json.loads((out / "report.json").read_text())["refused"]
+
+    assert result.exit_code == 4
+    assert refused["code"] == "unstated-sides"
+    assert {path.name for path in out.iterdir()} == {"report.json", "source.json", "qc.png"}
+
+
 def test_the_help_says_which_files_are_taken_and_which_series_must_come_as_dicom():
     text = " ".join(runner.invoke(cli.app, ["segment", "--help"]).output.split())
 
