@@ -15,14 +15,14 @@ from typing import Final
 import structlog
 
 from dicom_node.archive.asking import Asking
-from dicom_node.archive.politeness import wait_after
+from dicom_node.archive.politeness import Gate, wait_after
 from dicom_node.archive.requests import (
     candidate_of_listed,
     series_query,
     study_queries,
 )
 from dicom_node.archive.states import Listing, Sighting, seen, seen_again
-from dicom_node.archive.stock import stock_or_why
+from dicom_node.archive.stock import Stock, stock_or_why
 from dicom_node.archive.windows import StudyWindow, parse_window
 from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.peers.archives import Answer, Archive, Listed
@@ -42,8 +42,11 @@ STUDIES_AT_ONCE: Final = 20
 """The studies whose series are asked for on one association, and written in one go."""
 MOST_QUERIES: Final = 5_000
 """So many beginnings of Patient IDs are asked for at a time; those of one day."""
+QUERIES_AT_ONCE: Final = 50
+"""So many of them are asked on one association before it is looked if that may go on."""
 KIND: Final = "archive-query"
 LISTED_IN_PART: Final = "its series were listed in part only"
+CUT_SO_FAR: Final = "cut so far: "
 GONE: Final = "its schedule is no longer configured"
 
 
@@ -66,7 +69,7 @@ class QueryJobs:
         schedule, archive = settings
         gate = self.asking.gate(archive)
         if not gate.is_open:
-            self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
+            self._wait(row, gate)
             return ()
         try:
             self._list(row, schedule, archive)
@@ -91,7 +94,10 @@ class QueryJobs:
     def _list(self, row: WindowRow, schedule: Schedule, archive: ArchiveSettings) -> None:
         """List a window, or cut it where the answer is not whole."""
         window, peer = parse_window(row.window), self.asking.call(archive)
-        answers = self._ask(peer, window, schedule)
+        answers = self._ask(peer, window, schedule, archive)
+        if isinstance(answers, Gate):
+            self._wait(row, answers)
+            return
         short = [each for each in answers if not each.is_whole]
         if short and (halves := window.halves()):
             self._split(row, halves, short[0].words)
@@ -115,13 +121,21 @@ class QueryJobs:
             self._end(replace(row, state=WindowState.LISTED, reason=""))
 
     def _ask(
-        self, peer: Archive, window: StudyWindow, schedule: Schedule
-    ) -> tuple[Answer, ...]:
-        """The answers for the studies of a window, narrowed here where it cannot be cut."""
+        self, peer: Archive, window: StudyWindow, schedule: Schedule, archive: ArchiveSettings
+    ) -> tuple[Answer, ...] | Gate:
+        """The answers for the studies of a window, narrowed here where it cannot be cut.
+
+        Where the archive closed meanwhile, until when: it begins anew then.
+        """
         rules, found = self.asking.selection(schedule).rules, list[Answer]()
         queries = study_queries(window, schedule, rules)
         while queries:
-            answers = peer.find(queries)
+            answers = list[Answer]()
+            for begin in range(0, len(queries), QUERIES_AT_ONCE):
+                gate = self.asking.gate(archive)
+                if not gate.is_open:
+                    return gate
+                answers += peer.find(queries[begin : begin + QUERIES_AT_ONCE])
             asked = list(zip(queries, answers, strict=True))
             more = [
                 () if answer.is_whole else window.narrower(query) for query, answer in asked
@@ -151,29 +165,34 @@ class QueryJobs:
         uids = [each.get("StudyInstanceUID") for each in studies]
         done = self.asking.ledger.listed_studies(schedule.name, row.run, uids)
         left = [each for each in studies if each.get("StudyInstanceUID") not in done]
-        cut = ""
+        cut = self._cut_so_far(row)
         for begin in range(0, len(left), STUDIES_AT_ONCE):
             some = left[begin : begin + STUDIES_AT_ONCE]
             gate = self.asking.gate(archive)
             if not gate.is_open:
-                self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
+                self._wait(row, gate)
                 return None
             answers = peer.find(
                 [series_query(each.get("StudyInstanceUID"), rules) for each in some]
             )
-            self._enter(row, schedule, list(zip(some, answers, strict=True)))
             short = [
                 f"study {study.get('StudyInstanceUID')}: {LISTED_IN_PART}"
                 for study, answer in zip(some, answers, strict=True)
                 if not answer.is_whole
             ]
             cut = cut or next(iter(short), "")
+            is_cut = bool(cut) and self._is_last(row, schedule)
+            window = replace(row, reason=f"{CUT_SO_FAR}{cut}" if is_cut else row.reason)
+            self._enter(window, schedule, list(zip(some, answers, strict=True)))
         return cut
 
     def _enter(
         self, window: WindowRow, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
     ) -> None:
-        """Enter what was listed of some studies, in one transaction."""
+        """Enter what was listed of some studies, in one transaction, and if it was cut short.
+
+        These studies are not listed again after a kill.
+        """
         ledger = self.asking.ledger
         listing = Listing(schedule, window.run, self.asking.clock())
         sightings = list(self._sightings(window, schedule, found))
@@ -188,11 +207,17 @@ class QueryJobs:
             own = [row for row in known.get(uid, []) if row.schedule == schedule.name]
             others = [row for row in known.get(uid, []) if row.schedule != schedule.name]
             each = replace(bare, in_ledger=in_ledger.get(uid), others=others)
+            if own and seen_again(own[0], each, listing) is None:
+                continue  # with more of it here it would be wanted even less: no file is read
+            each = replace(each, stock=stock_or_why(self.asking.spool, uid))
             if not own:
                 new.append(seen(each, listing))
             elif again := seen_again(own[0], each, listing):
                 changed.append(again)
-        ledger.enter(new, changed)
+        # The number of this job is used when it ends.
+        noted = replace(window, visit=window.visit - 1)
+        is_cut = window.reason.startswith(CUT_SO_FAR)
+        ledger.enter(new, [*changed, *([noted] if is_cut else [])])
 
     def _sightings(
         self, window: WindowRow, schedule: Schedule, found: Sequence[tuple[Listed, Answer]]
@@ -211,9 +236,8 @@ class QueryJobs:
             is_open = not (answer.is_whole or self._is_last(window, schedule))
             undecided = f"{LISTED_IN_PART}: {answer.words}" if is_open else ""
             for each in candidates:
-                stock = stock_or_why(self.asking.spool, each.series_instance_uid)
                 against = reasons[each.series_instance_uid]
-                yield Sighting(each, stock, against, undecided=undecided)
+                yield Sighting(each, Stock(), against, undecided=undecided)
 
     def _split(self, row: WindowRow, halves: Sequence[StudyWindow], words: str) -> None:
         """Let smaller windows stand for one whose answer was not whole."""
@@ -253,9 +277,21 @@ class QueryJobs:
         wait = wait_after(tried.attempts, schedule, self.asking.jitter())
         self._later(tried, self.asking.clock() + wait, words)
 
+    def _wait(self, row: WindowRow, gate: Gate) -> None:
+        """Leave a window due until its archive may be asked."""
+        self._later(row, gate.opens_at or self.asking.clock(), gate.reason)
+
+    def _cut_so_far(self, row: WindowRow) -> str:
+        """What was listed in part only of a window that is not done with, as it was entered."""
+        known = self.asking.ledger.window(row.schedule, row.run, row.window)
+        reason = known.reason if known is not None else ""
+        return reason.removeprefix(CUT_SO_FAR) if reason.startswith(CUT_SO_FAR) else ""
+
     def _later(self, row: WindowRow, when: datetime, words: str) -> None:
-        """Leave a window due at a later time."""
+        """Leave a window due at a later time; that it was cut so far stays noted."""
         now = self.asking.clock()
+        if cut := self._cut_so_far(row):
+            words = f"{CUT_SO_FAR}{cut}"
         later = replace(row, next_at=max(when, now), reason=words, changed_at=now)
         self.asking.ledger.enter(changed=[later])
 

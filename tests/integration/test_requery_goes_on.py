@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from structlog.testing import capture_logs
 from support.asked_archive import START, AskedArchive, Site
 from support.studies import series, series_uid, study_uid
 
-from dicom_node.archive import retrieve_jobs
-from dicom_node.archive.by_hand import again
+from dicom_node.archive import query_jobs, retrieve_jobs
+from dicom_node.archive.by_hand import again, pause
 from dicom_node.archive.dispatch import kinds
 from dicom_node.archive.holding import Holding
 from dicom_node.archive.query_jobs import query_job
@@ -463,3 +464,105 @@ def test_what_a_person_wants_again_is_asked_for_though_the_node_has_answered_it(
     site.finish()
 
     assert site.states() == {series_uid(1): "fetched"}
+
+
+@dataclass
+class LosesSeries(AskedArchive):
+    """An archive that says of one study's series that there are more, and then does worse."""
+
+    short: str = ""
+    afterwards: Callable[[], None] = lambda: None
+
+    def find(self, queries: Sequence[Query]) -> tuple[Answer, ...]:
+        """Answer, in part only for the one study; before what follows it, do worse."""
+        about = [each.keys.get("StudyInstanceUID", "") for each in queries]
+        if any(about) and self.short not in about:
+            do, self.afterwards = self.afterwards, lambda: None
+            do()
+        answers = AskedArchive.find(self, queries)
+        return tuple(
+            replace(answer, is_whole=uid != self.short)
+            for uid, answer in zip(about, answers, strict=True)
+        )
+
+
+@pytest.mark.parametrize("what", ["kill", "nobody", "pause"])
+def test_a_window_that_was_cut_stays_cut_whatever_comes_before_its_end(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three studies, one at a time; of the first the series are listed in part only."""
+    monkeypatch.setattr(query_jobs, "STUDIES_AT_ONCE", 1)
+    held = [image for study in (1, 2, 3) for image in small(study)]
+    archive = LosesSeries(held, short=study_uid(1))
+    site = Site.make(tmp_path, archive)
+
+    def do() -> None:
+        if what == "kill":
+            raise KeyboardInterrupt
+        if what == "nobody":
+            raise PeerUnreachableError("nobody there")
+        pause(site.asking.ledger, "store", paused=True)
+
+    archive.afterwards = do
+    with contextlib.suppress(KeyboardInterrupt):
+        listed(site, windows=1)
+    pause(site.asking.ledger, "store", paused=False)
+    site.finish()
+
+    (window,) = site.asking.ledger.windows("nightly", states=[WindowState.CUT])
+    assert window.reason == f"study {study_uid(1)}: its series were listed in part only"
+    assert set(site.states()) == {series_uid(study) for study in (1, 2, 3)}
+    of_series = [each for each in archive.queries if each.level is Level.SERIES]
+    asked = [each.keys["StudyInstanceUID"] for each in of_series]
+    assert asked.count(study_uid(1)) == 1, "what was entered is not asked for again"
+
+
+def test_a_pause_holds_while_a_day_is_asked_for_by_patient_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_jobs, "QUERIES_AT_ONCE", 10)
+    held = [image for study in (1, 2) for image in small(study, StudyTime=None)]
+    archive = AskedArchive(held, cap=1)
+    site = Site.make(tmp_path, archive)
+    find = archive.find
+
+    def paused_by_then(queries: Sequence[Query]) -> tuple[Answer, ...]:
+        if any("PatientID" in each.keys for each in queries):
+            pause(site.asking.ledger, "store", paused=True)
+        return find(queries)
+
+    monkeypatch.setattr(archive, "find", paused_by_then)
+    site.begin()
+    for _ in range(9):
+        site.step()
+    by_id = [each for each in archive.queries if "PatientID" in each.keys]
+    (untimed,) = (
+        row
+        for row in site.asking.ledger.windows("nightly", states=[WindowState.WAITING])
+        if row.reason
+    )
+
+    assert len(by_id) == 10
+    assert untimed.reason == "paused"
+
+
+def test_what_is_decided_is_listed_again_without_a_look_at_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = AskedArchive([*small(1), *small(2)])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
+    site.run()
+    looked_at: list[Path] = []
+    reads = copies.read_meta
+
+    def note(path: Path) -> Any:
+        looked_at.append(path)
+        return reads(path)
+
+    monkeypatch.setattr(copies, "read_meta", note)
+    archive.held += small(2, slices=6)[4:]
+    site.pass_time(days=1)
+    listed(site)
+
+    assert {path.parent.name for path in looked_at} == {series_uid(2)}, "which has grown"
+    assert site.states() == {series_uid(1): "fetched", series_uid(2): "wanted"}
