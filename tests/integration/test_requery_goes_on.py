@@ -354,7 +354,7 @@ def test_what_is_over_is_judged_by_headers_before_it_is_analysed(tmp_path: Path)
 
 def unlisted_thickness(folder: Path, archive: AskedArchive, **more: Any) -> Site:
     """A site with rules for the slice thickness, which the archive does not answer."""
-    thin = {"name": "thin", "slice_thickness_mm": {"at_most": 3}}
+    thin = {**LONGEST, "name": "thin", "slice_thickness_mm": {"at_most": 3}}
     answers = archive.find
 
     def find(queries: Sequence[Query]) -> tuple[Answer, ...]:
@@ -494,7 +494,7 @@ def test_a_window_that_was_cut_stays_cut_whatever_comes_before_its_end(
     monkeypatch.setattr(query_jobs, "STUDIES_AT_ONCE", 1)
     held = [image for study in (1, 2, 3) for image in small(study)]
     archive = LosesSeries(held, short=study_uid(1))
-    site = Site.make(tmp_path, archive)
+    site = Site.make(tmp_path, archive, schedules=[{"attempts": 1}])
 
     def do() -> None:
         if what == "kill":
