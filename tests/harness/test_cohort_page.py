@@ -100,6 +100,16 @@ def test_the_page_is_as_wide_as_its_window_and_wide_things_scroll(looked: Looked
     assert narrowest >= 760
 
 
+def test_names_in_tables_are_whole(looked: Looked):
+    """Series of one scanner differ in the last digits of their UIDs alone."""
+    cut = looked.page.evaluate(
+        "[...document.querySelectorAll('tbody th')]"
+        ".filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+    )
+
+    assert cut == []
+
+
 def test_every_figure_is_drawn_with_its_parts(looked: Looked):
     """Clip paths and hatches are found under their names: no part is cut off to nothing."""
     missing = looked.page.evaluate(
