@@ -154,8 +154,10 @@ def _modality_of(rules: RuleSet) -> str:
 
 
 def _keywords_of(rules: RuleSet) -> tuple[str, ...]:
-    """The attributes that rules name."""
-    return tuple(each.attribute for each in (*rules.take, *rules.leave_out))
+    """The attributes that rules name, and those by which a kernel is known."""
+    named = tuple(each.attribute for each in (*rules.take, *rules.leave_out))
+    asks_for_kernel = bool(rules.kernels) or "soft_kernel" in rules.best
+    return (*named, "ConvolutionKernel", "Manufacturer") if asks_for_kernel else named
 
 
 def _stated(values: Mapping[str, str]) -> dict[str, str]:

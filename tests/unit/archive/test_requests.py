@@ -196,3 +196,13 @@ def test_a_number_of_images_that_no_series_has_is_none(said: str, images: int | 
     series = Listed({"SeriesInstanceUID": "1.2", "NumberOfSeriesRelatedInstances": said})
 
     assert candidate_of_listed(Listed({}), series).images == images
+
+
+def test_what_a_kernel_is_known_by_is_asked_back_where_rules_look_at_it() -> None:
+    by_best = RuleSet.model_validate({"name": "n", "best": ["soft_kernel"]})
+    by_kind = RuleSet.model_validate({"name": "n", "kernels": ["soft"]})
+    neither = RuleSet.model_validate({"name": "n", "best": ["long"]})
+
+    assert series_query("1.2", by_best).keys["Manufacturer"] == ""
+    assert series_query("1.2", by_kind).keys["Manufacturer"] == ""
+    assert "Manufacturer" not in series_query("1.2", neither).keys
