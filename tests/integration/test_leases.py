@@ -19,6 +19,7 @@ from dicom_node.persistence.job_queue import Engine
 from dicom_node.persistence.leases import Leases, may_take_over
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import SeriesRow, SeriesState
+from dicom_node.persistence.tables import METADATA
 
 NOW = datetime(2026, 11, 27, 20, 0, tzinfo=UTC)
 SERIES = SeriesRow("1.2.3", 1, "1.2", "CT1", "MSKNODE", 120, "f" * 64, NOW, NOW)
@@ -182,7 +183,7 @@ def test_processes_that_open_a_new_ledger_at_once_all_succeed(
 ) -> None:
     """Then one more opens it while a transaction writes: it locks nothing."""
     with database.begin() as connection:
-        for table in ("series", "results", "deliveries", "commitments", "ledger_version"):
+        for table in (*METADATA.tables, "ledger_version"):
             connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
     with ThreadPoolExecutor(8) as threads:
         ledgers = list(threads.map(lambda _number: Ledger(server.url), range(8)))
