@@ -54,10 +54,15 @@ Rows = Sequence[ArchiveSeriesRow]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What is missing of a series: what to ask for, or nothing where no more is listed."""
+    """What is missing of a series: what to ask for, or nothing where no more is listed.
+
+    counted: how many images the archive has of it, by its count or else by its list of them;
+        None where it does not tell.
+    """
 
     wanted: Wanted | None
     all_listed_here: bool = False
+    counted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,8 @@ class RetrieveJobs:
             changed_at=attempt.now,
             next_at=None,
         )
-        if stock.is_whole(row.listed):
+        was_whole = row.reason == WHOLE_BUT and not stock.missing
+        if was_whole or stock.is_whole(row.listed):
             return replace(numbered, state=ArchiveState.FETCHED, reason="")
         return given_up(numbered, what_came(numbered, Fetching(stock)))
 
@@ -186,29 +192,41 @@ class RetrieveJobs:
         else:
             self.asking.well(archive, pause=True)
         after = replace(attempt, now=self.asking.clock())
-        self._settle(asked[0].study_instance_uid, asked, gaps, retrievals, after)
+        counted = [replace(row, listed=gaps[row.series_instance_uid].counted) for row in asked]
+        self._settle(asked[0].study_instance_uid, counted, gaps, retrievals, after)
 
     def _gaps(self, rows: Rows, peer: Archive) -> Mapping[str, Gap]:
-        """What is missing of each series, by what the archive lists of those that are begun."""
+        """What is missing of each series, by what the archive lists.
+
+        It is asked for that of those that are begun, and of those that it does not count.
+        """
         stocks = {row.series_instance_uid: self._stock(row) for row in rows}
         whole = {
             row.series_instance_uid: Wanted(row.study_instance_uid, row.series_instance_uid)
             for row in rows
         }
-        gaps = {uid: Gap(wanted) for uid, wanted in whole.items()}
+        gaps = {
+            row.series_instance_uid: Gap(whole[row.series_instance_uid], counted=row.listed)
+            for row in rows
+        }
         for row in rows:
-            uid = row.series_instance_uid
-            if not stocks[uid].instances:
+            uid, counted = row.series_instance_uid, row.listed
+            if counted is not None and not stocks[uid].instances:
                 continue
             answer = _images_listed(peer, row)
             listed = {each.get("SOPInstanceUID") for each in answer.listed} - {""}
             missing = tuple(sorted(listed - stocks[uid].sop_instance_uids))
-            if missing:
-                gaps[uid] = Gap(replace(whole[uid], sop_instance_uids=missing))
-            elif listed and answer.is_whole:
-                gaps[uid] = Gap(None, all_listed_here=True)
-            if stocks[uid].is_whole(row.listed):
-                gaps[uid] = Gap(None)
+            if counted is None and listed and answer.is_whole:
+                counted = len(listed)
+            if stocks[uid].is_whole(counted):
+                gaps[uid] = Gap(None, counted=counted)
+            elif not missing and listed and answer.is_whole:
+                gaps[uid] = Gap(None, all_listed_here=True, counted=counted)
+            elif missing and stocks[uid].instances:
+                some = replace(whole[uid], sop_instance_uids=missing)
+                gaps[uid] = Gap(some, counted=counted)
+            else:
+                gaps[uid] = Gap(whole[uid], counted=counted)
         return gaps
 
     def _settle(
@@ -224,7 +242,9 @@ class RetrieveJobs:
         for row in rows:
             uid = row.series_instance_uid
             stock = self._stock(row)
-            fetching = Fetching(stock, gaps[uid].all_listed_here, retrievals.get(uid))
+            uncounted = row.listed is None
+            said = retrievals.get(uid)
+            fetching = Fetching(stock, gaps[uid].all_listed_here, said, uncounted)
             fetched.append(after_fetching(row, fetching, attempt))
         after = self._judged(fetched, attempt, study_instance_uid)
         self.asking.ledger.enter(changed=after)

@@ -169,12 +169,23 @@ class Fetching:
     """What is known of a series after an attempt.
 
     all_listed_here: whether every image that the archive lists is here.
+    uncounted: whether it neither counts the images of the series nor lists them.
     retrieval: what the archive said; None where nothing was asked for.
     """
 
     stock: Stock
     all_listed_here: bool = False
     retrieval: Retrieval | None = None
+    uncounted: bool = False
+
+    @property
+    def is_said_to_be_whole(self) -> bool:
+        """True of a stack without a gap, of which there is nothing but a word to go by.
+
+        That all was sent, by an archive that tells in no other way how many there are.
+        """
+        is_done = self.retrieval is not None and self.retrieval.end is RetrievalEnd.DONE
+        return self.uncounted and is_done and not self.stock.missing
 
 
 def after_fetching(
@@ -189,7 +200,7 @@ def after_fetching(
         changed_at=attempt.now,
         next_at=None,
     )
-    if fetching.stock.is_whole(row.listed):
+    if fetching.stock.is_whole(row.listed) or fetching.is_said_to_be_whole:
         return replace(tried, state=ArchiveState.FETCHED, reason="")
     if not fetching.stock.missing and fetching.all_listed_here:
         words = (

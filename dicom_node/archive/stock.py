@@ -1,6 +1,7 @@
 """What the spool holds of a series, and whether that is all of it: by geometry, not by words.
 
-An archive's count says when more is to come; that a series is whole says its stack alone.
+An archive's count says when more is to come; that a series is whole says its stack alone. The
+stack of one that is cut off at an end has no gap: without a count none is whole by itself.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ class Stock:
         return len(self.sop_instance_uids)
 
     def is_whole(self, listed: int | None) -> bool:
-        """True if they are a gap-free stack, of as many images as the archive counts."""
-        return not self.missing and self.instances >= (listed or 0)
+        """True if they are a gap-free stack, of as many images as the archive counts.
+
+        Never where it does not count: what comes in order has no gap before its end.
+        """
+        return not self.missing and listed is not None and self.instances >= listed
 
 
 def stock_of(

@@ -189,6 +189,55 @@ def test_a_series_of_which_nothing_comes_has_failed_with_the_archive_s_words(
     assert "the archive says silent: not a word for 300 s" in row.reason
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_series_of_an_archive_that_does_not_count_is_whole_when_no_more_is_listed(
+    lists: bool,
+    tmp_path: Path,
+) -> None:
+    """It breaks off after six of twelve: no gap is among them, and the rest is asked for."""
+    archive = AskedArchive(series(1), does_not_count=True, lists_no_images=not lists)
+    archive.breaks_off_after = [6]
+    site = Site.make(tmp_path, archive)
+    site.run()
+
+    row = site.rows()[series_uid(1)]
+    assert (row.state, row.instances, row.attempts) == (ArchiveState.FETCHED, 12, 2)
+    again = tuple(sorted(each.SOPInstanceUID for each in series(1)[6:])) if lists else ()
+    assert [each.sop_instance_uids for each in archive.retrievals] == [(), again]
+
+
+def test_what_an_archive_that_does_not_count_never_sends_whole_is_incomplete(
+    tmp_path: Path,
+) -> None:
+    archive = AskedArchive(series(1), does_not_count=True)
+    archive.withholds = {each.SOPInstanceUID for each in series(1)[6:]}
+    site = Site.make(tmp_path, archive)
+    site.run()
+    expected = Holding(site.asking).counts(lambda *_: None)(
+        "STORE", study_uid(1), series_uid(1)
+    )
+
+    row = site.rows()[series_uid(1)]
+    assert row.state is ArchiveState.INCOMPLETE
+    assert "6 of 12 images are here" in row.reason
+    assert expected is not None
+    assert expected.instances == 12
+
+
+def test_a_series_that_a_scanner_is_still_sending_is_not_had_without_a_count(
+    tmp_path: Path,
+) -> None:
+    """Five of twelve came from it when the archive lists the series; the rest is fetched."""
+    archive = AskedArchive(series(1), does_not_count=True)
+    site = Site.make(tmp_path, archive)
+    spooled(site, series(1)[:5])
+    site.run()
+
+    row = site.rows()[series_uid(1)]
+    assert (row.state, row.instances) == (ArchiveState.FETCHED, 12)
+    assert [len(each.sop_instance_uids) for each in archive.retrievals] == [7]
+
+
 def test_one_that_makes_an_archive_fall_silent_does_not_hold_up_the_others(
     tmp_path: Path,
 ) -> None:

@@ -49,6 +49,9 @@ class AskedArchive:
     raises: by successive calls of `find`; answers when they run out.
     counts: what it counts of a series, where that is a lie.
     short_lists: how many lists of series, the first ones, lack the last and say so.
+    does_not_count: whether it leaves out the counts of images; lists_no_images: and what it
+        lists of a series by image.
+    breaks_off_after: how many images successive retrievals bring before they break off.
     """
 
     held: list[Dataset] = field(default_factory=list)
@@ -59,6 +62,9 @@ class AskedArchive:
     withholds: set[str] = field(default_factory=set)
     availability: dict[str, str] = field(default_factory=dict)
     short_lists: int = 0
+    does_not_count: bool = False
+    lists_no_images: bool = False
+    breaks_off_after: list[int] = field(default_factory=list)
     name: str = "store"
     queries: list[Query] = field(default_factory=list)
     retrievals: list[Wanted] = field(default_factory=list)
@@ -79,11 +85,15 @@ class AskedArchive:
         self.retrievals.append(wanted)
         if self.ends:
             return self.ends.pop(0)
+        most = self.breaks_off_after.pop(0) if self.breaks_off_after else None
         for each in self.held:
             uid = each.SOPInstanceUID
             asked = not wanted.sop_instance_uids or uid in wanted.sop_instance_uids
             asked = asked and each.SeriesInstanceUID == wanted.series_instance_uid
             if asked and uid not in self.withholds:
+                if most == 0:
+                    return Retrieval(RetrievalEnd.SILENT, "broke off")
+                most = most and most - 1
                 syntax = each.file_meta.TransferSyntaxUID
                 assert keep(each.SOPClassUID, uid, syntax, encoded(each)) == 0
         return Retrieval(RetrievalEnd.DONE, status=0)
@@ -93,6 +103,8 @@ class AskedArchive:
         groups: dict[str, list[Dataset]] = {}
         for each in self.held:
             groups.setdefault(str(each[UID_OF[query.level]].value), []).append(each)
+        if query.level is Level.IMAGE and self.lists_no_images:
+            return Answer((), is_whole=False, words="0xA900")
         described = [self._described(query, group) for group in groups.values()]
         found = [each for each in described if each is not None]
         if query.level is Level.SERIES and self.short_lists:
@@ -108,12 +120,15 @@ class AskedArchive:
         values = {word: str(first.get(word, "") or "") for word in query.keys}
         series = str(first.SeriesInstanceUID)
         number = self.counts.get(series, len(group))
-        values["NumberOfSeriesRelatedInstances"] = str(number)
+        if not self.does_not_count:
+            values["NumberOfSeriesRelatedInstances"] = str(number)
+        else:
+            values.pop("NumberOfSeriesRelatedInstances", None)
         values["ModalitiesInStudy"] = str(first.Modality)
         values[UID_OF[query.level]] = str(first[UID_OF[query.level]].value)
         values["InstanceAvailability"] = self.availability.get(series, "ONLINE")
         for word, wanted in query.keys.items():
-            if wanted and not _matches(values[word], wanted):
+            if wanted and not _matches(values.get(word, ""), wanted):
                 return None
         return Listed(values)
 
