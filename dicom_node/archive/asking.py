@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +21,7 @@ from dicom_node.archive.selection import Selection, selection_of
 from dicom_node.errors import PeerBusyError, PeerError
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
+from dicom_node.persistence.archive_rows import ArchiveSeriesRow
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.schedules import Schedule
@@ -65,6 +66,12 @@ class Asking:
         found = self.config.schedule(schedule)
         archive = self.config.archive(found.archive) if found is not None else None
         return (found, archive) if found is not None and archive is not None else None
+
+    def others(
+        self, schedule: str, rows: Iterable[ArchiveSeriesRow]
+    ) -> tuple[ArchiveSeriesRow, ...]:
+        """Those rows that are another schedule's, of those in the settings."""
+        return tuple(row for row in rows if row.schedule != schedule and self.of(row.schedule))
 
     def gate(self, archive: ArchiveSettings) -> Gate:
         """Whether an archive may be asked now."""

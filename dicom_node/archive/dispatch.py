@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -20,7 +20,7 @@ import structlog
 from dicom_node.archive import query_jobs, retrieve_jobs
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.night import log_night, night_of
-from dicom_node.archive.orphans import take_home
+from dicom_node.archive.orphans import take_home, take_over
 from dicom_node.archive.politeness import zone_of
 from dicom_node.archive.query_jobs import QueryJobs, query_job
 from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
@@ -36,6 +36,9 @@ log = structlog.get_logger()
 
 MOST_LOOKED_AT: Final = 200
 """Of what is due, so many rows are looked at in one go: series of a few studies."""
+
+TAKE_OVER_EVERY: Final = timedelta(minutes=1)
+"""All that a schedule had is gone through."""
 
 UnderWay = Callable[[str], Collection[str]]
 """The beginning of a key to the keys of jobs that are not finished."""
@@ -67,12 +70,14 @@ class Dispatch:
     under_way: which jobs are not finished.
     last: the keys of what was put the last time.
     vain: those that ended without moving their rows, which would be put again for ever.
+    taken_over: when it was last looked for what one schedule left to another.
     """
 
     asking: Asking
     under_way: UnderWay
     last: set[str] = field(default_factory=set)
     vain: set[str] = field(default_factory=set)
+    taken_over: list[datetime] = field(default_factory=list)
 
     def know(self, schedule: Schedule) -> datetime:
         """When the last run of a schedule was due; of a new one, since when it is known."""
@@ -99,6 +104,10 @@ class Dispatch:
     def look_after(self) -> None:
         """Note which runs are listed, which have ended; give up what was asked too long ago."""
         take_home(self.asking)
+        now = self.asking.clock()
+        if not self.taken_over or abs(now - self.taken_over[0]) >= TAKE_OVER_EVERY:
+            take_over(self.asking)
+            self.taken_over[:] = [now]
         for run in self.asking.ledger.open_runs():
             self._look_after(run)
         for archive in self.asking.config.archives:

@@ -1,7 +1,8 @@
-"""What is due for a schedule or an archive that the settings have no more, or call otherwise.
+"""What waits for a schedule or an archive that is not there any more, or not for it.
 
 Nobody would put its jobs: a run with such a window would be listed for ever, and keep the next
-one from beginning; such a series would be wanted for ever.
+one from beginning; such a series would be wanted for ever. And what a schedule left to
+another, which came to its end without it, would be asked for by none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 import structlog
 
 from dicom_node.archive.asking import Asking
-from dicom_node.archive.states import no_longer_wanted
+from dicom_node.archive.states import HAD_BY_SCHEDULE, had_no_more, no_longer_wanted
 from dicom_node.persistence.archive_rows import (
     ArchiveSeriesRow,
     ArchiveState,
@@ -35,6 +36,16 @@ def take_home(asking: Asking) -> None:
             _end(asking, schedule)
         elif settings[1].name != archive:
             _move(asking, schedule, settings[1].name)
+
+
+def take_over(asking: Asking) -> None:
+    """Want what schedules left to others that have it in hand no more."""
+    configured = [each.name for each in asking.config.schedules]
+    for schedule in configured:
+        left = asking.ledger.had_by_none(schedule, configured, HAD_BY_SCHEDULE, AT_ONCE)
+        asking.ledger.enter(changed=[had_no_more(row, asking.clock()) for row in left])
+        if left:
+            log.info("requery.taken_over", schedule=schedule, count=len(left))
 
 
 def _end(asking: Asking, schedule: str) -> None:

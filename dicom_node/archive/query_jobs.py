@@ -205,7 +205,7 @@ class QueryJobs:
         for bare in sightings:
             uid = bare.candidate.series_instance_uid
             own = [row for row in known.get(uid, []) if row.schedule == schedule.name]
-            others = [row for row in known.get(uid, []) if row.schedule != schedule.name]
+            others = self.asking.others(schedule.name, known.get(uid, []))
             each = replace(bare, in_ledger=in_ledger.get(uid), others=others)
             if own and seen_again(own[0], each, listing) is None:
                 continue  # with more of it here it would be wanted even less: no file is read

@@ -326,7 +326,7 @@ class RetrieveJobs:
         fresh = [row for row in due if row.asked_at is None and not row.reason]
         uids = [row.series_instance_uid for row in fresh]
         in_ledger = ledger.known_to_node(uids)
-        others = [row for row in ledger.series_of_uids(uids) if row.schedule != due[0].schedule]
+        others = self.asking.others(due[0].schedule, ledger.series_of_uids(uids))
         had = {}
         for row in fresh:
             uid = row.series_instance_uid

@@ -33,6 +33,8 @@ TROUBLE: Final = (
     RetrievalEnd.SILENT,
 )
 """Ends after which an archive is left alone for a while."""
+HAD_BY_SCHEDULE: Final = "schedule "
+"""So begins the reason of a series that is had since another schedule has it in hand."""
 WHOLE_BUT: Final = "whole; waits for the others of its study"
 
 
@@ -42,7 +44,7 @@ class Sighting:
 
     reasons: why it is not wanted, if anything is against it.
     in_ledger: its last revision in the node; None where it was not handed over.
-    others: what other schedules made of it.
+    others: what other schedules made of it, of those in the settings.
     undecided: why nothing can be decided of it yet; mostly empty.
     """
 
@@ -98,8 +100,24 @@ def why_had(row: ArchiveSeriesRow, sighting: Sighting) -> str:
         return words
     if known is None and stock.is_whole(row.listed):
         return "it is in the spool, whole"
-    before = (each for each in sighting.others if each.state in IN_HAND and _first(each, row))
-    return next((f"schedule {each.schedule} has it: {each.state}" for each in before), "")
+    before = [each for each in sighting.others if each.state in IN_HAND and _first(each, row)]
+    if not before:
+        return ""
+    return f"{HAD_BY_SCHEDULE}{before[0].schedule} has it: {before[0].state}"
+
+
+def had_no_more(row: ArchiveSeriesRow, now: datetime) -> ArchiveSeriesRow:
+    """A series that another schedule had in hand and has no more: wanted, as a new one."""
+    return replace(
+        row,
+        state=ArchiveState.WANTED,
+        reason="",
+        attempts=0,
+        visit=row.visit + 1,
+        asked_at=None,
+        next_at=now,
+        changed_at=now,
+    )
 
 
 def _why_had_in_ledger(listed: int | None, known: SeriesRow, stock: Stock) -> str:

@@ -160,6 +160,29 @@ class ArchiveLedger:
             )
         return tuple(found)
 
+    def had_by_none(
+        self, schedule: str, schedules: Sequence[str], words: str, most: int
+    ) -> tuple[ArchiveSeriesRow, ...]:
+        """Series that are had for a reason that begins so, and that none of others has in hand.
+
+        schedules: those that may have them.
+        """
+        table, other = ARCHIVE_SERIES.c, ARCHIVE_SERIES.alias("other")
+        in_hand = sa.exists().where(
+            other.c.series_instance_uid == table.series_instance_uid,
+            other.c.schedule != schedule,
+            other.c.schedule.in_(list(schedules)),
+            other.c.state.in_([ArchiveState.WANTED, ArchiveState.FETCHED]),
+        )
+        return self.ledger.read(
+            ArchiveSeriesRow,
+            table.schedule == schedule,
+            table.state == ArchiveState.HAD,
+            table.reason.startswith(words, autoescape=True),
+            ~in_hand,
+            most=most,
+        )
+
     def due_series(
         self, archive: str, now: datetime, most: int
     ) -> tuple[ArchiveSeriesRow, ...]:

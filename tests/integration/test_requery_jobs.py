@@ -349,6 +349,42 @@ def test_two_schedules_ask_for_a_series_once(tmp_path: Path) -> None:
     assert sorted(states) == ["fetched", "had"]
 
 
+def test_what_one_schedule_cannot_get_another_asks_its_own_archive_for(
+    tmp_path: Path,
+) -> None:
+    """The first archive lists it and never gives it."""
+    first = AskedArchive(series(1), name="first")
+    first.withholds = {each.SOPInstanceUID for each in first.held}
+    second = AskedArchive(series(1), name="second")
+    schedules = [{"name": "a", "archive": "first"}, {"name": "b", "archive": "second"}]
+    site = Site.make(tmp_path, first, second, schedules=schedules)
+    site.begin("a")
+    site.step()
+    site.begin("b")
+    site.step()
+    left = site.rows("b")[series_uid(1)].reason
+    site.finish()
+
+    assert left == "schedule a has it: wanted"
+    assert (site.states("a"), site.states("b")) == (
+        {series_uid(1): "failed"},
+        {series_uid(1): "fetched"},
+    )
+
+
+def test_what_a_schedule_that_is_gone_wanted_the_next_one_fetches(tmp_path: Path) -> None:
+    """The schedule has got another name while its series wait."""
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive, schedules=[{"name": "a-old"}])
+    site.begin("a-old")
+    site.step()
+    assert site.states("a-old") == {series_uid(1): "wanted"}
+    site = Site.make(tmp_path, archive, schedules=[{"name": "new"}])
+    site.run(schedule="new")
+
+    assert site.states("new") == {series_uid(1): "fetched"}
+
+
 def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path: Path) -> None:
     archive = AskedArchive(series(1))
     site = Site.make(tmp_path, archive)
