@@ -374,12 +374,16 @@ def test_what_one_schedule_cannot_get_another_asks_its_own_archive_for(
 
 def test_what_a_schedule_that_is_gone_wanted_the_next_one_fetches(tmp_path: Path) -> None:
     """The schedule has got another name while its series wait."""
-    archive = AskedArchive(series(1))
+    archive = AskedArchive(series(1), ends=[NOBODY] * 99)
     site = Site.make(tmp_path, archive, schedules=[{"name": "a-old"}])
     site.begin("a-old")
-    site.step()
+    for _ in range(6):
+        site.step()
+        site.pass_time(minutes=2)
+    archive.ends.clear()
     assert site.states("a-old") == {series_uid(1): "wanted"}
     site = Site.make(tmp_path, archive, schedules=[{"name": "new"}])
+    site.pass_time(hours=3)
     site.run(schedule="new")
 
     assert site.states("new") == {series_uid(1): "fetched"}
