@@ -40,7 +40,7 @@ from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.peers.archives import Answer, Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
 from dicom_node.persistence.job_queue import JobRequest, Payload
-from dicom_node.persistence.rows import COMPETING
+from dicom_node.persistence.rows import AGAINST_RULES, COMPETING, RELEASED, SeriesState
 from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.archives import ArchiveSettings
@@ -49,6 +49,8 @@ from dicom_node.spool.copies import images_of
 log = structlog.get_logger()
 
 KIND: Final = "archive-retrieve"
+LEFT_OUT_BY_SCHEDULE: Final = "schedule "
+"""So begins the node's reason against what a schedule's rules refused by its headers."""
 Rows = Sequence[ArchiveSeriesRow]
 
 
@@ -247,9 +249,41 @@ class RetrieveJobs:
             fetching = Fetching(stock, gaps[uid].all_listed_here, said, uncounted)
             fetched.append(after_fetching(row, fetching, attempt))
         after = self._judged(fetched, attempt, study_instance_uid)
+        self._release([row for row in after if row.series_instance_uid in gaps], gaps, attempt)
         self.asking.ledger.enter(changed=after)
         for row in after:
             _log(row)
+
+    def _release(self, rows: Rows, gaps: Mapping[str, Gap], attempt: Attempt) -> None:
+        """Have the node analyse what it left out for another schedule, if this one takes it.
+
+        Nothing came, so that nobody would hand it over again. Where a schedule names no rules,
+        those of the node would have to be asked: then it stays with what they said.
+        """
+        taken = [
+            row.series_instance_uid
+            for row in rows
+            if row.state is ArchiveState.FETCHED
+            and gaps[row.series_instance_uid].wanted is None
+        ]
+        for known in self.asking.ledger.known_to_node(taken).values():
+            schedule, config = attempt.schedule, self.asking.config
+            has_rules = config.for_called(known.called_ae_title).analysis.rules is not None
+            is_of_schedule = known.code == AGAINST_RULES and known.reason.startswith(
+                LEFT_OUT_BY_SCHEDULE
+            )
+            is_left_out = known.state is SeriesState.LEFT_OUT and is_of_schedule
+            if is_left_out and (schedule.rules or not has_rules):
+                words = f"schedule {schedule.name} takes it"
+                taken_now = known.become(
+                    SeriesState.RECEIVED, attempt.now, code=RELEASED, reason=words
+                )
+                self.asking.ledger.ledger.save(taken_now)
+                log.info(
+                    "requery.released",
+                    schedule=schedule.name,
+                    series_instance_uid=known.series_instance_uid,
+                )
 
     def _judged(
         self, after: Rows, attempt: Attempt, study_instance_uid: str, *, is_last: bool = False

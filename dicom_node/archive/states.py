@@ -18,13 +18,18 @@ from dicom_node.archive.requests import is_offline
 from dicom_node.archive.stock import NOTHING, Stock
 from dicom_node.peers.archives import Retrieval, RetrievalEnd
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
-from dicom_node.persistence.rows import SeriesRow
+from dicom_node.persistence.rows import SeriesRow, SeriesState
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.schedules import Schedule
 
 IN_HAND: Final = (ArchiveState.WANTED, ArchiveState.FETCHED)
 """States in which another schedule has a series, or is about to."""
-MAY_GROW: Final = (ArchiveState.FETCHED, ArchiveState.HAD, ArchiveState.INCOMPLETE)
+MAY_GROW: Final = (
+    ArchiveState.FETCHED,
+    ArchiveState.HAD,
+    ArchiveState.INCOMPLETE,
+    ArchiveState.REFUSED,
+)
 """States in which a series is wanted again when the archive has got more of it."""
 TROUBLE: Final = (
     RetrievalEnd.BUSY,
@@ -96,10 +101,27 @@ def why_had(row: ArchiveSeriesRow, sighting: Sighting) -> str:
     the archive counts more, or does not count.
     """
     known, stock = sighting.in_ledger, sighting.stock
+    if _is_refused_by_another(sighting):
+        return _why_had_by_another(row, sighting)
     if known is not None and (words := _why_had_in_ledger(row.listed, known, stock)):
         return words
     if known is None and stock.is_whole(row.listed):
         return "it is in the spool, whole"
+    return _why_had_by_another(row, sighting)
+
+
+def _is_refused_by_another(sighting: Sighting) -> bool:
+    """True if a series is here since another schedule fetched it, whose rules refused it.
+
+    It is left out for these alone: the next schedule's rules are to see its headers, too.
+    """
+    known = sighting.in_ledger
+    refused = (each.state is ArchiveState.REFUSED for each in sighting.others if each.asked_at)
+    return (known is None or known.state is SeriesState.LEFT_OUT) and any(refused)
+
+
+def _why_had_by_another(row: ArchiveSeriesRow, sighting: Sighting) -> str:
+    """The reason, where another schedule has it in hand."""
     before = [each for each in sighting.others if each.state in IN_HAND and _first(each, row)]
     if not before:
         return ""
@@ -143,9 +165,14 @@ def seen_again(
 ) -> ArchiveSeriesRow | None:
     """A known series that has grown since, wanted once more; None where nothing changes.
 
-    One of which nothing was decided is as one that is seen for the first time.
+    One of which nothing was decided is as one that is seen for the first time. So is one that
+    was refused as it was listed, and against which nothing is any more: it has grown, or the
+    rules are others.
     """
-    if row.state is ArchiveState.FOUND:
+    is_refused = row.state is ArchiveState.REFUSED
+    if is_refused and (sighting.reasons or sighting.undecided):
+        return None
+    if row.state is ArchiveState.FOUND or (is_refused and row.asked_at is None):
         decided = seen(sighting, listing)
         if decided.state is ArchiveState.FOUND:
             return None

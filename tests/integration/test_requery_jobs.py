@@ -23,7 +23,7 @@ from dicom_node.archive.overview import overview
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
-from dicom_node.persistence.rows import SeriesRow, SeriesState
+from dicom_node.persistence.rows import AGAINST_RULES, RELEASED, SeriesRow, SeriesState
 
 BUSY = Retrieval(RetrievalEnd.BUSY, "0xA700", 0xA700)
 TURNED_AWAY = Retrieval(RetrievalEnd.TURNED_AWAY, "0xA702", 0xA702)
@@ -483,6 +483,71 @@ def test_a_series_that_has_grown_in_the_archive_is_asked_for_its_new_images(
     assert archive.retrievals[-1].sop_instance_uids == tuple(
         sorted(each.SOPInstanceUID for each in whole[8:])
     )
+
+
+def test_a_series_that_was_refused_while_it_was_still_growing_is_wanted_when_it_has(
+    tmp_path: Path,
+) -> None:
+    """Two images are no stack; the whole series is there the next night."""
+    archive = AskedArchive(series(1)[:2])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
+    site.run()
+    before = site.states()
+    archive.held = series(1)
+    site.pass_time(days=1)
+    site.run()
+
+    assert (before, site.states()) == ({series_uid(1): "refused"}, {series_uid(1): "fetched"})
+
+
+def test_what_was_refused_as_it_was_listed_is_judged_by_changed_rules(tmp_path: Path) -> None:
+    archive = AskedArchive(series(1))
+    table = {"rules": "thin", "look_back_d": 7}
+    site = Site.make(tmp_path, archive, rules=[THIN], schedules=[table])
+    site.run()
+    before = site.states()
+    wider = {"name": "thin", "slice_thickness_mm": {"at_most": 5}}
+    site = Site.make(tmp_path, archive, rules=[wider], schedules=[table])
+    site.pass_time(days=1)
+    site.run()
+
+    assert (before, site.states()) == ({series_uid(1): "refused"}, {series_uid(1): "fetched"})
+
+
+SOFT = {"name": "soft", "take": [{"attribute": "ConvolutionKernel", "like": ["B30*"]}]}
+BONE = {"name": "bone", "take": [{"attribute": "ConvolutionKernel", "like": ["B70*"]}]}
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_what_one_schedule_refused_by_headers_the_rules_of_another_are_asked_about(
+    tmp_path: Path, entered: bool
+) -> None:
+    """Fetched once; what the node has left out for the first is taken for the second."""
+    held = series(1, ConvolutionKernel="B70s")
+    archive = AskedArchive(held, not_listed={"ConvolutionKernel"})
+    both = [{"name": "a-soft", "rules": "soft"}, {"name": "bone", "rules": "bone"}]
+    site = Site.make(tmp_path, archive, rules=[SOFT, BONE], schedules=both)
+    site.run(schedule="a-soft")
+    holding, ledger = Holding(site.asking), site.asking.ledger
+    refused = holding.choice(series_uid(1), "STORE")
+    reason = "schedule a-soft: ConvolutionKernel"
+    left_out = replace(answered(1, SeriesState.LEFT_OUT), code=AGAINST_RULES, reason=reason)
+    if entered:
+        ledger.ledger.add(left_out)
+    site.pass_time(days=1)
+    site.run(schedule="bone")
+    taken = holding.choice(series_uid(1), "STORE")
+    known = ledger.known_to_node([series_uid(1)]).get(series_uid(1))
+
+    assert refused is not None
+    assert (refused.schedule, refused.against != "") == ("a-soft", True)
+    assert len(archive.retrievals) == 1
+    assert site.states("bone") == {series_uid(1): "fetched"}
+    assert taken is not None
+    assert (taken.schedule, taken.against) == ("bone", "")
+    if entered:
+        assert known is not None
+        assert (known.state, known.code) == (SeriesState.RECEIVED, RELEASED)
 
 
 def test_studies_that_are_offline_come_last(tmp_path: Path) -> None:

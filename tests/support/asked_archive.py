@@ -51,6 +51,7 @@ class AskedArchive:
     short_lists: how many lists of series, the first ones, lack the last and say so.
     does_not_count: whether it leaves out the counts of images; lists_no_images: and what it
         lists of a series by image.
+    not_listed: attributes that it knows and does not answer.
     breaks_off_after: how many images successive retrievals bring before they break off.
     """
 
@@ -64,6 +65,7 @@ class AskedArchive:
     short_lists: int = 0
     does_not_count: bool = False
     lists_no_images: bool = False
+    not_listed: set[str] = field(default_factory=set)
     breaks_off_after: list[int] = field(default_factory=list)
     name: str = "store"
     queries: list[Query] = field(default_factory=list)
@@ -127,6 +129,7 @@ class AskedArchive:
         values["ModalitiesInStudy"] = str(first.Modality)
         values[UID_OF[query.level]] = str(first[UID_OF[query.level]].value)
         values["InstanceAvailability"] = self.availability.get(series, "ONLINE")
+        values = {word: text for word, text in values.items() if word not in self.not_listed}
         for word, wanted in query.keys.items():
             if wanted and not _matches(values.get(word, ""), wanted):
                 return None
