@@ -79,7 +79,7 @@ def reading(_settings: Settings) -> Work:
             if not task.files:
                 raise NoImagesError("nothing like a scan is there")
             if task.is_image:
-                scan = read_image_scan(task.files[0], task.height_m)
+                scan = read_image_scan(task.files[0], task.height_m, task.name)
             else:
                 scan = read_dicom_scan(task.files, task.height_m, task.name)
         except SeriesError as error:

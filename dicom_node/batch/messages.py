@@ -85,7 +85,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """A scan to read; name: of the folder or file that it was found in."""
+    """A scan to read; name: of its case, which a table of grades may call it."""
 
     files: tuple[Path, ...]
     is_image: bool

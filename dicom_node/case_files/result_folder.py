@@ -162,8 +162,10 @@ class Scan:
     series: CtSeries | None = None
 
 
-def read_image_scan(path: Path, height_m: float | None = None) -> Scan:
+def read_image_scan(path: Path, height_m: float | None = None, name: str = "") -> Scan:
     """A scan from an image file, of a patient of that height.
+
+    name: that a table of grades may call it; without one that of the file.
 
     Raises:
         SeriesError: it cannot be analysed.
@@ -177,7 +179,7 @@ def read_image_scan(path: Path, height_m: float | None = None) -> Scan:
         described_image(image.volume, patient, image.notes),
         (hashlib.sha256(image.volume.hu.tobytes()).hexdigest(),),
         CaseSource(scan=ScanFacts(height_m=height_m)),
-        Subject(case=path.name),
+        Subject(case=name or path.name),
     )
 
 
@@ -186,7 +188,7 @@ def read_dicom_scan(
 ) -> Scan:
     """A scan from the files of one DICOM series; the height counts where they have none.
 
-    name: of the folder or file that it was found in.
+    name: that a table of grades may call it.
 
     Raises:
         SeriesError: it cannot be analysed.

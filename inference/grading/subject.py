@@ -17,7 +17,7 @@ AGAINST_HEADER: Final = "the anatomy contradicts the header: no side is believed
 class Subject:
     """A case by the names that a table of grades may call it; empty where it has none.
 
-    case: the name of its folder or file.
+    case: the name of its folder or file; in a batch the case's.
     """
 
     series_instance_uid: str = ""

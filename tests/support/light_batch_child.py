@@ -6,6 +6,7 @@ error    an unexpected error while it is read
 memory   memory ends while it is written
 hang     the network takes for ever
 refused  it is refused
+named    likewise, with the name that a table of grades may call it
 full     the disk is full when it is written
 (others) it is analysed
 """
@@ -33,11 +34,14 @@ COMMAND = (sys.executable, str(Path(__file__)))
 
 def reading(_settings: Settings) -> Work:
     def read(parcels: Sequence[int], _tell: Tell) -> Made:
-        (path,) = unpacked(parcels[0]).files
+        task = unpacked(parcels[0])
+        (path,) = task.files
         if path.name == "error":
             raise ValueError("of a patient")
         if path.name == "refused":
             return Answer(Kind.REFUSED, "no-images", ("nothing there",)), None
+        if path.name == "named":
+            return Answer(Kind.REFUSED, "no-images", (f"called {task.name}",)), None
         return Answer(Kind.DONE), path
 
     return read
@@ -68,7 +72,9 @@ def writing(_settings: Settings) -> Work:
         with case_folder(task.folder) as part:
             marker = marker_of(task.marker)
             if task.refusal is not None:
-                marker = replace(marker, outcome="refused", verdict="refused (no-images)")
+                words = (task.refusal.words,)
+                verdict = "refused (no-images)"
+                marker = replace(marker, outcome="refused", verdict=verdict, words=words)
             (part / MARKER_FILE).write_bytes(marker_bytes(marker))
         return Answer(Kind.DONE), None
 

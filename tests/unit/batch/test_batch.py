@@ -18,6 +18,7 @@ from dicom_node.batch.child import serve
 from dicom_node.batch.messages import Answer, Kind, Settings, Step, receive_answer
 from dicom_node.batch.pace import Pace
 from dicom_node.batch.table import Row
+from dicom_node.case_files.result_folder import read_image_scan
 from dicom_node.errors import ConfigurationError
 from inference.errors import BundleError, InferenceError
 from inference.grading.grader_files import grader_sha256
@@ -211,3 +212,21 @@ def test_results_of_before_go_and_files_of_others_stay(tmp_path: Path):
 def test_no_more_cases_are_in_memory_than_the_limits_say():
     assert Limits.for_cores(2) == Limits(readers=1, writers=1)
     assert Limits.for_cores(16) == Limits(readers=2, writers=4)
+
+
+def test_a_table_of_grades_calls_each_case_by_its_name_in_the_batch(tmp_path: Path):
+    """Not by the folder that its files lie in, which is `series` of many scans."""
+    cases = []
+    for name in ("patient1", "patient2"):
+        path = tmp_path / name / "series" / "named"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        cases.append(Case(name, path.parent, (path,)))
+    rows = run_batch(replace(request(tmp_path), cases=tuple(cases)), Heard())
+    assert [row.words for row in rows] == ["called patient1", "called patient2"]
+
+
+def test_a_scan_from_an_image_file_has_the_name_that_it_is_given(tmp_path: Path):
+    path = nifti(tmp_path / "ct.nii", np.eye(3))
+    assert read_image_scan(path).subject.case == "ct.nii"
+    assert read_image_scan(path, name="p17-ct").subject.case == "p17-ct"
