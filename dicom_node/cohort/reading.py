@@ -5,8 +5,11 @@ Both keep a report (`case_files/report_json.py`) and the source of the case
 together, the earliest scan first; what is in memory at a time does not grow with their
 number, but for the names of folders.
 
-A report is read leniently: what an older version did not write is not there. A case of a
-batch that failed has left nothing but its marker (`batch/markers.py`), which says why.
+A report is read leniently: what an older version did not write is not there. What is there
+has to be what it should be: a case with anything else is named, and no record.
+
+A case of a batch that failed has left nothing but its marker (`batch/markers.py`), which says
+why.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,6 +56,7 @@ REPORTED, REFUSED, FAILED = "reported", "refused", "failed"
 ANALYSIS_FAILED: Final = "analysis-failed"
 """The code of a failure, as a node has it."""
 
+LARGEST: Final = 2**63 - 1
 
 DAMAGED: Final = (
     ValueError,
@@ -60,6 +65,8 @@ DAMAGED: Final = (
     AttributeError,
     OSError,
     EOFError,
+    OverflowError,
+    RecursionError,
     zlib.error,
 )
 """What reading a damaged report or source ends in."""
@@ -154,7 +161,7 @@ def record_of_folder(folder: Path, name: str) -> CaseRecord:
     source = _source_in(folder)
     described = report.get("input") or {}
     if not source.scan.series_instance_uid and described.get("series_instance_uid"):
-        uid = described["series_instance_uid"]
+        uid = _text(described["series_instance_uid"])
         source = replace(source, scan=replace(source.scan, series_instance_uid=uid))
     picture = folder / QC_FILE
     record = _record(name, source, report)
@@ -214,7 +221,7 @@ def _root_names(roots: Sequence[Path]) -> list[str]:
 def _found(folder: Path, name: str, unreadable: Unreadable, order: Order) -> _Found | None:
     try:
         return _Found(folder, name, order(_as_source(name, _source_in(folder))))
-    except (ValueError, OSError) as error:
+    except DAMAGED as error:
         unreadable(name, type(error).__name__)
         return None
 
@@ -230,7 +237,7 @@ def _failed_record(folder: Path, name: str) -> CaseRecord:
     uid = marker["case"] if is_uid(marker["case"]) else ""
     finished = datetime.fromisoformat(marker["finished_at"])
     source = CaseSource(analysed_at=finished, scan=ScanFacts(series_instance_uid=uid))
-    words = "; ".join(map(str, marker["words"]))
+    words = "; ".join(_texts(marker["words"]))
     return CaseRecord(_as_source(name, source), FAILED, code=ANALYSIS_FAILED, words=words)
 
 
@@ -249,20 +256,23 @@ def _record(name: str, source: CaseSource, report: Mapping[str, Any]) -> CaseRec
     case: Any = report.get("case")
     if case is None:
         state = source.state or REFUSED
-        return CaseRecord(of, state, code=refused["code"], words=refused["words"])
-    height_m = (report.get("input") or {}).get("height_m")
+        return CaseRecord(of, state, code=_text(refused["code"]), words=_text(refused["words"]))
+    height_m = _number((report.get("input") or {}).get("height_m"))
+    structures = tuple(
+        _structure(one) for one in case["structures"] if one.get("key") in BY_KEY
+    )
+    if len({one.segment for one in structures}) < len(structures):
+        raise ValueError("a structure is there twice")
     return CaseRecord(
         source=replace(of, height_m=of.height_m or height_m),
         state=REPORTED,
         verdict=Verdict(case["verdict"]),
-        words=case.get("words", ""),
-        findings=tuple(case.get("findings", ())),
-        mean_uncertainty=case.get("mean_uncertainty"),
+        words=_text(case.get("words", "")),
+        findings=_texts(case.get("findings", [])),
+        mean_uncertainty=_number(case.get("mean_uncertainty")),
         mean_uncertainty_limits=_limits(case.get("mean_uncertainty_limits")),
         model=_model(case["model"], source.settings),
-        structures=tuple(
-            _structure(one) for one in case["structures"] if one.get("key") in BY_KEY
-        ),
+        structures=structures,
         grades=tuple(_grades(case.get("grades") or ())),
     )
 
@@ -271,24 +281,30 @@ def _as_source(name: str, source: CaseSource) -> Source:
     moment = source.analysed_at
     if moment is not None and moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    told: dict[str, Any] = {
+        one.name: getattr(source.scan, one.name) for one in fields(ScanFacts)
+    }
+    for value in told.values():
+        if isinstance(value, float):
+            _number(value)
     return Source(
         name=name,
         patient_key=source.patient_key,
         patient_id=source.patient_id,
-        revision=source.revision,
+        revision=_integer(source.revision),
         sender=source.sender,
         analysed_at=moment,
-        **{each.name: getattr(source.scan, each.name) for each in fields(ScanFacts)},
+        **told,
     )
 
 
 def _model(model: Mapping[str, Any], settings: str) -> Model:
     return Model(
-        name=model["name"],
-        version=model["version"],
-        weights_sha256=model["weights_sha256"],
-        samples=model["samples"],
-        uncertainty=model.get("uncertainty", "variance"),
+        name=_text(model["name"]),
+        version=_text(model["version"]),
+        weights_sha256=_text(model["weights_sha256"]),
+        samples=_integer(model["samples"]),
+        uncertainty=_text(model.get("uncertainty", "variance")),
         settings=settings,
     )
 
@@ -298,16 +314,16 @@ def _structure(one: Mapping[str, Any]) -> StructureRecord:
     return StructureRecord(
         segment=BY_KEY[one["key"]],
         verdict=Verdict(one["verdict"]),
-        findings=tuple(one.get("findings", ())),
-        volume_cm3=one.get("volume_cm3"),
+        findings=_texts(one.get("findings", [])),
+        volume_cm3=_number(one.get("volume_cm3")),
         volume_range_cm3=_range(one.get("volume_spread_cm3")),
-        normalised_volume_cm3_per_m2=one.get("normalised_volume_cm3_per_m2"),
-        mean_hu=one.get("mean_hu"),
+        normalised_volume_cm3_per_m2=_number(one.get("normalised_volume_cm3_per_m2")),
+        mean_hu=_number(one.get("mean_hu")),
         mean_hu_range=_range(one.get("mean_hu_spread")),
-        lean=shares.get("lean"),
-        mixed=shares.get("mixed"),
-        fat=shares.get("fat"),
-        uncertainty=one.get("uncertainty"),
+        lean=_number(shares.get("lean")),
+        mixed=_number(shares.get("mixed")),
+        fat=_number(shares.get("fat")),
+        uncertainty=_number(one.get("uncertainty")),
         uncertainty_limits=_limits(one.get("uncertainty_limits")),
     )
 
@@ -320,17 +336,70 @@ def _grades(told: Iterable[Mapping[str, Any]]) -> Iterator[Grade]:
         grader: Mapping[str, Any] = one["grader"]
         yield Grade(
             side=Side(one["side"]).value,
-            grade=str(one["grade"]),
-            probability=one.get("probability"),
-            grader=f"{grader['name']} {grader.get('version', '')}".strip(),
-            scale=one.get("scale") or "",
+            grade=_text(one["grade"]),
+            probability=_number(one.get("probability")),
+            grader=_text(f"{grader['name']} {grader.get('version', '')}".strip()),
+            scale=_text(one.get("scale") or ""),
             by_people=grader.get("kind") != "bundle",
         )
 
 
-def _range(spread: Mapping[str, float] | None) -> tuple[float, float] | None:
-    return (spread["low"], spread["high"]) if spread else None
+def _range(spread: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    return _pair(spread["low"], spread["high"]) if spread else None
 
 
-def _limits(limits: Mapping[str, float] | None) -> tuple[float, float] | None:
-    return (limits["inaccurate"], limits["failed"]) if limits else None
+def _limits(limits: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    return _pair(limits["inaccurate"], limits["failed"]) if limits else None
+
+
+def _pair(low: Any, high: Any) -> tuple[float, float]:
+    first, second = _number(low), _number(high)
+    if first is None or second is None:
+        raise ValueError("half of a range")
+    return first, second
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or nothing; a table takes nothing else, and no mean of it makes sense.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is something else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("no number")
+    if not math.isfinite(value):
+        raise ValueError("no finite number")
+    return value
+
+
+def _integer(value: Any) -> int:
+    """An integer that a column of Parquet holds.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("no integer")
+    if not 0 <= value <= LARGEST:
+        raise ValueError("no integer of 64 bits")
+    return value
+
+
+def _text(value: Any) -> str:
+    """A text that UTF-8 can write: JSON may hold halves of characters.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    value.encode()
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return tuple(map(_text, value))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.case_records import ANALYSED_AT, report, row
@@ -150,6 +152,65 @@ def test_a_damaged_folder_is_named_and_the_others_are_read(
     says_nothing = (name, text) in {("source.json", "{}"), ("source.json", '{"case": 1}')}
     assert ["b"] * (not says_nothing) == [each.rpartition("/")[2] for each, _ in unreadable]
     assert len(found) == 1 + says_nothing
+
+
+ODD = {
+    "text for a number": lambda case: structure_of(case, volume_cm3="x"),
+    "a number as text": lambda case: structure_of(case, volume_cm3="12"),
+    "a list": lambda case: structure_of(case, mean_hu=[1]),
+    "a truth": lambda case: structure_of(case, uncertainty=True),
+    "no number": lambda case: structure_of(case, volume_cm3=float("nan")),
+    "infinite": lambda case: structure_of(case, volume_cm3=float("inf")),
+    "larger than numbers are": lambda case: structure_of(case, volume_cm3=10**400),
+    "an odd share": lambda case: structure_of(case, composition={"lean": "a"}),
+    "half a range": lambda case: structure_of(case, volume_spread_cm3={"low": None, "high": 1}),
+    "an odd mean": lambda case: case.update(mean_uncertainty="x"),
+    "samples as text": lambda case: case["model"].update(samples="x"),
+    "more samples than 64 bits": lambda case: case["model"].update(samples=2**70),
+    "no name": lambda case: case["model"].update(name=None),
+    "a list for a name": lambda case: case["model"].update(name=[1]),
+    "findings that are no words": lambda case: case.update(findings=[1, 2]),
+    "findings of letters": lambda case: case.update(findings="abc"),
+    "half a character": lambda case: case.update(words="a\ud800b"),
+    "a structure twice": lambda case: case["structures"].append(case["structures"][0]),
+}
+
+
+def structure_of(case: dict[str, Any], **changes: object) -> None:
+    case["structures"][0].update(changes)
+
+
+@pytest.mark.parametrize("spoil", ODD.values(), ids=ODD.keys())
+def test_a_report_with_an_odd_value_is_named_and_the_others_are_exported(
+    spoil: Callable[[dict[str, Any]], None], tmp_path: Path
+):
+    """Whatever it is, no table is refused for it, nor a number made of it."""
+    write(tmp_path / "a", date(2026, 1, 1))
+    odd = write(tmp_path / "b", date(2026, 1, 2)) / "report.json"
+    told = json.loads(odd.read_text())
+    spoil(told["case"])
+    odd.write_text(json.dumps(told))
+    found, unreadable = read(tmp_path)
+
+    assert [each.source.name.rpartition("/")[2] for each in found] == ["a"]
+    assert [each.rpartition("/")[2] for each, _ in unreadable] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["report.json", "source.json"])
+def test_a_text_of_nothing_but_brackets_is_named(name: str, tmp_path: Path):
+    (write(tmp_path / "b", date(2026, 1, 2)) / name).write_text("[" * 100_000)
+    found, unreadable = read(tmp_path)
+    assert (found, len(unreadable)) == ([], 1)
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity"])
+def test_a_source_with_a_number_that_is_none_is_named(odd: str, tmp_path: Path):
+    source = write(tmp_path / "b", date(2026, 1, 2)) / "source.json"
+    said = json.loads(source.read_text())
+    said["scan"]["age_years"] = float(odd)
+    source.write_text(json.dumps(said))
+    found, unreadable = read(tmp_path)
+    assert (found, len(unreadable)) == ([], 1)
 
 
 def test_a_folder_s_key_is_the_same_everywhere_and_another_issuer_s_another():
