@@ -253,7 +253,9 @@ class _Line:
             if self._waiting and reading + len(self._read) < self._request.limits.readers:
                 work = self._waiting.popleft()
                 case = work.case
-                task = ReadTask(case.files, case.is_image, case.height_m, case.name)
+                task = ReadTask(
+                    case.files, case.is_image, case.height_m, case.name, case.unreadable
+                )
                 self._begin(worker, work, task)
 
     def _idle(self, step: Step) -> Iterator[Worker]:

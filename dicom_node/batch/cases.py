@@ -30,6 +30,7 @@ class Case:
     files: those it is made of; none where nothing was found.
     is_image: an image file (the first of the files), not DICOM.
     height_m: the patient's, where the scan does not say it.
+    unreadable: why what is there cannot be read at all; then there are no files.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Case:
     files: tuple[Path, ...]
     is_image: bool = False
     height_m: float | None = None
+    unreadable: str = ""
 
 
 def case_name(words: str) -> str:

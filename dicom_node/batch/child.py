@@ -75,6 +75,8 @@ def reading(_settings: Settings) -> Work:
 
     def read(parcels: Sequence[int], _tell: Tell) -> Made:
         task: ReadTask = unpacked(parcels[0])
+        if task.unreadable:
+            return Answer(Kind.FAILED, words=(task.unreadable,)), None
         try:
             if not task.files:
                 raise NoImagesError("nothing like a scan is there")
@@ -242,6 +244,8 @@ def _no_memory() -> Answer:
 
 def _words(error: Exception) -> str:
     """An unexpected error, without values that might be a patient's."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"  # as the table has the path
     facts = describe(error)
     told = f": {facts['reason']}" if "reason" in facts else ""
     return f"unexpected {facts['error']} at {facts.get('where', '?')}{told}"

@@ -12,6 +12,7 @@ over.
 from __future__ import annotations
 
 import csv
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,16 @@ from dicom_node.batch.cases import (
     shortened,
     with_unique_names,
 )
-from dicom_node.batch.sources import KnownFolders, OnFolder, cases_in, image_case, stem_of
+from dicom_node.batch.sources import (
+    GONE,
+    Found,
+    KnownFolders,
+    OnFolder,
+    UnreadableFolderError,
+    cases_in,
+    image_case,
+    stem_of,
+)
 from dicom_node.case_files.dicom_folders import series_of
 from dicom_node.case_files.image_files import is_image_file
 from dicom_node.errors import ConfigurationError, NoImagesError, SeriesError
@@ -116,11 +126,12 @@ def cases_listed(
     *,
     besides: Sequence[Path] = (),
     on_folder: OnFolder | None = None,
-) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
+) -> Found:
     """The cases of a list in its order, and the folders that were looked at.
 
     A name that the list gives goes to the one scan at its path; where there are several, each
-    adds its own. A path with nothing like a scan stays a case, whose report says so.
+    adds its own. A path with nothing like a scan stays a case, whose report says so. One that
+    cannot be read is a case that fails.
 
     Raises:
         ConfigurationError: two lines lead to one file.
@@ -128,15 +139,18 @@ def cases_listed(
     cases: list[Case] = []
     lines: list[ListedScan] = []
     folders: list[Path] = []
+    unreadable: dict[Path, str] = {}
     for one in listed:
-        found = _cases_at(one, known, besides, folders, on_folder)
-        alone = len(found) == 1
-        for case in found:
+        found = _cases_at(one, known, besides, on_folder)
+        folders += found.folders
+        unreadable |= found.unreadable
+        alone = len(found.cases) == 1
+        for case in found.cases:
             name = _name(one, case, alone=alone)
             cases.append(replace(case, name=name, height_m=one.height_m))
             lines.append(one)
     _check_once(lines, cases)
-    return tuple(with_unique_names(cases)), tuple(folders)
+    return Found(tuple(with_unique_names(cases)), tuple(folders), 0, unreadable)
 
 
 def _name(one: ListedScan, case: Case, *, alone: bool) -> str:
@@ -178,25 +192,35 @@ def _files_of(case: Case) -> Sequence[Path]:
 
 
 def _cases_at(
-    one: ListedScan,
-    known: KnownFolders,
-    besides: Sequence[Path],
-    folders: list[Path],
-    on_folder: OnFolder | None,
-) -> Sequence[Case]:
-    path = one.path
+    one: ListedScan, known: KnownFolders, besides: Sequence[Path], on_folder: OnFolder | None
+) -> Found:
+    """What lies at a path of a list; what is no scan, or cannot be read, is a case too."""
+    nothing = Case(case_name(one.path.name), one.path, ())
+    try:
+        if stat.S_ISDIR(one.path.stat().st_mode):
+            return cases_in(one.path, known, besides=besides, on_folder=on_folder)
+        cases = _cases_in_file(one.path)
+    except UnreadableFolderError as error:
+        cases = (replace(nothing, unreadable=str(error)),)
+        return Found(cases, (), 0, error.folders)
+    except NoImagesError:
+        cases = (nothing,)
+    except SeriesError:
+        cases = (replace(nothing, files=(one.path,)),)
+    except OSError as error:
+        words = f"{error.filename or one.path}: {error.strerror}"
+        cases = (replace(nothing, unreadable="" if error.errno in GONE else words),)
+    return Found(cases, (), 0)
+
+
+def _cases_in_file(path: Path) -> tuple[Case, ...]:
+    """The cases in a file.
+
+    Raises:
+        SeriesError: there are none, or it is damaged.
+    """
     if is_image_file(path):
         return (image_case(path, f"{path.parent.name}-{stem_of(path)}"),)
-    nothing = Case(case_name(path.name), path, ())
-    try:
-        if path.is_dir():
-            found = cases_in(path, known, besides=besides, on_folder=on_folder)
-            folders.extend(found.folders)
-            return found.cases
-        if path.is_file():
-            return tuple(Case(s.folder_name, path, s.paths) for s in series_of(path))
-    except NoImagesError:
-        return (nothing,)
-    except (SeriesError, OSError):
-        return (replace(nothing, files=(path,) if path.is_file() else ()),)
-    return (nothing,)
+    if not path.is_file():
+        raise NoImagesError(f"{path}: no file")
+    return tuple(Case(one.folder_name, path, one.paths) for one in series_of(path))

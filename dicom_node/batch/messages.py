@@ -85,12 +85,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """A scan to read; name: of its case, which a table of grades may call it."""
+    """A scan to read.
+
+    name: of its case, which a table of grades may call it.
+    unreadable: why it cannot be read at all; empty where nothing is known.
+    """
 
     files: tuple[Path, ...]
     is_image: bool
     height_m: float | None
     name: str = ""
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

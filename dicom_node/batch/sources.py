@@ -6,10 +6,12 @@ folder (`KnownFolders`), so that a batch that goes on reads only what has change
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -32,6 +34,10 @@ FOLDERS_AT_ONCE: Final = 20
 
 UNREAD_TOLD: Final = 100
 """Where nothing else is found it is told of so many files why they cannot be read."""
+
+GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
+LOST: Final = "lost+found"
+"""What a file system check saves parts of files in: no scans, and readable by root alone."""
 
 OnFolder = Callable[[int, int], None]
 """Told how many folders and files have been looked at."""
@@ -97,7 +103,8 @@ class KnownFolders:
         """What lies in a folder with files of these names."""
         stamp = _stamp(folder, names)
         found = self.known.get(str(folder))
-        if found is None or found.stamp != stamp:
+        # What could not be read may be by now, with the same time.
+        if found is None or found.stamp != stamp or found.unread:
             found = _content(folder, names, stamp)
             self.known[str(folder)] = found
             self.unwritten.append(str(folder))
@@ -119,14 +126,30 @@ class KnownFolders:
         self.unwritten.clear()
         self.path.unlink(missing_ok=True)
 
-    def keep_only(self, folders: Sequence[Path]) -> None:
-        """Write anew without folders that are no more, where there are any."""
+    def keep_only(self, folders: Sequence[Path], unreadable: Sequence[Path] = ()) -> None:
+        """Write anew without folders that are no more, where there are any.
+
+        What lies below a folder that cannot be read now is not known to be gone.
+        """
         named = {str(folder) for folder in folders}
-        if not self.known.keys() - named:
+        gone = self.known.keys() - named
+        kept = {one for one in gone if any(Path(one).is_relative_to(up) for up in unreadable)}
+        named |= kept
+        if gone == kept:
             return
         self.known = {name: one for name, one in self.known.items() if name in named}
         lines = (_LINE.dump_json(_Line(*item)) + b"\n" for item in self.known.items())
         write_durably(self.path, b"".join(lines))
+
+
+class UnreadableFolderError(NoImagesError):
+    """There is no scan as far as can be seen, and `folders` cannot be looked into."""
+
+    code = "unreadable"
+
+    def __init__(self, folders: Mapping[Path, str]) -> None:
+        self.folders = folders
+        super().__init__("; ".join(f"{path}: {why}" for path, why in folders.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +159,13 @@ class Found:
     folders: all that were looked at.
     passed_over: how many series without CT, image files beside DICOM, and unreadable files
         that no series lies beside.
+    unreadable: folders that cannot be looked into, and why.
     """
 
     cases: tuple[Case, ...]
     folders: tuple[Path, ...]
     passed_over: int
+    unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
 def cases_in(
@@ -163,10 +188,12 @@ def cases_in(
 
     Raises:
         NoImagesError: there is nothing like a CT.
+        UnreadableFolderError: likewise, but folders cannot be looked into.
     """
     contents: dict[Path, FolderContent] = {}
+    unreadable: dict[Path, str] = {}
     files = 0
-    for folder, names in _folders(source, {path.resolve() for path in besides}):
+    for folder, names in _folders(source, {path.resolve() for path in besides}, unreadable):
         contents[folder] = known.content(folder, names)
         files += len(names)
         if on_folder is not None:
@@ -187,9 +214,12 @@ def cases_in(
         taken = with_ct or [one for one, _ in series][: 1 if len(series) == 1 else 0]
         cases = [_dicom_case(one) for one in taken]
         passed_over = len(series) - len(taken) + len(images)
+    if not cases and unreadable:
+        raise UnreadableFolderError(unreadable)
     if not cases:
         raise NoImagesError(_nothing(source, len(series), unread))
-    return Found(tuple(with_unique_names(cases)), tuple(contents), passed_over + len(unread))
+    passed_over += len(unread)
+    return Found(tuple(with_unique_names(cases)), tuple(contents), passed_over, unreadable)
 
 
 def _nothing(source: Path, series: int, unread: Sequence[Path]) -> str:
@@ -212,18 +242,47 @@ def _why_unread(path: Path) -> str:
         return error.strerror or "the file cannot be read"
 
 
-def _folders(source: Path, besides: set[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder with files, and their names; hidden folders are passed over."""
-    for name, folders, files in os.walk(source):
+def _folders(
+    source: Path, besides: set[Path], unreadable: dict[Path, str]
+) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder with files, and their names; hidden folders are passed over.
+
+    unreadable: gets the folders that cannot be looked into.
+    """
+
+    def told(error: OSError) -> None:
+        unreadable[Path(error.filename)] = error.strerror or "unreadable"
+
+    for name, folders, files in os.walk(source, onerror=told):
         folder = Path(name)
         folders[:] = sorted(
             below
             for below in folders
-            if not below.startswith(".") and (folder / below).resolve() not in besides
+            if not below.startswith(".")
+            and below != LOST
+            and (folder / below).resolve() not in besides
         )
-        kept = sorted(file for file in files if (folder / file).is_file())
+        try:
+            kept = sorted(file for file in files if _is_file(folder / file))
+        except OSError as error:  # its names can be listed, and nothing else
+            unreadable[folder] = error.strerror or "unreadable"
+            continue
         if kept:
             yield folder, kept
+
+
+def _is_file(path: Path) -> bool:
+    """Likewise `Path.is_file`, which from Python 3.14 on takes what cannot be seen for nothing.
+
+    Raises:
+        OSError: it cannot be seen.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
 
 
 def _stamp(folder: Path, names: Sequence[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -39,44 +40,67 @@ def settings_of(
     return Settings(bundle, device, samples, None if grader is None else str(grader))
 
 
+@dataclass(frozen=True, slots=True)
+class ToDo:
+    """What there is to segment.
+
+    cases: of a batch; none where the source is one scan.
+    one: the path of that scan, which is no batch.
+    unreadable: whether there are folders that cannot be looked into; they have been named.
+    """
+
+    cases: tuple[Case, ...] = ()
+    one: Path | None = None
+    unreadable: bool = False
+
+
 def found_cases(
     source: Path | None, listing: Path | None, out: Path, height_m: float | None
-) -> tuple[Case, ...] | Path:
-    """The cases of a batch; where the source is one scan, which is no batch, its path.
+) -> ToDo:
+    """Look for scans, and name what cannot be looked into.
 
     Raises:
         ConfigurationError: the list cannot be used.
         NoImagesError: there is nothing like a CT.
     """
     if source is not None and (is_image_file(source) or not source.is_dir()):
-        return source
+        return ToDo(one=source)
     known = KnownFolders.read(out / INDEX_FILE)
     anew = not known.path.exists()
     with _searching() as on_folder:
         if listing is not None:
-            cases, folders = cases_listed(
-                read_list(listing), known, besides=(out,), on_folder=on_folder
-            )
+            found = cases_listed(read_list(listing), known, besides=(out,), on_folder=on_folder)
         else:
             source = source or Path()
             found = cases_in(source, known, besides=(out,), on_folder=on_folder)
-            cases, folders = found.cases, found.folders
-            if len(cases) == 1:
-                if anew:
-                    known.forget()
-                # An image file may lie among other things; a series is found among them again.
-                return cases[0].source if cases[0].is_image else source
-            if found.passed_over:
-                words = "series without CT or files that are no scans were passed over"
-                stderr.print(f"{found.passed_over} {words}", highlight=False)
+    _tell_unreadable(found.unreadable)
+    unreadable = bool(found.unreadable)
+    if source is not None:
+        if len(found.cases) == 1:
+            (case,) = found.cases
+            if anew:
+                known.forget()
+            # An image file may lie among other things; a series is found among them again.
+            return ToDo((), case.source if case.is_image else source, unreadable)
+        if found.passed_over:
+            words = "series without CT or files that are no scans were passed over"
+            stderr.print(f"{found.passed_over} {words}", highlight=False)
     known.write()
-    known.keep_only(folders)
-    return tuple(replace(case, height_m=case.height_m or height_m) for case in cases)
+    known.keep_only(found.folders, tuple(found.unreadable))
+    cases = (replace(case, height_m=case.height_m or height_m) for case in found.cases)
+    return ToDo(tuple(cases), None, unreadable)
 
 
-def run(
-    cases: tuple[Case, ...], out: Path, settings: Settings, *, again_failed: bool = False
-) -> int:
+def _tell_unreadable(folders: Mapping[Path, str]) -> None:
+    """Name the folders that cannot be looked into: what lies there is not segmented."""
+    for path, why in islice(folders.items(), LONGEST_TABLE):
+        stderr.print(titled("Warning", "yellow", f"{path}: {why}"), soft_wrap=True)
+    if folders:
+        words = f"{len(folders)} folder(s) cannot be looked into: scans there are left out"
+        stderr.print(titled("Warning", "yellow", words), soft_wrap=True)
+
+
+def run(todo: ToDo, out: Path, settings: Settings, *, again_failed: bool = False) -> int:
     """Run a batch, tell how it goes, print the table of all; the exit code.
 
     Raises:
@@ -89,7 +113,9 @@ def run(
     sha256 = bundle_sha256(settings.bundle)
     of_grader = "" if settings.grader is None else grader_sha256(settings.grader)
     limits = Limits.for_cores(len(os.sched_getaffinity(0)))
-    request = Request(cases, out, settings, sha256, limits, again_failed, COMMAND, of_grader)
+    request = Request(
+        todo.cases, out, settings, sha256, limits, again_failed, COMMAND, of_grader
+    )
     shown = _Bar() if stderr.is_terminal else _Lines()
     with shown:
         rows = run_batch(request, shown)
@@ -97,7 +123,7 @@ def run(
     ended = counts(rows)
     words = ", ".join(f"{number} {outcome}" for outcome, number in ended.items())
     stdout.print(f"{len(rows)} cases: {words}; {out / TABLE_FILE}", highlight=False)
-    return exit_code(rows)
+    return EXIT_FAILED if todo.unreadable else exit_code(rows)
 
 
 def exit_code(rows: Sequence[Row]) -> int:

@@ -61,9 +61,9 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
     if (source is None) == (listing is None):
         raise typer.BadParameter("either a SOURCE or --list FILE is needed")
     found = batch.found_cases(source, listing, out, height_m)
-    if isinstance(found, Path):
+    if found.one is not None:
         _segment_one(
-            found,
+            found.one,
             out,
             bundle=bundle,
             device=device,
@@ -71,7 +71,7 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
             height_m=height_m,
             grader=grader,
         )
-        return
+        raise typer.Exit(batch.EXIT_FAILED if found.unreadable else 0)
     settings = batch.settings_of(bundle, device, samples, grader)
     raise typer.Exit(batch.run(found, out, settings, again_failed=again_failed))
 

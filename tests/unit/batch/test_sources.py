@@ -1,5 +1,6 @@
 """Scans in folders and lists: which there are, and what they are called."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_a_list_gives_names_heights_and_paths_from_its_own_folder(tmp_path: Path
         "scans/ct.nii.gz,,\n"
         "scans/none,,1.6\n"
     )
-    cases, _ = cases_listed(read_list(table), known(tmp_path))
+    cases = cases_listed(read_list(table), known(tmp_path)).cases
 
     assert [(case.name, case.height_m) for case in cases] == [
         ("Smith, J", 1.72),
@@ -166,7 +167,7 @@ def test_a_list_gives_names_heights_and_paths_from_its_own_folder(tmp_path: Path
 def test_a_text_is_a_path_a_line(tmp_path: Path):
     image(tmp_path / "a, b.nii")
     (tmp_path / "list.txt").write_text("a, b.nii\n")
-    ((case,), _) = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+    (case,) = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path)).cases
     assert case.files == (tmp_path / "a, b.nii",)
 
 
@@ -216,7 +217,7 @@ def test_scans_in_one_folder_may_be_listed_one_by_one(tmp_path: Path):
     for name in ("1.nii", "2.nii"):
         image(tmp_path / "b" / name)
     (tmp_path / "list.txt").write_text("b/1.nii\nb/2.nii\n")
-    cases, _ = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+    cases = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path)).cases
     assert [case.name for case in cases] == ["b-1", "b-2"]
 
 
@@ -245,7 +246,7 @@ def test_names_of_many_bytes_are_cut_so_that_folders_can_be_called_so(tmp_path: 
         series(tmp_path / "two" / str(number), f"1.2.{number}{'4' * 50}")
     (tmp_path / "list.csv").write_text(f"path,name\ntwo,{given}\n")
     found = cases_in(tmp_path / "in", known(tmp_path)).cases
-    listed, _ = cases_listed(read_list(tmp_path / "list.csv"), known(tmp_path))
+    listed = cases_listed(read_list(tmp_path / "list.csv"), known(tmp_path)).cases
     names = [case_name(name), *(case.name for case in (*found, *listed))]
 
     assert len(set(names)) == 5
@@ -254,3 +255,58 @@ def test_names_of_many_bytes_are_cut_so_that_folders_can_be_called_so(tmp_path: 
         with case_folder(tmp_path / "out" / one) as part:
             (part / "file").touch()
         assert (tmp_path / "out" / one / "file").exists()
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that this user may not look into, also where the user is root."""
+    folder = tmp_path / "in" / "locked"
+    look, see = os.scandir, Path.stat
+
+    def scandir(path: str) -> object:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if folder in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return see(path, **options)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "stat", stat)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_what_is_known_of_it_stays(
+    tmp_path: Path, locked: Path
+):
+    series(tmp_path / "in" / "a", "1.2.3")
+    (tmp_path / "in" / "lost+found").mkdir()
+    index = known(tmp_path)
+    index.known[str(locked / "below")] = index.content(tmp_path / "in" / "a", [])
+    found = cases_in(tmp_path / "in", index)
+    index.keep_only(found.folders, tuple(found.unreadable))
+
+    assert [case.name for case in found.cases] == ["1.2.3"]
+    assert found.unreadable == {locked: "Permission denied"}
+    assert str(locked / "below") in index.known
+    with pytest.raises(NoImagesError, match="locked: Permission denied"):
+        cases_in(locked, known(tmp_path))
+
+
+def test_what_a_list_names_and_cannot_be_read_is_a_case_that_fails(
+    tmp_path: Path, locked: Path
+):
+    series(tmp_path / "in" / "a", "1.2.3")
+    (tmp_path / "list.txt").write_text("in/locked\nin/locked/1.dcm\nin/locked/ct.nii\nin/a\n")
+    found = cases_listed(read_list(tmp_path / "list.txt"), known(tmp_path))
+
+    assert [(case.name, case.unreadable.rpartition(": ")[2]) for case in found.cases] == [
+        ("locked", "Permission denied"),
+        ("1.dcm", "Permission denied"),
+        ("ct.nii", "Permission denied"),
+        ("1.2.3", ""),
+    ]
+    assert found.unreadable == {locked: "Permission denied"}
