@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -69,7 +70,7 @@ class Pseudonyms:
         shift = self._shift_of(source)
         age = source.age_years
         return Source(
-            name=self.code("C", f"{source.series_instance_uid}\n{source.name}"),
+            name=self._case(source),
             patient_key=self.code("P", source.patient_key),
             study_instance_uid=self.uid(source.study_instance_uid),
             series_instance_uid=self.uid(source.series_instance_uid),
@@ -92,8 +93,7 @@ class Pseudonyms:
         Cases of nobody that is named come by their own pseudonyms.
         """
         patient = self.code("P", source.patient_key)
-        first = patient or self.code("C", f"{source.series_instance_uid}\n{source.name}")
-        return (first, *in_order(source)[1:])
+        return (patient or self._case(source), *in_order(source)[1:])
 
     def code(self, kind: str, name: str) -> str:
         """`P-0123456789abcdef` for a patient; nothing for nothing."""
@@ -108,6 +108,14 @@ class Pseudonyms:
         number = int.from_bytes(self._digest("days", patient)[:8], "big")
         return timedelta(days=1 + number % LONGEST_SHIFT_D)
 
+    def _case(self, source: Source) -> str:
+        """The code of a case: of its series and revision, wherever its folder lies.
+
+        Without a Series Instance UID there is nothing but its name.
+        """
+        uid = source.series_instance_uid
+        return self.code("C", f"{uid}\n{source.revision}" if uid else f"\n{source.name}")
+
     def _shift_of(self, source: Source) -> timedelta:
         # Two shifts of one study, whose day is the same, would tell more than one of them.
         uid = source.study_instance_uid or source.series_instance_uid
@@ -115,6 +123,26 @@ class Pseudonyms:
 
     def _digest(self, kind: str, name: str) -> bytes:
         return hmac.new(self.secret, f"{kind}\n{name}".encode(), hashlib.sha256).digest()
+
+
+class ToldApart:
+    """Cases with pseudonyms, each with one of its own.
+
+    A series that lies in two folders of results has one code: its second case is called
+    `C-0123456789abcdef-2`.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+
+    def one(self, record: CaseRecord) -> CaseRecord:
+        """The case, by a name that none before it has."""
+        name = record.source.name
+        self._numbers[name] += 1
+        number = self._numbers[name]
+        if number == 1:
+            return record
+        return replace(record, source=replace(record.source, name=f"{name}-{number}"))
 
 
 def pseudonyms_under(path: Path) -> Pseudonyms:

@@ -16,14 +16,13 @@ from typing import Final
 
 from dicom_node.cohort.changes import changes_since_last
 from dicom_node.cohort.columns import CASE, STRUCTURE, Row
-from dicom_node.cohort.pseudonyms import Pseudonyms
+from dicom_node.cohort.pseudonyms import Pseudonyms, ToldApart
 from dicom_node.cohort.reading import by_patient
 from dicom_node.cohort.records import CaseRecord
 from dicom_node.cohort.reordering import by_pseudonym
 from dicom_node.cohort.selection import Selection
 from dicom_node.cohort.table_files import Format, TableFile, table_file
 from dicom_node.durable_files import whole_file
-from dicom_node.results.changes import Changes
 
 CASES_ENDING: Final = "-cases"
 EVERYTHING: Final = Selection()
@@ -81,15 +80,15 @@ def write_tables(
 def _rows(
     records: Iterable[CaseRecord], selection: Selection, pseudonyms: Pseudonyms | None
 ) -> Iterator[Row]:
+    told_apart = ToldApart()
     for patient in by_patient(records):
         for case in filter(selection.takes, patient):
-            yield _row(case, changes_since_last(case, patient), pseudonyms)
-
-
-def _row(case: CaseRecord, changes: Changes, pseudonyms: Pseudonyms | None) -> Row:
-    if pseudonyms is None:
-        return Row(case, changes)
-    return Row(pseudonyms.of_case(case), pseudonyms.of_changes(changes, case.source))
+            changes = changes_since_last(case, patient)
+            if pseudonyms is None:
+                yield Row(case, changes)
+            else:
+                hidden = told_apart.one(pseudonyms.of_case(case))
+                yield Row(hidden, pseudonyms.of_changes(changes, case.source))
 
 
 def _add_structures(table: TableFile, of_case: Row) -> int:

@@ -127,7 +127,7 @@ def _read(
     folders: Sequence[Path], config: Path | None, series: Sequence[str], key: Path | None
 ) -> _Read:
     """The cases of folders or a node, under pseudonyms where there is a key."""
-    from dicom_node.cohort.pseudonyms import pseudonyms_under
+    from dicom_node.cohort.pseudonyms import ToldApart, pseudonyms_under
     from dicom_node.commands.kept_cases import KeptCases
 
     left_out: list[str] = []
@@ -140,7 +140,8 @@ def _read(
     if key is None:
         return _Read(records, tuple(left_out))
     pseudonyms = pseudonyms_under(key)
-    hidden = tuple(_hidden(record, pseudonyms) for record in records)
+    told_apart = ToldApart()
+    hidden = tuple(told_apart.one(_hidden(record, pseudonyms)) for record in records)
     unnamed = (f"{len(left_out)} cases, whose names are left out",) if left_out else ()
     behind = {
         one.source.name: record.source for one, record in zip(hidden, records, strict=True)

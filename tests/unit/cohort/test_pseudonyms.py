@@ -38,6 +38,18 @@ def test_the_same_key_gives_the_same_pseudonyms_and_another_one_others():
     assert ONE.of_source(source).patient_key != OTHER.of_source(source).patient_key
 
 
+def test_a_case_has_one_code_wherever_its_folder_lies_and_a_revision_another():
+    """An archive that moved, or one case of it exported by itself, is the same."""
+    here, there = record("1.2.3", name="R/a").source, record("1.2.3", name="R2/x/a").source
+    files = [record("", name=name).source for name in ("R/a", "R/b")]
+
+    assert ONE.of_source(here).name == ONE.of_source(there).name
+    assert ONE.of_source(here).name != ONE.of_source(replace(here, revision=2)).name
+    assert ONE.of_source(files[0]).name != ONE.of_source(files[1]).name
+    nobody = [replace(each, patient_key="") for each in (here, there)]
+    assert ONE.place(nobody[0])[0] == ONE.place(nobody[1])[0] == ONE.of_source(here).name
+
+
 def test_intervals_within_a_patient_stay_and_dates_do_not():
     """From 1 March to 9 June 2025: 100 days."""
     first, second = ONE.of_source(FIRST.source), ONE.of_source(SECOND.source)

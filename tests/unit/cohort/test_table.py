@@ -284,3 +284,11 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path: Path):
         tracemalloc.stop()
 
     assert peaks[1] - peaks[0] < 1_000_000
+
+
+def test_two_folders_of_one_series_have_two_pseudonyms(tmp_path: Path):
+    """The tables are joined by them."""
+    twice = [record("1.2.3", name=name) for name in ("R/a", "R/b")]
+    write_tables(twice, tmp_path / "out.csv", Format.CSV, pseudonyms=Pseudonyms(b"1" * 32))
+    first, second = (row["case"] for row in rows(tmp_path / "out-cases.csv"))
+    assert second == f"{first}-2"
