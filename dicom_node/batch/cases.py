@@ -18,6 +18,9 @@ LONGEST_NAME_BYTES: Final = 150
 LONGEST_GIVEN_BYTES: Final = 200
 """Longer ones are not taken from a list, where whoever wrote it can shorten them."""
 
+TABLE_FILE: Final = "cases.csv"
+"""Of a batch, beside the folders of its cases."""
+
 UNUSUAL: Final = re.compile(r"[^\w.+-]+")
 
 
@@ -44,6 +47,8 @@ class Case:
 def case_name(words: str) -> str:
     """A name for a folder made of a path's words: nothing hidden, unusual, or too long."""
     name = UNUSUAL.sub("_", words).lstrip(".-") or "case"
+    if name.casefold() == TABLE_FILE:
+        name = f"case-{name}"
     return shortened(name, words)
 
 
@@ -64,6 +69,8 @@ def is_usable_name(name: str) -> bool:
     if len(name.encode(errors="surrogateescape")) > LONGEST_GIVEN_BYTES:
         return False
     hidden = name.startswith((".", PART))
+    if name.casefold() == TABLE_FILE:
+        return False
     return bool(name) and not hidden and "/" not in name and "\0" not in name
 
 

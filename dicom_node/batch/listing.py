@@ -21,6 +21,7 @@ from typing import Final
 
 from dicom_node.batch.cases import (
     LONGEST_GIVEN_BYTES,
+    TABLE_FILE,
     Case,
     case_name,
     is_usable_name,
@@ -112,7 +113,7 @@ def _listed(folder: Path, row: dict[str, str]) -> ListedScan:
     if name and not is_usable_name(name):
         raise ValueError(
             f"{name!r} cannot be the name of a folder (at most {LONGEST_GIVEN_BYTES} bytes,"
-            " not hidden, and without a slash)"
+            f" not hidden, without a slash, and not {TABLE_FILE})"
         )
     height_m = float(row["height_m"]) if row.get("height_m") else None
     if height_m is not None and not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dicom_node.batch.cases import Case
+from dicom_node.batch.cases import TABLE_FILE, Case
 from dicom_node.batch.markers import Marker
 from dicom_node.durable_files import write_durably
 
-TABLE_FILE: Final = "cases.csv"
 COLUMNS: Final = ("case", "source", "outcome", "verdict", "words", "seconds")
 NOT_DONE: Final = "not done"
 

@@ -22,6 +22,9 @@ FEWEST_TO_COMPARE: Final = 20
 FAR_Z: Final = 2.0
 """As far out lie 1 in 22 of a normal distribution."""
 
+SMALLEST_SD: Final = 1e-9
+"""In parts of the mean, or of the value if it is larger: rounding alone makes smaller SDs."""
+
 Z_WORDS: Final = (
     "z is the distance from the group's mean in its standard deviations. Of any patient of this"
     " cohort about 1 in 20 of the numbers lies beyond 2; the numbers of one patient are not"
@@ -155,7 +158,8 @@ def _width(norm: Norm) -> tuple[bool, bool]:
 
 
 def _score(segment: Segment, quantity: Quantity, value: float, norm: Norm) -> Score:
-    z = (value - norm.mean) / norm.sd if norm.sd > 0 else None
+    varies = norm.sd > SMALLEST_SD * max(abs(norm.mean), abs(value))
+    z = (value - norm.mean) / norm.sd if varies else None
     return Score(segment, quantity, value, norm, z)
 
 

@@ -38,6 +38,11 @@ class Written:
     cases: int
 
 
+def cases_beside(path: Path) -> Path:
+    """The file of the cases, beside that of the structures."""
+    return path.with_name(f"{path.stem}{CASES_ENDING}{path.suffix}")
+
+
 def write_tables(
     records: Iterable[CaseRecord],
     path: Path,
@@ -58,7 +63,7 @@ def write_tables(
     Raises:
         OSError: the disk is full or fails.
     """
-    beside = path.with_name(f"{path.stem}{CASES_ENDING}{path.suffix}")
+    beside = cases_beside(path)
     structures = cases = 0
     rows = _rows(records, selection, pseudonyms)
     if pseudonyms is not None:

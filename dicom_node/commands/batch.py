@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.batch.batch import Limits, Request, run_batch
-from dicom_node.batch.cases import Case
+from dicom_node.batch.cases import TABLE_FILE, Case
 from dicom_node.batch.listing import cases_listed, read_list
 from dicom_node.batch.messages import Settings
 from dicom_node.batch.pace import Pace, duration
 from dicom_node.batch.sources import INDEX_FILE, KnownFolders, OnFolder, cases_in
-from dicom_node.batch.table import TABLE_FILE, Row, counts
+from dicom_node.batch.table import Row, counts
 from dicom_node.batch.workers import COMMAND
 from dicom_node.case_files.image_files import is_image_file
 from dicom_node.commands.console import EXIT_REFUSED, stderr, stdout, titled

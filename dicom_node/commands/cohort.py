@@ -74,6 +74,7 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
     from dicom_node.cohort.cohort import Cohort, of_bundles
     from dicom_node.cohort.norms import norms_of, read_norms, write_norms
     from dicom_node.cohort.page import About, write_page
+    from dicom_node.commands.pseudonym_keys import pseudonyms_beside
     from dicom_node.errors import ConfigurationError
 
     if norms is not None and (save_norms is not None or sides is not None):
@@ -83,7 +84,12 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
     if norms is None and out is None and save_norms is None:
         raise typer.BadParameter("--out, --save-norms or --norms is needed", param_hint="--out")
     reference = read_norms(norms) if norms else None
-    found = _read(folders or [], config, series or (), pseudonymise)
+    pseudonyms = (
+        pseudonyms_beside(pseudonymise, (out, save_norms, norms, sides))
+        if pseudonymise
+        else None
+    )
+    found = _read(folders or [], config, series or (), pseudonyms)
     given = Cohort.of(of_bundles(found.records, bundle or ()))
     for line in found.left_out:
         stderr.print(f"not read: {line}", highlight=False)
@@ -124,10 +130,13 @@ class _Read:
 
 
 def _read(
-    folders: Sequence[Path], config: Path | None, series: Sequence[str], key: Path | None
+    folders: Sequence[Path],
+    config: Path | None,
+    series: Sequence[str],
+    pseudonyms: Pseudonyms | None,
 ) -> _Read:
-    """The cases of folders or a node, under pseudonyms where there is a key."""
-    from dicom_node.cohort.pseudonyms import ToldApart, pseudonyms_under
+    """The cases of folders or a node, by pseudonyms where there are some."""
+    from dicom_node.cohort.pseudonyms import ToldApart
     from dicom_node.commands.kept_cases import KeptCases
 
     left_out: list[str] = []
@@ -136,10 +145,9 @@ def _read(
         config,
         unreadable=lambda name, reason: left_out.append(f"{name}: {reason}"),
     )
-    records = tuple(kept.records(series=series, pictures=key is None))
-    if key is None:
+    records = tuple(kept.records(series=series, pictures=pseudonyms is None))
+    if pseudonyms is None:
         return _Read(records, tuple(left_out))
-    pseudonyms = pseudonyms_under(key)
     told_apart = ToldApart()
     hidden = tuple(told_apart.one(_hidden(record, pseudonyms)) for record in records)
     unnamed = (f"{len(left_out)} cases, whose names are left out",) if left_out else ()

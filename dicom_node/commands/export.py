@@ -90,14 +90,15 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
     ] = False,
 ) -> None:
     """Write every case and structure as tables: CSV or Parquet, pseudonymised on request."""
-    from dicom_node.cohort.pseudonyms import pseudonyms_under
     from dicom_node.cohort.selection import Selection
-    from dicom_node.cohort.table import write_tables
+    from dicom_node.cohort.table import cases_beside, write_tables
     from dicom_node.cohort.table_files import Format
     from dicom_node.commands.kept_cases import KeptCases
+    from dicom_node.commands.pseudonym_keys import pseudonyms_beside
 
     chosen = Format(form or _form_of(out))
-    pseudonyms = pseudonyms_under(pseudonymise) if pseudonymise else None
+    written_files = (out, cases_beside(out))
+    pseudonyms = pseudonyms_beside(pseudonymise, written_files) if pseudonymise else None
     cases = KeptCases(folders or (), config, pseudonyms)
     selection = Selection(
         since=since.replace(tzinfo=UTC) if since else None,

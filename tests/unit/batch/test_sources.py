@@ -178,6 +178,7 @@ def test_a_text_is_a_path_a_line(tmp_path: Path):
         ("path,weight\na,1\n", "column 'weight'"),
         ("path,name\na,x\nb,x\n", "more than one scan is called 'x'"),
         ("path,name\na,../x\n", "line 2: '../x' cannot be the name"),
+        ("path,name\na,Cases.csv\n", "line 2: 'Cases.csv' cannot be the name"),
         ("path,name\na," + "木" * 80 + "\n", "line 2: .* cannot be the name"),
         ("path,height_m\na,172\n", "line 2: a height of 172 m"),
         ("path\na,b\n", "line 2: more values"),
@@ -236,6 +237,7 @@ def test_names_are_never_hidden_too_long_or_a_path():
     assert case_name("../a b/c") == "_a_b_c"
     assert case_name("...") == "case"
     assert len(case_name("x" * 300)) < 200
+    assert case_name("cases.csv") == "case-cases.csv"
 
 
 def test_names_of_many_bytes_are_cut_so_that_folders_can_be_called_so(tmp_path: Path):

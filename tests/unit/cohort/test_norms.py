@@ -185,6 +185,16 @@ def test_a_case_is_measured_by_the_closest_group_that_is_large_enough():
     assert score.group_words == f"women, 60 to 69 (n {score.norm.n})"
 
 
+def test_a_norm_that_varies_by_rounding_alone_gives_no_z():
+    """Otherwise a share that differs in its third digit lies millions of SDs away."""
+    norms = norms_of(Cohort.of(cohort(80, refused_every=0)))
+    alike = [replace(one, mean=0.3, sd=5e-17) for one in norms.norms]
+    (case,) = cohort(1, refused_every=0)
+    scores = compare_case(case, replace(norms, norms=tuple(alike))).scores
+    assert scores
+    assert {one.z for one in scores} == {None}
+
+
 def test_a_case_of_unknown_sex_and_age_is_compared_with_everyone_and_told_so():
     norms = norms_of(Cohort.of(cohort(80)))
     (case,) = cohort(1, refused_every=0)
