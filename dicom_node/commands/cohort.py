@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, stderr, stdout
+from dicom_node.commands.console import ConfigOption, room_for, stderr, stdout
 
 if TYPE_CHECKING:
     from dicom_node.cohort.against_norms import Compared
@@ -107,11 +107,14 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         _compare(given, reference, out, about)
         return
     if out is not None:
-        write_page(out, _report(given, sides, about, found))
+        html = _report(given, sides, about, found)
+        with room_for(out):
+            write_page(out, html)
         stdout.print(f"report of {len(given.records)} cases in {out}", highlight=False)
     if save_norms is not None:
         saved = norms_of(given)
-        write_norms(saved, save_norms)
+        with room_for(save_norms):
+            write_norms(saved, save_norms)
         words = f"{len(saved.norms)} norms of {saved.patients} patients in {save_norms}"
         stdout.print(f"{words}, {saved.withheld} withheld", highlight=False)
 
@@ -194,7 +197,8 @@ def _compare(given: Cohort, norms: Norms, out: Path | None, about: About) -> Non
         for line in _lines(one):
             stdout.print(line, highlight=False)
     if out is not None:
-        write_page(out, norms_html(compared, norms, about))
+        with room_for(out):
+            write_page(out, norms_html(compared, norms, about))
         stdout.print(f"report in {out}", highlight=False)
     if all(one.refused for one in compared):
         raise ConfigurationError("no case can be compared with these norms")

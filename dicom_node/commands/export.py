@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, stdout
+from dicom_node.commands.console import ConfigOption, room_for, stdout
 
 
 class TableForm(StrEnum):
@@ -109,13 +109,14 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         senders=frozenset(sender or ()),
         states=frozenset(map(str, state or ())),
     )
-    written = write_tables(
-        cases.records(since=selection.since, all_revisions=all_revisions),
-        out,
-        chosen,
-        selection=selection,
-        pseudonyms=pseudonyms,
-    )
+    with room_for(out):
+        written = write_tables(
+            cases.records(since=selection.since, all_revisions=all_revisions),
+            out,
+            chosen,
+            selection=selection,
+            pseudonyms=pseudonyms,
+        )
     stdout.print(
         f"{written.structures} structures in {written.structures_file}", highlight=False
     )

@@ -10,7 +10,7 @@ from typing import Final
 import typer
 
 from dicom_node.cohort.pseudonyms import Pseudonyms, pseudonyms_under
-from dicom_node.commands.console import stderr, titled
+from dicom_node.commands.console import room_for, stderr, titled
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -31,7 +31,8 @@ def pseudonyms_beside(key: Path, written: Iterable[Path | None]) -> Pseudonyms:
         if path is not None and path.resolve() == key.resolve():
             words = f"{key} would be written over: the key needs a file of its own"
             raise typer.BadParameter(words, param_hint="--pseudonymise")
-    pseudonyms = pseudonyms_under(key)
+    with room_for(key):
+        pseudonyms = pseudonyms_under(key)
     mode = stat.S_IMODE(key.stat().st_mode)
     if mode & OTHERS:
         words = f"{key}: others can read or change this key (mode {mode:04o}; chmod 600)"
