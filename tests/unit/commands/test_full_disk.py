@@ -1,4 +1,4 @@
-"""A disk without room ends `export` and `cohort` by the name of the file, and leaves nothing."""
+"""Claims about a disk that is full under `export` and `cohort`: one line that names the file."""
 
 from __future__ import annotations
 
