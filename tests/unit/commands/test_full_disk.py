@@ -1,4 +1,4 @@
-"""Claims about a disk that is full under `export` and `cohort`: one line that names the file."""
+"""Claims about a disk that is full under `export` and `cohort`: one line names the file."""
 
 from __future__ import annotations
 
