@@ -28,11 +28,11 @@ from support.previous_node import PreviousNode, previous_node
 from support.small_node import result_pacs, write_small_bundle
 from support.waiting import wait_until
 
-from dicom_node.errors import PeerError
+from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.peers.association import Peer
 from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
-from dicom_node.persistence.ledger import existing_ledger
+from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import DeliveryRow, DeliveryState, SeriesRow, SeriesState
 from dicom_node.settings.loading import load_config
 from dicom_node.settings.node import NodeConfig
@@ -154,13 +154,28 @@ class Site:
         return tuple(row for row in self._read()[1] if row.destination == destination)
 
     def _read(self) -> tuple[tuple[SeriesRow, ...], tuple[DeliveryRow, ...]]:
-        ledger = existing_ledger(self.config.node.database_url)
+        try:
+            ledger = existing_ledger(self.config.node.database_url)
+        except ConfigurationError:
+            ledger = self._copy_of_this_version()
         if ledger is None:
             return (), ()
         try:
             return ledger.all_series(), ledger.deliveries()
         finally:
             ledger.close()
+
+    def _copy_of_this_version(self) -> Ledger:
+        """The ledger of the earlier version, brought up apart from it."""
+        assert self.config.node.database_path is not None
+        copy = self.folder / "copy"
+        copy.unlink(missing_ok=True)
+        with (
+            closing(sqlite3.connect(self.config.node.database_path)) as database,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            database.backup(target)
+        return Ledger(f"sqlite:///{copy}")
 
     def _start(self, serve: str, settings: Path, environment: dict[str, str]) -> None:
         with self.log.open("a") as log:
