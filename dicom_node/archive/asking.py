@@ -40,6 +40,7 @@ class Asking:
     call: the way to one archive.
     retrieve: has an archive give what is wanted, and keeps what comes back as an answer.
     title: the AE title under which what an archive gives is in the spool.
+    no_room: why this node's spool has no room for what would come; empty where it has.
     clock: tells the time, with its zone.
     jitter: chance, from 0 to 1.
     """
@@ -49,6 +50,7 @@ class Asking:
     call: Callable[[ArchiveSettings], Archive]
     retrieve: Retrieve
     title: Callable[[ArchiveSettings], str]
+    no_room: Callable[[], str] = lambda: ""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     jitter: Callable[[], float] = random.random
 

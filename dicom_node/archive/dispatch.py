@@ -70,6 +70,7 @@ class Dispatch:
     under_way: which jobs are not finished.
     last: the keys of what was put the last time.
     vain: those that ended without moving their rows, which would be put again for ever.
+    no_room: why nothing can be kept here; mostly empty.
     taken_over: when it was last looked for what one schedule left to another.
     """
 
@@ -77,6 +78,7 @@ class Dispatch:
     under_way: UnderWay
     last: set[str] = field(default_factory=set)
     vain: set[str] = field(default_factory=set)
+    no_room: list[str] = field(default_factory=list)
     taken_over: list[datetime] = field(default_factory=list)
 
     def know(self, schedule: Schedule) -> datetime:
@@ -156,12 +158,27 @@ class Dispatch:
         if free <= 0:
             return
         due = ledger.due_series(archive.name, now, MOST_LOOKED_AT)
+        if due and self._has_no_room():
+            return
         studies = dict.fromkeys((row.schedule, row.study_instance_uid) for row in due)
         jobs = (
             retrieve_job(archive.name, ledger.series(schedule, study_instance_uid=study))
             for schedule, study in studies
         )
         yield from self._to_put(jobs, busy, free)
+
+    def _has_no_room(self) -> bool:
+        """True while this node's spool takes nothing more; told of when that begins and ends.
+
+        Other machines of a shared database have spools of their own: their jobs ask there.
+        """
+        if self.asking.config.node.database_path is None:
+            return False
+        words = self.asking.no_room()
+        if words != "".join(self.no_room):
+            log.warning("requery.no_room", reason=words or "there is room again")
+            self.no_room[:] = [words] if words else []
+        return bool(words)
 
     def _to_put(
         self, jobs: Iterable[JobRequest], busy: Collection[str], free: int

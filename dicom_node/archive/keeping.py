@@ -32,6 +32,7 @@ from dicom_node.spool.spool import Spool
 
 log = structlog.get_logger()
 
+FEW_IMAGES_BYTES: Final = 4 << 20
 NOT_SUPPORTED: Final = 0x0122
 """SOP class not supported (PS3.7 C.5.8): no CT image, or not as one is kept."""
 
@@ -57,6 +58,10 @@ class Keeping:
             RefusalRecord(config.node.spool),
             limits.max_object_mb << 20,
         )
+
+    def no_room(self) -> str:
+        """The reason why nothing more can be kept; empty where a few images can."""
+        return self._capacity.shortage(FEW_IMAGES_BYTES)
 
     def retrieve(
         self, archive: Archive, settings: ArchiveSettings, wanted: Collection[Wanted]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -45,10 +45,12 @@ from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.spool.copies import images_of
+from dicom_node.spool.refusals import Why, lost_images, read_refusals, refused_file
 
 log = structlog.get_logger()
 
 KIND: Final = "archive-retrieve"
+LOOK_FOR_ROOM_EVERY: Final = timedelta(minutes=1)
 LEFT_OUT_BY_SCHEDULE: Final = "schedule "
 """So begins the node's reason against what a schedule's rules refused by its headers."""
 Rows = Sequence[ArchiveSeriesRow]
@@ -83,6 +85,9 @@ class RetrieveJobs:
         gate = self.asking.gate(archive)
         if not gate.is_open:
             self._put_off(due, payload["visit"], gate.opens_at or now)
+            return ()
+        if self.asking.no_room():
+            self._put_off(due, payload["visit"], now + LOOK_FOR_ROOM_EVERY)
             return ()
         attempt = Attempt(payload["visit"], now, schedule, self.asking.jitter())
         left = self._without_had(due, attempt)
@@ -187,7 +192,13 @@ class RetrieveJobs:
         wanted = [gap.wanted for gap in gaps.values() if gap.wanted is not None]
         said = self.asking.retrieve(peer, archive, wanted) if wanted else {}
         retrievals = {each.series_instance_uid: said[each] for each in wanted if each in said}
-        trouble = next((each for each in retrievals.values() if is_trouble(each)), None)
+        ends = [
+            ended
+            for uid, ended in retrievals.items()
+            # Some give no more once we refused an image: that is no trouble of theirs.
+            if is_trouble(ended) and not self._lacked_room(uid)
+        ]
+        trouble = next(iter(ends), None)
         if trouble is not None:
             words = trouble.words or trouble.end.value
             self.asking.trouble(archive, attempt.schedule, words, trouble.again_after_s)
@@ -246,7 +257,10 @@ class RetrieveJobs:
             stock = self._stock(row)
             uncounted = row.listed is None
             said = retrievals.get(uid)
-            fetching = Fetching(stock, gaps[uid].all_listed_here, said, uncounted)
+            lacked_room = said is not None and self._lacked_room(uid)
+            fetching = Fetching(
+                stock, gaps[uid].all_listed_here, said, uncounted, lacked_room=lacked_room
+            )
             fetched.append(after_fetching(row, fetching, attempt))
         after = self._judged(fetched, attempt, study_instance_uid)
         self._release([row for row in after if row.series_instance_uid in gaps], gaps, attempt)
@@ -388,6 +402,13 @@ class RetrieveJobs:
         """
         lost = row.attempts > 0
         return stock_of(self.asking.spool, row.series_instance_uid, errors_are_damage=lost)
+
+    def _lacked_room(self, series_instance_uid: str) -> bool:
+        """True if images of a series were refused for want of room, and are not here since."""
+        spool = self.asking.spool
+        refusals = read_refusals(refused_file(spool.folder, series_instance_uid))
+        kept = {entry.sop_instance_uid for entry in spool.entries(series_instance_uid)}
+        return bool(lost_images(refusals, kept).images.get(Why.ROOM))
 
     def _put_off(self, rows: Rows, visit: int, when: datetime) -> None:
         """Leave series due at a later time; the number of the job is used."""

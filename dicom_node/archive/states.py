@@ -214,6 +214,7 @@ class Fetching:
     """What is known of a series after an attempt.
 
     all_listed_here: whether every image that the archive lists is here.
+    lacked_room: whether images came for which this node had no room.
     uncounted: whether it neither counts the images of the series nor lists them.
     retrieval: what the archive said; None where nothing was asked for.
     """
@@ -222,6 +223,7 @@ class Fetching:
     all_listed_here: bool = False
     retrieval: Retrieval | None = None
     uncounted: bool = False
+    lacked_room: bool = False
 
     @property
     def is_said_to_be_whole(self) -> bool:
@@ -241,7 +243,7 @@ def after_fetching(
         row,
         visit=attempt.number,
         instances=fetching.stock.instances,
-        attempts=row.attempts + _counts(fetching.retrieval),
+        attempts=row.attempts + _counts(fetching),
         changed_at=attempt.now,
         next_at=None,
     )
@@ -304,6 +306,8 @@ def what_came(row: ArchiveSeriesRow, fetching: Fetching) -> str:
         words.append("no gap among them: an end may be missing")
     if fetching.all_listed_here:
         words.append("the archive lists no more")
+    if fetching.lacked_room:
+        words.append("there was no room here for what came")
     if retrieval is not None:
         said = f": {retrieval.words}" if retrieval.words else ""
         words.append(f"the archive says {retrieval.end.value}{said}")
@@ -331,11 +335,14 @@ def is_trouble(retrieval: Retrieval) -> bool:
     return retrieval.end in TROUBLE
 
 
-def _counts(retrieval: Retrieval | None) -> bool:
-    """True if an attempt counts: not where nobody took the association."""
+def _counts(fetching: Fetching) -> bool:
+    """True if an attempt counts: not where nobody took the association, or we had no room."""
+    retrieval = fetching.retrieval
     if retrieval is None:
         return True
-    return not (retrieval.end is RetrievalEnd.TURNED_AWAY and retrieval.status is None)
+    return not fetching.lacked_room and not (
+        retrieval.end is RetrievalEnd.TURNED_AWAY and retrieval.status is None
+    )
 
 
 def is_over(row: ArchiveSeriesRow, schedule: Schedule, now: datetime) -> bool:

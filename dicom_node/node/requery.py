@@ -48,11 +48,13 @@ def asking_of(config: NodeConfig, ledger: Ledger) -> Asking:
 
         return archive_for(config, archive)
 
+    keeping = _OneKeeping(config)
     return Asking(
         config=config,
         ledger=ArchiveLedger(ledger),
         call=call,
-        retrieve=_OneKeeping(config).retrieve,
+        retrieve=keeping.retrieve,
+        no_room=keeping.no_room,
         title=lambda archive: sender_title(archive, archive.address(config.destinations)),
     )
 
@@ -69,13 +71,20 @@ class _OneKeeping:
         self, archive: Archive, settings: ArchiveSettings, wanted: Collection[Wanted]
     ) -> Mapping[Wanted, Retrieval]:
         """Have an archive give what is wanted; what each retrieval came to."""
+        return self._one().retrieve(archive, settings, wanted)
+
+    def no_room(self) -> str:
+        """The reason why nothing more can be kept; mostly empty."""
+        return self._one().no_room()
+
+    def _one(self) -> Keeping:
         with self._lock:
             if not self._made:
                 from dicom_node.archive.keeping import Keeping
 
                 # It measures until the process ends, as the role does.
                 self._made.append(Keeping(self.config).__enter__())
-        return self._made[0].retrieve(archive, settings, wanted)
+        return self._made[0]
 
 
 @dataclass(slots=True)

@@ -16,10 +16,11 @@ from support.asked_archive import START, AskedArchive, Site
 from support.studies import series, series_uid, study_uid
 
 from dicom_node.archive.by_hand import again, pause
-from dicom_node.archive.dispatch import kinds
+from dicom_node.archive.dispatch import Dispatch, kinds
 from dicom_node.archive.holding import Holding
 from dicom_node.archive.keeping import Keeping
 from dicom_node.archive.overview import overview
+from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
@@ -548,6 +549,57 @@ def test_what_one_schedule_refused_by_headers_the_rules_of_another_are_asked_abo
     if entered:
         assert known is not None
         assert (known.state, known.code) == (SeriesState.RECEIVED, RELEASED)
+
+
+def test_images_for_which_there_is_no_room_here_use_up_no_attempt(tmp_path: Path) -> None:
+    """The spool is as large as it may be for hours; then what was refused comes."""
+    archive = AskedArchive(series(1), may_be_refused=True)
+    site = Site.make(tmp_path, archive)
+    limits = site.asking.config.receive.model_copy(update={"max_spool_mb": 1})
+    config = site.asking.config.model_copy(update={"receive": limits})
+    keeping = Keeping(config)
+    large = config.node.spool / "1.2.3" / "large.dcm"
+    large.parent.mkdir(parents=True)
+    large.write_bytes(bytes(2 << 20))
+    with keeping:
+        site.asking = replace(site.asking, retrieve=keeping.retrieve)
+        site.dispatch = Dispatch(site.asking, lambda _: ())
+        site.begin()
+        for _ in range(7):
+            site.step()
+            site.pass_time(hours=1)
+        (refused,) = site.rows().values()
+    large.unlink()
+    with Keeping(config) as keeping:
+        site.asking = replace(site.asking, retrieve=keeping.retrieve)
+        site.dispatch = Dispatch(site.asking, lambda _: ())
+        site.finish()
+
+    assert (refused.state, refused.attempts) == (ArchiveState.WANTED, 0)
+    assert "there was no room here" in refused.reason
+    assert site.states() == {series_uid(1): "fetched"}
+
+
+def test_while_there_is_no_room_here_nothing_is_fetched(tmp_path: Path) -> None:
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive)
+    words = ["the disk is nearly full"]
+    site.asking = replace(site.asking, no_room=lambda: "".join(words))
+    site.dispatch = Dispatch(site.asking, lambda _: ())
+    site.begin()
+    for _ in range(6):
+        site.step()
+        site.pass_time(minutes=10)
+    before = site.states()
+    jobs = [
+        RetrieveJobs(site.asking).run(retrieve_job("store", [*site.rows().values()]).payload)
+    ]
+    early = list(archive.retrievals)
+    words.clear()
+    site.finish()
+
+    assert (before, jobs, early) == ({series_uid(1): "wanted"}, [()], [])
+    assert site.states() == {series_uid(1): "fetched"}
 
 
 def test_studies_that_are_offline_come_last(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class AskedArchive:
     does_not_count: whether it leaves out the counts of images; lists_no_images: and what it
         lists of a series by image.
     not_listed: attributes that it knows and does not answer.
+    may_be_refused: whether what it gives may be; it says then that some failed.
     breaks_off_after: how many images successive retrievals bring before they break off.
     """
 
@@ -66,6 +67,7 @@ class AskedArchive:
     does_not_count: bool = False
     lists_no_images: bool = False
     not_listed: set[str] = field(default_factory=set)
+    may_be_refused: bool = False
     breaks_off_after: list[int] = field(default_factory=list)
     name: str = "store"
     queries: list[Query] = field(default_factory=list)
@@ -87,6 +89,7 @@ class AskedArchive:
         self.retrievals.append(wanted)
         if self.ends:
             return self.ends.pop(0)
+        failed = 0
         most = self.breaks_off_after.pop(0) if self.breaks_off_after else None
         for each in self.held:
             uid = each.SOPInstanceUID
@@ -97,7 +100,12 @@ class AskedArchive:
                     return Retrieval(RetrievalEnd.SILENT, "broke off")
                 most = most and most - 1
                 syntax = each.file_meta.TransferSyntaxUID
-                assert keep(each.SOPClassUID, uid, syntax, encoded(each)) == 0
+                status = keep(each.SOPClassUID, uid, syntax, encoded(each))
+                assert status == 0 or self.may_be_refused
+                failed += status != 0
+        if failed:
+            words = "0xB000, some images failed"
+            return Retrieval(RetrievalEnd.PARTLY, words, 0xB000, failed=failed)
         return Retrieval(RetrievalEnd.DONE, status=0)
 
     def _answer(self, query: Query) -> Answer:
