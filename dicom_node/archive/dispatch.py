@@ -71,6 +71,7 @@ class Dispatch:
     last: the keys of what was put the last time.
     vain: those that ended without moving their rows, which would be put again for ever.
     no_room: why nothing can be kept here; mostly empty.
+    gone_since: since when schedules are not in the settings that have something due.
     taken_over: when it was last looked for what one schedule left to another.
     """
 
@@ -79,6 +80,7 @@ class Dispatch:
     last: set[str] = field(default_factory=set)
     vain: set[str] = field(default_factory=set)
     no_room: list[str] = field(default_factory=list)
+    gone_since: dict[str, datetime] = field(default_factory=dict)
     taken_over: list[datetime] = field(default_factory=list)
 
     def know(self, schedule: Schedule) -> datetime:
@@ -105,7 +107,7 @@ class Dispatch:
 
     def look_after(self) -> None:
         """Note which runs are listed, which have ended; give up what was asked too long ago."""
-        take_home(self.asking)
+        take_home(self.asking, self.gone_since)
         now = self.asking.clock()
         if not self.taken_over or abs(now - self.taken_over[0]) >= TAKE_OVER_EVERY:
             take_over(self.asking)

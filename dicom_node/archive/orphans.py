@@ -7,8 +7,9 @@ another, which came to its end without it, would be asked for by none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -24,16 +25,25 @@ from dicom_node.persistence.archive_rows import (
 
 log = structlog.get_logger()
 
+GONE_AFTER: Final = timedelta(minutes=5)
+ASK_ELSEWHERE_IN: Final = timedelta(minutes=1)
+"""A worker that does not know a schedule leaves what it was to do to the next one."""
 AT_ONCE: Final = 500
 """So many rows are written in one transaction."""
 
 
-def take_home(asking: Asking) -> None:
-    """Give what is due to the archive that its schedule names now; end what has none."""
+def take_home(asking: Asking, gone_since: MutableMapping[str, datetime]) -> None:
+    """Give what is due to the archive that its schedule names now; end what has none.
+
+    gone_since: since when schedules have not been found, as this notes it. For a few minutes
+        they may be in the settings of a worker that was started with newer ones.
+    """
+    now = asking.clock()
     for schedule, archive in asking.ledger.due_for():
         settings = asking.of(schedule)
         if settings is None:
-            _end(asking, schedule)
+            if now - gone_since.setdefault(schedule, now) >= GONE_AFTER:
+                _end(asking, schedule)
         elif settings[1].name != archive:
             _move(asking, schedule, settings[1].name)
 

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from dicom_node.archive.asking import Asking
+from dicom_node.archive.orphans import ASK_ELSEWHERE_IN
 from dicom_node.archive.politeness import Gate, wait_after
 from dicom_node.archive.requests import (
     candidate_of_listed,
@@ -47,7 +48,7 @@ QUERIES_AT_ONCE: Final = 50
 KIND: Final = "archive-query"
 LISTED_IN_PART: Final = "its series were listed in part only"
 CUT_SO_FAR: Final = "cut so far: "
-GONE: Final = "its schedule is no longer configured"
+NOT_KNOWN_HERE: Final = "its schedule is not in the settings of the worker that was to list it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class QueryJobs:
         row = replace(row, visit=payload["visit"])
         settings = self.asking.of(row.schedule)
         if settings is None:
-            self._end(replace(row, state=WindowState.FAILED, reason=GONE))
+            self._later(row, self.asking.clock() + ASK_ELSEWHERE_IN, NOT_KNOWN_HERE)
             return ()
         schedule, archive = settings
         gate = self.asking.gate(archive)
@@ -85,7 +86,7 @@ class QueryJobs:
         row = replace(row, visit=payload["visit"])
         settings = self.asking.of(row.schedule)
         if settings is None:
-            self._end(replace(row, state=WindowState.FAILED, reason=GONE))
+            self._later(row, self.asking.clock() + ASK_ELSEWHERE_IN, NOT_KNOWN_HERE)
             return ()
         words = "the node could not enter the answer; its log says why"
         self._put_off(row, settings[0], words, counts=True)

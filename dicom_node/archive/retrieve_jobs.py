@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from dicom_node.archive.asking import Asking
+from dicom_node.archive.orphans import ASK_ELSEWHERE_IN
 from dicom_node.archive.requests import image_query
 from dicom_node.archive.selection import Selection
 from dicom_node.archive.states import (
@@ -31,7 +32,6 @@ from dicom_node.archive.states import (
     given_up,
     is_over,
     is_trouble,
-    no_longer_wanted,
     what_came,
     why_had,
 )
@@ -123,7 +123,8 @@ class RetrieveJobs:
     def _due(self, payload: Payload) -> Rows:
         """What a job is to deal with, if it was not done; else its rows are moved on, too.
 
-        That is where the clock was set back, or where the settings have its schedule no more.
+        That is where the clock was set back, or where this worker's settings do not have its
+        schedule: another's may, and if none has, `orphans.py` ends it.
         """
         rows, now, number = self._rows(payload), self.asking.clock(), payload["visit"]
         if number <= _last_visit(rows):
@@ -131,8 +132,7 @@ class RetrieveJobs:
         open_ones = [row for row in rows if row.state is ArchiveState.WANTED]
         due = [row for row in open_ones if _is_due(row, now)]
         if self.asking.of(payload["schedule"]) is None:
-            gone = [no_longer_wanted(row, number, now) for row in open_ones]
-            self.asking.ledger.enter(changed=gone)
+            self._put_off(open_ones, number, now + ASK_ELSEWHERE_IN)
         elif not due:
             self.asking.ledger.enter(changed=[replace(row, visit=number) for row in open_ones])
         return due

@@ -20,7 +20,7 @@ from dicom_node.archive.dispatch import Dispatch, kinds
 from dicom_node.archive.holding import Holding
 from dicom_node.archive.keeping import Keeping
 from dicom_node.archive.overview import overview
-from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
+from dicom_node.archive.retrieve_jobs import KIND, RetrieveJobs, retrieve_job
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
 from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
@@ -388,6 +388,40 @@ def test_what_a_schedule_that_is_gone_wanted_the_next_one_fetches(tmp_path: Path
     site.run(schedule="new")
 
     assert site.states("new") == {series_uid(1): "fetched"}
+
+
+def test_a_worker_that_does_not_know_a_schedule_leaves_its_jobs_to_one_that_does(
+    tmp_path: Path,
+) -> None:
+    """Two workers of one database, of which one was started before the schedule was added."""
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive)
+    older = Site.make(tmp_path, archive, schedules=[{"name": "other"}])
+    site.begin()
+    for _ in range(6):
+        for job in site.dispatch.due():
+            kinds(older.asking)[job.kind].run(job.payload)
+    left = site.asking.ledger.windows("nightly")
+    site.finish()
+
+    assert {each.state for each in left} == {WindowState.WAITING}
+    assert site.states() == {series_uid(1): "fetched"}
+
+    archive.held += series(2, StudyDate="20260108")
+    site.pass_time(days=1)
+    site.begin()
+    while series_uid(2) not in site.rows():
+        site.step()
+    due = [job for job in site.dispatch.due() if job.kind == KIND]
+    older.now[0] = site.now[0]
+    for job in due:
+        kinds(older.asking)[job.kind].run(job.payload)
+    older.dispatch.look_after()
+    before = site.states()[series_uid(2)]
+    site.finish()
+
+    assert (len(due), before) == (1, "wanted")
+    assert site.states()[series_uid(2)] == "fetched"
 
 
 def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path: Path) -> None:
