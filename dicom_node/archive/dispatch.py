@@ -24,7 +24,7 @@ from dicom_node.archive.orphans import take_home, take_over
 from dicom_node.archive.politeness import zone_of
 from dicom_node.archive.query_jobs import QueryJobs, query_job
 from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
-from dicom_node.archive.runs import BEGUN, listed, plan, run_name
+from dicom_node.archive.runs import BEGUN, listed, plan, run_name, up_to
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import RunRow, WindowState
 from dicom_node.persistence.job_queue import JobKind, JobRequest
@@ -84,12 +84,15 @@ class Dispatch:
     taken_over: list[datetime] = field(default_factory=list)
 
     def know(self, schedule: Schedule) -> datetime:
-        """When the last run of a schedule was due; of a new one, since when it is known."""
-        runs = self.asking.ledger.runs(schedule.name)
+        """When the last run of a schedule was due; of a new one, since when it is known.
+
+        One that was known while the clock was ahead is known since now.
+        """
+        now = self.asking.clock()
+        runs = up_to(self.asking.ledger.runs(schedule.name), now)
         if not runs:
-            now = self.asking.clock()
             known = RunRow(schedule.name, BEGUN, now, now, listed_at=now, ended_at=now)
-            self.asking.ledger.begin(known, ())
+            self.asking.ledger.save_run(known)
             return now
         return max(each.due_at for each in runs)
 
@@ -220,7 +223,8 @@ def begin_run(
     zone = zone_of(archive)
     before = ledger.runs(schedule.name)
     name = run or run_name(schedule, due_at, zone)
-    if any(each.run == name or each.listed_at is None for each in before):
+    is_open = any(each.listed_at is None for each in up_to(before, due_at))
+    if is_open or any(each.run == name for each in before):
         return False
     row, windows = plan(schedule, name, due_at, before, zone)
     ledger.begin(row, windows)

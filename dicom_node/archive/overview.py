@@ -9,7 +9,7 @@ from typing import Final
 
 from dicom_node.archive.night import Night, night_of
 from dicom_node.archive.politeness import gate, zone_of
-from dicom_node.archive.runs import BEGUN, latest_watermark
+from dicom_node.archive.runs import BEGUN, latest_watermark, up_to
 from dicom_node.archive.windows import parse_window
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
@@ -68,7 +68,7 @@ def _status(
     from dicom_node.archive.clock import next_due  # noqa: PLC0415 - not without schedules
 
     archive = config.archive(schedule.archive)
-    runs = ledger.runs(schedule.name)
+    runs = up_to(ledger.runs(schedule.name), now)
     begun = [each for each in runs if each.run != BEGUN]
     watermark = latest_watermark(runs)
     due = words = None

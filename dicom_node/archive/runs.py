@@ -11,6 +11,7 @@ from dicom_node.archive.windows import parse_window, windows_between
 from dicom_node.persistence.archive_rows import RunRow, WindowRow, WindowState
 from dicom_node.settings.schedules import Schedule
 
+CLOCKS_DIFFER_BY: Final = timedelta(hours=1)
 BEGUN: Final = "begun"
 """The name of the row that says since when a schedule is known; it is no run."""
 
@@ -32,7 +33,7 @@ def plan(
 
     From the beginning, where that was set back to before all that was ever listed.
     """
-    runs = tuple(before)
+    runs = up_to(before, due_at)
     watermark = latest_watermark(runs)
     begun = min((each.first for each in runs if each.first), default="")
     first = schedule.since
@@ -61,6 +62,14 @@ def plan(
         for window in windows_between(first, last, schedule.window)
     )
     return row, windows
+
+
+def up_to(runs: Iterable[RunRow], now: datetime) -> tuple[RunRow, ...]:
+    """The runs without those that were due later than now: the clock was wrong then.
+
+    The clocks of several machines may differ a little.
+    """
+    return tuple(each for each in runs if each.due_at <= now + CLOCKS_DIFFER_BY)
 
 
 def latest_watermark(runs: Iterable[RunRow]) -> date | None:

@@ -22,6 +22,7 @@ from dicom_node.archive.keeping import Keeping
 from dicom_node.archive.overview import overview
 from dicom_node.archive.retrieve_jobs import KIND, RetrieveJobs, retrieve_job
 from dicom_node.errors import PeerRefusedError, PeerUnreachableError
+from dicom_node.node.requery import RequeryTasks
 from dicom_node.peers.archives import Level, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_rows import ArchiveState, WindowState
 from dicom_node.persistence.rows import AGAINST_RULES, RELEASED, SeriesRow, SeriesState
@@ -422,6 +423,34 @@ def test_a_worker_that_does_not_know_a_schedule_leaves_its_jobs_to_one_that_does
 
     assert (len(due), before) == (1, "wanted")
     assert site.states()[series_uid(2)] == "fetched"
+
+
+@pytest.mark.parametrize("began_a_run", [False, True])
+def test_a_clock_that_was_years_ahead_keeps_no_run_from_beginning(
+    tmp_path: Path, began_a_run: bool
+) -> None:
+    archive = AskedArchive(series(1))
+    site = Site.make(tmp_path, archive, schedules=[{"at": "20:00"}])
+    tasks = RequeryTasks(site.asking, lambda _: None, lambda _: ())
+    site.now[0] = datetime(2036, 1, 1, 12, tzinfo=UTC)
+    tasks.look_after()
+    if began_a_run:
+        site.pass_time(days=1)
+        tasks.look_after()
+    ahead = {run.run for run in site.asking.ledger.runs("nightly")}
+    site.now[0] = START - timedelta(hours=3)
+    tasks.look_after()
+    site.now[0] = START + timedelta(seconds=10)
+    tasks.look_after()
+    begun = [run for run in site.asking.ledger.runs("nightly") if run.run not in ahead]
+    for _ in range(5):
+        site.step()
+
+    assert len(ahead) == 1 + began_a_run
+    assert [(run.run, run.first, run.last) for run in begun] == [
+        ("20260108", "2026-01-05", "2026-01-07")
+    ]
+    assert site.states() == {series_uid(1): "fetched"}
 
 
 def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path: Path) -> None:
