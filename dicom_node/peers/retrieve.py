@@ -8,6 +8,7 @@ one which says nothing is still alive while the spool fills.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -217,9 +218,15 @@ def _may_mind_a_list(ended: Retrieval) -> bool:
 
 
 def _each_alone(line: _Line, part: Wanted) -> list[Retrieval]:
-    """Ask for each image alone, until a few were asked for in vain."""
+    """Ask for each image alone, until a few were asked for in vain.
+
+    Of many these are others each time, so that a few that never come hide none behind them.
+    """
     ends: list[Retrieval] = []
-    for uid in part.sop_instance_uids:
+    uids = list(part.sop_instance_uids)
+    if len(uids) > MAX_IN_VAIN:
+        random.shuffle(uids)
+    for uid in uids:
         ends.append(line.ask(replace(part, sop_instance_uids=(uid,))))
         in_vain = not any(each.completed for each in ends) and len(ends) >= MAX_IN_VAIN
         if line.is_over or in_vain:

@@ -156,6 +156,19 @@ def test_an_archive_that_takes_no_list_is_asked_for_each_image_alone(
     assert (ends[missing].end, ends[missing].completed) == (RetrievalEnd.DONE, 2)
 
 
+def test_images_that_never_come_do_not_hide_those_behind_them_for_ever(site: Site) -> None:
+    """It takes no list, and has not the first six of nine; three are asked for in vain."""
+    gone = [f"1.2.1.1.1{number}" for number in range(6)]
+    missing = Wanted("1.2.1", "1.2.1.1", (*gone, "1.2.1.1.2", "1.2.1.1.3", "1.2.1.1.4"))
+    for _ in range(60):
+        with holding(site, move_statuses=[0xA900]).running() as archive:
+            site.moved(archive, missing)
+        if site.kept():
+            break
+
+    assert site.kept() == ["1.2.1.1.2", "1.2.1.1.3", "1.2.1.1.4"]
+
+
 def test_many_missing_images_are_asked_for_in_parts(site: Site) -> None:
     """250 are 100, 100 and 50; of the 5 that it holds, all are in the first.
 
