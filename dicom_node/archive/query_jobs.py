@@ -7,7 +7,7 @@ answer that is not whole makes the window smaller; a window that cannot be is na
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -203,8 +203,13 @@ class QueryJobs:
             known.setdefault(row.series_instance_uid, []).append(row)
         in_ledger = ledger.known_to_node(uids)
         new, changed = [], []
+        studies = {
+            row.series_instance_uid: row.study_instance_uid for row in _own(known, schedule)
+        }
         for bare in sightings:
             uid = bare.candidate.series_instance_uid
+            if _is_of_another_study(bare, studies, schedule):
+                continue
             own = [row for row in known.get(uid, []) if row.schedule == schedule.name]
             others = self.asking.others(schedule.name, known.get(uid, []))
             each = replace(bare, in_ledger=in_ledger.get(uid), others=others)
@@ -340,6 +345,39 @@ def _studies(window: StudyWindow, answers: Sequence[Answer]) -> tuple[Listed, ..
         if window.takes(each.values.get("StudyDate"), each.values.get("StudyTime"))
     }
     return tuple(each for uid, each in found.items() if is_uid(uid))
+
+
+def _own(
+    known: Mapping[str, Sequence[ArchiveSeriesRow]], schedule: Schedule
+) -> Iterator[ArchiveSeriesRow]:
+    """Those rows that are a schedule's."""
+    for rows in known.values():
+        yield from (row for row in rows if row.schedule == schedule.name)
+
+
+def _is_of_another_study(
+    sighting: Sighting, studies: MutableMapping[str, str], schedule: Schedule
+) -> bool:
+    """True if a series was listed before as one of another study, which is named.
+
+    A Series Instance UID is of one series (PS3.3 C.7.3.1.1.1); an archive that lists it for two
+    studies gives, asked for one, perhaps the images of both. It counts for the first.
+
+    studies: by series; that of a new one is added.
+    """
+    candidate = sighting.candidate
+    uid, study = candidate.series_instance_uid, candidate.study_instance_uid
+    first = studies.setdefault(uid, study)
+    if first == study:
+        return False
+    log.warning(
+        "requery.in_two_studies",
+        schedule=schedule.name,
+        series_instance_uid=uid,
+        study_instance_uid=study,
+        reason=f"the archive lists the series in study {first}, too, for which it counts",
+    )
+    return True
 
 
 def _about(row: WindowRow) -> dict[str, str]:

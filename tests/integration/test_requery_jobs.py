@@ -453,6 +453,28 @@ def test_a_clock_that_was_years_ahead_keeps_no_run_from_beginning(
     assert site.states() == {series_uid(1): "fetched"}
 
 
+def test_a_series_that_is_listed_in_two_studies_counts_for_the_first_and_is_named(
+    tmp_path: Path,
+) -> None:
+    """In one list, and again in the next, where its count in the second has grown."""
+    other = series(2, slices=20)
+    for image in other:
+        image.SeriesInstanceUID = series_uid(1)
+        image.SOPInstanceUID = f"{image.SOPInstanceUID}.2"
+    archive = AskedArchive([*series(1), *other[:15]])
+    site = Site.make(tmp_path, archive, schedules=[{"look_back_d": 7}])
+    with capture_logs() as events:
+        site.run()
+        archive.held = [*series(1), *other]
+        site.pass_time(days=1)
+        site.run()
+
+    named = [each for each in events if each["event"] == "requery.in_two_studies"]
+    assert [each["study_instance_uid"] for each in named] == [study_uid(2)] * 2
+    assert site.rows()[series_uid(1)].study_instance_uid == study_uid(1)
+    assert len(archive.retrievals) == 1
+
+
 def test_what_came_from_elsewhere_since_it_was_listed_is_not_asked_for(tmp_path: Path) -> None:
     archive = AskedArchive(series(1))
     site = Site.make(tmp_path, archive)

@@ -110,9 +110,10 @@ class AskedArchive:
 
     def _answer(self, query: Query) -> Answer:
         self.queries.append(query)
-        groups: dict[str, list[Dataset]] = {}
+        groups: dict[tuple[str, str], list[Dataset]] = {}
         for each in self.held:
-            groups.setdefault(str(each[UID_OF[query.level]].value), []).append(each)
+            own = str(each[UID_OF[query.level]].value)
+            groups.setdefault((str(each.StudyInstanceUID), own), []).append(each)
         if query.level is Level.IMAGE and self.lists_no_images:
             return Answer((), is_whole=False, words="0xA900")
         described = [self._described(query, group) for group in groups.values()]
