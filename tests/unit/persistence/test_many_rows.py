@@ -63,6 +63,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         lambda ledger: ArchiveLedger(ledger).listed_studies("nightly", "20260105", ["1.2"]),
         lambda ledger: ArchiveLedger(ledger).series_of_uids(["1.2.1"]),
         lambda ledger: ArchiveLedger(ledger).series("nightly", latest=20),
+        lambda ledger: ArchiveLedger(ledger).had_by_none("nightly", ["weekly"], "schedule ", 5),
     ],
 )
 def test_no_table_is_read_whole_for_what_a_worker_asks(ledger: Ledger, ask: Query) -> None:
