@@ -88,12 +88,20 @@ def pause(ledger: ArchiveLedger, name: str | None, *, paused: bool) -> None:
     ledger.save_pause(*{row.archive: row for row in rows}.values())
 
 
-def again(ledger: ArchiveLedger, schedule: Schedule) -> int:
-    """Want once more what a schedule has given up; how many series that are."""
+def again(ledger: ArchiveLedger, schedule: Schedule, *, refused: bool = False) -> int:
+    """Want once more what a schedule has given up; how many series that are.
+
+    refused: instead, what its rules refused by the headers of what had come: they may be
+        others now. What they refused as it was listed is judged when it is listed again.
+    """
     now = datetime.now(UTC)
-    given_up = ledger.series(schedule.name, states=GIVEN_UP)
-    ledger.enter(changed=[_wanted(row, now) for row in given_up])
-    return len(given_up)
+    if refused:
+        found = ledger.series(schedule.name, states=[ArchiveState.REFUSED])
+        chosen = [row for row in found if row.asked_at is not None]
+    else:
+        chosen = list(ledger.series(schedule.name, states=GIVEN_UP))
+    ledger.enter(changed=[_wanted(row, now) for row in chosen])
+    return len(chosen)
 
 
 def _wanted(row: ArchiveSeriesRow, now: datetime) -> ArchiveSeriesRow:

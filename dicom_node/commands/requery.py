@@ -51,7 +51,11 @@ def requery(
     name: Annotated[str | None, typer.Argument(help="A schedule, or an archive.")] = None,
     config: ConfigOption = None,
     state: Annotated[
-        ListedState | None, typer.Option(help="list: only the series in this state.")
+        ListedState | None,
+        typer.Option(
+            help="list: only the series in this state. again: refused, for what its headers "
+            "were against instead of what was given up."
+        ),
     ] = None,
 ) -> None:
     """Ask archives now, see what they were asked, pause them; a running node follows."""
@@ -70,7 +74,7 @@ def requery(
         case Action.PAUSE | Action.RESUME:
             _pause(settings, name, paused=action is Action.PAUSE)
         case Action.AGAIN:
-            _again(settings, name or "")
+            _again(settings, name or "", state)
 
 
 def _run(settings: NodeConfig, name: str) -> None:
@@ -134,10 +138,12 @@ def _pause(settings: NodeConfig, name: str | None, *, paused: bool) -> None:
     stdout.print(f"{name or 'all archives'} {did}", highlight=False)
 
 
-def _again(settings: NodeConfig, name: str) -> None:
+def _again(settings: NodeConfig, name: str, state: ListedState | None) -> None:
+    if state not in (None, ListedState.REFUSED):
+        raise typer.BadParameter("again takes no state but refused")
     from dicom_node.archive.by_hand import again, archive_ledger, schedule_named
 
     schedule = schedule_named(settings, name)
     with archive_ledger(settings) as ledger:
-        count = again(ledger, schedule)
+        count = again(ledger, schedule, refused=state is ListedState.REFUSED)
     stdout.print(f"{count} series are wanted again", highlight=False)

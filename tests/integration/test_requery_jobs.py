@@ -600,6 +600,34 @@ def test_what_was_refused_as_it_was_listed_is_judged_by_changed_rules(tmp_path: 
     assert (before, site.states()) == ({series_uid(1): "refused"}, {series_uid(1): "fetched"})
 
 
+def test_what_was_refused_by_its_headers_is_judged_by_changed_rules_when_a_person_says_so(
+    tmp_path: Path,
+) -> None:
+    """Its images are here: nothing is fetched for it, and what was left out is released.
+
+    The second was refused as it was listed, by its number of images.
+    """
+    archive = AskedArchive([*series(1), *series(2, slices=2)], not_listed={"SliceThickness"})
+    table = {"rules": "thin"}
+    thin = {**THIN, "images": {"at_least": 3}}
+    site = Site.make(tmp_path, archive, rules=[thin], schedules=[table])
+    site.run()
+    before, ledger = site.states(), site.asking.ledger
+    left_out = answered(1, SeriesState.LEFT_OUT)
+    reason = "schedule nightly: slice thickness"
+    ledger.ledger.add(replace(left_out, code=AGAINST_RULES, reason=reason))
+    wider = {"name": "thin", "slice_thickness_mm": {"at_most": 5}}
+    site = Site.make(tmp_path, archive, rules=[wider], schedules=[table])
+    count = again(ledger, site.asking.config.schedules[0], refused=True)
+    site.now[0] = datetime.now(UTC)
+    site.finish()
+
+    assert before == {series_uid(1): "refused", series_uid(2): "refused"}
+    assert (count, asked(archive)) == (1, {series_uid(1): 1})
+    assert site.states() == {series_uid(1): "fetched", series_uid(2): "refused"}
+    assert ledger.known_to_node([series_uid(1)])[series_uid(1)].code == RELEASED
+
+
 SOFT = {"name": "soft", "take": [{"attribute": "ConvolutionKernel", "like": ["B30*"]}]}
 BONE = {"name": "bone", "take": [{"attribute": "ConvolutionKernel", "like": ["B70*"]}]}
 
