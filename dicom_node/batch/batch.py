@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from dicom_node.batch.cases import Case
-from dicom_node.batch.folders import alone_in, write_failed
+from dicom_node.batch.folders import alone_in, has_results_of_one, write_failed
 from dicom_node.batch.markers import (
     MARKER_FORMAT,
     MadeOf,
@@ -49,6 +49,7 @@ from dicom_node.batch.pace import Pace
 from dicom_node.batch.parcels import packed
 from dicom_node.batch.table import Row, row_of, write_table
 from dicom_node.batch.workers import COMMAND, Worker
+from dicom_node.case_files.result_names import clear_results
 from inference import errors as inference_errors
 from inference.errors import InferenceError
 
@@ -126,6 +127,9 @@ class Watching(Protocol):
 def run_batch(request: Request, watching: Watching) -> tuple[Row, ...]:
     """Bring every case of a batch to its end; those that are done already are left alone.
 
+    The results of a single scan in the folder go, as they do for those of another one: in an
+    archive that has grown it would count twice.
+
     Returns:
         A row for each case, as in cases.csv.
 
@@ -135,6 +139,10 @@ def run_batch(request: Request, watching: Watching) -> tuple[Row, ...]:
         OSError: the results cannot be written. What is done stays done.
     """
     with alone_in(request.out):
+        if has_results_of_one(request.out):
+            words = "the results of one scan there are removed: each scan has its own folder"
+            watching.trouble(f"{request.out}: {words}")
+            clear_results(request.out)
         rows: dict[str, Row] = {}
         waiting: deque[_Work] = deque()
         for case in request.cases:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -74,6 +75,15 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def has_results_of_one(out: Path) -> bool:
+    """True if a single run has left its results in a folder: its report is one of ours."""
+    try:
+        report = json.loads((out / REPORT_FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(report, dict) and "report_version" in report
 
 
 def write_failed(folder: Path, marker: Marker) -> None:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from dicom_node.batch.cases import Case, case_name, with_unique_names
 from dicom_node.case_files.dicom_folders import Series, groups_of, has_ct
 from dicom_node.case_files.image_files import SUFFIXES, files_of, is_image_file
+from dicom_node.case_files.result_names import ALL_FILES, MARKER_FILE, REPORT_FILE
 from dicom_node.durable_files import write_durably
 from dicom_node.errors import NoImagesError, SeriesError
 from dicom_node.series.bounded_files import NOT_DICOM, why_not_dicom
@@ -38,6 +39,10 @@ UNREAD_TOLD: Final = 100
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP})
 LOST: Final = "lost+found"
 """What a file system check saves parts of files in: no scans, and readable by root alone."""
+
+OF_RESULTS: Final = frozenset({REPORT_FILE, MARKER_FILE})
+RESULTS: Final = frozenset({*ALL_FILES, MARKER_FILE})
+"""In a folder with one of `OF_RESULTS`, files of these names are no scans but our results."""
 
 OnFolder = Callable[[int, int], None]
 """Told how many folders and files have been looked at."""
@@ -267,6 +272,8 @@ def _folders(
         except OSError as error:  # its names can be listed, and nothing else
             unreadable[folder] = error.strerror or "unreadable"
             continue
+        if not OF_RESULTS.isdisjoint(kept):
+            kept = [name for name in kept if name not in RESULTS]
         if kept:
             yield folder, kept
 

@@ -76,7 +76,7 @@ def found_cases(
     _tell_unreadable(found.unreadable)
     unreadable = bool(found.unreadable)
     if source is not None:
-        if len(found.cases) == 1:
+        if len(found.cases) == 1 and not (out / TABLE_FILE).exists():
             (case,) = found.cases
             if anew:
                 known.forget()

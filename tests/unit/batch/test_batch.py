@@ -19,6 +19,7 @@ from dicom_node.batch.messages import Answer, Kind, Settings, Step, receive_answ
 from dicom_node.batch.pace import Pace
 from dicom_node.batch.table import Row
 from dicom_node.case_files.result_folder import read_image_scan
+from dicom_node.commands.batch import found_cases
 from dicom_node.errors import ConfigurationError
 from inference.errors import BundleError, InferenceError
 from inference.grading.grader_files import grader_sha256
@@ -230,3 +231,31 @@ def test_a_scan_from_an_image_file_has_the_name_that_it_is_given(tmp_path: Path)
     path = nifti(tmp_path / "ct.nii", np.eye(3))
     assert read_image_scan(path).subject.case == "ct.nii"
     assert read_image_scan(path, name="p17-ct").subject.case == "p17-ct"
+
+
+def test_an_archive_that_grows_leaves_no_scan_twice(tmp_path: Path):
+    """The first scan's results lie in the folder itself: as a case it gets one of its own."""
+    asked = request(tmp_path, "a", "b")
+    asked.out.mkdir()
+    for name in ("report.json", "labels.nii.gz", "notes.txt"):
+        (asked.out / name).write_text("{}")
+    run_batch(asked, Heard())
+    assert (asked.out / "labels.nii.gz").exists(), "a report of somebody else's"
+
+    (asked.out / "report.json").write_text('{"report_version": 1}')
+    heard = Heard()
+    run_batch(asked, heard)
+    assert "are removed" in heard.troubles[0]
+    assert not (asked.out / "report.json").exists()
+    assert (asked.out / "notes.txt").exists()
+
+
+def test_one_scan_is_a_case_where_a_batch_has_been(tmp_path: Path):
+    """Beside the folders of the others, its results would be found twice."""
+    (tmp_path / "in").mkdir()
+    nifti(tmp_path / "in" / "ct.nii", np.eye(3))
+    assert found_cases(tmp_path / "in", None, tmp_path / "new", None).cases == ()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cases.csv").touch()
+    (case,) = found_cases(tmp_path / "in", None, tmp_path / "out", None).cases
+    assert case.name == "ct"

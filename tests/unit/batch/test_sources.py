@@ -312,3 +312,18 @@ def test_what_a_list_names_and_cannot_be_read_is_a_case_that_fails(
         ("1.2.3", ""),
     ]
     assert found.unreadable == {locked: "Permission denied"}
+
+
+def test_results_among_scans_are_none_where_an_archive_is_its_own_folder_of_results(
+    tmp_path: Path,
+):
+    """Of a batch, a folder a case; of a single scan, beside it."""
+    for folder in ("p1", "p1/p1-ct"):
+        image(tmp_path / folder / "labels.nii.gz")
+        image(tmp_path / folder / "uncertainty.nii.gz")
+    (tmp_path / "p1" / "report.json").touch()
+    (tmp_path / "p1" / "p1-ct" / "made_of.json").touch()
+    image(tmp_path / "p1" / "ct.nii.gz")
+    image(tmp_path / "p2" / "labels.nii.gz")
+    found = cases_in(tmp_path, known(tmp_path))
+    assert [case.name for case in found.cases] == ["p1-ct", "p2-labels"]

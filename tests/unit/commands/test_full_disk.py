@@ -1,4 +1,4 @@
-"""Claims about a disk that is full under `export` and `cohort`: one line names the file."""
+"""A full disk ends `export` and `cohort` by the name of the file, and leaves nothing behind."""
 
 from __future__ import annotations
 
