@@ -43,6 +43,9 @@ from dicom_node.case_files.image_files import is_image_file
 from dicom_node.errors import ConfigurationError, NoImagesError, SeriesError
 
 COLUMNS: Final = ("path", "name", "height_m")
+SEPARATORS: Final = (",", ";", "\t")
+"""Of columns: spreadsheets write a semicolon where 1,7 is a number."""
+
 HEIGHTS_M: Final = (0.5, 2.5)
 
 
@@ -74,9 +77,9 @@ def read_list(path: Path) -> list[ListedScan]:
     ]
     if not lines:
         raise ConfigurationError(f"{path}: lists nothing")
-    header = [word.strip() for word in lines[0][1].split(",")]
-    if "path" in header:
-        listed = _of_table(path, header, lines[1:])
+    separator = _separator(lines[0][1])
+    if separator:
+        listed = _of_table(path, separator, lines)
     else:
         listed = [ListedScan(path.parent / line.strip()) for _, line in lines]
     twice = [name for name, count in Counter(one.name for one in listed).items() if count > 1]
@@ -86,24 +89,71 @@ def read_list(path: Path) -> list[ListedScan]:
     return listed
 
 
-def _of_table(
-    path: Path, header: Sequence[str], lines: Sequence[tuple[int, str]]
-) -> list[ListedScan]:
-    unknown = [word for word in header if word not in COLUMNS]
-    if unknown:
-        known = ", ".join(COLUMNS)
-        raise ConfigurationError(f"{path}: column {unknown[0]!r} is not among {known}")
-    listed = []
-    for number, line in lines:
-        values = next(csv.reader([line]))
-        if len(values) > len(header):
-            raise ConfigurationError(f"{path}, line {number}: more values than columns")
-        row = {key: value.strip() for key, value in zip(header, values, strict=False)}
+def _separator(line: str) -> str:
+    """What stands between the columns of a table, by its header; empty where it is none."""
+    for separator in SEPARATORS:
         try:
-            listed.append(_listed(path.parent, row))
+            if "path" in _header(line, separator):
+                return separator
+        except ValueError:
+            pass
+    return ""
+
+
+def _header(line: str, separator: str) -> list[str]:
+    return [word.casefold() for word in _values(line, separator)]
+
+
+def _values(line: str, separator: str) -> list[str]:
+    """The values of a line, without the empty ones at its end, which spreadsheets add.
+
+    Raises:
+        ValueError: it is no line of a CSV file.
+    """
+    try:
+        values = [
+            each.strip() for each in next(csv.reader([line], delimiter=separator, strict=True))
+        ]
+    except csv.Error as error:
+        raise ValueError(f"no line of a CSV file: {error}") from error
+    while values and not values[-1]:
+        values.pop()
+    return values
+
+
+def _of_table(path: Path, separator: str, lines: Sequence[tuple[int, str]]) -> list[ListedScan]:
+    header = _header(lines[0][1], separator)
+    known = ", ".join(COLUMNS)
+    for word, count in Counter(header).items():
+        if word not in COLUMNS:
+            raise ConfigurationError(f"{path}: column {word!r} is not among {known}")
+        if count > 1:
+            raise ConfigurationError(f"{path}: column {word!r} is there more than once")
+    listed = []
+    for number, line in lines[1:]:
+        try:
+            values = _values(line, separator)
+            if values:
+                listed.append(_listed(path.parent, _row(header, values, separator)))
         except ValueError as error:
             raise ConfigurationError(f"{path}, line {number}: {error}") from error
+    if not listed:
+        raise ConfigurationError(f"{path}: lists nothing")
     return listed
+
+
+def _row(header: Sequence[str], values: Sequence[str], separator: str) -> dict[str, str]:
+    """The values of a line by their columns.
+
+    Raises:
+        ValueError: there are more than columns.
+    """
+    if len(values) > len(header):
+        raise ValueError("more values than columns")
+    row = dict(zip(header, values, strict=False))
+    if separator != "," and "height_m" in row:  # where 1,7 is a number
+        row["height_m"] = row["height_m"].replace(",", ".")
+    return row
 
 
 def _listed(folder: Path, row: dict[str, str]) -> ListedScan:

@@ -164,6 +164,20 @@ def test_a_list_gives_names_heights_and_paths_from_its_own_folder(tmp_path: Path
     assert cases[-1].files == ()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\ufeff"path","name","height_m"\r\n"a, b","x","1.7"\r\n,,\r\n\r\n',
+        "Path;Name;Height_m;\na, b;x;1,7;\n;;;\n",
+        "path\tname\theight_m\na, b\tx\t1.7\n",
+    ],
+)
+def test_a_list_may_be_as_a_spreadsheet_writes_it(tmp_path: Path, text: str):
+    (tmp_path / "list.csv").write_text(text, encoding="utf-8", newline="")
+    (one,) = read_list(tmp_path / "list.csv")
+    assert (one.path, one.name, one.height_m) == (tmp_path / "a, b", "x", 1.7)
+
+
 def test_a_text_is_a_path_a_line(tmp_path: Path):
     image(tmp_path / "a, b.nii")
     (tmp_path / "list.txt").write_text("a, b.nii\n")
@@ -182,6 +196,9 @@ def test_a_text_is_a_path_a_line(tmp_path: Path):
         ("path,name\na," + "木" * 80 + "\n", "line 2: .* cannot be the name"),
         ("path,height_m\na,172\n", "line 2: a height of 172 m"),
         ("path\na,b\n", "line 2: more values"),
+        ("path,path\na,b\n", "column 'path' is there more than once"),
+        ('path,name\n"a,b\n', "line 2: no line of a CSV file"),
+        ("path,name\n,,\n", "lists nothing"),
         ("path,name\n,b\n", "line 2: no path"),
     ],
 )
