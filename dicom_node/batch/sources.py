@@ -19,7 +19,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from dicom_node.batch.cases import Case, case_name, with_unique_names
-from dicom_node.case_files.dicom_folders import Series, groups_of, has_ct
+from dicom_node.case_files.dicom_folders import Series, folders_below, groups_of, has_ct
 from dicom_node.case_files.image_files import SUFFIXES, files_of, is_image_file
 from dicom_node.case_files.result_names import ALL_FILES, MARKER_FILE, REPORT_FILE
 from dicom_node.durable_files import write_durably
@@ -258,15 +258,11 @@ def _folders(
     def told(error: OSError) -> None:
         unreadable[Path(error.filename)] = error.strerror or "unreadable"
 
-    for name, folders, files in os.walk(source, onerror=told):
-        folder = Path(name)
-        folders[:] = sorted(
-            below
-            for below in folders
-            if not below.startswith(".")
-            and below != LOST
-            and (folder / below).resolve() not in besides
-        )
+    def wanted(path: Path) -> bool:
+        hidden = path.name.startswith(".") or path.name == LOST
+        return not hidden and path.resolve() not in besides
+
+    for folder, files in folders_below(source, wanted, told):
         try:
             kept = sorted(file for file in files if _is_file(folder / file))
         except OSError as error:  # its names can be listed, and nothing else

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,8 +39,8 @@ def series_of(source: Path) -> list[Series]:
     A file that may be an image but cannot be read as one goes with every series, so that
     each report names it.
     """
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
-    paths = [source] if source.is_file() else paths
+    found = (folder / name for folder, names in folders_below(source) for name in names)
+    paths = [source] if source.is_file() else sorted(path for path in found if path.is_file())
     groups = groups_of(paths)
     grouped = {path for group in groups for path in group.paths}
     others = {path: why_not_dicom(path) for path in paths if path not in grouped}
@@ -50,6 +52,41 @@ def series_of(source: Path) -> list[Series]:
     if not with_ct and len(groups) > 1:
         raise NoImagesError(f"{source}: {len(groups)} series, none with original axial CT")
     return [replace(group, paths=group.paths + unread) for group in with_ct or groups]
+
+
+def folders_below(
+    source: Path,
+    wanted: Callable[[Path], bool] | None = None,
+    on_error: Callable[[OSError], None] | None = None,
+) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it, once each, with the names of their files.
+
+    Links to folders are followed when everything else has been seen, so that a folder is
+    found by its own path where it has one here. One that leads to the source, or to a folder
+    that the source lies in, would lead round in a circle, and is not.
+
+    Args:
+        source: the folder.
+        wanted: says which of those below are looked into; all without it.
+        on_error: told of a folder that cannot be.
+    """
+    home = source.resolve()
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([source])
+    while waiting:
+        for name, below, files in os.walk(waiting.popleft(), onerror=on_error):
+            folder = Path(name)
+            state = folder.stat()
+            if (state.st_dev, state.st_ino) in seen:
+                below.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            kept = [folder / one for one in sorted(below)]
+            kept = [path for path in kept if wanted is None or wanted(path)]
+            links = [path for path in kept if path.is_symlink()]
+            waiting += (path for path in links if not home.is_relative_to(path.resolve()))
+            below[:] = [path.name for path in kept if path not in links]
+            yield folder, files
 
 
 def groups_of(paths: Sequence[Path]) -> list[Series]:

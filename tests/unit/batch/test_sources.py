@@ -15,6 +15,7 @@ from dicom_node.batch.folders import case_folder
 from dicom_node.batch.listing import cases_listed, read_list
 from dicom_node.batch.markers import made_of
 from dicom_node.batch.sources import KnownFolders, cases_in
+from dicom_node.case_files.dicom_folders import series_of
 from dicom_node.errors import ConfigurationError, NoImagesError
 
 
@@ -344,3 +345,32 @@ def test_results_among_scans_are_none_where_an_archive_is_its_own_folder_of_resu
     image(tmp_path / "p2" / "labels.nii.gz")
     found = cases_in(tmp_path, known(tmp_path))
     assert [case.name for case in found.cases] == ["p1-ct", "p2-labels"]
+
+
+def test_links_to_folders_are_followed_once_and_never_round_in_a_circle(tmp_path: Path):
+    """A folder that has a path of its own in the archive is found by it."""
+    series(tmp_path / "disk2" / "p2", "1.2.4")
+    series(tmp_path / "in" / "p1", "1.2.3")
+    for link, target in (
+        ("a", "disk2"),
+        ("also", "disk2/p2"),
+        ("again", "in/p1"),
+        ("p1/up", "in"),
+        ("p1/root", "."),
+        ("out", "results"),
+        ("broken", "none"),
+    ):
+        (tmp_path / "in" / link).symlink_to(tmp_path / target)
+    image(tmp_path / "disk2" / "p2" / "back" / "ct.nii")
+    (tmp_path / "disk2" / "p2" / "loop").symlink_to(tmp_path / "disk2")
+    series(tmp_path / "results" / "x", "1.2.5")
+    found = cases_in(tmp_path / "in", known(tmp_path), besides=(tmp_path / "results",))
+
+    assert [(case.name, case.source) for case in found.cases] == [
+        ("1.2.3", tmp_path / "in" / "p1"),
+        ("1.2.4", tmp_path / "in" / "a" / "p2"),
+    ]
+    assert [len(case.files) for case in found.cases] == [len(ct_stack())] * 2
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "link").symlink_to(tmp_path / "disk2" / "p2")
+    assert [one.series_instance_uid for one in series_of(tmp_path / "one")] == ["1.2.4"]
