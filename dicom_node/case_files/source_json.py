@@ -65,5 +65,7 @@ def open_patient_key(patient: PatientNumber) -> str:
     """The key of a patient that anybody can repeat who knows the id; empty without an id."""
     if not patient.patient_id:
         return ""
-    said = f"{patient.issuer}\n{patient.patient_id}".encode()
-    return hashlib.sha256(said).hexdigest()[:KEY_DIGITS]
+    said = f"{patient.issuer}\n{patient.patient_id}"
+    if said.count("\n") > 1:  # which of them stands between the two has to be said
+        said = f"{len(patient.issuer)}\n{said}"
+    return hashlib.sha256(said.encode()).hexdigest()[:KEY_DIGITS]

@@ -95,7 +95,9 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         stderr.print(f"not read: {line}", highlight=False)
     if not given.records:
         where = ", ".join(str(one) for one in folders or []) or "the node's database"
-        raise ConfigurationError(f"no case {'of these series ' if series else ''}in {where}")
+        of = "of these series " if series else ""
+        of += f"by {' or '.join(bundle)} " if bundle else ""
+        raise ConfigurationError(f"no case {of}in {where}")
     about = About(
         datetime.now(UTC),
         title,

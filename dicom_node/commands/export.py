@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, room_for, stdout
+from dicom_node.commands.console import ConfigOption, room_for, stderr, stdout, titled
 
 
 class TableForm(StrEnum):
@@ -97,6 +97,8 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
     from dicom_node.commands.pseudonym_keys import pseudonyms_beside
 
     chosen = Format(form or _form_of(out))
+    if studied_from and studied_to and studied_from > studied_to:
+        raise typer.BadParameter("--from is a later day than --to", param_hint="--from")
     written_files = (out, cases_beside(out))
     pseudonyms = pseudonyms_beside(pseudonymise, written_files) if pseudonymise else None
     cases = KeptCases(folders or (), config, pseudonyms)
@@ -121,6 +123,9 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         f"{written.structures} structures in {written.structures_file}", highlight=False
     )
     stdout.print(f"{written.cases} cases in {written.cases_file}", highlight=False)
+    if not written.cases:
+        words = "the tables are empty: no case is there that fits all options"
+        stderr.print(titled("Warning", "bold yellow", words))
 
 
 def _form_of(out: Path) -> str:

@@ -219,6 +219,10 @@ def test_a_folder_s_key_is_the_same_everywhere_and_another_issuer_s_another():
     assert one == open_patient_key(PatientNumber("MSK0001", ""))
     assert one != open_patient_key(PatientNumber("MSK0001", "HOSP"))
     assert open_patient_key(PatientNumber("", "HOSP")) == ""
+    # A line break may be in either: it is still told where one ends.
+    assert open_patient_key(PatientNumber("b\nc", "a")) != open_patient_key(
+        PatientNumber("c", "a\nb")
+    )
 
 
 def test_grades_are_read_from_rows_and_folders_and_a_side_without_one_has_none(tmp_path: Path):
