@@ -40,6 +40,21 @@ def settings_of(
     return Settings(bundle, device, samples, None if grader is None else str(grader))
 
 
+def check_grader(grader: Path) -> None:
+    """See that a grader can be used as far as that is quickly seen: a search may take hours.
+
+    Raises:
+        InferenceError: it cannot.
+    """
+    from inference.grading.grader_files import grader_sha256, is_table
+    from inference.grading.table import read_table_of_grades
+
+    if is_table(grader):
+        read_table_of_grades(grader)
+    else:
+        grader_sha256(grader)
+
+
 @dataclass(frozen=True, slots=True)
 class ToDo:
     """What there is to segment.

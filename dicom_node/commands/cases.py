@@ -60,6 +60,8 @@ def segment(  # noqa: PLR0913 - a command line has as many options as it has
 
     if (source is None) == (listing is None):
         raise typer.BadParameter("either a SOURCE or --list FILE is needed")
+    if grader is not None:
+        batch.check_grader(grader)
     found = batch.found_cases(source, listing, out, height_m)
     if found.one is not None:
         _segment_one(

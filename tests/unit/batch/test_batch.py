@@ -11,6 +11,7 @@ import pytest
 from support.bundles import untrained_bundle
 from support.image_files import nifti
 from support.light_batch_child import COMMAND
+from typer.testing import CliRunner
 
 from dicom_node.batch.batch import Limits, Request, run_batch
 from dicom_node.batch.cases import Case
@@ -19,6 +20,7 @@ from dicom_node.batch.messages import Answer, Kind, Settings, Step, receive_answ
 from dicom_node.batch.pace import Pace
 from dicom_node.batch.table import Row
 from dicom_node.case_files.result_folder import read_image_scan
+from dicom_node.commands import batch, cli
 from dicom_node.commands.batch import found_cases
 from dicom_node.errors import ConfigurationError
 from inference.errors import BundleError, InferenceError
@@ -259,3 +261,13 @@ def test_one_scan_is_a_case_where_a_batch_has_been(tmp_path: Path):
     (tmp_path / "out" / "cases.csv").touch()
     (case,) = found_cases(tmp_path / "in", None, tmp_path / "out", None).cases
     assert case.name == "ct"
+
+
+def test_an_error_in_a_table_of_grades_is_told_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(batch, "found_cases", lambda *_: pytest.fail("searched"))
+    grades = tmp_path / "grades.csv"
+    grades.write_text("case,grade\na,1\n")
+    words = ["segment", str(tmp_path), "--out", str(tmp_path / "R"), "--grader", str(grades)]
+    assert isinstance(CliRunner().invoke(cli.app, words).exception, BundleError)
