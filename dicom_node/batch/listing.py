@@ -201,7 +201,7 @@ def cases_listed(
             cases.append(replace(case, name=name, height_m=one.height_m))
             lines.append(one)
     _check_once(lines, cases)
-    return Found(tuple(with_unique_names(cases)), tuple(folders), 0, unreadable)
+    return Found(tuple(with_unique_names(cases)), tuple(folders), (), unreadable)
 
 
 def _name(one: ListedScan, case: Case, *, alone: bool) -> str:
@@ -253,7 +253,7 @@ def _cases_at(
         cases = _cases_in_file(one.path)
     except UnreadableFolderError as error:
         cases = (replace(nothing, unreadable=str(error)),)
-        return Found(cases, (), 0, error.folders)
+        return Found(cases, (), (), error.folders)
     except NoImagesError:
         cases = (nothing,)
     except SeriesError:
@@ -261,7 +261,7 @@ def _cases_at(
     except OSError as error:
         words = f"{error.filename or one.path}: {error.strerror}"
         cases = (replace(nothing, unreadable="" if error.errno in GONE else words),)
-    return Found(cases, (), 0)
+    return Found(cases, (), ())
 
 
 def _cases_in_file(path: Path) -> tuple[Case, ...]:

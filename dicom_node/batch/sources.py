@@ -162,14 +162,14 @@ class Found:
     """The scans in a folder.
 
     folders: all that were looked at.
-    passed_over: how many series without CT, image files beside DICOM, and unreadable files
-        that no series lies beside.
+    passed_over: what is no scan, in words with numbers: series without CT, image files beside
+        DICOM, and unreadable files that no series lies beside.
     unreadable: folders that cannot be looked into, and why.
     """
 
     cases: tuple[Case, ...]
     folders: tuple[Path, ...]
-    passed_over: int
+    passed_over: tuple[str, ...]
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
@@ -214,17 +214,27 @@ def cases_in(
     ]
     if not with_ct and images:
         cases = [_image_case(path, source) for path in images]
-        passed_over = len(series)
+        left_out = (len(series), 0)
     else:
         taken = with_ct or [one for one, _ in series][: 1 if len(series) == 1 else 0]
         cases = [_dicom_case(one) for one in taken]
-        passed_over = len(series) - len(taken) + len(images)
+        left_out = (len(series) - len(taken), len(images))
     if not cases and unreadable:
         raise UnreadableFolderError(unreadable)
     if not cases:
         raise NoImagesError(_nothing(source, len(series), unread))
-    passed_over += len(unread)
+    passed_over = _passed_over(*left_out, len(unread))
     return Found(tuple(with_unique_names(cases)), tuple(contents), passed_over, unreadable)
+
+
+def _passed_over(series: int, images: int, unread: int) -> tuple[str, ...]:
+    """What is no scan, in words."""
+    counted = {
+        "series without CT": series,
+        "image file(s) beside DICOM": images,
+        "file(s) that may be DICOM and cannot be read": unread,
+    }
+    return tuple(f"{number} {words}" for words, number in counted.items() if number)
 
 
 def _nothing(source: Path, series: int, unread: Sequence[Path]) -> str:

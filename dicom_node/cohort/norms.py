@@ -139,7 +139,8 @@ def norms_of(cohort: Cohort) -> Norms:
         raise ConfigurationError(f"norms are of one bundle, here are several: {names}")
     first = cohort.first_scans()
     if not cohort.models or first.sum() < FEWEST_IN_GROUP:
-        few = f"{int(first.sum())} patients with results"
+        patients = int(first.sum())
+        few = f"{patients} patient{'' if patients == 1 else 's'} with results"
         raise ConfigurationError(f"no norms of {few}: {FEWEST_IN_GROUP} are the least")
     found = [_norm(*cell) for cell in _cells(cohort, first)]
     kept = _without_small_rests([one for one in found if one is not None])

@@ -257,6 +257,7 @@ def _record(name: str, source: CaseSource, report: Mapping[str, Any]) -> CaseRec
     if case is None:
         state = source.state or REFUSED
         return CaseRecord(of, state, code=_text(refused["code"]), words=_text(refused["words"]))
+    verdict = Verdict(case["verdict"])
     height_m = _number((report.get("input") or {}).get("height_m"))
     structures = tuple(
         _structure(one) for one in case["structures"] if one.get("key") in BY_KEY
@@ -266,7 +267,7 @@ def _record(name: str, source: CaseSource, report: Mapping[str, Any]) -> CaseRec
     return CaseRecord(
         source=replace(of, height_m=of.height_m or height_m),
         state=REPORTED,
-        verdict=Verdict(case["verdict"]),
+        verdict=verdict,
         words=_text(case.get("words", "")),
         findings=_texts(case.get("findings", [])),
         mean_uncertainty=_number(case.get("mean_uncertainty")),

@@ -24,7 +24,7 @@ from dicom_node.batch.sources import INDEX_FILE, KnownFolders, OnFolder, cases_i
 from dicom_node.batch.table import Row, counts
 from dicom_node.batch.workers import COMMAND
 from dicom_node.case_files.image_files import is_image_file
-from dicom_node.commands.console import EXIT_REFUSED, stderr, stdout, titled
+from dicom_node.commands.console import EXIT_REFUSED, counted, stderr, stdout, titled
 
 EXIT_FAILED: Final = 1
 LONGEST_TABLE: Final = 60
@@ -98,8 +98,8 @@ def found_cases(
             # An image file may lie among other things; a series is found among them again.
             return ToDo((), case.source if case.is_image else source, unreadable)
         if found.passed_over:
-            words = "series without CT or files that are no scans were passed over"
-            stderr.print(f"{found.passed_over} {words}", highlight=False)
+            words = ", ".join(found.passed_over)
+            stderr.print(f"passed over: {words}", highlight=False)
     known.write()
     known.keep_only(found.folders, tuple(found.unreadable))
     cases = (replace(case, height_m=case.height_m or height_m) for case in found.cases)
@@ -137,7 +137,7 @@ def run(todo: ToDo, out: Path, settings: Settings, *, again_failed: bool = False
     stdout.print(table_of(rows))
     ended = counts(rows)
     words = ", ".join(f"{number} {outcome}" for outcome, number in ended.items())
-    stdout.print(f"{len(rows)} cases: {words}; {out / TABLE_FILE}", highlight=False)
+    stdout.print(f"{counted(len(rows), 'case')}: {words}; {out / TABLE_FILE}", highlight=False)
     return EXIT_FAILED if todo.unreadable else exit_code(rows)
 
 
@@ -196,7 +196,7 @@ class _Lines:
     def begun(self, pace: Pace) -> None:
         """How many there are, and how many were done before."""
         before = f", {pace.before} of them done before" if pace.before else ""
-        stderr.print(f"{pace.total} cases{before}", highlight=False)
+        stderr.print(f"{counted(pace.total, 'case')}{before}", highlight=False)
 
     def slices(self, case: str, done: int, total: int) -> None:
         """Too much for lines."""

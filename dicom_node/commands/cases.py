@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -142,10 +143,21 @@ def phantom(  # noqa: PLR0913 - a command line has as many options as it has
     contrast_hu: Annotated[
         float, typer.Option(help="What a contrast agent adds in vessels and bladder.")
     ] = 0.0,
+    patient_id: Annotated[
+        str, typer.Option(help="Patient ID: every phantom is the same patient without it.")
+    ] = "PHANTOM-0001",
+    scanned: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Study Date; 2024-04-15 without it."),
+    ] = None,
 ) -> None:
     """Write the analytic phantom as a CT series, with its label map and known answers."""
     from dicom_node.case_files.labelled_cases import write_segments
-    from dicom_node.case_files.phantom_series import write_known_answers, write_phantom_series
+    from dicom_node.case_files.phantom_series import (
+        DEFAULT_HEADER,
+        write_known_answers,
+        write_phantom_series,
+    )
     from dicom_node.series.reading import read_series
     from inference.phantom.body import BodySpec
     from inference.phantom.implants import Implant
@@ -173,7 +185,10 @@ def phantom(  # noqa: PLR0913 - a command line has as many options as it has
     if implants:
         spec = replace(spec, maximum_hu=TWELVE_BIT_HU)
     spec = with_lower_legs(spec) if legs else spec
-    paths = write_phantom_series(out / "series", spec)
+    header = replace(DEFAULT_HEADER, patient_id=patient_id)
+    if scanned is not None:
+        header = replace(header, scanned=datetime.combine(scanned, header.scanned.time()))
+    paths = write_phantom_series(out / "series", spec, header)
     write_known_answers(out / "known.json", spec)
     write_segments(out / "labels.nii.gz", read_series(paths), rendered(spec).segments)
     stdout.print(f"{len(paths)} slices in {out / 'series'}, answers in {out / 'known.json'}")

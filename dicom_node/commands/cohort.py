@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, room_for, stderr, stdout
+from dicom_node.commands.console import ConfigOption, counted, room_for, stderr, stdout
 
 if TYPE_CHECKING:
     from dicom_node.cohort.against_norms import Compared
@@ -112,13 +112,15 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         html = _report(given, sides, about, found)
         with room_for(out):
             write_page(out, html)
-        stdout.print(f"report of {len(given.records)} cases in {out}", highlight=False)
+        stdout.print(
+            f"report of {counted(len(given.records), 'case')} in {out}", highlight=False
+        )
     if save_norms is not None:
         saved = norms_of(given)
         with room_for(save_norms):
             write_norms(saved, save_norms)
-        words = f"{len(saved.norms)} norms of {saved.patients} patients in {save_norms}"
-        stdout.print(f"{words}, {saved.withheld} withheld", highlight=False)
+        words = f"{counted(len(saved.norms), 'norm')} of {counted(saved.patients, 'patient')}"
+        stdout.print(f"{words} in {save_norms}, {saved.withheld} withheld", highlight=False)
 
 
 @dataclass(frozen=True, slots=True)

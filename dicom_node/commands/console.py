@@ -56,6 +56,11 @@ def room_for(path: Path) -> Iterator[None]:
         raise
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what is counted, one or more: `1 case`, `2 cases`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def titled(title: str, style: str, words: object) -> Text:
     """Words with a title of a style before them: `Warning: ...`."""
     return Text.assemble((title, style), f": {words}")

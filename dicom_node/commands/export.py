@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands.console import ConfigOption, room_for, stderr, stdout, titled
+from dicom_node.commands.console import ConfigOption, counted, room_for, stderr, stdout, titled
 
 
 class TableForm(StrEnum):
@@ -120,9 +120,10 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
             pseudonyms=pseudonyms,
         )
     stdout.print(
-        f"{written.structures} structures in {written.structures_file}", highlight=False
+        f"{counted(written.structures, 'structure')} in {written.structures_file}",
+        highlight=False,
     )
-    stdout.print(f"{written.cases} cases in {written.cases_file}", highlight=False)
+    stdout.print(f"{counted(written.cases, 'case')} in {written.cases_file}", highlight=False)
     if not written.cases:
         words = "the tables are empty: no case is there that fits all options"
         stderr.print(titled("Warning", "bold yellow", words))

@@ -47,7 +47,7 @@ def test_series_are_found_however_deep_and_called_by_their_uid(tmp_path: Path):
         tmp_path / "in" / "a" / "b",
         tmp_path / "in" / "c",
     ]
-    assert found.passed_over == 1  # the label map beside the series is no scan
+    assert found.passed_over == ("1 image file(s) beside DICOM",)  # the label map
 
 
 def test_a_series_in_two_folders_is_one_scan(tmp_path: Path):
