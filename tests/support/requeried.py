@@ -318,17 +318,22 @@ def _wrong_states(trial: Requeried) -> Iterator[str]:
         for uid in held.images:
             state, answer = held.expected(uid)
             own, is_answered = rows.pop(uid, []), answers.get(uid)
-            if not own and held.sort is Sort.OTHER_MODALITY:
-                continue  # the archive was asked for CT, and did not list it
+            if not own and held.sort in (Sort.OTHER_MODALITY, Sort.CHILD):
+                continue  # its study was against it: its series were not asked for
             if [each.state for each in own] != [state]:
                 yield f"{held.sort} {uid}: {own}, not {state}"
-            elif (is_answered and is_answered.state) != answer:
+            elif (is_answered and is_answered.state) not in _answers(state, answer):
                 yield f"{held.sort} {uid}: {is_answered}, not {answer}"
             elif answer is not SeriesState.REPORTED:
                 yield from _without_reason(held.sort, own[0], is_answered)
     for uid, (row, *more) in rows.items():
         if more or row.state is not ArchiveState.REFUSED or "odality" not in row.reason:
             yield f"{uid} is a result of ours, and {row.state}: {row.reason}"
+
+
+def _answers(state: ArchiveState, answer: SeriesState | None) -> tuple[SeriesState | None, ...]:
+    """What may be in the ledger: of what only headers told is left out there too."""
+    return (answer, SeriesState.LEFT_OUT) if state is ArchiveState.REFUSED else (answer,)
 
 
 def _without_reason(
