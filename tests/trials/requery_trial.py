@@ -13,6 +13,7 @@ Needs root (for the namespace), Orthanc, DCMTK and Chromium.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ PATIENCE_S: Final = 5400.0
 def main(studies: int, folder: Path) -> int:
     """One trial; the exit code says whether all was well."""
     began_s = time.monotonic()
+    for left in ("node", "orthanc", "studies"):  # of a trial before: it has been listed
+        shutil.rmtree(folder / left, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     namespace = make_namespace(f"msk-requery-{os.getpid()}")
     try:
