@@ -70,7 +70,8 @@ def configure_logging(settings: Logging, stream: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _LastingStream(stream))),
+        # A line with its end in one go: the roles of a node write into one file.
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _LastingStream(stream))),
         cache_logger_on_first_use=False,
     )
     _fence_libraries()
