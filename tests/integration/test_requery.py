@@ -20,7 +20,7 @@ from support.studies import series, series_uid
 from support.waiting import wait_until
 from typer.testing import CliRunner
 
-from dicom_node.commands import cli
+from dicom_node.commands import cli, console
 from dicom_node.node.status import node_status
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
@@ -92,7 +92,9 @@ def requery(node: InstalledNode, *words: str) -> str:
     """What `msk-node requery` prints of the node's own settings."""
     settings = node.folder / "node.toml"
     settings.write_text(as_toml(node))
-    done = CliRunner(env={"COLUMNS": "250", "NO_COLOR": "1"}).invoke(
+    # Its console may have been made before, as wide as the tests' own terminal.
+    console.stdout.width = 250
+    done = CliRunner(env={"NO_COLOR": "1"}).invoke(
         cli.app, ["requery", *words, "--config", str(settings)]
     )
     assert done.exit_code == 0, done.output
