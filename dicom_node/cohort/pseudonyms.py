@@ -25,7 +25,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
-from dicom_node.cohort.records import CaseRecord, Grade, Place, Source, in_order
+from dicom_node.cohort.records import CaseRecord, Grade, Source
 from dicom_node.durable_files import OWN, write_durably
 from dicom_node.errors import ConfigurationError
 from dicom_node.results.changes import Changes
@@ -86,14 +86,6 @@ class Pseudonyms:
             kvp=source.kvp,
             sender=self.code("S", source.sender),
         )
-
-    def place(self, source: Source) -> Place:
-        """The place of a case among all: by pseudonyms, and of one patient by date.
-
-        Cases of nobody that is named come by their own pseudonyms.
-        """
-        patient = self.code("P", source.patient_key)
-        return (patient or self._case(source), *in_order(source)[1:])
 
     def code(self, kind: str, name: str) -> str:
         """`P-0123456789abcdef` for a patient; nothing for nothing."""

@@ -74,9 +74,6 @@ DAMAGED: Final = (
 Unreadable = Callable[[str, str], None]
 """Told the name of a case that cannot be read, and why."""
 
-Order = Callable[[Source], Place]
-"""The place of a case, by its source."""
-
 
 def records_of_ledger(
     ledger: Ledger,
@@ -125,20 +122,17 @@ def record_of_row(row: CaseRow) -> CaseRecord:
     return _record(name if row.revision == 1 else f"{name}~{row.revision}", source, report)
 
 
-def records_of_folders(
-    folders: Sequence[Path], unreadable: Unreadable, order: Order = in_order
-) -> Iterator[CaseRecord]:
+def records_of_folders(folders: Sequence[Path], unreadable: Unreadable) -> Iterator[CaseRecord]:
     """The cases in folders of `msk-node segment`, however deep they lie.
 
     Args:
         folders: case folders, or such with case folders in them.
         unreadable: told of a folder that cannot be read.
-        order: of the cases, by their sources; it leaves those of one patient together.
     """
     found = [
         found
         for folder, name in _case_folders(folders)
-        if (found := _found(folder, name, unreadable, order))
+        if (found := _found(folder, name, unreadable))
     ]
     for each in sorted(found, key=lambda each: each.place):
         try:
@@ -218,9 +212,9 @@ def _root_names(roots: Sequence[Path]) -> list[str]:
     return names
 
 
-def _found(folder: Path, name: str, unreadable: Unreadable, order: Order) -> _Found | None:
+def _found(folder: Path, name: str, unreadable: Unreadable) -> _Found | None:
     try:
-        return _Found(folder, name, order(_as_source(name, _source_in(folder))))
+        return _Found(folder, name, in_order(_as_source(name, _source_in(folder))))
     except DAMAGED as error:
         unreadable(name, type(error).__name__)
         return None

@@ -101,7 +101,7 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         raise typer.BadParameter("--from is a later day than --to", param_hint="--from")
     written_files = (out, cases_beside(out))
     pseudonyms = pseudonyms_beside(pseudonymise, written_files) if pseudonymise else None
-    cases = KeptCases(folders or (), config, pseudonyms)
+    cases = KeptCases(folders or (), config)
     selection = Selection(
         since=since.replace(tzinfo=UTC) if since else None,
         first_day=studied_from.date() if studied_from else None,

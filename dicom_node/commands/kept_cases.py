@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.cohort.pseudonyms import Pseudonyms
 from dicom_node.cohort.reading import records_of_folders, records_of_ledger, with_picture
-from dicom_node.cohort.records import CaseRecord, in_order
+from dicom_node.cohort.records import CaseRecord
 from dicom_node.commands.console import stderr, titled
 from dicom_node.errors import ConfigurationError
 from dicom_node.persistence.ledger import Ledger, existing_ledger
@@ -28,13 +27,11 @@ class KeptCases:
 
     folders: of `msk-node segment`; without any, the node's database counts.
     config: of the node.
-    pseudonyms: under which they are going to be told; they decide the order in folders.
     unreadable: told of what cannot be read.
     """
 
     folders: Sequence[Path]
     config: Path | None = None
-    pseudonyms: Pseudonyms | None = None
     unreadable: Callable[[str, str], None] = tell_unreadable
 
     def records(
@@ -54,11 +51,10 @@ class KeptCases:
             pictures: with the QC pages of flagged ones, where a node still has the files.
 
         Raises:
-            ConfigurationError: the node has no table of cases.
+            ConfigurationError: the node has not run yet, or its ledger is of another version.
         """
         if self.folders:
-            order = in_order if self.pseudonyms is None else self.pseudonyms.place
-            found = records_of_folders(self.folders, self.unreadable, order)
+            found = records_of_folders(self.folders, self.unreadable)
             yield from (
                 one for one in found if not series or one.source.series_instance_uid in series
             )
@@ -81,12 +77,6 @@ def _ledger(config: Path | None) -> Ledger:
     ledger = existing_ledger(settings.node.database_url, only_read=True)
     if ledger is None:
         raise ConfigurationError("node.database: this node has not run yet: there are no cases")
-    if not ledger.has_cases():
-        ledger.close()
-        raise ConfigurationError(
-            "node.database: its ledger is of an older msk-node and has no table of cases; "
-            "the node makes it when it starts"
-        )
     return ledger
 
 

@@ -382,10 +382,6 @@ class Ledger:
         found = self.read(CommitmentRow, COMMITMENTS.c.transaction_uid == transaction_uid)
         return found[0] if found else None
 
-    def has_cases(self) -> bool:
-        """True if there is a table of cases: a node of before it left none."""
-        return self._do(lambda connection: sa.inspect(connection).has_table(CASES.name))
-
     def cases(
         self,
         *,

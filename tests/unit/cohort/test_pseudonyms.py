@@ -46,8 +46,6 @@ def test_a_case_has_one_code_wherever_its_folder_lies_and_a_revision_another():
     assert ONE.of_source(here).name == ONE.of_source(there).name
     assert ONE.of_source(here).name != ONE.of_source(replace(here, revision=2)).name
     assert ONE.of_source(files[0]).name != ONE.of_source(files[1]).name
-    nobody = [replace(each, patient_key="") for each in (here, there)]
-    assert ONE.place(nobody[0])[0] == ONE.place(nobody[1])[0] == ONE.of_source(here).name
 
 
 def test_intervals_within_a_patient_stay_and_dates_do_not():
@@ -73,25 +71,6 @@ def test_the_time_of_the_analysis_is_left_out():
     """A batch analyses all on one day: its shifted day would tell everybody's shift."""
     assert FIRST.source.analysed_at is not None
     assert ONE.of_source(FIRST.source).analysed_at is None
-
-
-def test_cases_come_in_an_order_that_tells_nothing_of_their_names():
-    """By pseudonym, and those of one patient by date."""
-    sources = [
-        record(f"1.2.{number}", patient_key=f"k{number % 20:02d}", study_date=day).source
-        for number in range(40)
-        for day in (date(2025, 1, 1 + number % 28),)
-    ]
-    placed = sorted(sources, key=ONE.place)
-    keys = [each.patient_key for each in placed]
-
-    assert [ONE.code("P", key) for key in keys] == sorted(ONE.code("P", key) for key in keys)
-    assert keys != sorted(keys)
-    dates = [each.study_date for each in placed if each.patient_key == "k03"]
-    assert dates == sorted(dates)
-    nobody = [replace(each, patient_key="") for each in sources]
-    by_date = sorted(nobody, key=lambda each: each.study_date)
-    assert sorted(nobody, key=ONE.place) != by_date
 
 
 @pytest.mark.parametrize(
