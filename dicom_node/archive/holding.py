@@ -22,7 +22,6 @@ Ask = Callable[[str, str, str], Expectation | None]
 UNTIL_IT_IS_ENDED: Final = timedelta(minutes=5)
 """What is over is ended within seconds, the rules being asked; here nobody waits for more."""
 
-
 TAKEN: Final = (ArchiveState.FETCHED, ArchiveState.INCOMPLETE)
 """States of series that a schedule took, whatever came of them."""
 
@@ -126,4 +125,6 @@ class Holding:
         return self.asking.title(settings[1]) if settings is not None else ""
 
     def _rows(self, series_instance_uid: str) -> tuple[ArchiveSeriesRow, ...]:
+        if not self.asking.config.schedules:
+            return ()  # a node that asks nobody need not wait for its database here
         return self.asking.ledger.series_of_uids([series_instance_uid])
