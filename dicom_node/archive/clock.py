@@ -1,56 +1,21 @@
 """The clock of schedules: when a run is due. Nobody else knows APScheduler.
 
 A run that was due while nobody looked is made up for once, however many were missed: the
-library would leave them out (its grace is a second) or, told otherwise, do each. So the ledger
-says when the last one was due, and the library what comes next; its own memory is not asked.
+library's scheduler would leave them out (its grace is a second) or, told otherwise, do each. So
+the ledger says when the last one was due, and the library's triggers what comes next; its
+scheduler is not run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from dicom_node.settings.opening_hours import parse_days
 from dicom_node.settings.schedules import Schedule
-
-
-class ScheduleClock:
-    """Calls when a run is due, on a thread of its own; `tick` has to be quick."""
-
-    def __init__(self) -> None:
-        self._scheduler = BackgroundScheduler(timezone=UTC)
-
-    def add(
-        self,
-        schedule: Schedule,
-        zone: tzinfo,
-        last_due_at: datetime,
-        tick: Callable[[], None],
-    ) -> None:
-        """Call `tick` whenever a run of a schedule is due."""
-        trigger = _trigger(schedule, zone, last_due_at)
-        if trigger is not None:
-            self._scheduler.add_job(
-                tick,
-                trigger,
-                id=schedule.name,
-                misfire_grace_time=None,
-                coalesce=True,
-                max_instances=1,
-            )
-
-    def start(self) -> None:
-        """Begin to call."""
-        self._scheduler.start()
-
-    def stop(self) -> None:
-        """Call no more; what is being done is not waited for."""
-        self._scheduler.shutdown(wait=False)
 
 
 def next_due(schedule: Schedule, zone: tzinfo, after: datetime) -> datetime | None:

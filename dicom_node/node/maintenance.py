@@ -67,18 +67,7 @@ class MaintenanceTasks:
             (self.raise_alarms, WARN_EVERY_S),
             (self.purge, PURGE_EVERY_S),
         )
-        threads = [
-            threading.Thread(
-                target=self._repeat,
-                args=(task, every_s, stop),
-                name=task.__name__,
-                daemon=True,
-            )
-            for task, every_s in tasks
-        ]
-        for thread in threads:
-            thread.start()
-        return threads
+        return start_repeating(tasks, self.is_first, stop)
 
     def poll(self) -> None:
         """Enter what was reported, and put what is due."""
@@ -146,12 +135,44 @@ class MaintenanceTasks:
             log.info("queue.purged", count=count)
         purge(self.delivery_jobs.config, self.delivery_jobs.ledger, now)
 
-    def _repeat(self, task: Callable[[], None], every_s: float, stop: threading.Event) -> None:
-        """Do a task again and again; one that fails is done again."""
-        while not stop.wait(every_s):
-            try:
-                if self.is_first():
-                    task()
-            except Exception:
-                # A database or disk that is away comes back; the worker must not end with it.
-                log.exception("task.failed", kind=task.__name__)
+
+def start_repeating(
+    tasks: Iterable[tuple[Callable[[], None], float]],
+    is_first: Callable[[], bool],
+    stop: threading.Event,
+) -> list[threading.Thread]:
+    """Start a thread for each task, which does it at a pace until told to stop.
+
+    Args:
+        tasks: each with the seconds between two times.
+        is_first: whether this worker is to do them.
+        stop: set when they are to end.
+    """
+    threads = [
+        threading.Thread(
+            target=_repeat,
+            args=(task, every_s, is_first, stop),
+            name=task.__name__,
+            daemon=True,
+        )
+        for task, every_s in tasks
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _repeat(
+    task: Callable[[], None],
+    every_s: float,
+    is_first: Callable[[], bool],
+    stop: threading.Event,
+) -> None:
+    """Do a task again and again; one that fails is done again."""
+    while not stop.wait(every_s):
+        try:
+            if is_first():
+                task()
+        except Exception:
+            # A database or disk that is away comes back; the worker must not end with it.
+            log.exception("task.failed", kind=task.__name__)

@@ -1,8 +1,8 @@
 """Asking archives, as a part of the running node: a worker's tasks, and their jobs.
 
-    clock        a schedule's run is due
     dispatch     every second: jobs for what is due, as many as each archive takes
-    look_after   every ten seconds: runs that were missed, runs that ended, what is given up
+    look_after   every ten seconds: runs that are due or were missed, runs that ended, what is
+                 given up
 
 Where nodes share a database one of them does the tasks (`is_first`); the jobs are done by all.
 Nothing is in memory that a restart would miss.
@@ -16,11 +16,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.dispatch import Dispatch, begin_run, kinds, queues
 from dicom_node.archive.politeness import zone_of
+from dicom_node.node.maintenance import start_repeating
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.job_queue import JobRequest
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from dicom_node.archive.keeping import Keeping
 
 __all__ = ["RequeryTasks", "asking_of", "kinds", "queues"]
-
-log = structlog.get_logger()
 
 DISPATCH_EVERY_S: Final = 1.0
 LOOK_EVERY_S: Final = 10.0
@@ -107,24 +104,11 @@ class RequeryTasks:
         self._dispatch = Dispatch(self.asking, self.under_way)
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
-        """Start the clock, and a thread for each task, which end when told to stop."""
+        """Start a thread for each task, which ends when told to stop."""
         if not self.asking.config.schedules:
             return []
-        threads = [
-            threading.Thread(
-                target=self._repeat, args=(task, every_s, stop), name=name, daemon=True
-            )
-            for name, task, every_s in (
-                ("dispatch", self.dispatch, DISPATCH_EVERY_S),
-                ("look-after", self.look_after, LOOK_EVERY_S),
-            )
-        ]
-        threads.append(
-            threading.Thread(target=self._keep_time, args=(stop,), name="clock", daemon=True)
-        )
-        for thread in threads:
-            thread.start()
-        return threads
+        tasks = ((self.dispatch, DISPATCH_EVERY_S), (self.look_after, LOOK_EVERY_S))
+        return start_repeating(tasks, self.is_first, stop)
 
     def dispatch(self) -> None:
         """Put what is due."""
@@ -132,7 +116,7 @@ class RequeryTasks:
             self.put(job)
 
     def look_after(self) -> None:
-        """Begin runs that were missed, and see which have ended."""
+        """Begin runs that are due, and see which have ended."""
         for schedule in self.asking.config.schedules:
             self.begin_if_due(schedule)
         self._dispatch.look_after()
@@ -142,44 +126,9 @@ class RequeryTasks:
         from dicom_node.archive.clock import last_due
 
         archive = self.asking.config.archive(schedule.archive)
-        if archive is None or not self.is_first():
+        if archive is None:
             return
         known = self._dispatch.know(schedule)
         due = last_due(schedule, zone_of(archive), known, self.asking.clock())
         if due is not None:
             begin_run(self.asking.config, self.asking.ledger, schedule, due)
-
-    def _keep_time(self, stop: threading.Event) -> None:
-        """Have the clock begin runs at their moment, until told to stop."""
-        from dicom_node.archive.clock import ScheduleClock
-
-        clock = ScheduleClock()
-        for schedule in self.asking.config.schedules:
-            archive = self.asking.config.archive(schedule.archive)
-            if archive is not None:
-                known = self._dispatch.know(schedule)
-                clock.add(schedule, zone_of(archive), known, self._begun(schedule))
-        clock.start()
-        stop.wait()
-        clock.stop()
-
-    def _begun(self, schedule: Schedule) -> Callable[[], None]:
-        """What the clock calls; what fails is done again by `look_after`."""
-
-        def tick() -> None:
-            try:
-                self.begin_if_due(schedule)
-            except Exception:
-                log.exception("task.failed", kind="clock")
-
-        return tick
-
-    def _repeat(self, task: Callable[[], None], every_s: float, stop: threading.Event) -> None:
-        """Do a task again and again; one that fails is done again."""
-        while not stop.wait(every_s):
-            try:
-                if self.is_first():
-                    task()
-            except Exception:
-                # A database or disk that is away comes back; the worker must not end with it.
-                log.exception("task.failed", kind=task.__name__)
