@@ -19,11 +19,15 @@ class ServedRole(StrEnum):
 
     RECEIVE = "receive"
     WORK = "work"
+    WEB = "web"
     ALL = "all"
 
 
 RoleOption = Annotated[
-    ServedRole, typer.Option(help="Receive series, work on them, or both on this machine.")
+    ServedRole,
+    typer.Option(
+        help="Receive series, work on them, serve the web pages, or all of it on this machine."
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
     receive   Storage SCP to spool; nothing it does can be slowed by an analysis
     work      the spool's watcher and the durable engine with its jobs
+    web       the dashboard and the API, where there is a `[web]` table (`web/process.py`)
 
 A role reads its `RoleSettings` as one line of JSON from standard input, which then stays
 open: when it closes, the supervisor is gone and the role ends. SIGTERM ends it in order;
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 from pydantic import TypeAdapter
@@ -214,14 +215,20 @@ def _watcher(
     )
 
 
-ROLES: Final[Mapping[str, Callable[[RoleSettings, threading.Event], None]]] = {
+Role: TypeAlias = Callable[[RoleSettings, threading.Event], None]
+ROLES: Final[Mapping[str, Role]] = {
     "receive": receive,
     "work": work,
 }
 
 
-def main(role: str) -> int:
-    """Run a role to its end; returns the exit code."""
+def run_role(role: str, run: Role) -> int:
+    """Run a role to its end; returns the exit code.
+
+    Args:
+        role: its name, for the log.
+        run: does its work until told to stop.
+    """
     stop = threading.Event()
     settings = ROLE_SETTINGS.validate_json(_first_line())
     configure_logging(settings.config.logging)
@@ -229,7 +236,7 @@ def main(role: str) -> int:
     end_with_standard_input()
     try:
         with signals_taken(stop.set, ENDS_A_PART):
-            ROLES[role](settings, stop)
+            run(settings, stop)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:
         print(error, flush=True)  # noqa: T201 - for the supervisor
         return EXIT_UNUSABLE
@@ -252,7 +259,7 @@ def _first_line() -> bytes:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1])
+    code = run_role(sys.argv[1], ROLES[sys.argv[1]])
     # Threads of a job that still runs must not hold the process: it will be run again.
     sys.stdout.flush()
     os._exit(code)

@@ -34,8 +34,14 @@ from dicom_node.settings.node import NodeConfig
 log = structlog.get_logger()
 
 ANALYSIS_COMMAND: Final = (sys.executable, "-m", "dicom_node.analysis.child")
-ROLE_NAMES: Final = ("receive", "work")
+ROLE_NAMES: Final = ("receive", "work", "web")
 """Together they are a node; each may also be served by itself, on machines of its own."""
+MODULES: Final = {
+    "receive": "dicom_node.node.roles",
+    "work": "dicom_node.node.roles",
+    "web": "dicom_node.web.process",
+}
+"""What each is started as: `python -m MODULE ROLE`."""
 FIRST_WAIT_S: Final = 1.0
 MAX_WAIT_S: Final = 30.0
 STEADY_S: Final = 60.0
@@ -71,7 +77,7 @@ def serve(
         settings = (
             ROLE_SETTINGS.dump_json(RoleSettings(config, tuple(analysis_command))) + b"\n"
         )
-        roles = [_Role(name, settings) for name in roles_here]
+        roles = [_Role(name, settings) for name in roles_here if name != "web" or config.web]
         log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
         try:
             while not stop.wait(0.2):
@@ -105,7 +111,7 @@ class _Role:
         """Start the process and give it its settings; the pipe stays open as its lifeline."""
         with held_back():
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "dicom_node.node.roles", self.name],
+                [sys.executable, "-m", MODULES[self.name], self.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

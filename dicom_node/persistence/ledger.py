@@ -43,7 +43,13 @@ from dicom_node.persistence.rows import (
     CommitmentRow,
     DeliveryRow,
     DeliveryState,
+    EventRow,
+    KeyKind,
+    OrderKind,
+    OrderRow,
     ResultRow,
+    SeriesEvent,
+    SeriesKeyRow,
     SeriesRow,
     SeriesState,
 )
@@ -57,12 +63,18 @@ from dicom_node.persistence.tables import (
     CASES,
     COMMITMENTS,
     DELIVERIES,
+    ORDERS,
     RESULTS,
     SERIES,
+    SERIES_EVENTS,
+    SERIES_KEYS,
 )
 
 ArchiveRow: TypeAlias = RunRow | WindowRow | ArchiveSeriesRow | TroubleRow | PauseRow
-AnyRow: TypeAlias = SeriesRow | ResultRow | DeliveryRow | CommitmentRow | CaseRow | ArchiveRow
+OperationRow: TypeAlias = EventRow | OrderRow | SeriesKeyRow
+AnyRow: TypeAlias = (
+    SeriesRow | ResultRow | DeliveryRow | CommitmentRow | CaseRow | ArchiveRow | OperationRow
+)
 Row = TypeVar("Row", bound=AnyRow)
 TABLES: Final[Mapping[type, sa.Table]] = {
     SeriesRow: SERIES,
@@ -75,12 +87,20 @@ TABLES: Final[Mapping[type, sa.Table]] = {
     ArchiveSeriesRow: ARCHIVE_SERIES,
     TroubleRow: ARCHIVE_TROUBLES,
     PauseRow: ARCHIVE_PAUSES,
+    EventRow: SERIES_EVENTS,
+    OrderRow: ORDERS,
+    SeriesKeyRow: SERIES_KEYS,
 }
 STATES: Final[Mapping[type, type[StrEnum]]] = {
     SeriesRow: SeriesState,
     DeliveryRow: DeliveryState,
     WindowRow: WindowState,
     ArchiveSeriesRow: ArchiveState,
+}
+KINDS: Final[Mapping[type, type[StrEnum]]] = {
+    EventRow: SeriesEvent,
+    OrderRow: OrderKind,
+    SeriesKeyRow: KeyKind,
 }
 AT_A_TIME: Final = 100
 """Cases that are held in memory while all are gone through; of each some 10 kB."""
@@ -590,6 +610,8 @@ def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
     typed = {each.name: values[each.name] for each in fields(row_type)}
     if row_type in STATES:
         typed["state"] = STATES[row_type](typed["state"])
+    if row_type in KINDS:
+        typed["kind"] = KINDS[row_type](typed["kind"])
     if typed.get("state") is SeriesState.REFUSED and typed["code"] in LEFT_OUT_CODES:
         typed["state"] = SeriesState.LEFT_OUT
     return typed

@@ -208,3 +208,93 @@ class CaseRow:
     sender: str = ""
     patient_key: str = ""
     study_date: date | None = None
+
+
+class SeriesEvent(StrEnum):
+    """What may happen to a series, in the order in which it mostly does."""
+
+    FIRST_IMAGE = "first image"
+    LAST_IMAGE = "last image"
+    COMPLETE = "complete"
+    ACCEPTED = "accepted"
+    WAITS_FOR_RULES = "waits for rules"
+    TAKEN = "taken"
+    LEFT_OUT = "left out"
+    ANALYSIS_STARTED = "analysis started"
+    ANALYSIS_LOST = "analysis lost"
+    ANALYSIS_ENDED = "analysis ended"
+    ANSWERED = "answered"
+    SENT = "sent"
+    NOT_TAKEN = "not taken"
+    CONFIRMED = "confirmed"
+    HELD = "held"
+    RELEASED = "released"
+    ORDERED = "ordered"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened to one revision of a series, with its time.
+
+    name: unique within the revision, so that a step that runs twice is one event:
+        `received`, `segment:1:started`, `deliver:pacs:2`, ...
+    destination: where it is about one; else empty.
+    reason: in words, without patient data.
+    """
+
+    series_instance_uid: str
+    revision: int
+    name: str
+    kind: SeriesEvent
+    at: datetime
+    destination: str = ""
+    code: str = ""
+    reason: str = ""
+
+
+class OrderKind(StrEnum):
+    """What a person may order for a series that the node has."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    REANALYSE = "reanalyse"
+    RESEND = "resend"
+    HOLD = "hold"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """An order of a person, until a worker has carried it out.
+
+    ordered_by: the user, as the web or the command line knows them.
+    destination: only what goes there; empty for all.
+    done_at: when a worker carried it out; `outcome` says what came of it.
+    """
+
+    order_uid: str
+    kind: OrderKind
+    series_instance_uid: str
+    revision: int
+    ordered_by: str
+    ordered_at: datetime
+    destination: str = ""
+    done_at: datetime | None = None
+    outcome: str = ""
+
+
+class KeyKind(StrEnum):
+    """What a series can be found by beside its UIDs."""
+
+    ACCESSION_NUMBER = "accession number"
+    PATIENT_ID = "patient id"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKeyRow:
+    """A digest, under the spool's secret, of something that a series can be found by."""
+
+    kind: KeyKind
+    digest: str
+    series_instance_uid: str

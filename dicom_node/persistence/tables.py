@@ -95,6 +95,7 @@ DELIVERIES: Final = sa.Table(
     sa.Index("deliveries_in_state", "state", "next_attempt_at"),
     sa.Index("deliveries_to", "destination", "state", "next_attempt_at"),
     sa.Index("deliveries_changed", "changed_at"),
+    sa.Index("deliveries_sent", "destination", "sent_at"),
 )
 
 COMMITMENTS: Final = sa.Table(
@@ -209,4 +210,45 @@ ARCHIVE_PAUSES: Final = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
     info={"since": "0002"},
+)
+
+SERIES_EVENTS: Final = sa.Table(
+    "series_events",
+    METADATA,
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(160), primary_key=True),
+    sa.Column("kind", NAME, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("destination", NAME, nullable=False),
+    sa.Column("code", NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("series_events_at", "at"),
+    info={"since": "0005"},
+)
+
+ORDERS: Final = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("order_uid", NAME, primary_key=True),
+    sa.Column("kind", NAME, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("ordered_by", sa.String(128), nullable=False),
+    sa.Column("ordered_at", UtcDateTime, nullable=False),
+    sa.Column("destination", NAME, nullable=False),
+    sa.Column("done_at", UtcDateTime, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Index("orders_open", "done_at", "ordered_at"),
+    sa.Index("orders_of_series", "series_instance_uid", "revision"),
+    info={"since": "0005"},
+)
+
+SERIES_KEYS: Final = sa.Table(
+    "series_keys",
+    METADATA,
+    sa.Column("kind", NAME, primary_key=True),
+    sa.Column("digest", NAME, primary_key=True),
+    sa.Column("series_instance_uid", UID, primary_key=True),
+    info={"since": "0005"},
 )

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dicom_node.settings.alarms import Alarms
 from dicom_node.settings.archives import ArchiveSettings, retrieval_of, sends_from
+from dicom_node.settings.audit import Audit
 from dicom_node.settings.destinations import (
     AnyDestination,
     Confirmation,
@@ -29,6 +31,7 @@ from dicom_node.settings.schedules import Schedule
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import ReceiveTls
 from dicom_node.settings.values import OWN_AE_TITLE, AeTitle, Days, Seconds, Section
+from dicom_node.settings.web import Web
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -266,6 +269,9 @@ class NodeConfig(Section):
     confirmation: Confirmation = Confirmation()
     retention: Retention = Retention()
     logging: Logging = Logging()
+    alarms: Alarms = Alarms()
+    audit: Audit | None = None
+    web: Web | None = None
     senders: tuple[Sender, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
     destinations: tuple[AnyDestination, ...] = ()

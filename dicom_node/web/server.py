@@ -1,0 +1,47 @@
+"""Serving the application with uvicorn, in a process that is told to stop by an event."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import structlog
+import uvicorn
+
+from dicom_node.errors import ConfigurationError
+from dicom_node.settings.node import NodeConfig
+from dicom_node.web.app import web_app
+
+log = structlog.get_logger()
+
+
+def serve_web(config: NodeConfig, stop: threading.Event) -> None:
+    """Serve the pages and the API until told to stop.
+
+    Raises:
+        ConfigurationError: there is no `[web]` table, or the port cannot be used.
+    """
+    if config.web is None:
+        raise ConfigurationError("web: there is no such table, so there is nothing to serve")
+    listening = _listen(config.web.host, config.web.port)
+    server = uvicorn.Server(uvicorn.Config(web_app(config), log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
+    thread.start()
+    log.info("web.started", host=config.web.host, port=listening.getsockname()[1])
+    stop.wait()
+    server.should_exit = True
+    thread.join(timeout=10.0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: the port cannot be used.
+    """
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"web.port: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
