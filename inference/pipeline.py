@@ -53,6 +53,7 @@ from inference.results import (
     ModelIdentity,
     Region,
     StructureResult,
+    Uncertainty,
     Verdict,
 )
 from inference.structures import SEGMENTS, Segment
@@ -183,7 +184,7 @@ def label(  # noqa: PLR0913 - everything a prediction depends on
             samples=samples,
             seed=seed,
             device=prediction.device,
-            uncertainty=bundle.model.uncertainty,
+            uncertainty=_kind_of_uncertainty(prediction, bundle),
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
         exchanged = tuple(exchanged_ends(whole.labels, volume.geometry))
@@ -194,6 +195,11 @@ def label(  # noqa: PLR0913 - everything a prediction depends on
             if is_surer_turned_over(volume, whole, slices, turned):
                 exchanged = (Exchanged.FRONT_AND_BACK,)
         yield Labelled(whole, exchanged, model)
+
+
+def _kind_of_uncertainty(prediction: Prediction, bundle: Bundle) -> Uncertainty:
+    """What a voxel's uncertainty means; a single sample of a variance has none."""
+    return Uncertainty.NONE if prediction.uncertainty is None else bundle.model.uncertainty
 
 
 def measured_and_judged(

@@ -33,6 +33,7 @@ from dicom_node.persistence.database import open_database
 from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CaseRow, SeriesRow, SeriesState
+from dicom_node.persistence.tables import METADATA
 from dicom_node.spool.arrivals import SeriesArrival
 from dicom_node.spool.digest_key import digest_key
 from inference.grading.grader_files import grader_sha256
@@ -45,6 +46,7 @@ LATER_INDICES = (
     "deliveries_due",
     "deliveries_in_state",
     "deliveries_to",
+    "deliveries_sent",
     "deliveries_changed",
 )
 Make = Callable[..., Workflow]
@@ -421,7 +423,7 @@ def make_it_old(database: Path) -> None:
     """Leave of a ledger what version 0001 had."""
     with closing(sqlite3.connect(database)) as connection:
         found = connection.execute("SELECT type, name FROM sqlite_master").fetchall()
-        later = {"cases", *(name for _, name in found if name.startswith("archive_"))}
+        later = {table.name for table in METADATA.sorted_tables if "since" in table.info}
         for kind, name in found:
             if kind == "index" and name in LATER_INDICES:
                 connection.execute(f"DROP INDEX {name}")

@@ -60,10 +60,10 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
 ) -> tuple[Prediction, ...]:
     """Segment a volume slice by slice; a prediction for each number of samples.
 
-    Where the sampler's device has no memory left, the one that `fallback` makes goes on. With
-    a single sample the variance is 0. With the entropy, labels and uncertainty are those of
-    one pass without dropout, and the only number of samples is 1. For the rest see
-    `inference.models.model.Predictor`.
+    Where the sampler's device has no memory left, the one that `fallback` makes goes on. A
+    single sample varies from nothing: it has no uncertainty and no range. With the entropy,
+    labels and uncertainty are those of one pass without dropout, and the only number of samples
+    is 1. For the rest see `inference.models.model.Predictor`.
     """
     check_counts(counts, None)
     if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
@@ -176,8 +176,10 @@ class _Task:
         return tuple(
             Prediction(
                 labels[place],
-                uncertainty[place],
-                SampleProfiles(
+                None if self._is_alone(count) else uncertainty[place],
+                None
+                if self._is_alone(count)
+                else SampleProfiles(
                     voxels[:count],
                     hu_sums[:count],
                     mean_voxels[place],
@@ -189,6 +191,10 @@ class _Task:
             )
             for place, count in enumerate(self.counts)
         )
+
+    def _is_alone(self, count: int) -> bool:
+        """True of one sample where the doubt is how samples differ."""
+        return count == 1 and self.uncertainty is Uncertainty.VARIANCE
 
     def analyse(self, places: range, samples_at_once: int) -> _Slices:
         """Sample some neighbouring slices, streaming the moments."""
