@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
+from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dicom_node.settings.node import NodeConfig
@@ -49,9 +50,13 @@ def check(config: ConfigOption = None) -> None:
     from dicom_node.node.preflight import check_surroundings, concerns
     from dicom_node.settings.description import describe
     from dicom_node.settings.loading import load_config
+    from dicom_node.settings.reference import explained
 
-    settings = load_config(config)
-    check_surroundings(settings)
+    try:
+        settings = load_config(config)
+        check_surroundings(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(explained(str(error))) from None
     for line in describe(settings):
         stdout.print(line, highlight=False)
     _warn(concerns(settings))
