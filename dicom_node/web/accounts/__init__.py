@@ -1,0 +1,1 @@
+"""Who may use the pages and the API: users, sessions, tokens, and what slows down guessing."""
