@@ -22,6 +22,7 @@ from dicom_node.commands import (
     peers,
     requery,
     rules,
+    web_users,
 )
 from dicom_node.errors import (
     ConfigurationError,
@@ -64,6 +65,8 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(rules.app, name="rules")
+app.add_typer(web_users.users, name="user")
+app.add_typer(web_users.tokens, name="token")
 
 
 def main() -> None:

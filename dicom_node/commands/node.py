@@ -51,15 +51,18 @@ def check(config: ConfigOption = None) -> None:
     from dicom_node.settings.description import describe
     from dicom_node.settings.loading import load_config
     from dicom_node.settings.reference import explained
+    from dicom_node.web.accounts.concerns import check_accounts, web_concerns
 
     try:
         settings = load_config(config)
         check_surroundings(settings)
+        check_accounts(settings)
     except ConfigurationError as error:
         raise ConfigurationError(explained(str(error))) from None
     for line in describe(settings):
         stdout.print(line, highlight=False)
     _warn(concerns(settings))
+    _warn(web_concerns(settings))
     _warn_of_certificates(settings)
 
 

@@ -97,14 +97,24 @@ def server_context(tls: ReceiveTls) -> ssl.SSLContext:
     Raises:
         ConfigurationError: a file cannot be used.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
-    context.num_tickets = 0
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
-    _load_certificate(context, tls)
+    context = identity_context(tls)
     if tls.client_ca is not None:
         _load_trust_anchors(context, tls.client_ca)
         required = tls.require_client_certificate
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
+def identity_context(identity: Identity) -> ssl.SSLContext:
+    """The rules for connections that come in from whoever, which are shown a certificate.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
+    load_certificate(context, identity)
     return context
 
 
@@ -124,7 +134,7 @@ def client_context(tls: DestinationTls) -> ssl.SSLContext:
         _load_trust_anchors(context, tls.ca)
     else:
         context.verify_mode = ssl.CERT_NONE
-    _load_certificate(context, tls)
+    load_certificate(context, tls)
     return context
 
 
@@ -139,8 +149,12 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, identity: Identity) -> None:
-    """Load our own certificate, if there is one."""
+def load_certificate(context: ssl.SSLContext, identity: Identity) -> None:
+    """Load our own certificate, if there is one.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
     if identity.certificate is None or identity.key is None:
         return
     expiry_times(identity.certificate)

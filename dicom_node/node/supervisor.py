@@ -25,6 +25,7 @@ import structlog
 from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.signals import ENDS_A_NODE, held_back, signals_taken
+from dicom_node.network.tls_contexts import identity_context
 from dicom_node.node import tls_checks
 from dicom_node.node.limits import limit_concerns, raise_limits, system_limits
 from dicom_node.node.roles import EXIT_UNUSABLE, ROLE_SETTINGS, RoleSettings
@@ -42,6 +43,8 @@ MODULES: Final = {
     "web": "dicom_node.web.process",
 }
 """What each is started as: `python -m MODULE ROLE`."""
+DISPENSABLE: Final = frozenset({"web"})
+"""A role without which a node that has started goes on: it is tried again, and again."""
 FIRST_WAIT_S: Final = 1.0
 MAX_WAIT_S: Final = 30.0
 STEADY_S: Final = 60.0
@@ -69,6 +72,8 @@ def serve(
     with signals_taken(stop.set, ENDS_A_NODE), _locks(config, roles_here):
         if "receive" in roles_here:
             _wait_for_ports(config)
+        if "web" in roles_here:
+            _see_that_web_can_start(config)
         for concern in tls_checks.warnings(config, datetime.now(UTC)):
             log.warning("tls.concern", reason=concern)
         for concern in limit_concerns(config, system_limits()):
@@ -124,11 +129,18 @@ class _Role:
     def _look_after(self, process: subprocess.Popen[bytes], now_s: float) -> None:
         """Plan the next start of a process that ended by itself, or give up."""
         words, _ = process.communicate()
-        if process.returncode == EXIT_UNUSABLE:
-            raise ConfigurationError(words.decode(errors="replace").strip())
+        reason = words.decode(errors="replace").strip()
+        if process.returncode == EXIT_UNUSABLE and self.name not in DISPENSABLE:
+            raise ConfigurationError(reason)
         if now_s - self.started_s > STEADY_S:
             self.wait_s = FIRST_WAIT_S
-        log.error("role.lost", key=self.name, exit_code=process.returncode, wait_s=self.wait_s)
+        log.error(
+            "role.lost",
+            key=self.name,
+            exit_code=process.returncode,
+            wait_s=self.wait_s,
+            **({"reason": reason} if process.returncode == EXIT_UNUSABLE else {}),
+        )
         self.process = None
         self.due_s = now_s + self.wait_s
         self.wait_s = min(2 * self.wait_s, MAX_WAIT_S)
@@ -177,6 +189,21 @@ def _locks(config: NodeConfig, roles_here: Sequence[str]) -> Iterator[None]:
     finally:
         for descriptor in held:
             os.close(descriptor)
+
+
+def _see_that_web_can_start(config: NodeConfig) -> None:
+    """See that the web's port and certificate can be used, if there is to be a web.
+
+    That is asked once, before anything starts: what goes wrong later ends no node.
+    """
+    if config.web is None:
+        return
+    if config.web.tls is not None:
+        try:
+            identity_context(config.web.tls)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"web.tls: {error}") from None
+    _wait_for_port("web.port", config.web.host, config.web.port)
 
 
 def _wait_for_ports(config: NodeConfig) -> None:

@@ -7,18 +7,33 @@ working.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+from pathlib import Path
+from typing import Final
 
 from dicom_node.node.roles import RoleSettings, run_role
+
+LESS_URGENT: Final = 5
+FIRST_TO_GO: Final = "500"
+"""The kernel ends this process before the receiver and the worker (proc(5))."""
 
 
 def web(settings: RoleSettings, stop: threading.Event) -> None:
     """Serve pages and API until told to stop."""
     from dicom_node.web.server import serve_web  # noqa: PLC0415 - after the signals are taken
 
+    _stand_back()
     serve_web(settings.config, stop)
+
+
+def _stand_back() -> None:
+    """Let the other processes go first, for the processor and when memory runs out."""
+    os.nice(LESS_URGENT)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO, encoding="ascii")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import uvicorn
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.node import NodeConfig
 from dicom_node.web.app import web_app
+from dicom_node.web.connections import renew_certificate, server_settings
 
 log = structlog.get_logger()
 
@@ -24,9 +25,13 @@ def serve_web(config: NodeConfig, stop: threading.Event) -> None:
     if config.web is None:
         raise ConfigurationError("web: there is no such table, so there is nothing to serve")
     listening = _listen(config.web.host, config.web.port)
-    server = uvicorn.Server(uvicorn.Config(web_app(config), log_config=None, access_log=False))
+    settings = server_settings(web_app(config), config.web)
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
     thread.start()
+    if config.web.tls is not None:
+        renewing = (settings, config.web.tls, stop)
+        threading.Thread(target=renew_certificate, args=renewing, daemon=True).start()
     log.info("web.started", host=config.web.host, port=listening.getsockname()[1])
     stop.wait()
     server.should_exit = True

@@ -80,7 +80,10 @@ def changed_records(path: Path, table: str) -> Iterator[dict[str, dict[str, str]
         fcntl.flock(lock, fcntl.LOCK_EX)
         records = {name: dict(record) for name, record in read_records(path, table).items()}
         yield records
+        owner = path.stat() if path.exists() else None
         write_durably(path, _as_toml(table, records).encode(), mode=OWN)
+        if owner is not None and owner.st_uid != os.geteuid():
+            os.chown(path, owner.st_uid, owner.st_gid)  # root wrote for the node's user
     finally:
         os.close(lock)
 
