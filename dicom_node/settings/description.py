@@ -10,6 +10,7 @@ from dicom_node.settings.destinations import Credentials, Destination, WebDestin
 from dicom_node.settings.node import NodeConfig, Pipeline, parse_database_url
 from dicom_node.settings.profile import describe_profile
 from dicom_node.settings.tls import DestinationTls, ReceiveTls
+from dicom_node.settings.web import Web
 
 
 def describe(config: NodeConfig) -> tuple[str, ...]:
@@ -25,6 +26,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
         f"segments with bundle {analysis.bundle} on {analysis.device}, {samples}",
         f"a scan that does not show hip to knee: {analysis.partial}",
     ]
+    lines += _shows(config.web)
     if config.cases.patient_id:
         lines.append("keeps the Patient ID in its table of results")
     lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
@@ -44,6 +46,21 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     elif not config.routes:
         lines.append("no routes: results go to every destination")
     return tuple(lines)
+
+
+def _shows(web: Web | None) -> Iterator[str]:
+    """The pages, and who gets to them."""
+    if web is None:
+        yield "shows no pages and has no API"
+        return
+    how = "TLS" if web.tls else "plain"
+    yield f"shows pages on {web.host}:{web.port} ({how}), as a {web.mark} installation"
+    if web.proxy is not None:
+        names = web.proxy.user_header
+        words = f", and who calls, in {names}" if names else ""
+        yield f"believes {', '.join(web.proxy.addresses)} about addresses{words}"
+    if web.show_patients:
+        yield "pages show Patient ID and Accession Number"
 
 
 def _differs(pipeline: Pipeline) -> str:

@@ -80,3 +80,39 @@ def logged_in(config: NodeConfig, role: Role = Role.OPERATOR, name: str = "anna"
     browser = Browser(config)
     assert browser.log_in(name).status_code == 303
     return browser
+
+
+@dataclass(frozen=True)
+class Door:
+    """One way into the application: a method on a path."""
+
+    method: str
+    path: str
+
+    @property
+    def filled(self) -> str:
+        """The path with something in the place of each parameter."""
+        return re.sub(r"\{[^}]*\}", "1.2.3", self.path)
+
+
+def doors(app: Any) -> list[Door]:
+    """Every way in that an application has, but for files under /static."""
+    found = [
+        Door(method, path)
+        for route, path in _routes(app.router, "")
+        for method in sorted(getattr(route, "methods", None) or ("GET", "POST"))
+    ]
+    assert Door("POST", "/logout") in found, "the walk finds no routes any more"
+    return found
+
+
+def _routes(router: Any, prefix: str) -> list[tuple[Any, str]]:
+    """The routes of a router and of those that it includes, with their paths."""
+    found: list[tuple[Any, str]] = []
+    for route in router.routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            found += _routes(included, prefix + route.include_context.prefix)
+        elif getattr(route, "path", "") != "/static":
+            found.append((route, prefix + route.path))
+    return found

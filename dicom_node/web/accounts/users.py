@@ -129,8 +129,9 @@ def _digest(name: str, password: str) -> str:
     """The digest of a password that can be taken."""
     if not SHORTEST_PASSWORD <= len(_normal(password)) <= LONGEST_PASSWORD:
         raise ConfigurationError(f"a password has {SHORTEST_PASSWORD} characters at least")
-    if name.lower() in password.lower() and len(password) - len(name) < SHORTEST_PASSWORD // 2:
-        raise ConfigurationError("a password is not the user's name")
+    besides = password.lower().replace(name.lower(), "")
+    if besides != password.lower() and len(besides) < SHORTEST_PASSWORD // 2:
+        raise ConfigurationError("a password is more than the user's name")
     return _HASHER.hash(_normal(password))
 
 
