@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from dicom_node.commands import (
     cohort,
     console,
     export,
+    health,
     models,
     node,
     peers,
@@ -39,6 +40,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.serve,
     node.check,
     node.status,
+    health.health,
     node.release,
     requery.requery,
     cases.segment,
@@ -106,9 +108,25 @@ def _exit_code(error: NodeError | InferenceError) -> int:
             return 1
 
 
+def _say_version(is_wanted: bool) -> None:  # noqa: FBT001 - typer's one way
+    """Print the version, and nothing else."""
+    if is_wanted:
+        from dicom_node.monitoring.heartbeats import software_version
+
+        typer.echo(f"msk-node {software_version()}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True),
+]
+
+
 @app.callback()
-def _quietly() -> None:
+def _quietly(*, version: VersionOption = False) -> None:
     """Log only warnings, and to standard error; `serve` then logs as its settings say."""
+    del version
     from dicom_node.monitoring.logs import configure_logging
     from dicom_node.settings.node import Logging
 

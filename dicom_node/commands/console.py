@@ -25,6 +25,8 @@ EXIT_UNUSABLE: Final = 3
 EXIT_REFUSED: Final = 4
 EXIT_UNREACHABLE: Final = 5
 EXIT_PEER_REFUSED: Final = 6
+EXIT_UNHEALTHY: Final = 7
+EXIT_NOT_RUNNING: Final = 8
 
 # Words come from settings, paths and peers: a bracket in them is a bracket.
 stdout: Final = Console(markup=False)

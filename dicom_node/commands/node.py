@@ -73,14 +73,25 @@ def status(
         bool,
         typer.Option("--all", help="All there is, however many series, and every kept file."),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON; docs/operating.md names every key.")
+    ] = False,
 ) -> None:
-    """Show series, deliveries and what is held, with the reason."""
+    """Show whether the node runs, its series, deliveries and what is open, with the reason."""
     from dicom_node.commands.status_tables import render
     from dicom_node.node.status import node_status
     from dicom_node.settings.loading import load_config
 
     settings = load_config(config)
-    stdout.print(render(node_status(settings, everything=everything)))
+    found = node_status(settings, everything=everything)
+    if as_json:
+        import json
+
+        from dicom_node.node.health_json import status_values
+
+        typer.echo(json.dumps(status_values(found), indent=1))
+        return
+    stdout.print(render(found))
     _warn_of_certificates(settings)
 
 

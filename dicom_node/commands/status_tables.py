@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
 from dicom_node.archive.overview import Named, ScheduleStatus
+from dicom_node.commands.health_tables import destinations, head, open_table
 from dicom_node.node.status import (
-    LATEST,
-    MOST_SHOWN,
     NodeStatus,
     Remark,
     Replacement,
@@ -28,9 +29,14 @@ from dicom_node.persistence.rows import (
 from dicom_node.receiving.rejections import Count
 from dicom_node.spool.pending import WaitingSeries
 
+MOST_SCHEDULES: Final = 4
+MOST_UNANALYSED: Final = 3
+
 
 def render(status: NodeStatus) -> RenderableType:
-    """The status as tables, of what there is."""
+    """The status as tables, of what there is; of many series, as one screen."""
+    if not status.is_whole:
+        return _screen(status)
     late = "ALARM: sent, and not confirmed in time"
     slow = "ALARM: not taken for long, tried slowly until it is"
     named = [each for one in status.schedules for each in one.named]
@@ -66,7 +72,72 @@ def render(status: NodeStatus) -> RenderableType:
             lambda: _turned_away(status.turned_away, status.turned_away_since),
         ),
     )
-    return Group(_counts(status), *(table() for rows, table in tables if rows))
+    return Group(*_head(status), _counts(status), *(table() for rows, table in tables if rows))
+
+
+def _head(status: NodeStatus) -> Iterator[RenderableType]:
+    """Whether the node runs, its alarms, and all that is open with what ends it."""
+    if status.health is not None:
+        yield from head(status.health)
+        yield Text("")
+        if (table := open_table(status.health.waiting, status.health.seen_at)) is not None:
+            yield table
+            yield Text("")
+
+
+def _screen(status: NodeStatus) -> RenderableType:
+    """The same of many series: what fits 50 lines of 100 columns."""
+    health, schedules_here = status.health, status.schedules[:MOST_SCHEDULES]
+    where = destinations(health.destinations) if health is not None else None
+    parts: list[RenderableType] = [*_head(status), _short_counts(status)]
+    if where is not None:
+        parts += [Text(""), where]
+    if schedules_here:
+        parts += [Text(""), _short_schedules(schedules_here)]
+    if status.unanalysed:
+        parts += [Text(""), _latest_unanalysed(status.unanalysed[:MOST_UNANALYSED])]
+    parts.append(Text("--all tells everything, row by row."))
+    return Group(*parts)
+
+
+def _short_counts(status: NodeStatus) -> Table:
+    """Series, objects and disks, a line each."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for name, counts in (("Series", status.series), ("Objects", status.deliveries)):
+        table.add_row(name, "  ".join(f"{state} {count}" for state, count in counts.items()))
+    free = (f"{name} {size} MB" for name, size in status.free_mb.items())
+    table.add_row("Free", "  ".join(free))
+    for words in status.short:
+        table.add_row("Short", words)
+    return table
+
+
+def _short_schedules(rows: Sequence[ScheduleStatus]) -> Table:
+    """A line for each schedule."""
+    headings = ("Schedule", "Wanted", "Fetched", "Failed", "Next", "Archive")
+    columns = [Column(each, no_wrap=True, overflow="ellipsis") for each in headings]
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        counts = row.total.series
+        numbers = (ArchiveState.WANTED, ArchiveState.FETCHED, ArchiveState.FAILED)
+        due = _local(row.next_due.isoformat()) if row.next_due is not None else "by hand"
+        asked = f"{row.archive}: {row.gate or 'may be asked'}"
+        table.add_row(
+            row.schedule, *(str(counts[state] or "") for state in numbers), due, asked
+        )
+    return table
+
+
+def _latest_unanalysed(rows: Sequence[Unanalysed]) -> Table:
+    """The latest series without a report, whose UIDs are kept whole."""
+    reason = Column("Reason", no_wrap=True, overflow="ellipsis")
+    name = Column("Latest without a report", no_wrap=True, min_width=64)
+    table = Table(name, Column("Code", no_wrap=True), reason, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.code, row.reason)
+    return table
 
 
 def _counts(status: NodeStatus) -> Table:
@@ -82,11 +153,6 @@ def _counts(status: NodeStatus) -> Table:
         table.add_row("free space", name, f"{free} MB")
     for words in status.short:
         table.add_row("short of room", *words.split(": ", 1))
-    if not status.is_whole:
-        table.caption = (
-            f"Below: the latest {LATEST} objects and reports, and {MOST_SHOWN} rows of what is "
-            "open or was refused. --all tells everything."
-        )
     return table
 
 

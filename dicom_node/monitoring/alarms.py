@@ -26,6 +26,7 @@ class AlarmKind(StrEnum):
     PROCESS_STUCK = "process-stuck"
     DATABASE_UNREACHABLE = "database-unreachable"
     DISK_SHORT = "disk-short"
+    INCOMING_TROUBLE = "incoming-trouble"
     QUEUE_OLD = "queue-old"
     DELIVERY_STALLED = "delivery-stalled"
     DELIVERY_HELD = "delivery-held"
@@ -36,15 +37,18 @@ class AlarmKind(StrEnum):
     SENDERS_REJECTED = "senders-rejected"
     ARCHIVE_TROUBLE = "archive-trouble"
     AUDIT_UNWRITTEN = "audit-unwritten"
+    ALARM_UNTOLD = "alarm-untold"
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """One alarm.
 
-    subject: what it is about: a role, a folder, a destination's name, a series' UID.
+    subject: what it is about: a process, a folder, a destination's or an archive's name.
+    reason: in words, without patient data: numbers and codes.
     since: when its reason began, as far as that is known.
-    reason: in words, without patient data.
+    series: some of the Series Instance UIDs that it is about; told to nobody by e-mail or
+        webhook unless the settings say so.
     """
 
     kind: AlarmKind
@@ -52,3 +56,9 @@ class Alarm:
     subject: str
     reason: str
     since: datetime | None = None
+    series: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells this alarm from others: the same as long as its reason lasts."""
+        return f"{self.kind.value}/{self.subject}"

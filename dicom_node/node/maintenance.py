@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -40,6 +40,13 @@ PURGE_EVERY_S: Final = 3600.0
 JOBS_KEPT: Final = timedelta(days=7)
 
 
+Note: TypeAlias = Callable[[str, float], None]
+
+
+def say_nothing(_loop: str, _every_s: float) -> None:
+    """Nobody wants to know that a task moves."""
+
+
 @dataclass(slots=True)
 class MaintenanceTasks:
     """The maintenance tasks of one worker.
@@ -48,6 +55,7 @@ class MaintenanceTasks:
     is_first: whether this worker is the one, of all nodes' workers, that does them.
     forget: deletes some records of jobs that were done before a moment; how many.
     released: the jobs for series that rules had left out, and a person wants analysed.
+    note: notes that a task moves, and in how many seconds it does again.
     """
 
     delivery_jobs: DeliveryJobs
@@ -55,6 +63,7 @@ class MaintenanceTasks:
     is_first: Callable[[], bool] = lambda: True
     forget: Callable[[datetime], int] = lambda _before: 0
     released: Callable[[], Iterable[JobRequest]] = tuple
+    note: Note = say_nothing
     _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
     _put: set[str] = field(default_factory=set, init=False)
 
@@ -67,7 +76,7 @@ class MaintenanceTasks:
             (self.raise_alarms, WARN_EVERY_S),
             (self.purge, PURGE_EVERY_S),
         )
-        return start_repeating(tasks, self.is_first, stop)
+        return start_repeating(tasks, self.is_first, stop, self.note)
 
     def poll(self) -> None:
         """Enter what was reported, and put what is due."""
@@ -140,6 +149,7 @@ def start_repeating(
     tasks: Iterable[tuple[Callable[[], None], float]],
     is_first: Callable[[], bool],
     stop: threading.Event,
+    note: Note = say_nothing,
 ) -> list[threading.Thread]:
     """Start a thread for each task, which does it at a pace until told to stop.
 
@@ -147,11 +157,12 @@ def start_repeating(
         tasks: each with the seconds between two times.
         is_first: whether this worker is to do them.
         stop: set when they are to end.
+        note: notes that a task moves.
     """
     threads = [
         threading.Thread(
             target=_repeat,
-            args=(task, every_s, is_first, stop),
+            args=(task, every_s, is_first, stop, note),
             name=task.__name__,
             daemon=True,
         )
@@ -167,9 +178,12 @@ def _repeat(
     every_s: float,
     is_first: Callable[[], bool],
     stop: threading.Event,
+    note: Note,
 ) -> None:
     """Do a task again and again; one that fails is done again."""
+    note(task.__name__, every_s)
     while not stop.wait(every_s):
+        note(task.__name__, every_s)
         try:
             if is_first():
                 task()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.monitoring.notify import secret_problems
 from dicom_node.node import tls_checks
 from dicom_node.node.limits import limit_concerns, system_limits
 from dicom_node.node.room import disks
@@ -30,6 +31,7 @@ def check_surroundings(config: NodeConfig) -> None:
     problems += _grader_problems(config.analysis.grader)
     problems += tls_checks.problems(config, datetime.now(UTC))
     problems += credential_problems(config)
+    problems += secret_problems(config.alarms)
     for key, folder in _folders(config):
         problems += _folder_problems(key, folder)
     if problems:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from dicom_node.archive.asking import Asking
 from dicom_node.archive.dispatch import Dispatch, begin_run, kinds, queues
 from dicom_node.archive.politeness import zone_of
-from dicom_node.node.maintenance import start_repeating
+from dicom_node.node.maintenance import Note, say_nothing, start_repeating
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.job_queue import JobRequest
@@ -91,12 +91,14 @@ class RequeryTasks:
     put: hands a job to the engine.
     under_way: the beginning of a key to the keys of jobs that are not finished.
     is_first: whether this worker is the one, of all nodes' workers, that does them.
+    note: notes that a task moves, and in how many seconds it does again.
     """
 
     asking: Asking
     put: Callable[[JobRequest], None]
     under_way: Callable[[str], Collection[str]]
     is_first: Callable[[], bool] = lambda: True
+    note: Note = say_nothing
     _dispatch: Dispatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class RequeryTasks:
         if not self.asking.config.schedules:
             return []
         tasks = ((self.dispatch, DISPATCH_EVERY_S), (self.look_after, LOOK_EVERY_S))
-        return start_repeating(tasks, self.is_first, stop)
+        return start_repeating(tasks, self.is_first, stop, self.note)
 
     def dispatch(self) -> None:
         """Put what is due."""

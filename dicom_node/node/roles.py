@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -32,8 +32,10 @@ from dicom_node.errors import (
     LeaseLostError,
     OrphanedError,
 )
+from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
+from dicom_node.node.process_health import node_name
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
 
@@ -49,6 +51,10 @@ log = structlog.get_logger()
 
 EXIT_UNUSABLE: Final = 3
 LOOK_EVERY_S: Final = 2.0
+MAIN: Final = "main thread"
+STARTING: Final = "start"
+STARTS_WITHIN_S: Final = 120.0
+"""So long a role may take to start before that is a sign of something wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,13 @@ class RoleSettings:
 ROLE_SETTINGS: Final = TypeAdapter(RoleSettings)
 
 
-def receive(settings: RoleSettings, stop: threading.Event) -> None:
+def receive(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     """Receive until told to stop."""
     from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 
-    with Receiver(ReceiverSettings.of(settings.config)):
-        stop.wait()
+    listens = heart.noting("listener", LOOK_EVERY_S)
+    with Receiver(ReceiverSettings.of(settings.config), listens):
+        wait_noting(stop, heart)
 
 
 def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None:
@@ -83,9 +90,10 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None
     return transport_for(config, destination).within(config.completion.count_timeout_s)
 
 
-def work(settings: RoleSettings, stop: threading.Event) -> None:
+def work(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
     from dicom_node.archive.holding import Holding
+    from dicom_node.node.alarm_task import AlarmTask
     from dicom_node.node.maintenance import MaintenanceTasks
     from dicom_node.node.requery import RequeryTasks, asking_of, kinds, queues
     from dicom_node.node.room import RECORD, Need, wait_for_room
@@ -93,10 +101,13 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
     from dicom_node.persistence.database import retry_until_available
     from dicom_node.persistence.job_queue import Engine
 
+    alarms = AlarmTask(settings.config, heart)
+    alarms.run(stop)
     # A worker that cannot write its first record would end, again and again.
     if not wait_for_room(settings.config, RECORD, Need(), stop, {}):
         return
     leases = _leases(settings.config)
+    alarms.is_first = leases.is_first if leases is not None else lambda: True
     workflow = retry_until_available(lambda: _workflow(settings, leases, stop), stop)
     node = settings.config.node
     asking = asking_of(settings.config, workflow.ledger)
@@ -106,13 +117,14 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
         {**workflow.kinds(), **kinds(asking)},
         {**QUEUES, **queues(settings.config)},
         leases=leases,
+        note=heart.note,
     )
     engine.start()
     workflow.keep_room()
     for job in workflow.pending_jobs():
         engine.put(job)
     watching = threading.Thread(
-        target=_watcher(workflow, engine.put, Holding(asking)).run,
+        target=_watcher(workflow, engine.put, Holding(asking), heart).run,
         args=(stop,),
         name="inbox",
         daemon=True,
@@ -125,18 +137,23 @@ def work(settings: RoleSettings, stop: threading.Event) -> None:
         is_first,
         engine.forget_finished,
         workflow.released_jobs,
+        heart.note,
     ).run(stop)
-    requery = RequeryTasks(asking, engine.put, engine.unfinished, is_first).run(stop)
-    _monitor(engine, stop)
+    requery = RequeryTasks(asking, engine.put, engine.unfinished, is_first, heart.note).run(
+        stop
+    )
+    heart.forget(STARTING)
+    _monitor(engine, stop, heart)
     for thread in (watching, *tasks, *requery):
         thread.join(timeout=5.0)
     engine.stop()
 
 
-def _monitor(engine: Engine, stop: threading.Event) -> None:
+def _monitor(engine: Engine, stop: threading.Event, heart: Heart) -> None:
     """Wait to be told to stop; end at once where only a new process can continue."""
     look_at_s = time.monotonic() + LOOK_EVERY_S
     while not stop.wait(0.2):
+        heart.note(MAIN)
         if engine.lost.is_set():
             # Our work is another's: what still runs here must stop at once, and does so
             # with this process. The supervisor starts a new one.
@@ -190,7 +207,7 @@ def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Eve
 
 
 def _watcher(
-    workflow: Workflow, put: Callable[[JobRequest], None], holding: Holding
+    workflow: Workflow, put: Callable[[JobRequest], None], holding: Holding, heart: Heart
 ) -> Watcher:
     """The watcher that hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
@@ -212,10 +229,11 @@ def _watcher(
         hold=holding.why_held,
         since_s=time.time(),
         steady_clock=time.monotonic,
+        note=heart.noting("watcher", 1.0),
     )
 
 
-Role: TypeAlias = Callable[[RoleSettings, threading.Event], None]
+Role: TypeAlias = Callable[[RoleSettings, threading.Event, Heart], None]
 ROLES: Final[Mapping[str, Role]] = {
     "receive": receive,
     "work": work,
@@ -235,8 +253,9 @@ def run_role(role: str, run: Role) -> int:
     structlog.contextvars.bind_contextvars(role=role)
     end_with_standard_input()
     try:
-        with signals_taken(stop.set, ENDS_A_PART):
-            run(settings, stop)
+        with signals_taken(stop.set, ENDS_A_PART), heart_of(settings.config, role) as heart:
+            heart.note(STARTING, STARTS_WITHIN_S)
+            run(settings, stop, heart)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:
         print(error, flush=True)  # noqa: T201 - for the supervisor
         return EXIT_UNUSABLE
@@ -245,6 +264,18 @@ def run_role(role: str, run: Role) -> int:
         return 1
     log.info("role.ended")
     return 0
+
+
+def heart_of(config: NodeConfig, role: str, serves: Sequence[str] = ()) -> Heart:
+    """The heart of a process of this node."""
+    return Heart(config.node.spool, role, node=node_name(config), serves=serves)
+
+
+def wait_noting(stop: threading.Event, heart: Heart) -> None:
+    """Wait in the main thread to be told to stop; that it waits is a sign of life."""
+    heart.forget(STARTING)
+    while not stop.wait(1.0):
+        heart.note(MAIN, 1.0)
 
 
 def _first_line() -> bytes:

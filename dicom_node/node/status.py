@@ -14,6 +14,7 @@ from dicom_node.archive.overview import ScheduleStatus, overview
 from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.confirmation import is_overdue
 from dicom_node.errors import ConfigurationError
+from dicom_node.node.health import Health, node_health
 from dicom_node.node.retention import summed, survey
 from dicom_node.node.room import STEPS, Disk, disks, need_of_case
 from dicom_node.peers.outcome import ALREADY_THERE
@@ -151,6 +152,7 @@ class NodeStatus:
     is_whole: whether all there is was looked at; else `series` and `deliveries` count all, and
         the rest tells of what is the latest, or has been open for the longest.
     schedules: where each re-query stands.
+    health: whether it runs, its alarms, and all that is open with what ends it.
     """
 
     series: Mapping[SeriesState, int]
@@ -177,6 +179,7 @@ class NodeStatus:
     undecided: tuple[Unselected, ...] = ()
     left_out: tuple[Unselected, ...] = ()
     schedules: tuple[ScheduleStatus, ...] = ()
+    health: Health | None = None
 
 
 def node_status(config: NodeConfig, *, everything: bool = False) -> NodeStatus:
@@ -267,6 +270,7 @@ def _read(config: NodeConfig, *, everything: bool) -> NodeStatus:
             without_room=without_room,
             is_whole=rows.is_whole,
             schedules=schedules,
+            health=node_health(config, now),
         )
     )
 

@@ -23,12 +23,20 @@ from typing import Final
 import structlog
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.monitoring.heartbeats import SUPERVISE
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.signals import ENDS_A_NODE, held_back, signals_taken
 from dicom_node.network.tls_contexts import identity_context
 from dicom_node.node import tls_checks
+from dicom_node.node.alarm_task import ProcessAlarmTask
 from dicom_node.node.limits import limit_concerns, raise_limits, system_limits
-from dicom_node.node.roles import EXIT_UNUSABLE, ROLE_SETTINGS, RoleSettings
+from dicom_node.node.roles import (
+    EXIT_UNUSABLE,
+    MAIN,
+    ROLE_SETTINGS,
+    RoleSettings,
+    heart_of,
+)
 from dicom_node.persistence.locks import hold_lock
 from dicom_node.settings.node import NodeConfig
 
@@ -84,13 +92,16 @@ def serve(
         )
         roles = [_Role(name, settings) for name in roles_here if name != "web" or config.web]
         log.info("node.started", host=config.node.host, port=config.node.port, pid=os.getpid())
-        try:
-            while not stop.wait(0.2):
-                for role in roles:
-                    role.supervise(time.monotonic())
-        finally:
-            _end(roles)
-            log.info("node.stopped")
+        with heart_of(config, SUPERVISE, [role.name for role in roles]) as heart:
+            ProcessAlarmTask(config, heart).run(stop)
+            try:
+                while not stop.wait(0.2):
+                    heart.note(MAIN)
+                    for role in roles:
+                        role.supervise(time.monotonic())
+            finally:
+                _end(roles)
+                log.info("node.stopped")
 
 
 @dataclass(slots=True)

@@ -64,6 +64,14 @@ def warnings(config: NodeConfig, now: datetime) -> Iterator[str]:
             yield f"{key}: {tls.key}: every user of this machine can get at this key"
 
 
+def expiries(config: NodeConfig) -> Iterator[tuple[str, Path, datetime]]:
+    """The certificates that can be read, with the key that names each, and its end."""
+    for key, tls in _tables(config):
+        with contextlib.suppress(ConfigurationError):
+            for path, until in _ends(tls):
+                yield key, path, until
+
+
 def _tables(config: NodeConfig) -> Iterator[tuple[str, AnyTls]]:
     """Every table of TLS settings, with its key."""
     if config.receive.tls is not None:

@@ -199,3 +199,8 @@ def _wait(error: sa.exc.SQLAlchemyError, wait_s: float, stop: threading.Event) -
     log.warning("database.unavailable", reason=type(error).__name__, wait_s=wait_s)
     if stop.wait(wait_s):
         raise error
+
+
+def is_database_error(error: BaseException) -> bool:
+    """True if an error is the database's: it cannot be reached, read or written."""
+    return isinstance(error, sa.exc.SQLAlchemyError | sqlite3.Error)

@@ -67,6 +67,8 @@ FIRST_RETRY_S: Final = 10.0
 STRANDED_AFTER_S: Final = 60.0
 """Longer than a write waits for another's lock."""
 FORGOTTEN_AT_ONCE: Final = 500
+LONGEST_POLLING_S: Final = 130.0
+"""DBOS looks at a queue that many workers contend for less and less often, to two minutes."""
 MAX_RETRIES: Final = 4
 """Retries of a job that raised: after 10, 20, 40 and 80 seconds."""
 
@@ -125,6 +127,7 @@ class Engine:
     queues: how many jobs of each queue may run at once in this worker.
     polling_interval_s: how often the queues are looked at.
     leases: of the workers that share the database, where it is a server.
+    note: notes that a loop moves, and in how many seconds it does again.
     """
 
     database_url: str
@@ -133,6 +136,7 @@ class Engine:
     queues: Mapping[str, int]
     polling_interval_s: float = POLLING_INTERVAL_S
     leases: Leases | None = None
+    note: Callable[[str, float], None] = lambda _loop, _every_s: None
     lost: threading.Event = field(default_factory=threading.Event, init=False)
     """Set when another worker has taken over from this one, which must end."""
     _dbos: DBOS = field(init=False)
@@ -159,6 +163,7 @@ class Engine:
         _silence_console()
         self._run = self._workflow()
         DBOS.launch()
+        self._note_polling()
         for name, at_once in self.queues.items():
             DBOS.register_queue(
                 name,
@@ -268,6 +273,18 @@ class Engine:
             "db_engine_kwargs": {"connect_args": dict(SERVER_OPTIONS)} if is_server else None,
         }
 
+    def _note_polling(self) -> None:
+        """Note each time that a queue is looked at: before a look DBOS reads its settings."""
+        database = self._dbos._sys_db  # noqa: SLF001 - nothing public says that it polls
+        read = database.get_queue
+
+        def get_queue(name: str, **more: Any) -> Any:
+            if name in self.queues:
+                self.note(f"queue {name}", LONGEST_POLLING_S)
+            return read(name, **more)
+
+        vars(database)["get_queue"] = get_queue
+
     def _workflow(self) -> Callable[[str, dict[str, Any], int], str]:
         """The one workflow that DBOS knows, under a name that outlives renamings here."""
 
@@ -312,6 +329,7 @@ class Engine:
         if self.leases is not None:
             every_s = min(every_s, self.leases.lease_s)
         while not self._stopped.wait(every_s):
+            self.note("stranded", every_s)
             try:
                 self.take_up_stranded()
             except Exception as error:  # noqa: BLE001 - the database will be back

@@ -44,6 +44,10 @@ REJECTION: Final = bytes((3, 0, 0, 0, 0, 4, 0, *Reason.TOO_MANY.rejection))
 """A-ASSOCIATE-RJ (PS3.8 9.3.4): transient, local limit exceeded."""
 
 
+def note_nothing() -> None:
+    """Nobody wants to know that a listener moves."""
+
+
 class ReceivingEntity(AE):
     """Counts as active only associations that continue."""
 
@@ -66,6 +70,7 @@ class ReceivingServer(ThreadedAssociationServer):
 
     begin: makes the `InstanceHandler` of a new association.
     turned_away: counts a caller for whom there was nothing left.
+    note: called several times a second, as a sign of life.
     """
 
     request_queue_size = LISTEN_BACKLOG
@@ -75,12 +80,19 @@ class ReceivingServer(ThreadedAssociationServer):
         *arguments: Any,
         begin: Callable[[], InstanceHandler],
         turned_away: Callable[[Caller], None],
+        note: Callable[[], None] = note_nothing,
         **settings: Any,
     ) -> None:
         self.begin = begin
         self._turned_away = turned_away
+        self._note = note
         self._spare = SpareDescriptor()
         super().__init__(*arguments, request_handler=_Handler, **settings)
+
+    def service_actions(self) -> None:
+        """Say that the port is looked at: `serve_forever` calls this with each look."""
+        self._note()
+        super().service_actions()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a connection; one too many is turned away.

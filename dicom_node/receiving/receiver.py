@@ -14,7 +14,7 @@ their name are on disk; a full or failing disk answers 0xA700 and leaves nothing
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ from dicom_node.receiving.descriptors import (
 )
 from dicom_node.receiving.host_names import HostNames
 from dicom_node.receiving.instance import SUCCESS, InstanceWriter, StoreCommand
-from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer
+from dicom_node.receiving.listener import ReceivingEntity, ReceivingServer, note_nothing
 from dicom_node.receiving.rejections import IMAGE_REFUSED, Caller, Reason, RejectionLog
 from dicom_node.series.selection import CT_SOP_CLASSES
 from dicom_node.settings.node import NodeConfig
@@ -124,8 +124,12 @@ class ReceiverSettings:
 class Receiver:
     """The SCP: started and stopped by its owner, or used as a context manager."""
 
-    def __init__(self, settings: ReceiverSettings) -> None:
+    def __init__(
+        self, settings: ReceiverSettings, note: Callable[[], None] = note_nothing
+    ) -> None:
+        """A receiver; `note` is called as a sign of life by each look of a listener."""
         self.settings = settings
+        self._note = note
         self.spool = Spool(settings.spool)
         self.capacity = SpoolCapacity(
             self.spool, settings.free_reserve_bytes, settings.max_spool_bytes
@@ -188,6 +192,7 @@ class Receiver:
             server_class=ReceivingServer,
             begin=partial(_SpoolHandler, store),
             turned_away=policy.is_full,
+            note=self._note,
         )
         self._ae._servers.append(server)  # noqa: SLF001 - as start_server does
         threading.Thread(

@@ -7,7 +7,6 @@ by DICOMweb (STOW-RS). Whatever differs between them is said here, by the method
 
 from __future__ import annotations
 
-import ipaddress
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 from dicom_node.settings.profile import Profile
 from dicom_node.settings.senders import Sender
 from dicom_node.settings.tls import DestinationTls
-from dicom_node.settings.values import AeTitle, Hours, Port, Seconds, Section
+from dicom_node.settings.values import AeTitle, Hours, Port, Seconds, Section, is_here
 
 
 def _service_url(text: str) -> str:
@@ -36,14 +35,6 @@ def _service_url(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must end with its path, without ? or #")
     return text.rstrip("/")
-
-
-def _is_here(host: str) -> bool:
-    """True if a host is this machine: what goes there is on no network."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Credentials(Section):
@@ -183,7 +174,7 @@ class WebDestination(Destination):
             raise ValueError("tls is for an https url")
         if self.tls is not None and self.tls.fingerprints:
             raise ValueError("tls.fingerprints are for DICOM destinations; give tls.ca")
-        if parts.scheme == "http" and self.credentials and not _is_here(parts.hostname or ""):
+        if parts.scheme == "http" and self.credentials and not is_here(parts.hostname or ""):
             raise ValueError("credentials would go in the clear; they need an https url")
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -50,6 +50,14 @@ def _weekdays(text: str) -> str:
     """Days of the week."""
     parse_days(text)
     return text
+
+
+def is_here(host: str) -> bool:
+    """True if a host is this machine: what goes there is on no network."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 AeTitle = Annotated[str, AfterValidator(_ae_title)]

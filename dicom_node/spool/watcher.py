@@ -120,6 +120,10 @@ def ask_nobody(_calling_ae_title: str, _study: str, _series: str) -> Expectation
     return None
 
 
+def note_nothing() -> None:
+    """Nobody wants to know that the watcher moves."""
+
+
 @dataclass(slots=True)
 class SeriesWatch:
     """The watcher's memory of one series.
@@ -218,7 +222,8 @@ class Watcher:
     `hand_over` must be idempotent: after a crash the same revision with the same files may
     be offered again, never with others. `ask` may take a moment: it holds up other series,
     and no reception. `hold` keeps back what somebody still fetches. `since_s` and
-    `steady_clock` are a `WatchClock`'s.
+    `steady_clock` are a `WatchClock`'s. `note` is called as a sign of life, with each look
+    and each series.
     """
 
     def __init__(  # noqa: PLR0913 - the clock and what follows have their defaults
@@ -232,6 +237,7 @@ class Watcher:
         hold: Hold = hold_nothing,
         since_s: float = 0.0,
         steady_clock: Callable[[], float] | None = None,
+        note: Callable[[], None] = note_nothing,
     ) -> None:
         self._spool = spool
         self._settings = settings
@@ -244,10 +250,12 @@ class Watcher:
         """Of series that nothing is to be remembered of but this."""
         self._walk: Iterator[str] | None = None
         self._list = WaitingList(spool.folder)
+        self._note = note
 
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
         """Look at the spool until told to stop."""
         while not stop.wait(interval_s):
+            self._note()
             try:
                 self.poll()
             except Exception:
@@ -314,6 +322,7 @@ class Watcher:
         self, uid: str, noted: Collection[str], refused: Collection[str]
     ) -> SeriesArrival | None:
         """Look at one series, and remember no more of it than is needed to look again."""
+        self._note()
         watch = self._watches.get(uid) or SeriesWatch(settled=self._settled.get(uid))
         now_s = self._clock.now()
         if watch.failures and now_s < watch.look_again_at_s:

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.node.roles import RoleSettings, run_role
 
 LESS_URGENT: Final = 5
@@ -21,12 +22,12 @@ FIRST_TO_GO: Final = "500"
 """The kernel ends this process before the receiver and the worker (proc(5))."""
 
 
-def web(settings: RoleSettings, stop: threading.Event) -> None:
+def web(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     """Serve pages and API until told to stop."""
     from dicom_node.web.server import serve_web  # noqa: PLC0415 - after the signals are taken
 
     _stand_back()
-    serve_web(settings.config, stop)
+    serve_web(settings.config, stop, heart)
 
 
 def _stand_back() -> None:
