@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from dicom_node.commands import (
+    audit,
     cases,
     cohort,
     console,
@@ -69,6 +70,7 @@ for command in COMMANDS:
 app.add_typer(rules.app, name="rules")
 app.add_typer(web_users.users, name="user")
 app.add_typer(web_users.tokens, name="token")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:
