@@ -31,6 +31,7 @@ class CaseSource:
         a grader (`uids.settings_digest`).
     sender: Calling AE title.
     state: "failed", where the analysis failed; a refusal and a case need not say so.
+    is_test: whether it is of a test patient or a phantom of quality control, so of nobody.
     """
 
     source_version: Literal[1] = SOURCE_VERSION
@@ -41,6 +42,7 @@ class CaseSource:
     analysed_at: datetime | None = None
     settings: str = ""
     state: str = ""
+    is_test: bool = False
     scan: ScanFacts = field(default_factory=ScanFacts)
 
 

@@ -75,13 +75,14 @@ Unreadable = Callable[[str, str], None]
 """Told the name of a case that cannot be read, and why."""
 
 
-def records_of_ledger(
+def records_of_ledger(  # noqa: PLR0913 - a selection has as many parts as it has
     ledger: Ledger,
     unreadable: Unreadable,
     *,
     since: datetime | None = None,
     all_revisions: bool = False,
     series: Collection[str] = (),
+    tests: bool = False,
 ) -> Iterator[CaseRecord]:
     """The cases that a node has answered.
 
@@ -91,10 +92,13 @@ def records_of_ledger(
         since: only those of patients with a case that was analysed then or later.
         all_revisions: those too that a later revision of their series has replaced.
         series: only those of these Series Instance UIDs; all without any.
+        tests: those too that are of a test patient or a phantom; one that is named by its
+            series always is among them.
     """
     for row in ledger.cases(since=since, all_revisions=all_revisions, series=series):
         try:
-            yield record_of_row(row)
+            if tests or series or not read_source(row.source).is_test:
+                yield record_of_row(row)
         except DAMAGED as error:
             unreadable(f"{row.series_instance_uid} {row.revision}", type(error).__name__)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from dicom_node.commands import (
+    acceptance,
     audit,
     cases,
     cohort,
@@ -43,6 +44,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.status,
     health.health,
     node.release,
+    acceptance.accept,
     requery.requery,
     cases.segment,
     export.export,

@@ -88,6 +88,10 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
         bool,
         typer.Option("--all-revisions", help="Revisions too that a later one has replaced."),
     ] = False,
+    with_tests: Annotated[
+        bool,
+        typer.Option("--with-tests", help="Scans of test patients and phantoms too."),
+    ] = False,
 ) -> None:
     """Write every case and structure as tables: CSV or Parquet, pseudonymised on request."""
     from dicom_node.cohort.selection import Selection
@@ -113,7 +117,7 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
     )
     with room_for(out):
         written = write_tables(
-            cases.records(since=selection.since, all_revisions=all_revisions),
+            cases.records(since=selection.since, all_revisions=all_revisions, tests=with_tests),
             out,
             chosen,
             selection=selection,

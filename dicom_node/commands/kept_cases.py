@@ -41,6 +41,7 @@ class KeptCases:
         all_revisions: bool = False,
         series: Collection[str] = (),
         pictures: bool = False,
+        tests: bool = False,
     ) -> Iterator[CaseRecord]:
         """The cases, one patient's together; what is not among them is told.
 
@@ -48,6 +49,7 @@ class KeptCases:
             since: of a node, only those of patients with one that was analysed since then.
             all_revisions: of a node, those too that a later revision has replaced.
             series: only those of these Series Instance UIDs; all without any.
+            tests: of a node, those too of test patients and phantoms (`msk-node accept`).
             pictures: with the QC pages of flagged ones, where a node still has the files.
 
         Raises:
@@ -67,6 +69,7 @@ class KeptCases:
                 since=since,
                 all_revisions=all_revisions,
                 series=series,
+                tests=tests,
             ):
                 yield with_picture(record, ledger) if pictures else record
 

@@ -80,6 +80,7 @@ def case_row(
         analysed_at=outcome.finished_at,
         settings=outcome.model_settings or outcome.settings_hash,
         state=statement.state.value,
+        is_test=_is_test(patient, config),
         # Of a refused series, too, the spool knows which one it is.
         scan=replace(
             scan,
@@ -102,6 +103,11 @@ def case_row(
         patient_key=source.patient_key,
         study_date=scan.study_date,
     )
+
+
+def _is_test(patient: PatientNumber, config: NodeConfig) -> bool:
+    """True for a phantom of quality control, and for the test patient of acceptances."""
+    return patient.is_quality_control or patient.patient_id == config.acceptance.patient_id
 
 
 def _patient_key(patient: PatientNumber, config: NodeConfig) -> str:

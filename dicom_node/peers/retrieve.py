@@ -76,6 +76,11 @@ STATUS_WORDS: Final[Mapping[int, str]] = {
     0xFE00: "cancelled by the archive",
 }
 
+CT_IN_ALL_SYNTAXES: Final[Mapping[str, Sequence[str]]] = dict.fromkeys(
+    CT_SOP_CLASSES, TRANSFER_SYNTAXES
+)
+"""The images that a schedule fetches, in whatever transfer syntax the archive has them."""
+
 MAX_UIDS: Final = 100
 """So many images are asked for at once: their UIDs stay well below the 64 KB of a value."""
 MAX_IN_VAIN: Final = 3
@@ -118,21 +123,31 @@ def move(
     return _in_turn(wanted, moving)
 
 
-def get(
+def get(  # noqa: PLR0913, PLR0917 - who, what, for whom, and three limits
     peer: Peer,
     wanted: Collection[Wanted],
     keep: KeepInstance,
     silence_s: float,
     max_object_bytes: int,
+    sop_classes: Mapping[str, Sequence[str]] = CT_IN_ALL_SYNTAXES,
 ) -> dict[Wanted, Retrieval]:
     """Have an archive send series or images on the same association; see `_in_turn`.
 
     Each image is kept as it was sent, before the next one comes. There is one presentation
     context for each transfer syntax of an image (PS3.8 9.3.2.2), so that an archive need not
     convert what it holds.
+
+    Args:
+        peer: the archive.
+        wanted: series or images.
+        keep: keeps each.
+        silence_s: how long it may say and bring nothing.
+        max_object_bytes: a larger object ends the association.
+        sop_classes: which are taken, each in which transfer syntaxes; 127 pairs at most
+            (PS3.8 9.3.2).
     """
-    kinds = [UID(each) for each in sorted(CT_SOP_CLASSES)]
-    contexts = [build_context(kind, each) for kind in kinds for each in TRANSFER_SYNTAXES]
+    kinds = [UID(each) for each in sorted(sop_classes)]
+    contexts = [build_context(kind, each) for kind in kinds for each in sop_classes[kind]]
     roles = [build_role(kind, scp_role=True) for kind in kinds]
     handlers = [(evt.EVT_C_STORE, _handle_store, [keep])]
 

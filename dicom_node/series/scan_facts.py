@@ -58,15 +58,23 @@ class ScanFacts:
 
 @dataclass(frozen=True, slots=True)
 class PatientNumber:
-    """Patient ID and the Issuer of Patient ID, without which two hospitals' ids are one."""
+    """Patient ID and the Issuer of Patient ID, without which two hospitals' ids are one.
+
+    is_quality_control: the subject is a phantom for quality control (PS3.3 C.7.1.1).
+    """
 
     patient_id: str = ""
     issuer: str = ""
+    is_quality_control: bool = False
 
 
 def patient_of(header: Dataset) -> PatientNumber:
     """The number that a header gives its patient; empty where it has none."""
-    return PatientNumber(_text(header, "PatientID"), _text(header, "IssuerOfPatientID"))
+    return PatientNumber(
+        _text(header, "PatientID"),
+        _text(header, "IssuerOfPatientID"),
+        is_quality_control=_text(header, "QualityControlSubject").upper() == "YES",
+    )
 
 
 def facts_of_series(series: CtSeries) -> ScanFacts:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dicom_node.settings.acceptance import Acceptance
 from dicom_node.settings.alarms import Alarms
 from dicom_node.settings.archives import ArchiveSettings, retrieval_of, sends_from
 from dicom_node.settings.audit import Audit
@@ -272,6 +273,7 @@ class NodeConfig(Section):
     alarms: Alarms = Alarms()
     audit: Audit | None = None
     web: Web | None = None
+    acceptance: Acceptance = Acceptance()
     senders: tuple[Sender, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
     destinations: tuple[AnyDestination, ...] = ()
