@@ -102,15 +102,19 @@ def _tell(line: str, on_progress: Callable[[int, int], None]) -> None:
     on_progress(done, total)
 
 
-def end_with_standard_input() -> None:
+def end_with_standard_input(on_line: Callable[[bytes], None] = lambda _line: None) -> None:
     """End this process at once when its standard input closes: its parent is gone.
 
-    A parent that is killed cannot tell its children; the pipe it held does.
+    A parent that is killed cannot tell its children; the pipe it held does. What a parent says
+    before that is given to `on_line`, a whole line at a time, on the thread that watches.
     """
 
     def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+        said = b""
+        while part := os.read(sys.stdin.fileno(), 1 << 16):
+            *lines, said = (said + part).split(b"\n")
+            for line in lines:
+                on_line(line)
         os._exit(1)
 
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -19,10 +19,11 @@ from dicom_node.archive.politeness import (
 )
 from dicom_node.archive.selection import Selection, selection_of
 from dicom_node.errors import PeerBusyError, PeerError
-from dicom_node.peers.archives import Archive, Retrieval, Wanted
+from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome, open_trail
+from dicom_node.peers.archives import Archive, Retrieval, RetrievalEnd, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow
-from dicom_node.settings.archives import ArchiveSettings
+from dicom_node.settings.archives import ArchiveSettings, retrieval_of
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.schedules import Schedule
 from dicom_node.spool.spool import Spool
@@ -102,6 +103,36 @@ class Asking:
         """Leave an archive alone that did not answer a query; until when."""
         wished_s = error.again_after_s if isinstance(error, PeerBusyError) else 0.0
         return self.trouble(archive, schedule, str(error), wished_s)
+
+    def tell_query(self, archive: ArchiveSettings, words: str, count: int) -> None:
+        """Tell the audit trail that an archive was asked, and how much it answered."""
+        address = archive.address(self.config.destinations)
+        event = AuditEvent(
+            AuditKind.QUERY,
+            peer=archive.name,
+            peer_host=address.host_name,
+            instances=count,
+            words=f"{address.query_service} {words}",
+        )
+        open_trail(self.config, "work").record(event)
+
+    def tell_retrieval(
+        self, archive: ArchiveSettings, ended: Mapping[Wanted, Retrieval], study: str
+    ) -> None:
+        """Tell the audit trail which series of a study an archive was asked to give."""
+        ends = [each for each in ended.values() if each.end is not RetrievalEnd.DONE]
+        failed = next((each.words or each.end.value for each in ends), "")
+        address = archive.address(self.config.destinations)
+        event = AuditEvent(
+            AuditKind.INSTANCES_RECEIVED,
+            AuditOutcome.MINOR_FAILURE if failed else AuditOutcome.SUCCESS,
+            user=archive.name,
+            host=address.host_name,
+            study_instance_uids=(study,),
+            series_instance_uids=tuple(each.series_instance_uid for each in ended),
+            words=failed or f"retrieved by {retrieval_of(archive, address)}",
+        )
+        open_trail(self.config, "work").record(event)
 
     def well(self, archive: ArchiveSettings, *, pause: bool = False) -> None:
         """Note that an archive did what it was asked for; the next study may have to wait."""

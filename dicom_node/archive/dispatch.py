@@ -34,6 +34,8 @@ from dicom_node.settings.schedules import Schedule
 
 log = structlog.get_logger()
 
+AT_LEAST_AT_ONCE: Final = 16
+"""The width of the queues, where the archives of the moment take less."""
 MOST_LOOKED_AT: Final = 200
 """Of what is due, so many rows are looked at in one go: series of a few studies."""
 
@@ -45,10 +47,16 @@ UnderWay = Callable[[str], Collection[str]]
 
 
 def queues(config: NodeConfig) -> Mapping[str, int]:
-    """The queues of a worker: each as wide as all archives together take."""
+    """The queues of a worker: each as wide as all archives together take, and some to spare.
+
+    How much is under way at an archive is looked at before a job is put; a queue is never made
+    wider while its worker runs, and archives may come with other settings.
+    """
+    queries = sum(each.queries_at_once for each in config.archives)
+    retrievals = sum(each.retrievals_at_once for each in config.archives)
     return {
-        query_jobs.KIND: max(sum(each.queries_at_once for each in config.archives), 1),
-        retrieve_jobs.KIND: max(sum(each.retrievals_at_once for each in config.archives), 1),
+        query_jobs.KIND: max(queries, AT_LEAST_AT_ONCE),
+        retrieve_jobs.KIND: max(retrievals, AT_LEAST_AT_ONCE),
     }
 
 

@@ -137,6 +137,7 @@ class QueryJobs:
                 if not gate.is_open:
                     return gate
                 answers += peer.find(queries[begin : begin + QUERIES_AT_ONCE])
+            self.asking.tell_query(archive, f"studies of {window}", len(answers))
             asked = list(zip(queries, answers, strict=True))
             more = [
                 () if answer.is_whole else window.narrower(query) for query, answer in asked
@@ -176,6 +177,8 @@ class QueryJobs:
             answers = peer.find(
                 [series_query(each.get("StudyInstanceUID"), rules) for each in some]
             )
+            uids_asked = " ".join(each.get("StudyInstanceUID") for each in some)
+            self.asking.tell_query(archive, f"series of {uids_asked}", len(answers))
             short = [
                 f"study {study.get('StudyInstanceUID')}: {LISTED_IN_PART}"
                 for study, answer in zip(some, answers, strict=True)

@@ -191,6 +191,8 @@ class RetrieveJobs:
         gaps = self._gaps(asked, peer)
         wanted = [gap.wanted for gap in gaps.values() if gap.wanted is not None]
         said = self.asking.retrieve(peer, archive, wanted) if wanted else {}
+        if said:
+            self.asking.tell_retrieval(archive, said, asked[0].study_instance_uid)
         retrievals = {each.series_instance_uid: said[each] for each in wanted if each in said}
         ends = [
             ended

@@ -41,6 +41,7 @@ from inference.errors import InferenceError
 COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     node.serve,
     node.check,
+    node.reload,
     node.status,
     health.health,
     node.release,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from dicom_node.commands.audited import note_export
 from dicom_node.commands.console import ConfigOption, counted, room_for, stderr, stdout
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         html = _report(given, sides, about, found)
         with room_for(out):
             write_page(out, html)
+        note_export(config, out, len(given.records), "cohort")
         stdout.print(
             f"report of {counted(len(given.records), 'case')} in {out}", highlight=False
         )
@@ -119,6 +121,7 @@ def cohort(  # noqa: PLR0913 - a command line has as many options as it has
         saved = norms_of(given)
         with room_for(save_norms):
             write_norms(saved, save_norms)
+        note_export(config, save_norms, len(given.records), "cohort")
         words = f"{counted(len(saved.norms), 'norm')} of {counted(saved.patients, 'patient')}"
         stdout.print(f"{words} in {save_norms}, {saved.withheld} withheld", highlight=False)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dicom_node.commands.audited import note_export
 from dicom_node.commands.console import ConfigOption, counted, room_for, stderr, stdout, titled
 
 
@@ -123,6 +124,7 @@ def export(  # noqa: PLR0913 - a command line has as many options as it has
             selection=selection,
             pseudonyms=pseudonyms,
         )
+    note_export(config, out, written.cases, "export")
     stdout.print(
         f"{counted(written.structures, 'structure')} in {written.structures_file}",
         highlight=False,

@@ -42,7 +42,7 @@ def serve(config: ConfigOption = None, role: RoleOption = ServedRole.ALL) -> Non
         from dicom_node.settings.loading import load_config
 
         roles_here = ROLE_NAMES if role is ServedRole.ALL else (role.value,)
-        run(load_config(config), ANALYSIS_COMMAND, roles_here)
+        run(load_config(config), ANALYSIS_COMMAND, roles_here, config)
 
 
 def check(config: ConfigOption = None) -> None:
@@ -64,6 +64,27 @@ def check(config: ConfigOption = None) -> None:
     _warn(concerns(settings))
     _warn(web_concerns(settings))
     _warn_of_certificates(settings)
+
+
+def reload(config: ConfigOption = None) -> None:
+    """Have the running node read its settings again; without an error it has them."""
+    import getpass
+
+    from dicom_node.node.reload import request_reload
+    from dicom_node.settings.loading import load_config
+    from dicom_node.settings.reference import explained
+
+    try:
+        settings = load_config(config)
+    except ConfigurationError as error:
+        raise ConfigurationError(explained(str(error))) from None
+    found = request_reload(settings, getpass.getuser())
+    if not found.is_taken:
+        raise ConfigurationError(explained("\n".join(found.reasons)))
+    for key in found.changed:
+        stdout.print(f"changed: {key}", highlight=False)
+    if not found.changed:
+        stdout.print("nothing has changed", highlight=False)
 
 
 def status(

@@ -13,6 +13,7 @@ tasks put jobs for whatever is due.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ from dicom_node.delivery.confirmation_queries import (
     reports_folder,
 )
 from dicom_node.delivery.release import release
+from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome, open_trail
 from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.job_queue import JobRequest
@@ -57,6 +59,7 @@ Group = tuple[str, int, str]
 
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """By so much, those of two workers may."""
+SENT: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED)
 GONE: Final = "the destination is no longer configured"
 
 
@@ -161,7 +164,46 @@ class DeliveryJobs:
         outcome_by_uid = self._attempt(objects, destination)
         confirm = destination is not None and destination.confirm != "no"
         attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
-        self._enter(after_attempt(objects, outcome_by_uid, attempt, results))
+        after = after_attempt(objects, outcome_by_uid, attempt, results)
+        self._enter(after)
+        self._tell(group, after, objects, destination)
+
+    def _tell(
+        self,
+        group: Group,
+        after: Sequence[DeliveryRow],
+        objects: Sequence[OutgoingObject],
+        destination: Destination | None,
+    ) -> None:
+        """Tell the audit trail what was sent, and what was not."""
+        if self.config.audit is None or destination is None:
+            return
+        waited = {each.row.sop_instance_uid for each in objects if each.waits}
+        tried = [row for row in after if row.sop_instance_uid in waited]
+        by_uid = {each.row.sop_instance_uid: each for each in objects}
+        sent = [row for row in tried if row.state in SENT]
+        failed = [row for row in tried if row.state not in SENT and row.reason]
+        series = self.ledger.series(group[0], group[1])
+        told = AuditEvent(
+            AuditKind.INSTANCES_SENT,
+            peer=destination.name,
+            peer_host=destination.host_name,
+            study_instance_uids=(series.study_instance_uid,) if series else (),
+            series_instance_uids=(group[0],),
+        )
+        trail = open_trail(self.config, "work")
+        if sent:
+            classes = Counter(by_uid[row.sop_instance_uid].result.sop_class_uid for row in sent)
+            trail.record(replace(told, instances=len(sent), sop_classes=tuple(classes.items())))
+        if failed:
+            trail.record(
+                replace(
+                    told,
+                    outcome=AuditOutcome.MINOR_FAILURE,
+                    instances=len(failed),
+                    words=failed[0].reason,
+                )
+            )
 
     def _attempt(
         self, objects: Sequence[OutgoingObject], destination: Destination | None

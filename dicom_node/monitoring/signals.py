@@ -5,7 +5,9 @@
                                  other processes, which a terminal sends them to as well,
                                  wait for the SIGTERM that follows
     SIGXCPU                      an orderly end of the process whose processor time is used up
-    all others that would        SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, the real-time ones ...:
+    SIGHUP                       to the supervisor: the settings are read again
+                                 (`node/reload.py`); elsewhere, as all others
+    all others that would        SIGUSR1, SIGUSR2, SIGALRM, the real-time ones ...:
     end a process                a line in the log, and nothing else
 
 Those that say that the process is broken (SIGSEGV, SIGABRT ...) and those of a shell's job
@@ -57,12 +59,18 @@ TAKEN: Final = frozenset(signal.valid_signals()) - _LEFT_ALONE
 
 
 @contextmanager
-def signals_taken(stop: Callable[[], None], ends: Collection[int]) -> Iterator[None]:
+def signals_taken(
+    stop: Callable[[], None],
+    ends: Collection[int],
+    reload: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """Take every signal that would end this process; called in the main thread.
 
     Args:
         stop: begins an orderly end; called on a thread of its own.
         ends: the signals that call it; what is held back (`held_back`) comes now.
+        reload: has the settings read again; called so for SIGHUP. Without it, that means
+            nothing.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -72,7 +80,7 @@ def signals_taken(stop: Callable[[], None], ends: Collection[int]) -> Iterator[N
         signal.siginterrupt(number, False)  # noqa: FBT003 - its one way
     former_writer = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     # In a copy of this context: the log's lines say which process they are of.
-    act = partial(copy_context().run, _act, reader, stop, frozenset(ends))
+    act = partial(copy_context().run, _act, reader, stop, frozenset(ends), reload)
     thread = threading.Thread(target=act, name="signals", daemon=True)
     thread.start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
@@ -114,12 +122,20 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler must be there for the number to be written."""
 
 
-def _act(reader: int, stop: Callable[[], None], ends: Collection[int]) -> None:
+def _act(
+    reader: int,
+    stop: Callable[[], None],
+    ends: Collection[int],
+    reload: Callable[[], None] | None,
+) -> None:
     """Do what each signal means, until nobody writes any more."""
     stopping = False
     while numbers := os.read(reader, 64):
         for number in numbers:
-            if number not in ends:
+            if number == signal.SIGHUP and reload is not None and not stopping:
+                log.info("signal.reloads", signal=name_of(number))
+                reload()
+            elif number not in ends:
                 words = "it changes nothing here; SIGTERM to the node's first process ends it"
                 log.warning("signal.ignored", signal=name_of(number), reason=words)
             elif stopping:

@@ -52,8 +52,12 @@ class Watch:
         """Take the memory, and the ways of telling that the settings have."""
         self._memory = MemoryFile(self.config.node.spool, self.name)
         if self.channels is None:
-            who = f"{self.config.node.ae_title} {node_name(self.config)} {self.heart.host}"
-            self.channels = channels_of(self.config.alarms, who)
+            self.change(self.config)
+
+    def change(self, config: NodeConfig) -> None:
+        """Look and tell as other settings say, from the next look on."""
+        who = f"{config.node.ae_title} {node_name(config)} {self.heart.host}"
+        self.config, self.channels = config, channels_of(config.alarms, who)
 
     def run(self, stop: threading.Event) -> threading.Thread:
         """Start to look, until told to stop."""

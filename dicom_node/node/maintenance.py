@@ -37,6 +37,8 @@ log = structlog.get_logger()
 LOOK_EVERY_S: Final = 2.0
 WARN_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 3600.0
+Pace: TypeAlias = "float | Callable[[], float]"
+"""Seconds between two times; a function where the settings may say something else later."""
 JOBS_KEPT: Final = timedelta(days=7)
 
 
@@ -67,12 +69,17 @@ class MaintenanceTasks:
     _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
     _put: set[str] = field(default_factory=set, init=False)
 
+    def change(
+        self, delivery_jobs: DeliveryJobs, released: Callable[[], Iterable[JobRequest]]
+    ) -> None:
+        """Do what is done from now on by other settings."""
+        self.delivery_jobs, self.released = delivery_jobs, released
+
     def run(self, stop: threading.Event) -> list[threading.Thread]:
         """Start a thread for each, which ends when told to stop."""
-        echo_every_s = self.delivery_jobs.config.delivery.echo_every_s
-        tasks = (
+        tasks: tuple[tuple[Callable[[], None], Pace], ...] = (
             (self.poll, LOOK_EVERY_S),
-            (self.probe, echo_every_s),
+            (self.probe, lambda: self.delivery_jobs.config.delivery.echo_every_s),
             (self.raise_alarms, WARN_EVERY_S),
             (self.purge, PURGE_EVERY_S),
         )
@@ -146,7 +153,7 @@ class MaintenanceTasks:
 
 
 def start_repeating(
-    tasks: Iterable[tuple[Callable[[], None], float]],
+    tasks: Iterable[tuple[Callable[[], None], Pace]],
     is_first: Callable[[], bool],
     stop: threading.Event,
     note: Note = say_nothing,
@@ -175,15 +182,18 @@ def start_repeating(
 
 def _repeat(
     task: Callable[[], None],
-    every_s: float,
+    every_s: Pace,
     is_first: Callable[[], bool],
     stop: threading.Event,
     note: Note,
 ) -> None:
     """Do a task again and again; one that fails is done again."""
-    note(task.__name__, every_s)
-    while not stop.wait(every_s):
-        note(task.__name__, every_s)
+    while True:
+        pace_s = every_s() if callable(every_s) else every_s
+        note(task.__name__, pace_s)
+        if stop.wait(pace_s):
+            return
+        note(task.__name__, pace_s)
         try:
             if is_first():
                 task()

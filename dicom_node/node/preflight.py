@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,3 +115,12 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
+
+
+if __name__ == "__main__":
+    # For a supervisor, which must not load what models need: settings in, problems out.
+    try:
+        check_surroundings(NodeConfig.model_validate_json(sys.stdin.read()))
+    except ConfigurationError as error:
+        print(error)  # noqa: T201 - for the supervisor
+        sys.exit(3)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from dicom_node.archive.asking import Asking
@@ -54,6 +54,12 @@ def asking_of(config: NodeConfig, ledger: Ledger) -> Asking:
         no_room=keeping.no_room,
         title=lambda archive: sender_title(archive, archive.address(config.destinations)),
     )
+
+
+def asked_by(config: NodeConfig, asking: Asking) -> Asking:
+    """The same by other settings; what is kept is kept by the one that measures the spool."""
+    fresh = asking_of(config, asking.ledger.ledger)
+    return replace(fresh, retrieve=asking.retrieve, no_room=asking.no_room)
 
 
 @dataclass(slots=True)
@@ -100,6 +106,8 @@ class RequeryTasks:
     is_first: Callable[[], bool] = lambda: True
     note: Note = say_nothing
     _dispatch: Dispatch = field(init=False)
+    _stop: threading.Event | None = field(default=None, init=False)
+    _threads: list[threading.Thread] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         """Remember what was put from one second to the next."""
@@ -107,10 +115,18 @@ class RequeryTasks:
 
     def run(self, stop: threading.Event) -> list[threading.Thread]:
         """Start a thread for each task, which ends when told to stop."""
-        if not self.asking.config.schedules:
-            return []
-        tasks = ((self.dispatch, DISPATCH_EVERY_S), (self.look_after, LOOK_EVERY_S))
-        return start_repeating(tasks, self.is_first, stop, self.note)
+        self._stop = stop
+        if self.asking.config.schedules:
+            tasks = ((self.dispatch, DISPATCH_EVERY_S), (self.look_after, LOOK_EVERY_S))
+            self._threads += start_repeating(tasks, self.is_first, stop, self.note)
+        return self._threads
+
+    def change(self, asking: Asking) -> None:
+        """Ask as other settings say; with the first schedule, begin to."""
+        self._dispatch = replace(self._dispatch, asking=asking)
+        self.asking = asking
+        if self._stop is not None and not self._threads:
+            self.run(self._stop)
 
     def dispatch(self) -> None:
         """Put what is due."""

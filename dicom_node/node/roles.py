@@ -5,9 +5,10 @@
     web       the dashboard and the API, where there is a `[web]` table (`web/process.py`)
 
 A role reads its `RoleSettings` as one line of JSON from standard input, which then stays
-open: when it closes, the supervisor is gone and the role ends. SIGTERM ends it in order;
-being killed loses nothing. A role that cannot start for a reason that another try would
-not change says the reason on standard output and ends with exit code 3.
+open: when it closes, the supervisor is gone and the role ends. Every further line is other
+settings, which it takes and answers with a line on standard output (`Taken`). SIGTERM ends
+it in order; being killed loses nothing. A role that cannot start for a reason that another
+try would not change says the reason on standard output and ends with exit code 3.
 """
 
 # ruff: noqa: PLC0415 - a role loads what it needs: the receiver must not wait for torch
@@ -18,9 +19,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
 import structlog
 from pydantic import TypeAdapter
@@ -32,19 +33,25 @@ from dicom_node.errors import (
     LeaseLostError,
     OrphanedError,
 )
+from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.monitoring.logs import configure_logging
+from dicom_node.monitoring.logs import describe as describe_error
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
+from dicom_node.node.live_settings import LiveSettings, live_kinds
 from dicom_node.node.process_health import node_name
+from dicom_node.node.reload import settings_digest
 from dicom_node.settings.node import NodeConfig
 from inference.errors import InferenceError
 
 if TYPE_CHECKING:
+    from dicom_node.archive.asking import Asking
     from dicom_node.archive.holding import Holding
     from dicom_node.node.workflow import Workflow
     from dicom_node.peers.transports import Transport
-    from dicom_node.persistence.job_queue import Engine, JobRequest
+    from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
     from dicom_node.persistence.leases import Leases
+    from dicom_node.spool.completeness import Expectation
     from dicom_node.spool.watcher import Watcher
 
 log = structlog.get_logger()
@@ -71,12 +78,27 @@ class RoleSettings:
 ROLE_SETTINGS: Final = TypeAdapter(RoleSettings)
 
 
-def receive(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A role's answer to other settings: their digest, and why it did not take them."""
+
+    digest: str
+    problem: str = ""
+
+
+TAKEN: Final = TypeAdapter(Taken)
+
+
+def receive(
+    settings: RoleSettings, stop: threading.Event, heart: Heart, live: LiveSettings
+) -> None:
     """Receive until told to stop."""
     from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 
+    trail = open_trail(settings.config, "receive")
     listens = heart.noting("listener", LOOK_EVERY_S)
-    with Receiver(ReceiverSettings.of(settings.config), listens):
+    with Receiver(ReceiverSettings.of(settings.config), listens, trail) as receiver:
+        live.taken_by(lambda config: receiver.change(ReceiverSettings.of(config)))
         wait_noting(stop, heart)
 
 
@@ -90,12 +112,13 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None
     return transport_for(config, destination).within(config.completion.count_timeout_s)
 
 
-def work(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
+def work(
+    settings: RoleSettings, stop: threading.Event, heart: Heart, live: LiveSettings
+) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
-    from dicom_node.archive.holding import Holding
     from dicom_node.node.alarm_task import AlarmTask
     from dicom_node.node.maintenance import MaintenanceTasks
-    from dicom_node.node.requery import RequeryTasks, asking_of, kinds, queues
+    from dicom_node.node.requery import RequeryTasks, asking_of, queues
     from dicom_node.node.room import RECORD, Need, wait_for_room
     from dicom_node.node.workflow import QUEUES
     from dicom_node.persistence.database import retry_until_available
@@ -110,11 +133,11 @@ def work(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     alarms.is_first = leases.is_first if leases is not None else lambda: True
     workflow = retry_until_available(lambda: _workflow(settings, leases, stop), stop)
     node = settings.config.node
-    asking = asking_of(settings.config, workflow.ledger)
+    parts = _Parts(workflow, asking_of(settings.config, workflow.ledger))
     engine = Engine(
         node.database_url,
         node.executor_id,
-        {**workflow.kinds(), **kinds(asking)},
+        live_kinds(parts.kinds),
         {**QUEUES, **queues(settings.config)},
         leases=leases,
         note=heart.note,
@@ -123,30 +146,97 @@ def work(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     workflow.keep_room()
     for job in workflow.pending_jobs():
         engine.put(job)
-    watching = threading.Thread(
-        target=_watcher(workflow, engine.put, Holding(asking), heart).run,
-        args=(stop,),
-        name="inbox",
-        daemon=True,
-    )
+    watcher = _watcher(parts, engine.put, heart)
+    watching = threading.Thread(target=watcher.run, args=(stop,), name="inbox", daemon=True)
     watching.start()
     is_first = leases.is_first if leases is not None else lambda: True
-    tasks = MaintenanceTasks(
+    maintenance = MaintenanceTasks(
         workflow.delivery_jobs,
         engine.put,
         is_first,
         engine.forget_finished,
         workflow.released_jobs,
         heart.note,
-    ).run(stop)
-    requery = RequeryTasks(asking, engine.put, engine.unfinished, is_first, heart.note).run(
-        stop
     )
+    requery = RequeryTasks(parts.asking, engine.put, engine.unfinished, is_first, heart.note)
+    threads = (watching, *maintenance.run(stop), *requery.run(stop))
+
+    def take(config: NodeConfig) -> None:
+        parts.change(config)
+        watcher.change(config.completion)
+        maintenance.change(parts.workflow.delivery_jobs, parts.workflow.released_jobs)
+        requery.change(parts.asking)
+        alarms.change(config)
+        parts.workflow.keep_room()
+
+    live.taken_by(take)
     heart.forget(STARTING)
     _monitor(engine, stop, heart)
-    for thread in (watching, *tasks, *requery):
+    for thread in threads:
         thread.join(timeout=5.0)
     engine.stop()
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What a worker does its work by; other settings make others, which take over whole."""
+
+    workflow: Workflow
+    asking: Asking
+
+    def kinds(self) -> Mapping[str, JobKind]:
+        """Every kind of job, by the settings of the moment."""
+        from dicom_node.node.requery import kinds
+
+        return {**self.workflow.kinds(), **kinds(self.asking)}
+
+    @property
+    def holding(self) -> Holding:
+        """What schedules have to say of the series in the spool."""
+        from dicom_node.archive.holding import Holding
+
+        return Holding(self.asking)
+
+    def change(self, config: NodeConfig) -> None:
+        """Work by other settings from the next piece of work on.
+
+        Raises:
+            InferenceError: a bundle or a grader cannot be read.
+        """
+        from dicom_node.node.requery import asked_by
+
+        workflow = _with_settings(self.workflow, config)
+        asking = asked_by(config, self.asking)
+        self.workflow, self.asking = workflow, asking
+
+
+def _with_settings(workflow: Workflow, config: NodeConfig) -> Workflow:
+    """The same jobs by other settings; what was estimated by the old ones is forgotten."""
+    return replace(workflow, config=config, needs={}, **_models(config))
+
+
+def _models(config: NodeConfig) -> _Models:
+    """What the analysis will use, as the jobs know it."""
+    from dicom_node.analysis.devices import device_key
+    from inference.grading.grader_files import grader_sha256
+    from inference.models.bundle_files import bundle_sha256
+
+    grader = config.analysis.grader
+    return {
+        "bundle_sha256": bundle_sha256(config.analysis.bundle),
+        "bundles_sha256": {name: bundle_sha256(name) for name in config.bundles[1:]},
+        "grader_sha256": grader_sha256(grader) if grader else "",
+        "device": device_key(config.analysis.device),
+    }
+
+
+class _Models(TypedDict):
+    """The models of an analysis by their digests, and its device."""
+
+    bundle_sha256: str
+    bundles_sha256: Mapping[str, str]
+    grader_sha256: str
+    device: str
 
 
 def _monitor(engine: Engine, stop: threading.Event, heart: Heart) -> None:
@@ -186,29 +276,21 @@ def _leases(config: NodeConfig) -> Leases | None:
 
 def _workflow(settings: RoleSettings, leases: Leases | None, stop: threading.Event) -> Workflow:
     """The jobs, on a ledger that only the holder of our lease may write to."""
-    from dicom_node.analysis.devices import device_key
     from dicom_node.node.workflow import Workflow
     from dicom_node.persistence.ledger import Ledger, no_fence
-    from inference.grading.grader_files import grader_sha256
-    from inference.models.bundle_files import bundle_sha256
 
     config = settings.config
     fence = leases.fence if leases is not None else no_fence
     return Workflow(
         config=config,
         ledger=Ledger(config.node.database_url, fence=fence, patient=True),
-        bundle_sha256=bundle_sha256(config.analysis.bundle),
-        bundles_sha256={name: bundle_sha256(name) for name in config.bundles[1:]},
-        grader_sha256=grader_sha256(config.analysis.grader) if config.analysis.grader else "",
         command=settings.analysis_command,
-        device=device_key(config.analysis.device),
         ending=stop,
+        **_models(config),
     )
 
 
-def _watcher(
-    workflow: Workflow, put: Callable[[JobRequest], None], holding: Holding, heart: Heart
-) -> Watcher:
+def _watcher(parts: _Parts, put: Callable[[JobRequest], None], heart: Heart) -> Watcher:
     """The watcher that hands complete series from the spool to the engine."""
     from dicom_node.archive.expected_counts import SenderCounts
     from dicom_node.spool.arrivals import SeriesArrival
@@ -216,17 +298,26 @@ def _watcher(
     from dicom_node.spool.watcher import Watcher
 
     def hand_over(arrival: SeriesArrival) -> None:
-        choice = holding.choice(arrival.series_instance_uid, arrival.calling_ae_title)
-        for job in workflow.admit(arrival, choice):
+        choice = parts.holding.choice(arrival.series_instance_uid, arrival.calling_ae_title)
+        for job in parts.workflow.admit(arrival, choice):
             put(job)
 
-    config = workflow.config
+    # It remembers who does not answer, whatever the settings are.
+    senders = SenderCounts(lambda title: counting_peer(parts.workflow.config, title))
+
+    def ask(calling_ae_title: str, study: str, series: str) -> Expectation | None:
+        return parts.holding.counts(senders)(calling_ae_title, study, series)
+
+    def why_held(series_instance_uid: str) -> str:
+        return parts.holding.why_held(series_instance_uid)
+
+    config = parts.workflow.config
     return Watcher(
         Spool(config.node.spool),
         config.completion,
         hand_over,
-        ask=holding.counts(SenderCounts(partial(counting_peer, config))),
-        hold=holding.why_held,
+        ask=ask,
+        hold=why_held,
         since_s=time.time(),
         steady_clock=time.monotonic,
         note=heart.noting("watcher", 1.0),
@@ -234,24 +325,28 @@ def _watcher(
 
 
 Role: TypeAlias = Callable[[RoleSettings, threading.Event, Heart], None]
-ROLES: Final[Mapping[str, Role]] = {
+LiveRole: TypeAlias = Callable[[RoleSettings, threading.Event, Heart, LiveSettings], None]
+ROLES: Final[Mapping[str, LiveRole]] = {
     "receive": receive,
     "work": work,
 }
 
 
-def run_role(role: str, run: Role) -> int:
+def run_role(role: str, run: Role, live: LiveSettings | None = None) -> int:
     """Run a role to its end; returns the exit code.
 
     Args:
         role: its name, for the log.
         run: does its work until told to stop.
+        live: takes other settings while it runs; without it, a role has to be started anew.
     """
     stop = threading.Event()
     settings = ROLE_SETTINGS.validate_json(_first_line())
     configure_logging(settings.config.logging)
     structlog.contextvars.bind_contextvars(role=role)
-    end_with_standard_input()
+    end_with_standard_input(partial(_take_line, live or LiveSettings()))
+    trail = open_trail(settings.config, role)
+    trail.record(AuditEvent(AuditKind.APPLICATION_STARTED, words=role))
     try:
         with signals_taken(stop.set, ENDS_A_PART), heart_of(settings.config, role) as heart:
             heart.note(STARTING, STARTS_WITHIN_S)
@@ -262,6 +357,10 @@ def run_role(role: str, run: Role) -> int:
     except Exception:
         log.exception("role.crashed")
         return 1
+    else:
+        trail.record(AuditEvent(AuditKind.APPLICATION_STOPPED, words=role))
+    finally:
+        trail.close()
     log.info("role.ended")
     return 0
 
@@ -278,6 +377,23 @@ def wait_noting(stop: threading.Event, heart: Heart) -> None:
         heart.note(MAIN, 1.0)
 
 
+def _take_line(live: LiveSettings, line: bytes) -> None:
+    """Take other settings, and answer whether they are taken."""
+    digest, problem = "", ""
+    try:
+        settings = ROLE_SETTINGS.validate_json(line)
+        digest = settings_digest(settings.config)
+        live.give(settings.config)
+        configure_logging(settings.config.logging)
+        log.info("settings.taken", key=digest)
+    except Exception as error:
+        log.exception("settings.not_taken", key=digest)
+        problem = describe_error(error)["error"]
+        if isinstance(error, ConfigurationError | InferenceError):
+            problem = str(error)
+    print(TAKEN.dump_json(Taken(digest, problem)).decode(), flush=True)  # noqa: T201
+
+
 def _first_line() -> bytes:
     """The first line of standard input, and not a byte more: the rest is watched."""
     line = bytearray()
@@ -290,7 +406,9 @@ def _first_line() -> bytes:
 
 
 if __name__ == "__main__":
-    code = run_role(sys.argv[1], ROLES[sys.argv[1]])
+    changing = LiveSettings()
+    role = sys.argv[1]
+    code = run_role(role, partial(ROLES[role], live=changing), changing)
     # Threads of a job that still runs must not hold the process: it will be run again.
     sys.stdout.flush()
     os._exit(code)

@@ -18,6 +18,8 @@ from weakref import WeakSet
 
 import structlog
 
+from dicom_node.monitoring.audit import NO_TRAIL
+from dicom_node.receiving.audit import RejectionAudit
 from dicom_node.receiving.host_names import Address, is_from
 from dicom_node.receiving.rejections import Caller, Reason, RejectionLog
 from dicom_node.settings.senders import Sender
@@ -78,6 +80,11 @@ class ArchivePlaces:
         self._held: WeakSet[object] = WeakSet()
         self._lock = threading.Lock()
 
+    def change(self, titles: Collection[str], most: int) -> None:
+        """Give others places, or more or fewer; who has one keeps it."""
+        with self._lock:
+            self._titles, self._most = frozenset(titles), most
+
     def take(
         self, caller: Caller, association: object, is_open: Callable[[object], bool]
     ) -> bool:
@@ -106,11 +113,17 @@ class AssociationPolicy:
         capacity: SpoolCapacity,
         rejections: RejectionLog,
         look_up: Callable[[str], Collection[Address]],
+        audit: RejectionAudit | None = None,
     ) -> None:
+        self._audit = audit or RejectionAudit(NO_TRAIL)
         self._rules = rules
         self._capacity = capacity
         self._rejections = rejections
         self._look_up = look_up
+
+    def change(self, rules: Rules) -> None:
+        """Judge by other rules from now on; what is open stays so."""
+        self._rules = rules
 
     def refuses(self, caller: Caller, shown: str = "") -> Reason | None:
         """The reason to reject this caller now, counted; None where it may call.
@@ -123,9 +136,10 @@ class AssociationPolicy:
         if reason is None and self._capacity.shortage():
             reason = Reason.NO_ROOM
         if reason is not None:
-            self._rejections.note(reason, caller)
+            self.is_full(caller, reason)
         return reason
 
     def is_full(self, caller: Caller, reason: Reason = Reason.TOO_MANY) -> None:
-        """Count a caller for whom there was no association left."""
+        """Count a caller that is rejected; mostly, for whom there was no association left."""
         self._rejections.note(reason, caller)
+        self._audit.rejected(reason, caller)

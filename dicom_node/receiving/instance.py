@@ -17,9 +17,15 @@ from typing import Final
 import structlog
 
 from dicom_node.durable_files import Incoming
+from dicom_node.receiving.audit import AssociationAudit
 from dicom_node.receiving.file_meta import file_meta_bytes
 from dicom_node.receiving.rejections import printable
-from dicom_node.series.bounded_files import SERIES_INSTANCE_UID, uids_at_start
+from dicom_node.series.bounded_files import (
+    PATIENT_ID,
+    SERIES_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+    uids_at_start,
+)
 from dicom_node.spool.capacity import SpoolCapacity
 from dicom_node.spool.open_associations import Transmissions
 from dicom_node.spool.refusals import AssociationRefusals, Why
@@ -83,7 +89,10 @@ class InstanceWriter:
     What is not kept is remembered (`refusals.py`) before its C-STORE is answered.
 
     size_bytes: of the dataset, as far as it came.
+    audit: counts it, where there is an audit trail.
     """
+
+    audit: AssociationAudit | None = None
 
     def __init__(
         self,
@@ -173,6 +182,8 @@ class InstanceWriter:
             about = self.about() | {"series_instance_uid": series_uid}
             log.error("store.refused", reason=self._lack_words, **about)
             return OUT_OF_RESOURCES
+        if self.audit is not None:
+            self.audit.came(*self._facts(series_uid))
         log.info(
             "store.repeated" if taken.is_repeat else "store.kept",
             sop_instance_uid=uid,
@@ -181,6 +192,17 @@ class InstanceWriter:
             bytes=self.size_bytes,
         )
         return SUCCESS
+
+    def _facts(self, series_uid: str) -> tuple[str, str, str, str]:
+        """Study, series, class and patient of what was kept, for the audit trail."""
+        syntax = self._command.transfer_syntax_uid
+        try:
+            found = uids_at_start(self._head, syntax, HEAD_BYTES, also=(PATIENT_ID,))
+        except Exception:  # noqa: BLE001 - as in _series_or_nothing
+            found = {}
+        study = found.get(STUDY_INSTANCE_UID, "")
+        known = study if is_uid(study) else ""
+        return known, series_uid, self._command.sop_class_uid, found.get(PATIENT_ID, "")
 
     def _remember(self, series_uid: str, why: Why) -> None:
         """Remember that it was refused; what has no UID is told apart by its bytes."""

@@ -27,6 +27,7 @@ from pynetdicom import evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from dicom_node.monitoring.audit import NO_TRAIL, AuditTrail
 from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_version
 from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
@@ -34,6 +35,7 @@ from dicom_node.network.tls_sockets import TlsSocket, socket_of
 from dicom_node.network.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicom_node.receiving.admission import ArchivePlaces, AssociationPolicy, Rules
 from dicom_node.receiving.association import caller_of
+from dicom_node.receiving.audit import AssociationAudit, RejectionAudit
 from dicom_node.receiving.descriptors import (
     associations_within,
     claim_descriptors,
@@ -125,16 +127,21 @@ class Receiver:
     """The SCP: started and stopped by its owner, or used as a context manager."""
 
     def __init__(
-        self, settings: ReceiverSettings, note: Callable[[], None] = note_nothing
+        self,
+        settings: ReceiverSettings,
+        note: Callable[[], None] = note_nothing,
+        trail: AuditTrail = NO_TRAIL,
     ) -> None:
         """A receiver; `note` is called as a sign of life by each look of a listener."""
         self.settings = settings
         self._note = note
+        self._trail = trail
         self.spool = Spool(settings.spool)
         self.capacity = SpoolCapacity(
             self.spool, settings.free_reserve_bytes, settings.max_spool_bytes
         )
         self._ae: ReceivingEntity | None = None
+        self._change: Callable[[ReceiverSettings], None] | None = None
         self._server: Any = None
 
     @property
@@ -154,11 +161,14 @@ class Receiver:
         settings = self.settings
         most = _associations_taken(settings.max_associations)
         rejections = RejectionLog(settings.spool)
-        policy = AssociationPolicy(_rules(settings), self.capacity, rejections, HostNames())
-        # Where fewer associations are taken than allowed, archives get one all the same.
-        places = ArchivePlaces(
-            settings.archive_ae_titles, max(most - settings.reserved_for_senders, 1)
+        policy = AssociationPolicy(
+            _rules(settings),
+            self.capacity,
+            rejections,
+            HostNames(),
+            RejectionAudit(self._trail),
         )
+        places = ArchivePlaces(settings.archive_ae_titles, _for_archives(settings, most))
         self._ae = _application_entity(settings, most)
         handlers = [
             (evt.EVT_REQUESTED, _handle_requested, [policy, places]),
@@ -167,7 +177,8 @@ class Receiver:
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
         ]
         refusals = RefusalRecord(settings.spool)
-        store = _Store(settings, self.spool, self.capacity, refusals, rejections)
+        store = _Store(settings, self.spool, self.capacity, refusals, rejections, self._trail)
+        self._change = partial(_change, policy, places, store, self._ae, most)
         self._server = self._listen(settings.port, handlers, settings.tls, policy, store)
         if settings.tls is not None and settings.tls.plain_port is not None:
             self._listen(settings.tls.plain_port, handlers, None, policy, store)
@@ -200,6 +211,17 @@ class Receiver:
         ).start()
         return server
 
+    def change(self, settings: ReceiverSettings) -> None:
+        """Let in, and take, as other settings say, from the next association on.
+
+        What is open goes on as it was let in. Where it listens, and how many associations
+        there may be, stays as it is.
+        """
+        if self._change is not None:
+            self._change(settings)
+            self.capacity.change(settings.free_reserve_bytes, settings.max_spool_bytes)
+            log.info("receiver.changed")
+
     def stop(self) -> None:
         """Stop listening and end open associations; what was answered is on disk."""
         self.capacity.stop()
@@ -224,15 +246,16 @@ class Receiver:
         self.stop()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Store:
-    """All that takes what is sent, the same for every association."""
+    """All that takes what is sent, the same for every association; only settings change."""
 
     settings: ReceiverSettings
     spool: Spool
     capacity: SpoolCapacity
     refusals: RefusalRecord
     rejections: RejectionLog
+    trail: AuditTrail
 
 
 class _SpoolHandler:
@@ -244,15 +267,21 @@ class _SpoolHandler:
         self._sent = Transmissions(store.settings.spool)
         self._refusals = AssociationRefusals(store.refusals, self._count)
         self._caller = Caller("", "", "")
+        self._audit = AssociationAudit(store.trail)
 
     def called_by(self, caller: Caller) -> None:
         """Note who sends."""
-        self._caller = caller
+        self._caller = self._audit.caller = caller
 
     def begin(self, command: StoreCommand) -> InstanceWriter:
         """Take an instance that is announced."""
         store = self._store
-        return InstanceWriter(store.spool, store.capacity, self._sent, self._refusals, command)
+        writer = InstanceWriter(
+            store.spool, store.capacity, self._sent, self._refusals, command
+        )
+        if store.trail is not NO_TRAIL:
+            writer.audit = self._audit
+        return writer
 
     def refused(self, sop_instance_uid: str, why: Why) -> None:
         """Note that an instance was not taken, of which no more is known."""
@@ -267,10 +296,32 @@ class _SpoolHandler:
         """Note that nothing more comes, unless it was released before."""
         self._sent.broke_off()
         self._refusals.end()
+        self._audit.end()
 
     def _count(self, why: Why) -> None:
         """Count an image for which no series was found, by its caller."""
         self._store.rejections.note(IMAGE_REFUSED[why], self._caller)
+
+
+def _change(  # noqa: PLR0913, PLR0917 - all that a receiver judges by
+    policy: AssociationPolicy,
+    places: ArchivePlaces,
+    store: _Store,
+    entity: ReceivingEntity,
+    most: int,
+    settings: ReceiverSettings,
+) -> None:
+    """Have all that judges associations judge by other settings."""
+    policy.change(_rules(settings))
+    places.change(settings.archive_ae_titles, _for_archives(settings, most))
+    store.settings = settings
+    entity.network_timeout = settings.idle_timeout_s
+    entity.dimse_timeout = settings.idle_timeout_s
+
+
+def _for_archives(settings: ReceiverSettings, most: int) -> int:
+    """How many associations archives may have: one, also where fewer are taken than allowed."""
+    return max(most - settings.reserved_for_senders, 1)
 
 
 def _rules(settings: ReceiverSettings) -> Rules:

@@ -74,7 +74,9 @@ CHUNK_BYTES: Final = 1 << 20
 PIXEL_GROUP: Final = 0x7FE0
 
 SERIES_INSTANCE_UID: Final = 0x0020000E
-UIDS_AT_START: Final = (0x00080016, 0x00080018, 0x0020000D, SERIES_INSTANCE_UID)
+STUDY_INSTANCE_UID: Final = 0x0020000D
+PATIENT_ID: Final = 0x00100020
+UIDS_AT_START: Final = (0x00080016, 0x00080018, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID)
 
 INFLATED_BYTES: Final = 1 << 31
 """A deflated file is held in memory whole; one that is larger inflated is damaged."""
@@ -265,7 +267,10 @@ def read_whole(path: Path) -> Dataset:
 
 
 def uids_at_start(
-    head: bytes | bytearray | memoryview, transfer_syntax_uid: str, most_bytes: int
+    head: bytes | bytearray | memoryview,
+    transfer_syntax_uid: str,
+    most_bytes: int,
+    also: Sequence[int] = (),
 ) -> dict[int, str]:
     """SOP Class, SOP Instance, Study and Series Instance UID at the start of a dataset.
 
@@ -273,6 +278,7 @@ def uids_at_start(
         head: its first bytes.
         transfer_syntax_uid: how it is encoded.
         most_bytes: how much of a deflated one is inflated.
+        also: more elements that are looked for, before the series.
 
     Raises:
         Exception: whatever the library raises over bytes that are no dataset.
@@ -285,7 +291,7 @@ def uids_at_start(
         is_implicit_VR=syntax.is_implicit_VR,
         is_little_endian=syntax.is_little_endian,
         stop_when=_is_past_series,
-        specific_tags=list(UIDS_AT_START),
+        specific_tags=[*UIDS_AT_START, *also],
     )
     return {int(element.tag): str(element.value) for element in found}
 

@@ -95,14 +95,22 @@ class SpoolCapacity:
         self._arriving_bytes = 0
         self._promised_bytes = 0
         self._promise_read_s = -READ_PROMISE_EVERY_S
+        self._is_measuring = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
     def start(self) -> None:
         """Measure the spool, now and from time to time, if it has a limit."""
-        if self._max_spool_bytes is not None:
+        if self._max_spool_bytes is not None and not self._is_measuring:
+            self._is_measuring = True
             self.measure()
             threading.Thread(target=self._measure_often, name="spool-size", daemon=True).start()
+
+    def change(self, free_reserve_bytes: int, max_spool_bytes: int | None) -> None:
+        """Keep another reserve, or another limit, from now on."""
+        self._free_reserve_bytes = free_reserve_bytes
+        self._max_spool_bytes = max_spool_bytes
+        self.start()
 
     def stop(self) -> None:
         """Measure no more."""

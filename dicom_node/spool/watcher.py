@@ -252,6 +252,10 @@ class Watcher:
         self._list = WaitingList(spool.folder)
         self._note = note
 
+    def change(self, settings: Completion) -> None:
+        """Decide by other rules from the next look on."""
+        self._settings = settings
+
     def run(self, stop: threading.Event, interval_s: float = 1.0) -> None:
         """Look at the spool until told to stop."""
         while not stop.wait(interval_s):
