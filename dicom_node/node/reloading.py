@@ -40,7 +40,7 @@ from dicom_node.settings.node import NodeConfig
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.5
 TAKE_WITHIN_S: Final = 60.0
 """A role is between two pieces of its work long before."""
 MODELS: Final = ("analysis", "pipelines")

@@ -17,6 +17,7 @@ from support.installed_node import PATIENCE_S, InstalledNode, free_port
 from support.small_node import write_small_bundle
 from support.waiting import wait_until
 
+from dicom_node.monitoring.audit_file import AuditFile
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 from dicom_node.settings.loading import load_config
 
@@ -57,6 +58,18 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("check", 3): ("check --config wrong.toml", "check --config none.toml"),
     ("status", 2): ("status --nothing",),
     ("status", 3): ("status --config wrong.toml", "status --config garbled.toml"),
+    ("reload", 2): ("reload --nothing",),
+    ("reload", 3): ("reload --config wrong.toml", "reload --config rules.toml"),
+    ("audit list", 2): ("audit list --config audited.toml --kind nothing",),
+    ("audit list", 3): ("audit list --config wrong.toml", "audit list --config rules.toml"),
+    ("audit export", 2): ("audit export --config audited.toml",),
+    ("audit export", 3): (
+        "audit export --out out.csv --config rules.toml",
+        "audit export --out file/out.csv --config audited.toml",
+    ),
+    ("audit verify", 2): ("audit verify --nothing",),
+    ("audit verify", 3): ("audit verify --config rules.toml",),
+    ("audit verify", 4): ("audit verify --config cut.toml",),
     ("release", 2): (
         "release --nothing",
         "release --destination nobody",
@@ -124,6 +137,9 @@ DONE = (
     "send {peer} series",
     "echo {peer}",
     "rules test series --config rules.toml",
+    "audit list --config audited.toml",
+    "audit export --out audit.csv --config audited.toml",
+    "audit verify --config audited.toml",
 )
 
 
@@ -141,6 +157,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_small_bundle(folder / "bundle")
     (folder / "wrong.toml").write_text("[node]\nae_titel = 'X'\n")
     (folder / "rules.toml").write_text("[[rules]]\nname = 'long'\nlength_mm = {at_least = 9}\n")
+    for name in ("audited", "cut"):
+        (folder / f"{name}.toml").write_text(f"[audit]\nfile = '{name}/audit.jsonl'\n")
+        AuditFile(folder / name / "audit.jsonl").append([{"words": "a"}, {"words": "b"}])
+    os.truncate(folder / "cut" / "audit.jsonl", 0)
     (folder / "garbled.toml").write_text("[node]\ndatabase = 'file'\n")
     with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
         (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")

@@ -1,6 +1,7 @@
 """A node with the fast analysis, as a process: `python serve_small.py node.json [OPTION...]`.
 
-With `--role receive|work` only that part of one.
+With `--role receive|work` only that part of one. From a node.toml it serves with the file, to
+be read again.
 
 Prints the message of an error that keeps it from starting, and ends with code 3.
 """
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dicom_node.errors import NodeError
 from dicom_node.node.supervisor import ROLE_NAMES, serve
+from dicom_node.settings.loading import load_config
 from dicom_node.settings.node import NodeConfig
 from support.fast_analysis import COMMAND
 
@@ -27,9 +29,14 @@ def main(arguments: list[str]) -> int:
         at = arguments.index(ROLE)
         roles_here = (arguments[at + 1],)
         del arguments[at : at + 2]
-    config = NodeConfig.model_validate_json(Path(arguments[0]).read_bytes())
+    path = Path(arguments[0])
+    is_toml = path.suffix == ".toml"
     try:
-        serve(config, [*COMMAND, *arguments[1:]], roles_here)
+        if is_toml:
+            config = load_config(path)
+        else:
+            config = NodeConfig.model_validate_json(path.read_bytes())
+        serve(config, [*COMMAND, *arguments[1:]], roles_here, path if is_toml else None)
     except NodeError as error:
         print(f"{type(error).__name__}: {error}")  # noqa: T201 - its one answer
         return 3

@@ -330,7 +330,7 @@ def test_every_setting_is_documented(section: str, model: type[BaseModel]) -> No
     )
     documented = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
 
-    below = {name.partition(".")[2] for name in parts[1::2] if name.startswith(f"{section}.")}
+    below = {name.split(".")[1] for name in parts[1::2] if name.startswith(f"{section}.")}
 
     expected = {
         name for other, each in sections() if other == section for name in each.model_fields

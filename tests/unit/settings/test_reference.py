@@ -17,6 +17,7 @@ from dicom_node.settings.reference import (
 EXAMPLE = Path(__file__).parents[3] / "docs" / "node.toml"
 SAME = {
     "destinations[].profile": "profile",
+    "audit.syslog.tls": "destinations[].tls",
     "archives[].tls": "destinations[].tls",
     "archives[].credentials": "destinations[].credentials",
 }
