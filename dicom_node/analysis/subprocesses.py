@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,4 +118,6 @@ def end_with_standard_input(on_line: Callable[[bytes], None] = lambda _line: Non
                 on_line(line)
         os._exit(1)
 
-    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+    # In a copy of this context: the log's lines say which process they are of.
+    begin = copy_context().run
+    threading.Thread(target=begin, args=(wait,), name="parent-watch", daemon=True).start()

@@ -91,18 +91,24 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 def test_a_signal_that_means_nothing_changes_nothing_in_any_process_and_is_told(
     scene: Scene,
 ) -> None:
-    """SIGHUP ended the node within a tenth of a second, without a line."""
+    """SIGHUP ended the node within a tenth of a second, without a line.
+
+    To its first process it means something now: without a file, that there is none to read.
+    """
     processes = scene.processes()
     for pid in processes.values():
         for number in IGNORED:
             os.kill(pid, number)
     names = [signal.Signals(number).name for number in IGNORED]
     expected = {(role, name) for role in processes for name in names}
+    expected -= {("supervise", "SIGHUP")}
     wait_until(
         lambda: scene.taken("signal.ignored") >= expected, PATIENCE_S, "each says of each"
     )
     wait_until(scene.is_done, PATIENCE_S, "the results were sent")
 
+    assert scene.taken("signal.reloads") == {("supervise", "SIGHUP")}
+    assert len(scene.events("settings.refused")) == 1
     assert scene.events("role.lost") == []
     assert scene.events("analysis.lost") == []
     assert scene.node.answers()
