@@ -80,6 +80,8 @@ def _folders(config: NodeConfig) -> Iterator[tuple[str, Path]]:
         yield f"node.{key}", getattr(config.node, key)
     if config.node.database_path is not None:
         yield "node.database", config.node.database_path.parent
+    if config.audit is not None:
+        yield "audit.file", config.audit.file.parent
 
 
 def _folder_problems(key: str, folder: Path) -> Iterator[str]:

@@ -84,6 +84,8 @@ def _tables(config: NodeConfig) -> Iterator[tuple[str, AnyTls]]:
     for index, archive in enumerate(config.archives):
         if archive.tls is not None:
             yield f"archives[{index}].tls", archive.tls
+    if config.audit is not None and config.audit.syslog is not None:
+        yield "audit.syslog.tls", config.audit.syslog.tls
 
 
 def _ends(tls: AnyTls) -> Iterator[tuple[Path, datetime]]:

@@ -29,6 +29,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     lines += _shows(config.web)
     if config.cases.patient_id:
         lines.append("keeps the Patient ID in its table of results")
+    lines += _audits(config)
     lines += [f"called {each.called_ae_title}: {_differs(each)}" for each in config.pipelines]
     lines += _takes(config)
     for each in config.destinations:
@@ -82,6 +83,25 @@ def _takes(config: NodeConfig) -> Iterator[str]:
             )
     if config.analysis.rules:
         yield f"analyses what the rules {config.analysis.rules} take, and leaves out the rest"
+
+
+def _audits(config: NodeConfig) -> Iterator[str]:
+    """Where the audit trail is kept, and who gets a copy."""
+    audit = config.audit
+    if audit is None:
+        return
+    yield f"keeps an audit trail in {audit.file}; {PATIENT_WORDS[audit.patient]}"
+    if audit.syslog is not None:
+        server = f"{audit.syslog.host}:{audit.syslog.port}"
+        yield f"sends a copy of the audit trail to {server} by syslog over TLS"
+        yield f"that server {_proves(audit.syslog.tls, audit.syslog.host)}"
+
+
+PATIENT_WORDS: Final = {
+    "no": "it names studies, and no patient",
+    "digest": "it names patients by a digest",
+    "id": "it holds Patient IDs",
+}
 
 
 def _senders(config: NodeConfig) -> str:

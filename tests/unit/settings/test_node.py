@@ -281,6 +281,16 @@ def test_the_check_says_that_the_database_names_patients() -> None:
     assert words not in describe(parse())
 
 
+def test_the_check_says_where_the_audit_trail_is_and_whom_it_names() -> None:
+    syslog = {"host": "logs.example", "tls": {"ca": "ca.pem"}}
+    lines = describe(parse(audit={"file": "audit.jsonl", "patient": "id", "syslog": syslog}))
+
+    assert "keeps an audit trail in /etc/msk/audit.jsonl; it holds Patient IDs" in lines
+    assert "sends a copy of the audit trail to logs.example:6514 by syslog over TLS" in lines
+    assert any("vouched for by /etc/msk/ca.pem" in line for line in lines)
+    assert not any("audit" in line for line in describe(parse()))
+
+
 def test_a_password_in_the_database_url_is_not_described() -> None:
     config = parse(node={"database": "postgresql+psycopg://msk:secret@host/msk"})
 
