@@ -15,6 +15,7 @@ import pytest
 from support.audit_schema import problems
 from support.certificates import make_authority
 from support.installed_node import free_port
+from support.stopping import stop
 from support.waiting import wait_until
 
 from dicom_node.monitoring.audit import AuditEvent, AuditKind
@@ -26,10 +27,7 @@ from dicom_node.settings.audit import Syslog
 from dicom_node.settings.tls import DestinationTls
 
 RSYSLOGD = shutil.which("rsyslogd") or shutil.which("rsyslogd", path="/usr/sbin:/sbin")
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(RSYSLOGD is None, reason="rsyslogd with rsyslog-gnutls is not here"),
-]
+GNUTLS = tuple(Path("/usr/lib").glob("*/rsyslog/lmnsd_gtls.so"))
 PATIENCE_S = 40.0
 US = Reporter("MSKNODE", "ct-node", source="receive", file="file:///a")
 SETTINGS = """\
@@ -110,6 +108,8 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
+    if RSYSLOGD is None or not GNUTLS:
+        stop("not installed: rsyslog rsyslog-gnutls (make harness-packages)")
     authority = make_authority(tmp_path / "ca")
     theirs, ours = authority.issue("logs"), authority.issue("node")
     port, folder = free_port(), tmp_path / "rsyslog"
