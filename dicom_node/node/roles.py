@@ -90,7 +90,7 @@ TAKEN: Final = TypeAdapter(Taken)
 
 
 def receive(
-    settings: RoleSettings, stop: threading.Event, heart: Heart, live: LiveSettings
+    live: LiveSettings, settings: RoleSettings, stop: threading.Event, heart: Heart
 ) -> None:
     """Receive until told to stop."""
     from dicom_node.receiving.receiver import Receiver, ReceiverSettings
@@ -113,7 +113,7 @@ def counting_peer(config: NodeConfig, calling_ae_title: str) -> Transport | None
 
 
 def work(
-    settings: RoleSettings, stop: threading.Event, heart: Heart, live: LiveSettings
+    live: LiveSettings, settings: RoleSettings, stop: threading.Event, heart: Heart
 ) -> None:
     """Watch the spool and do the engine's jobs until told to stop."""
     from dicom_node.node.alarm_task import AlarmTask
@@ -325,7 +325,7 @@ def _watcher(parts: _Parts, put: Callable[[JobRequest], None], heart: Heart) -> 
 
 
 Role: TypeAlias = Callable[[RoleSettings, threading.Event, Heart], None]
-LiveRole: TypeAlias = Callable[[RoleSettings, threading.Event, Heart, LiveSettings], None]
+LiveRole: TypeAlias = Callable[[LiveSettings, RoleSettings, threading.Event, Heart], None]
 ROLES: Final[Mapping[str, LiveRole]] = {
     "receive": receive,
     "work": work,
@@ -408,7 +408,7 @@ def _first_line() -> bytes:
 if __name__ == "__main__":
     changing = LiveSettings()
     role = sys.argv[1]
-    code = run_role(role, partial(ROLES[role], live=changing), changing)
+    code = run_role(role, partial(ROLES[role], changing), changing)
     # Threads of a job that still runs must not hold the process: it will be run again.
     sys.stdout.flush()
     os._exit(code)
