@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,6 +26,8 @@ from dicom_node.settings.secrets import read_secret
 
 UID_LIKE: Final = re.compile(r"\b\d+(?:\.\d+){4,}\b")
 """A UID in words; an address of four numbers is none."""
+LINES: Final = SMTP.clone(max_line_length=998)
+"""As long as RFC 5322 allows (2.1.1): a subject that is folded is misread by some."""
 NOT_FOR_A_LINE: Final = re.compile(r"[^\x20-\x7e]")
 BETWEEN_ATTEMPTS_S: Final = 1.0
 BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -112,7 +115,7 @@ class Mail:
         return server
 
     def _message(self, changes: Changes) -> EmailMessage:
-        message = EmailMessage()
+        message = EmailMessage(policy=LINES)
         message["From"] = self.settings.sender
         message["To"] = ", ".join(self.settings.recipients)
         message["Subject"] = f"[{self.node}] {headline(changes)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from dicom_node.settings.archives import ArchiveSettings, retrieval_of
 from dicom_node.settings.destinations import Credentials, Destination, WebDestination
@@ -41,6 +42,7 @@ def describe(config: NodeConfig) -> tuple[str, ...]:
     ]
     for archive in config.archives:
         lines += describe_archive(config, archive)
+    lines += _tells(config)
     if not config.destinations:
         lines.append("no destinations: results stay in the results folder")
         lines.append(f"the results folder gets {describe_profile(config.profile)}")
@@ -62,6 +64,18 @@ def _shows(web: Web | None) -> Iterator[str]:
         yield f"believes {', '.join(web.proxy.addresses)} about addresses{words}"
     if web.show_patients:
         yield "pages show Patient ID and Accession Number"
+
+
+def _tells(config: NodeConfig) -> Iterator[str]:
+    """Who is told of alarms."""
+    mail, webhook = config.alarms.mail, config.alarms.webhook
+    what = "critical alarms" if config.alarms.severity == "critical" else "alarms"
+    if mail is not None:
+        yield f"tells {what} by e-mail to {', '.join(mail.recipients)}"
+    if webhook is not None:
+        yield f"posts {what} to {urlsplit(webhook.url).hostname}"
+    if mail is None and webhook is None:
+        yield "tells nobody of alarms: they stand in its log, `status` and `health`"
 
 
 def _differs(pipeline: Pipeline) -> str:

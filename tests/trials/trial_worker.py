@@ -29,6 +29,7 @@ import structlog
 
 from dicom_node.analysis.subprocesses import run_child
 from dicom_node.errors import LeaseLostError, OrphanedError
+from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.node.roles import _monitor
 from dicom_node.persistence.database import open_database, sqlite_path
@@ -131,7 +132,7 @@ def main(url: str, name: str, folder: Path, device: str, lease_s: float) -> int:
     engine.start()
     threading.Thread(target=watch, args=(folder / "inbox", engine), daemon=True).start()
     try:
-        _monitor(engine, threading.Event())
+        _monitor(engine, threading.Event(), Heart(folder, "work"))
     except (LeaseLostError, OrphanedError) as error:
         log.error("worker.ends", reason=str(error))  # noqa: TRY400 - no defect, but its end
     return 1
