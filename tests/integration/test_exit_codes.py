@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from support.small_node import write_small_bundle
 from support.waiting import wait_until
 
 from dicom_node.monitoring.audit_file import AuditFile
+from dicom_node.monitoring.heartbeats import HEARTBEATS, SUPERVISE, Heart
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 from dicom_node.settings.loading import load_config
 
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
 TABLE = re.compile(r"<!-- exit codes -->\n(.*?)<!-- /exit codes -->", re.DOTALL)
 SR = "1.2.840.10008.5.1.4.1.1.88.33"
-CODES = (2, 3, 4, 5, 6)
+CODES = (2, 3, 4, 5, 6, 7, 8)
 COMMON = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1"}
 
 
@@ -70,6 +71,11 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("audit verify", 2): ("audit verify --nothing",),
     ("audit verify", 3): ("audit verify --config rules.toml",),
     ("audit verify", 4): ("audit verify --config cut.toml",),
+    ("health", 2): ("health --nothing", "health --test-alarms"),
+    ("health", 3): ("health --config wrong.toml", "health --alive --config wrong.toml"),
+    ("health", 5): ("health --test-alarms --config told.toml",),
+    ("health", 7): ("health --config short.toml", "health --alive --config frozen.toml"),
+    ("health", 8): ("health", "health --alive", "health --json", "health --config killed.toml"),
     ("release", 2): (
         "release --nothing",
         "release --destination nobody",
@@ -130,6 +136,9 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
 DONE = (
     "check",
     "status",
+    "status --json",
+    "--version",
+    "health --alive --config short.toml",
     "release",
     "segment series --out done --bundle ./bundle --samples 1 --device cpu",
     "export done --out done.csv",
@@ -141,6 +150,30 @@ DONE = (
     "audit export --out audit.csv --config audited.toml",
     "audit verify --config audited.toml",
 )
+
+
+def write_beats(folder: Path) -> None:
+    """Beats of nodes: one whose disk is short, one with a loop that hangs, one that was killed.
+
+    The first two are this process, which is there; the last one is nobody.
+    """
+    for name in ("short", "frozen", "killed"):
+        spool = folder / name
+        hearts = [
+            Heart(spool, role, node="node", serves=("receive", "work") * (role == SUPERVISE))
+            for role in (SUPERVISE, "receive", "work")
+        ]
+        for heart in hearts:
+            if name == "frozen":
+                heart.note("watcher", -1e6)
+            if name == "killed":
+                heart._beat = replace(heart._beat, start="1")
+            spool.joinpath(HEARTBEATS).mkdir(parents=True, exist_ok=True)
+            heart._write()
+        words = f"[node]\nspool = '{name}'\ndatabase = '{name}/db'\n"
+        reserve = 1 << 40 if name == "short" else 0
+        settings = f"{words}[receive]\nfree_reserve_mb = {reserve}\n[alarms]\nstuck_s = 1e5\n"
+        (folder / f"{name}.toml").write_text(settings)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +194,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (folder / f"{name}.toml").write_text(f"[audit]\nfile = '{name}/audit.jsonl'\n")
         AuditFile(folder / name / "audit.jsonl").append([{"words": "a"}, {"words": "b"}])
     os.truncate(folder / "cut" / "audit.jsonl", 0)
+    hook = f"[alarms.webhook]\nurl = 'http://127.0.0.1:{free_port()}/'\nattempts = 1\n"
+    (folder / "told.toml").write_text(hook)
+    write_beats(folder)
     (folder / "garbled.toml").write_text("[node]\ndatabase = 'file'\n")
     with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
         (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")
