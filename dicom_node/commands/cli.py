@@ -15,6 +15,7 @@ import typer
 from dicom_node.commands import (
     acceptance,
     audit,
+    backup,
     cases,
     cohort,
     console,
@@ -46,6 +47,8 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (
     health.health,
     node.release,
     acceptance.accept,
+    backup.backup,
+    backup.restore,
     requery.requery,
     cases.segment,
     export.export,
