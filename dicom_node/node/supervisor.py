@@ -43,6 +43,7 @@ from dicom_node.node.roles import (
     RoleSettings,
     heart_of,
 )
+from dicom_node.node.service_task import ServiceTask
 from dicom_node.persistence.locks import hold_lock
 from dicom_node.settings.node import NodeConfig
 
@@ -111,6 +112,7 @@ def serve(
         with heart_of(config, SUPERVISE, names) as heart:
             roles.watch = ProcessAlarmTask(config, heart)
             roles.watch.run(stop)
+            ServiceTask(config, names).run(stop)
             try:
                 while not stop.wait(0.2):
                     heart.note(MAIN)

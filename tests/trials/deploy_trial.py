@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-OUT: Final = Path(os.environ.get("DEPLOY_TRIAL_OUT", ROOT / "tests" / "trials" / "out" / "deploy"))
+OUT: Final = Path(
+    os.environ.get("DEPLOY_TRIAL_OUT", ROOT / "tests" / "trials" / "out" / "deploy")
+)
 PACKAGES: Final = (
     "ca-certificates systemd systemd-sysv dbus python3 python3-venv libgomp1 iproute2 procps"
     " orthanc dcmtk curl"
@@ -168,7 +170,9 @@ def booted(folder: Path) -> Iterator[Machine]:
     try:
         machine = Machine(folder, first_process(process.pid))
         machine.wait_for(
-            "systemctl is-system-running | grep -Eq 'running|degraded'", BOOT_S, "Debian has booted"
+            "systemctl is-system-running | grep -Eq 'running|degraded'",
+            BOOT_S,
+            "Debian has booted",
         )
         machine.run("ip -brief address; uname -r; . /etc/os-release; echo $PRETTY_NAME")
         yield machine
@@ -216,15 +220,21 @@ def one_service(machine: Machine) -> None:
     machine.run("systemctl restart orthanc; echo secret > /etc/msk-node/secrets/pacs-password")
     machine.run("systemctl enable --now msk-node")
     machine.wait_for(f"{ECHO}", 120, "the node answers C-ECHO")
-    machine.run("ls -l /run/credentials/msk-node.service/; systemctl show -p User,MainPID msk-node")
+    machine.run(
+        "ls -l /run/credentials/msk-node.service/; systemctl show -p User,MainPID msk-node"
+    )
     machine.run("ps -o user,pid,rss,args -u msk-node")
     started = time.monotonic()
-    machine.run("msk-node phantom /root/phantom >/dev/null && msk-node send "
-                "MSKNODE@127.0.0.1:11112 /root/phantom | tail -1")
+    machine.run(
+        "msk-node phantom /root/phantom >/dev/null && msk-node send "
+        "MSKNODE@127.0.0.1:11112 /root/phantom | tail -1"
+    )
     machine.wait_for(f"{IN_ORTHANC} -ge 2", ANSWER_S, "segmentation and report are in Orthanc")
     say(f"the phantom was answered {time.monotonic() - started:.0f} s after it was begun")
-    machine.run("curl -s http://127.0.0.1:8042/series?expand | "
-                "grep -E '\"(Modality|SeriesDescription)\"' | sort | uniq -c")
+    machine.run(
+        "curl -s http://127.0.0.1:8042/series?expand | "
+        "grep -E '\"(Modality|SeriesDescription)\"' | sort | uniq -c"
+    )
     machine.run("msk-node status --config /etc/msk-node/node.toml", check=False)
     machine.run("msk-node health --config /etc/msk-node/node.toml", check=False)
     main_pid = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
@@ -232,16 +242,25 @@ def one_service(machine: Machine) -> None:
     after = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
     say(f"after the reload it is {'the same process' if after == main_pid else 'ANOTHER'}")
     machine.run("pkill -KILL -u msk-node -f 'roles work'; sleep 1; true", quiet=True)
-    machine.wait_for("pgrep -u msk-node -f 'roles work'", 60, "a killed worker is started again")
+    machine.wait_for(
+        "pgrep -u msk-node -f 'roles work'", 60, "a killed worker is started again"
+    )
     machine.run("systemctl kill --signal=SIGKILL --kill-whom=main msk-node", quiet=True)
-    machine.wait_for(f"sleep 2; systemctl is-active -q msk-node && {ECHO}", 120,
-                     "a killed node is started again by systemd")
-    machine.run("msk-node backup --config /etc/msk-node/node.toml --out /root/node.tar.zst"
-                " && msk-node backup --verify /root/node.tar.zst && ls -l /root/node.tar.zst")
+    machine.wait_for(
+        f"sleep 2; systemctl is-active -q msk-node && {ECHO}",
+        120,
+        "a killed node is started again by systemd",
+    )
+    machine.run(
+        "msk-node backup --config /etc/msk-node/node.toml --out /root/node.tar.zst"
+        " && msk-node backup --verify /root/node.tar.zst && ls -l /root/node.tar.zst"
+    )
     machine.run("systemctl restart msk-node")
     machine.wait_for(ECHO, 120, "it answers after a restart")
     machine.run("journalctl --no-pager -u msk-node -o cat | cut -c1-160 | tail -n 12")
-    machine.run("systemctl disable --now msk-node; systemctl show -p Result,ExecMainStatus msk-node")
+    machine.run(
+        "systemctl disable --now msk-node; systemctl show -p Result,ExecMainStatus msk-node"
+    )
 
 
 def three_services(machine: Machine) -> None:
@@ -252,15 +271,19 @@ def three_services(machine: Machine) -> None:
     machine.run("systemctl stop msk-node@work")
     machine.run(ECHO, quiet=True)
     say("the receiver answers while the worker is stopped")
-    machine.run("systemctl start msk-node@work && systemctl disable --now msk-node.target"
-                " && systemctl stop 'msk-node@*'")
-    machine.run("install -d -o msk-node -g msk-node /var/lib/msk-node-2 && msk-node restore "
-                "/root/node.tar.zst --into /var/lib/msk-node-2 && ls -ln /var/lib/msk-node-2")
+    machine.run(
+        "systemctl start msk-node@work && systemctl disable --now msk-node.target"
+        " && systemctl stop 'msk-node@*'"
+    )
+    machine.run(
+        "install -d -o msk-node -g msk-node /var/lib/msk-node-2 && msk-node restore "
+        "/root/node.tar.zst --into /var/lib/msk-node-2 && ls -ln /var/lib/msk-node-2"
+    )
 
 
 ECHO: Final = "echoscu --call MSKNODE 127.0.0.1 11112"
 IN_ORTHANC: Final = (
-    "test $(curl -s http://127.0.0.1:8042/series?expand | grep -cE '\"Modality\" : \"(SEG|SR)\"')"
+    'test $(curl -s http://127.0.0.1:8042/series?expand | grep -cE \'"Modality" : "(SEG|SR)"\')'
 )
 
 
