@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial harness conformance harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial deploy-trial harness conformance harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -52,6 +52,9 @@ machines: setup harness-packages  ## workers added, updated, killed, frozen, cut
 
 requery-trial: setup harness-packages  ## an Orthanc of STUDIES (default 60), re-queried by a node that is killed (root)
 	$(BIN)/python tests/trials/requery_trial.py $(or $(STUDIES),60)
+
+deploy-trial: setup  ## boot a Debian, install the node there as a service, send it a phantom (root)
+	$(BIN)/python tests/trials/deploy_trial.py
 
 harness: setup harness-packages  ## Orthanc and a node to look at by hand (root, until Ctrl-C)
 	$(BIN)/python tests/harness/by_hand.py

@@ -11,117 +11,35 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.cases import source_datasets
-from support.ct import save
-from support.installed_node import PAUSING, InstalledNode, free_port
-from support.pacs import Pacs
+from support.installed_node import InstalledNode, free_port
 from support.postgres import running_postgres
 from support.small_node import result_pacs, write_small_bundle
+from support.under_way import (
+    ANALYSED,
+    ANALYSING,
+    ARRIVING,
+    NODE_TOML,
+    PATIENCE_S,
+    QUEUED,
+    Site,
+    bring_under_way,
+    deliveries,
+    installed,
+    is_done,
+    series_images,
+)
 from support.waiting import wait_until
 
 from dicom_node.errors import ConfigurationError, EngineBusyError
 from dicom_node.node.backup import make_backup, verify_backup
 from dicom_node.node.restore import restore_backup
 from dicom_node.peers.store import send
-from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.persistence.rows import DeliveryState, SeriesState
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import SeriesState
 from dicom_node.settings.loading import load_config
-
-PATIENCE_S = 120.0
-ARRIVING, QUEUED, ANALYSING, ANALYSED, SENT, OLD = (f"1.2.840.99999.12.{n}" for n in range(6))
-NODE_TOML = """\
-# What the reading room agreed on.
-[node]
-port = {port}
-spool = "data/spool"
-work = "data/work"
-results = "data/results"
-database = "{database}"
-
-[receive]
-free_reserve_mb = 0
-
-[completion]
-quiet_s = 2
-give_up_s = 600
-resend_s = 600
-
-[analysis]
-bundle = "./bundle"   # our own
-device = "cpu"
-
-[delivery]
-first_wait_s = 0.2
-max_wait_s = 1
-timeout_s = 5
-
-[logging]
-format = "json"
-level = "debug"
-
-[[destinations]]
-name = "pacs"
-ae_title = "PACS"
-host = "127.0.0.1"
-port = {pacs}
-
-[[destinations]]
-name = "away"
-ae_title = "PACS"
-host = "127.0.0.1"
-port = {away}
-
-[[destinations]]
-name = "strict"
-ae_title = "PACS"
-host = "127.0.0.1"
-port = {strict}
-"""
-
-
-@dataclass(slots=True)
-class Site:
-    """A node with cases in every state, and its three destinations.
-
-    pacs takes everything, away is not there, strict refuses for good.
-    """
-
-    node: InstalledNode
-    pacs: Pacs
-    strict: Pacs
-    images: dict[str, list[Path]]
-
-    @property
-    def toml(self) -> Path:
-        """Its settings."""
-        return self.node.folder / "node.toml"
-
-    def states(self) -> dict[str, SeriesState]:
-        """How far each series has come."""
-        ledger = existing_ledger(self.node.config.node.database_url, only_read=True)
-        assert ledger is not None
-        try:
-            return {row.series_instance_uid: row.state for row in ledger.all_series()}
-        finally:
-            ledger.close()
-
-
-def installed(folder: Path) -> InstalledNode:
-    """The node of a folder with a `node.toml`."""
-    config = load_config(folder / "node.toml")
-    gates = folder / "gates"
-    gates.mkdir(exist_ok=True)
-    environment = {
-        "PYTHONPATH": PAUSING,
-        "MSK_TEST_GATES": str(gates),
-        "MSK_TEST_WORK": str(config.node.work),
-        "MSK_TEST_RESULTS": str(config.node.results),
-    }
-    return InstalledNode(folder, config, environment)
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +48,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    found = {}
-    for uid in (ARRIVING, QUEUED, ANALYSING, ANALYSED, SENT, OLD):
-        datasets = source_datasets(SeriesInstanceUID=uid, StudyInstanceUID=f"{uid}.1")
-        for number, dataset in enumerate(datasets):
-            dataset.SOPInstanceUID = f"{uid}.2.{number}"
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        found[uid] = save(datasets, tmp_path_factory.mktemp("series"))
-    return found
+def images() -> dict[str, list[Path]]:
+    return series_images()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -165,60 +76,11 @@ def site(
         (folder / "node.toml").write_text(text)
         site = Site(installed(folder), pacs, strict, images)
         try:
+            site.node.start()
             bring_under_way(site)
             yield site
         finally:
             site.node.kill()
-
-
-def bring_under_way(site: Site) -> None:
-    """Let the node work until a series is in each state."""
-    node, gates = site.node, site.node.folder / "gates"
-    node.start()
-    for uid in (OLD, SENT):
-        assert all(each.stored for each in send(node.peer, site.images[uid]))
-    wait_until(lambda: len(site.pacs.received) >= 4, PATIENCE_S, "two are delivered")
-    wait_until(lambda: held(site) >= 4, PATIENCE_S, "and held for the strict one")
-    for uid, moment in ((ANALYSED, "publishing"), (ANALYSING, "segmenting")):
-        (gates / f"hold-{moment}").touch()
-        send(node.peer, site.images[uid])
-        wait_until((gates / f"at-{moment}").exists, PATIENCE_S, moment)
-    send(node.peer, site.images[QUEUED])
-    send(node.peer, [*site.images[ARRIVING][:3], *site.images[ARRIVING][-3:]])
-    wait_until(lambda: QUEUED in site.states(), PATIENCE_S, "one is queued")
-
-
-def held(site: Site) -> int:
-    """How many objects are held."""
-    ledger = Ledger(site.node.config.node.database_url)
-    try:
-        return ledger.count_deliveries().get(DeliveryState.HELD, 0)
-    finally:
-        ledger.close()
-
-
-def deliveries(node: InstalledNode) -> dict[str, set[str]]:
-    """The objects that have arrived or must, by destination."""
-    ledger = Ledger(node.config.node.database_url)
-    try:
-        rows = ledger.deliveries()
-    finally:
-        ledger.close()
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        found.setdefault(row.destination, set()).add(row.sop_instance_uid)
-    return found
-
-
-def is_done(node: InstalledNode) -> bool:
-    """Whether every series is answered and delivered to those who take it."""
-    ledger = Ledger(node.config.node.database_url)
-    try:
-        states = ledger.count_series()
-        waiting = ledger.count_deliveries().get(DeliveryState.WAITING, 0)
-    finally:
-        ledger.close()
-    return states.get(SeriesState.REPORTED) == 6 and sum(states.values()) == 6 and not waiting
 
 
 def test_a_node_restored_elsewhere_goes_on_and_delivers_nothing_twice(

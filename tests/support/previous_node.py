@@ -16,11 +16,16 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 LAST_WITHOUT_PACKAGES: Final = "e38e03d8046d1be0948009fec84c712d055fcead"
 """The last commit whose modules lie in a row, and whose ledger has no version."""
+LAST_BEFORE_OPERATION: Final = "2356a194360b393b7741952ab37b4030d8fdfbe3"
+"""The last commit without events, orders and pages; its ledger is of version 0004."""
 SETTINGS: Final = """
 import sys
 from pathlib import Path
-from dicom_node.config import load_config
-import dicom_node.engine
+try:
+    from dicom_node.settings.loading import load_config
+except ImportError:
+    from dicom_node.config import load_config
+    import dicom_node.engine
 print(load_config(Path(sys.argv[1])).model_dump_json())
 """
 

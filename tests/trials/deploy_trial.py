@@ -39,6 +39,8 @@ NEEDED: Final = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "tar")
 BOOT_S: Final = 120.0
 ANSWER_S: Final = 900.0
 ORTHANC: Final = {
+    "StorageDirectory": "/var/lib/orthanc/db-v6",
+    "IndexDirectory": "/var/lib/orthanc/db-v6",
     "DicomAet": "PACS",
     "DicomPort": 4242,
     "HttpPort": 8042,
@@ -217,7 +219,7 @@ def security(machine: Machine) -> None:
 
 def one_service(machine: Machine) -> None:
     """msk-node.service: answers a phantom, reloads, is killed in parts, restarts."""
-    machine.run("systemctl restart orthanc; echo secret > /etc/msk-node/secrets/pacs-password")
+    machine.run("systemctl reset-failed orthanc; systemctl restart orthanc; echo secret > /etc/msk-node/secrets/pacs-password")
     machine.run("systemctl enable --now msk-node")
     machine.wait_for(f"{ECHO}", 120, "the node answers C-ECHO")
     machine.run(

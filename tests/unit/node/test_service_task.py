@@ -22,7 +22,7 @@ class Told(ServiceManager):
 
     def tell(self, *lines: str) -> None:
         """Keep them."""
-        self.lines += lines
+        self.lines.extend(lines)
 
 
 @pytest.fixture
