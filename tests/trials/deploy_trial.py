@@ -15,6 +15,7 @@ What it needs beside root: mmdebstrap, systemd-nspawn (systemd-container), unsha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -93,14 +94,14 @@ class Machine:
 
 def say(words: str) -> None:
     """Print, with the time."""
-    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)  # noqa: T201 - its report
 
 
 def main() -> int:
     """Do all of it."""
     missing = [each for each in NEEDED if shutil.which(each) is None]
     if os.geteuid() != 0 or missing:
-        print(f"skipped: needs root and {', '.join(missing or NEEDED)}")
+        say(f"skipped: needs root and {', '.join(missing or NEEDED)}")
         return 0
     OUT.mkdir(parents=True, exist_ok=True)
     tree, wheels = debian_tree(), wheelhouse()
@@ -137,17 +138,21 @@ def wheelhouse() -> Path:
     for old in wheels.glob("msk_node-*.whl"):
         old.unlink()
     subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", wheels, ROOT], check=True)
-    wheel = next(wheels.glob("msk_node-*.whl"))
-    download = [*pip, "download", "-q", "-c", str(ROOT / "constraints.txt"), "-d", str(wheels)]
-    if not list(wheels.glob("torch-*.whl")):
-        subprocess.run([*download, "torch"], check=True)
-    subprocess.run([*download, "--find-links", str(wheels), str(wheel)], check=True)
+    wanted = b"".join(
+        (ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")
+    )
+    stamp = OUT / f"wheels-{hashlib.sha256(wanted).hexdigest()[:16]}"
+    if not stamp.exists():
+        wheel = next(wheels.glob("msk_node-*.whl"))
+        download = [*pip, "download", "-q", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*download, "-d", str(wheels), "torch", str(wheel)], check=True)
+        stamp.touch()
     say(f"{len(list(wheels.iterdir()))} wheels")
     return wheels
 
 
 def furnish(folder: Path, wheels: Path) -> None:
-    """Put in what an administrator brings along: the wheels, deploy/, and Orthanc's settings."""
+    """Put in what an administrator brings: the wheels, deploy/, and Orthanc's settings."""
     (folder / "root" / "wheels").mkdir()
     for wheel in wheels.iterdir():
         os.link(wheel, folder / "root" / "wheels" / wheel.name)
@@ -219,7 +224,9 @@ def security(machine: Machine) -> None:
 
 def one_service(machine: Machine) -> None:
     """msk-node.service: answers a phantom, reloads, is killed in parts, restarts."""
-    machine.run("systemctl reset-failed orthanc; systemctl restart orthanc; echo secret > /etc/msk-node/secrets/pacs-password")
+    machine.run(
+        "systemctl reset-failed orthanc; systemctl restart orthanc; echo secret > /etc/msk-node/secrets/pacs-password"
+    )
     machine.run("systemctl enable --now msk-node")
     machine.wait_for(f"{ECHO}", 120, "the node answers C-ECHO")
     machine.run(
