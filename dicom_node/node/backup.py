@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from dicom_node.node.backup_contents import (
     kept,
     named_results,
     notes,
+    parts_of,
     settings_files,
 )
 from dicom_node.node.backup_files import (
@@ -94,14 +96,14 @@ def make_backup(
         tempfile.TemporaryDirectory(prefix="msk-node-", dir=_scratch(out)) as scratch,
         new_backup(out) as writer,
     ):
-        making = _Making(writer)
+        making, begun_s = _Making(writer), time.time()
         named = _put_settings(making, path, config, more)
         making.add(notes(config.node.spool))
         database, snapshot = _put_database(making, config, Path(scratch))
-        answered = _answered(config, database, snapshot)
+        answered = frozenset() if everything else _answered(config, database, snapshot)
         for root in ("results", "work"):
             making.add(kept(root, getattr(config.node, root)))
-        making.add(images(config.node.spool, everything=everything, answered=answered))
+        making.add(images(config.node.spool, answered, begun_s))
         manifest = Manifest(
             format=FORMAT,
             made_at=datetime.now(UTC),
@@ -141,8 +143,11 @@ def _put_settings(
     named = {}
     for key, found in settings_files(config):
         named[key] = f"{FILES}/{key}/{found.name}"
-        inside = kept(named[key], found) if found.is_dir() else [Item(found, named[key])]
-        making.add(inside)
+        if found.is_dir():
+            making.add(kept(named[key], found))
+        else:
+            parts = parts_of(key, found)
+            making.add(Item(part, f"{FILES}/{key}/{part.name}") for part in parts)
     for number, each in enumerate(more):
         making.put(Item(each, f"{FILES}/more/{number}/{each.name}"))
     return named
@@ -172,7 +177,7 @@ def _answered(config: NodeConfig, database: str, snapshot: Path) -> frozenset[st
 def _left_out(config: NodeConfig, making: _Making) -> int:
     """How many images of the spool are not in the backup."""
     inside = {each.name for each in making.entries}
-    found = images(config.node.spool, everything=True, answered=frozenset())
+    found = images(config.node.spool)
     return sum(item.name not in inside for item in found)
 
 

@@ -28,7 +28,7 @@ from dicom_node.durable_files import INCOMING, PART
 from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import UNANSWERED
 from dicom_node.settings.node import NodeConfig
-from dicom_node.spool.revisions import known_names, read_marker
+from dicom_node.spool.revisions import MARKER, known_names, read_marker
 from dicom_node.spool.touched import LOOKED_THROUGH
 from dicom_node.uids import is_uid
 
@@ -98,6 +98,17 @@ def _values(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield key, table
 
 
+def parts_of(key: str, path: Path) -> tuple[Path, ...]:
+    """The files that a setting stands for: the audit trail is several, its head first."""
+    if key != AUDIT_FILE:
+        return (path,)
+    found = [each for each in path.parent.glob(f"{path.stem}*") if each.is_file()]
+    return tuple(sorted(found, key=lambda each: (each.suffix != ".head", each.name)))
+
+
+AUDIT_FILE: Final = "audit.file"
+
+
 def notes(spool: Path) -> Iterator[Item]:
     """What the spool remembers beside images, for before the database."""
     for path in _files(spool):
@@ -105,11 +116,14 @@ def notes(spool: Path) -> Iterator[Item]:
             yield _item("spool", spool, path)
 
 
-def images(spool: Path, *, everything: bool, answered: frozenset[str]) -> Iterator[Item]:
+def images(
+    spool: Path, answered: frozenset[str] = frozenset(), before_s: float = 0.0
+) -> Iterator[Item]:
     """The images that go into the backup, for after the database.
 
-    everything: also those of series that are answered.
-    answered: the series that were, when the database was taken.
+    answered: series that had been when the database was taken, and whose images may be left
+        out; not those of a series of which something was handed over since `before_s`, when
+        the notes were taken: of that, neither the notes nor the database know.
     """
     if not spool.is_dir():
         return
@@ -117,13 +131,15 @@ def images(spool: Path, *, everything: bool, answered: frozenset[str]) -> Iterat
         if not is_uid(folder.name) or not folder.is_dir():
             continue
         paths = [path for path in _files(folder) if path.suffix == ".dcm"]
-        if everything or folder.name not in answered or not _all_known(folder, paths):
+        if folder.name not in answered or not _all_known(folder, paths, before_s):
             yield from (_item("spool", spool, path) for path in paths)
 
 
-def _all_known(folder: Path, paths: list[Path]) -> bool:
-    """True if every image has been handed over: none has come that the queue has not got."""
+def _all_known(folder: Path, paths: list[Path], before_s: float) -> bool:
+    """True if every image had been handed over before a time."""
     try:
+        if (folder / MARKER).stat().st_mtime >= before_s:
+            return False
         revisions = read_marker(folder)
     except (OSError, ValueError):
         return False
