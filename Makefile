@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial deploy-trial harness conformance harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial harness conformance docs harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands
@@ -62,6 +63,9 @@ harness: setup harness-packages  ## Orthanc and a node to look at by hand (root,
 conformance: setup harness-packages  ## write docs/conformance.md anew (root)
 	$(BIN)/pytest tests/harness/test_conformance.py tests/harness/test_viewer.py \
 	  tests/harness/test_conformance_table.py --update-conformance
+
+docs: setup  ## write the generated pages of docs/ anew
+	PYTHONPATH=tests $(BIN)/python -m support.generated
 
 harness-packages:
 	scripts/harness-packages

@@ -1,0 +1,70 @@
+"""The events that the program writes into its log, by their names in its source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("dicom_node", "sr_templates", "inference")
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+EVENT = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
+HANDED_ON = {"_raise"}
+"""Functions of the program whose first argument is an event that they write."""
+
+
+def log_events() -> frozenset[str]:
+    """Every event, also of those that are chosen between or handed on to a function."""
+    return frozenset(
+        event
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for event in _events_of(ast.parse(path.read_text(encoding="utf-8")))
+    )
+
+
+def unreadable_events() -> tuple[str, ...]:
+    """Calls of a logger whose event is no text in the source, besides the known ones."""
+    return tuple(
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for call in _calls(ast.parse(path.read_text(encoding="utf-8")))
+        if _is_of_logger(call) and not list(_texts(_event_of(call)))
+    )
+
+
+def _events_of(tree: ast.AST) -> Iterator[str]:
+    for call in _calls(tree):
+        if _is_of_logger(call) or _name(call.func) in HANDED_ON:
+            yield from _texts(_event_of(call))
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (each for each in ast.walk(tree) if isinstance(each, ast.Call) and each.args)
+
+
+def _is_of_logger(call: ast.Call) -> bool:
+    """True for `log.info(...)`, `self._log.info(...)`, `structlog.get_logger().log(...)`."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in LEVELS:
+        return False
+    owner = ast.unparse(call.func.value)
+    return bool(re.fullmatch(r"(self\.)?_?log(ger)?|structlog\.get_logger\(.*\)", owner))
+
+
+def _event_of(call: ast.Call) -> ast.expr:
+    of_any_level = isinstance(call.func, ast.Attribute) and call.func.attr == "log"
+    return call.args[1] if of_any_level and len(call.args) > 1 else call.args[0]
+
+
+def _texts(value: ast.expr) -> Iterator[str]:
+    for each in ast.walk(value):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            if EVENT.fullmatch(each.value):
+                yield each.value
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else ""
