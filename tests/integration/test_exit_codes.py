@@ -97,6 +97,9 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
         "restore file --into new",
         "restore file --into series",
     ),
+    ("accept", 2): ("accept --nothing", "accept --destination nobody"),
+    ("accept", 3): ("accept --config wrong.toml", "accept --config taken.toml"),
+    ("accept", 5): ("accept --config silent.toml",),
     ("requery", 2): ("requery nothing", "requery run", "requery run x", "requery pause nobody"),
     ("requery", 3): ("requery status --config wrong.toml", "requery status"),
     ("rules test", 2): (
@@ -219,6 +222,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
         (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")
         peer, nobody = f"CT@127.0.0.1:{receiver.port}", f"CT@127.0.0.1:{free_port()}"
+        (folder / "silent.toml").write_text(f"[node]\nport = {free_port()}\n")
         yield Site(folder, peer, nobody)
 
 

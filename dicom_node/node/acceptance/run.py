@@ -120,12 +120,12 @@ def accept(config: NodeConfig, wishes: Wishes, folder: Path, told: Told) -> Prot
             f"there is no destination {wishes.destination!r}; there are: {known}"
         )
     peer = own_peer(config, wishes.from_peer)
+    told("calling the node")
+    echo(peer)
     ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is None:
         raise ConfigurationError("node.database: no node has run on it yet; start it first")
     with closing(ledger):
-        told("calling the node")
-        echo(peer)
         trial = _Trial(config, wishes, folder, peer, told)
         sent = trial.send_phantom()
         answer = wait_for_answer(

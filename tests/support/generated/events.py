@@ -61,9 +61,10 @@ def _event_of(call: ast.Call) -> ast.expr:
 
 def _texts(value: ast.expr) -> Iterator[str]:
     for each in ast.walk(value):
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
-            if EVENT.fullmatch(each.value):
-                yield each.value
+        if not isinstance(each, ast.Constant) or not isinstance(each.value, str):
+            continue
+        if EVENT.fullmatch(each.value):
+            yield each.value
 
 
 def _name(function: ast.expr) -> str:

@@ -219,7 +219,7 @@ def _receiving() -> Iterator[str]:
     yield wrapped(
         "An instance of a series that is being analysed opens a new revision of it. Coercion: none;"
         " data sets are kept byte by byte. C-ECHO is answered with success, always: whether the node"
-        " works is another question, which `msk-node health` answers."
+        " works is another question, which the command `health` answers."
     )
     yield "#### 4.3.4 Status codes of N-EVENT-REPORT (Storage Commitment)\n"
     rows = (
@@ -405,7 +405,7 @@ def _annexes() -> Iterator[str]:
     yield wrapped(", ".join(PATIENT_AND_STUDY) + ".")
     yield wrapped(
         f"New in each object: SOP Instance UID and Series Instance UID (2.25, derived), Manufacturer"
-        f" `{MANUFACTURER}`, Manufacturer's Model Name `{MODEL_NAME}`, Device Serial Number, Software"
+        f" \"{MANUFACTURER}\", Manufacturer's Model Name `{MODEL_NAME}`, Device Serial Number, Software"
         " Versions (node, model bundle), Contributing Equipment Sequence (scanner and node), dates and"
         " times of making. No other attribute of a source goes over."
     )
