@@ -405,7 +405,7 @@ def _annexes() -> Iterator[str]:
     yield wrapped(", ".join(PATIENT_AND_STUDY) + ".")
     yield wrapped(
         f"New in each object: SOP Instance UID and Series Instance UID (2.25, derived), Manufacturer"
-        f" \"{MANUFACTURER}\", Manufacturer's Model Name `{MODEL_NAME}`, Device Serial Number, Software"
+        f' "{MANUFACTURER}", Manufacturer\'s Model Name `{MODEL_NAME}`, Device Serial Number, Software'
         " Versions (node, model bundle), Contributing Equipment Sequence (scanner and node), dates and"
         " times of making. No other attribute of a source goes over."
     )
