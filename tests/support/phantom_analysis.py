@@ -21,6 +21,7 @@ from inference.phantom.render import phantom
 from inference.phantom.spec import SMALL_PHANTOM
 from inference.results import CaseResult, Coverage, Metal, Region, StructureResult, Verdict
 from inference.structures import BY_KEY, SEGMENTS
+from inference.volume import Volume
 from support.cases import small_case
 
 COMMAND = (sys.executable, str(Path(__file__)))
@@ -38,9 +39,7 @@ def main(arguments: list[str]) -> int:
         case = small_case(series.volume.geometry, segments=segments)
         case = replace(
             case,
-            structures=tuple(
-                _seen(each, segments, series.volume.hu) for each in case.structures
-            ),
+            structures=tuple(_seen(each, segments, series.volume) for each in case.structures),
             verdict=Verdict.ACCEPTED,
             findings=(),
             coverage=Coverage(Region.HIP_TO_KNEE),
@@ -52,11 +51,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _seen(
-    result: StructureResult, segments: NDArray[np.uint8], hu: NDArray[np.int16]
+    result: StructureResult, segments: NDArray[np.uint8], volume: Volume
 ) -> StructureResult:
-    """A structure with the mean of its own voxels, and accepted."""
+    """A structure with volume and mean of its own voxels, and accepted."""
     inside = segments == result.segment.number
-    measured = replace(result.measured, mean_hu=float(hu[inside].mean()), mean_hu_spread=None)
+    volumes_cm3 = volume.geometry.voxel_volumes_mm3 / 1000
+    measured = replace(
+        result.measured,
+        volume_cm3=float(inside.sum(axis=(1, 2)) @ volumes_cm3),
+        mean_hu=float(volume.hu[inside].mean()),
+        mean_hu_spread=None,
+    )
     return replace(result, measured=measured, verdict=Verdict.ACCEPTED, findings=())
 
 
