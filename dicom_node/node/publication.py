@@ -259,11 +259,20 @@ def _per_destination(
         images came.
     """
     return {
-        each.name: kinds_for(
-            each.profile, accepted=is_good, replaces=bool(earlier.meant_for([each.name]))
+        each.name: _taken(
+            each,
+            kinds_for(
+                each.profile, accepted=is_good, replaces=bool(earlier.meant_for([each.name]))
+            ),
         )
         for each in destinations
     }
+
+
+def _taken(destination: Destination, kinds: Sequence[ResultKind]) -> tuple[ResultKind, ...]:
+    """The kinds that a destination takes: one that is no archive takes reports alone."""
+    alone = destination.takes_reports_alone
+    return tuple(each for each in kinds if not alone or each in REPORTS)
 
 
 def _rejected(
@@ -311,7 +320,7 @@ def _refuse(
     except ResultError:
         log.exception("refusal.unanswerable", code=refusal.code)
         objects = ()
-    per_destination = {each.name: tuple(ResultKind) for each in destinations}
+    per_destination = {each.name: _taken(each, tuple(ResultKind)) for each in destinations}
     report = refusal_report(refusal.code, refusal.words)
     scan, patient = facts_of_refused(refusal.studies, refusal.code)
     statement = Statement(state, report, scan, patient)

@@ -81,6 +81,7 @@ from dicom_node.persistence.rows import (
     SeriesRow,
     SeriesState,
 )
+from dicom_node.results.fhir.bundle_file import keep_bundle
 from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.destinations import Destination
@@ -626,6 +627,8 @@ class Workflow:
         results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
         if publication.label_map is not None:
             publication.label_map.write(kept)
+        if self.config.objects.fhir:
+            keep_bundle(publication.objects, kept)
         now = self.clock()
         deliveries = [
             row

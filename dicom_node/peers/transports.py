@@ -1,4 +1,4 @@
-"""Transports to destinations, one for each kind: DICOM (C-ECHO, C-STORE, ...) and DICOMweb."""
+"""Transports to destinations, one for each kind: DICOM, DICOMweb and FHIR."""
 
 # ruff: noqa: PLC0415 - a node without a DICOMweb service need not wait for what speaks HTTP
 from __future__ import annotations
@@ -15,7 +15,12 @@ from dicom_node.peers.echo import echo
 from dicom_node.peers.outcome import SendOutcome
 from dicom_node.peers.query import listed_instances
 from dicom_node.peers.store import send
-from dicom_node.settings.destinations import Destination, DicomDestination, WebDestination
+from dicom_node.settings.destinations import (
+    Destination,
+    DicomDestination,
+    FhirDestination,
+    WebDestination,
+)
 from dicom_node.settings.node import NodeConfig
 
 if TYPE_CHECKING:
@@ -187,8 +192,16 @@ def _web_transport(config: NodeConfig, destination: WebDestination) -> Transport
     return WebTransport(service_of(config, destination))
 
 
+def _fhir_transport(config: NodeConfig, destination: FhirDestination) -> Transport:
+    """The transport to a FHIR server."""
+    from dicom_node.peers.fhir import FhirTransport, server_of
+
+    return FhirTransport(server_of(config, destination))
+
+
 TRANSPORTS: Final[dict[type[Destination], Callable[[NodeConfig, Any], Transport]]] = {
     DicomDestination: _dicom_transport,
     WebDestination: _web_transport,
+    FhirDestination: _fhir_transport,
 }
 """The maker of the transport for each kind of destination (`settings.destinations.KINDS`)."""

@@ -159,6 +159,8 @@ def address_problem(
 
 def _wrong_way(archive: ArchiveSettings, address: Destination) -> str | None:
     """The way of retrieval that an archive of this kind does not have, in words."""
+    if not isinstance(address, DicomDestination | WebDestination):
+        return f"{address.name} is a {address.standard} server, which holds no images"
     is_web = isinstance(address, WebDestination)
     if is_web and archive.retrieve in BY_DICOM:
         return f"retrieve is {archive.retrieve!r}, which a DICOMweb service has not"

@@ -1,8 +1,9 @@
 """The tables of destinations: who gets results, which, in what way, and how it is asked.
 
-A destination is of one of the `KINDS`: reached by DICOM (C-STORE) or, where it has a `url`,
-by DICOMweb (STOW-RS). Whatever differs between them is said here, by the methods of
-`Destination`; how a kind is called is in `peers/transports.py`.
+A destination is of one of the `KINDS`: reached by DICOM (C-STORE), where it has a `url` by
+DICOMweb (STOW-RS), and where it has a `fhir_url` by FHIR, which takes reports alone. Whatever
+differs between them is said here, by the methods of `Destination`; how a kind is called is in
+`peers/transports.py`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,19 @@ class Credentials(Section):
         return self
 
 
+def _check_secrets(
+    url: str, tls: DestinationTls | None, credentials: Credentials | None
+) -> None:
+    """Refuse what a service by HTTP cannot keep: secrets in the clear, and fingerprints."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and tls is not None:
+        raise ValueError("tls is for an https url")
+    if tls is not None and tls.fingerprints:
+        raise ValueError("tls.fingerprints are for DICOM destinations; give tls.ca")
+    if parts.scheme == "http" and credentials and not is_here(parts.hostname or ""):
+        raise ValueError("credentials would go in the clear; they need an https url")
+
+
 class Destination(Section):
     """A node or service that receives results: what every kind has, and says of itself."""
 
@@ -74,6 +88,8 @@ class Destination(Section):
     """The service by which it is asked for what it has, as text."""
     counts_images: ClassVar[bool] = False
     """True if it can be asked how many images a series has."""
+    takes_reports_alone: ClassVar[bool] = False
+    """True if it is an archive of no objects: of what its profile says it gets the report."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     """How routes and the ledger call it."""
@@ -169,13 +185,7 @@ class WebDestination(Destination):
     @model_validator(mode="after")
     def _keeps_secrets(self) -> Self:
         """A secret in the clear is none; and names are verified here, not fingerprints."""
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and self.tls is not None:
-            raise ValueError("tls is for an https url")
-        if self.tls is not None and self.tls.fingerprints:
-            raise ValueError("tls.fingerprints are for DICOM destinations; give tls.ca")
-        if parts.scheme == "http" and self.credentials and not is_here(parts.hostname or ""):
-            raise ValueError("credentials would go in the clear; they need an https url")
+        _check_secrets(self.url, self.tls, self.credentials)
         return self
 
     @property
@@ -194,7 +204,52 @@ class WebDestination(Destination):
         return self.credentials
 
 
-KINDS: Final[tuple[type[Destination], ...]] = (WebDestination, DicomDestination)
+class FhirDestination(Destination):
+    """A FHIR server (R5): of each report it gets the resources that HL7's guide makes of it.
+
+    It is told of the patient by the id alone. An `https` server without `tls` is verified by
+    whom this machine's system trusts.
+    """
+
+    standard = "FHIR"
+    mark = "fhir_url"
+    query_service = "a read of its capabilities"
+    takes_reports_alone = True
+
+    fhir_url: Annotated[str, AfterValidator(_service_url)]
+    """Its base address; a transaction goes there for each report."""
+    confirm: Literal["no"] = "no"
+    """It is not asked for what it took: its answer to the transaction counts."""
+    credentials: Credentials | None = None
+    """How we prove who we are; without them, by a certificate of `tls` or not at all."""
+
+    @model_validator(mode="after")
+    def _keeps_secrets(self) -> Self:
+        """A secret in the clear is none; and names are verified here, not fingerprints."""
+        _check_secrets(self.fhir_url, self.tls, self.credentials)
+        return self
+
+    @property
+    def address(self) -> str:
+        """Its URL, and how reports go there."""
+        return f"{self.fhir_url} (FHIR)"
+
+    @property
+    def host_name(self) -> str:
+        """The host of its URL."""
+        return urlsplit(self.fhir_url).hostname or ""
+
+    @property
+    def shown_credentials(self) -> Credentials | None:
+        """As the file says."""
+        return self.credentials
+
+
+KINDS: Final[tuple[type[Destination], ...]] = (
+    FhirDestination,
+    WebDestination,
+    DicomDestination,
+)
 """Every kind of destination; a table is of the first whose mark it bears."""
 
 

@@ -229,6 +229,8 @@ class Objects(Section):
     """Institution Name in the results; without it, none."""
     nifti: bool = False
     """Whether the segments are kept in the results folder as NIfTI too, on even slices."""
+    fhir: bool = False
+    """Whether the report is kept there as FHIR too (R5, a Bundle in JSON)."""
 
 
 class Cases(Section):

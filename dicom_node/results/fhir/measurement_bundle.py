@@ -4,8 +4,8 @@ The guide (hl7.fhir.uv.dicom-sr, STU1) makes of a measurement group an Observati
 BodyStructure for its site and an ImagingSelection for its segment, of each number and each
 evaluation in it an Observation that the group has as a member, and of equipment and algorithm
 a Device. Patient, study and order are named by their identifiers and not made: a hospital's
-server has them. Everything is derived from the report, so the same report gives the same bundle,
-and put under its own identifier, so that sent twice it is there once.
+server has them. Everything is derived from the report, so the same report gives the same
+bundle, and put under its own identifier, so that sent twice it is there once.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Resources:
             self._known[key] = url
             if profile:
                 resource = {**resource, "meta": {"profile": [REPORT_PROFILES[profile]]}}
-            request = {"method": "PUT", "url": quote(key, safe="?=:|./")}
+            request = {"method": "PUT", "url": quote(key, safe="?=:./")}
             self.entries.append({"fullUrl": url, "resource": resource, "request": request})
         return {"reference": self._known[key]}
 
@@ -160,7 +160,7 @@ def _group(made: _Resources, group: Dataset, equipment: Element) -> Element:
     device = _algorithm(made, group, equipment)
     site = _site(made, group)
     place = _place(made, group)
-    about = {"bodyStructure": site} if site else {}
+    about: Element = {"bodyStructure": site} if site else {}
     about |= {"derivedFrom": [place]} if place else {}
     members = [
         one
@@ -387,7 +387,7 @@ def _made_at(report: Dataset) -> str:
         if any(key_of(each) == PROCESSING_EQUIPMENT for each in purposes):
             text = str(item.get("ContributionDateTime", ""))
             form = "%Y%m%d%H%M%S%z" if "+" in text or "-" in text else "%Y%m%d%H%M%S"
-            return _instant(datetime.strptime(text, form))
+            return _instant(datetime.strptime(text, form))  # noqa: DTZ007 - see `_instant`
     stated = f"{report.get('ContentDate', '19700101')}{str(report.get('ContentTime', ''))[:6]}"
     return _instant(datetime.strptime(f"{stated}000000"[:14], "%Y%m%d%H%M%S"))  # noqa: DTZ007
 
