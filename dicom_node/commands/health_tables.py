@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from dicom_node.monitoring.alarms import Alarm, Severity
@@ -21,9 +21,12 @@ from dicom_node.node.health import (
 )
 
 MOST_ALARMS: Final = 8
-MOST_PROCESSES: Final = 8
+MOST_PROCESSES: Final = 6
 MOST_OPEN: Final = 10
 MOST_DESTINATIONS: Final = 6
+MOST_DISKS: Final = 4
+WIDEST: Final = 34
+"""Of a column that is not cut off by the room there is."""
 STYLES: Final = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow"}
 
 
@@ -49,33 +52,73 @@ def head(health: Health) -> Iterator[RenderableType]:
 
 def open_table(rows: Sequence[OldestWaiting], now: datetime) -> Table | None:
     """What is open: since when, what it waits for, and what ends it."""
-    if not rows:
-        return None
-    table = _table("Open", Column("", justify="right"), "For", "Waits for", "Ends")
-    for row in rows[:MOST_OPEN]:
-        since = ago(row.since, now)
-        table.add_row(row.what, str(row.count), since, row.words, row.ends)
-    _more(table, len(rows) - MOST_OPEN, "msk-node status --json names all")
-    return table
+    cells = [
+        (row.what, str(row.count), ago(row.since, now), row.words, row.ends) for row in rows
+    ]
+    headings = ("Open", "Count", "For", "Waits for", "Ends")
+    more = "msk-node status --json names all"
+    return short_table(headings, cells, most=MOST_OPEN, wide=("Waits for", "Ends"), more=more)
 
 
 def destinations(rows: Sequence[DestinationHealth]) -> Table | None:
     """Where results go: what each last took and confirmed, and what is open there."""
-    if not rows:
-        return None
-    headings = ("Last taken", "Confirmed", "Waiting", "Held", "Unconfirmed", "Last failure")
-    table = _table("Destination", *headings)
     worst = sorted(rows, key=lambda each: (each.failing_since is None, -each.waiting))
-    for row in worst[:MOST_DESTINATIONS]:
-        failed = f"{local(row.last_failed_at)} {row.reason}" if row.last_failed_at else ""
-        table.add_row(
+    cells = [
+        (
             row.name,
             local(row.last_sent_at) or "nothing yet",
             local(row.last_confirmed_at),
             *(str(count or "") for count in (row.waiting, row.held, row.unconfirmed)),
-            failed,
+            f"{local(row.last_failed_at)} {row.reason}".strip(),
         )
-    _more(table, len(rows) - MOST_DESTINATIONS, "msk-node health --json names all")
+        for row in worst
+    ]
+    headings = (
+        "Destination",
+        "Last taken",
+        "Confirmed",
+        "Waiting",
+        "Held",
+        "Unconf.",
+        "Failed",
+    )
+    return short_table(headings, cells, most=MOST_DESTINATIONS, wide=("Failed",))
+
+
+def short_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    most: int,
+    wide: Sequence[str],
+    more: str = "msk-node health --json names all",
+) -> Table | None:
+    """A table whose rows stay one line each; None where there are none.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        most: so many rows at most.
+        wide: the columns that share the room that is left, and are cut off at its end.
+        more: where all rows are, for those that are left out.
+    """
+    if not rows:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(wide))
+    for at, heading in enumerate(headings):
+        longest = max(len(each) for each in (heading, *(row[at] for row in rows[:most])))
+        is_wide = heading in wide
+        table.add_column(
+            heading,
+            no_wrap=True,
+            ratio=1 if is_wide else None,
+            width=None if is_wide else min(longest, WIDEST),
+        )
+    for row in rows[:most]:
+        table.add_row(*row)
+    if len(rows) > most:
+        table.caption = f"... and {len(rows) - most} more: {more}"
+        table.caption_justify = "left"
     return table
 
 
@@ -107,61 +150,56 @@ def _verdict(health: Health) -> tuple[str, str]:
 
 def _alarms(rows: Sequence[Alarm], now: datetime) -> Table | None:
     """A line for each alarm, the critical ones first."""
-    if not rows:
-        return None
-    table = _table("Alarm", "About", "For", "Reason")
-    for row in rows[:MOST_ALARMS]:
-        kind = Text(row.kind.value, style=STYLES[row.severity])
-        table.add_row(kind, row.subject, ago(row.since, now), row.reason.replace("\n", "; "))
-    _more(table, len(rows) - MOST_ALARMS, "msk-node health --json names all")
-    return table
+    cells = [
+        (
+            Text(row.kind.value, style=STYLES[row.severity]),
+            row.subject,
+            ago(row.since, now),
+            row.reason.replace("\n", "; "),
+        )
+        for row in rows
+    ]
+    headings = ("Alarm", "About", "For", "Reason")
+    return short_table(headings, cells, most=MOST_ALARMS, wide=("Reason",))
 
 
 def _processes(rows: Sequence[ProcessHealth]) -> Table | None:
-    if not rows:
-        return None
-    headings = (Column("Pid", justify="right"), "Started", "Last beat", "")
-    table = _table("Process", *headings)
-    worst = sorted(rows, key=lambda each: each.is_moving)
-    for row in worst[:MOST_PROCESSES]:
-        beat = f"{row.beat_at.astimezone():%H:%M:%S}"
-        words = Text(row.words, style="" if row.is_moving else "bold red")
-        name = f"{row.node} {row.role}"
-        table.add_row(name, str(row.pid), local(row.started_at), beat, words)
-    _more(table, len(rows) - MOST_PROCESSES, "msk-node health --json names all")
-    return table
+    """A line for each process, those that do not move first."""
+    cells = [
+        (
+            f"{row.node} {row.role}",
+            str(row.pid),
+            local(row.started_at),
+            f"{row.beat_at.astimezone():%H:%M:%S}",
+            Text(row.words, style="" if row.is_moving else "bold red"),
+        )
+        for row in sorted(rows, key=lambda each: each.is_moving)
+    ]
+    headings = ("Process", "Pid", "Started", "Last beat", "State")
+    return short_table(headings, cells, most=MOST_PROCESSES, wide=("State",))
 
 
 def _disks(rows: Sequence[DiskHealth]) -> Table | None:
-    if not rows:
-        return None
-    numbers = (Column("Free", justify="right"), Column("Kept free", justify="right"))
-    table = _table("Disk of", *numbers, "")
-    for row in rows:
-        words = Text("SHORT", style="bold red") if row.is_short else ""
-        free, kept = f"{row.free_mb} MB", f"{row.reserve_mb} MB"
-        table.add_row(", ".join(row.folders), free, kept, words)
-    return table
+    """A line for each file system."""
+    cells = [
+        (
+            ", ".join(row.folders),
+            f"{row.free_mb} MB",
+            f"{row.reserve_mb} MB",
+            Text("SHORT", style="bold red") if row.is_short else "",
+        )
+        for row in rows
+    ]
+    headings = ("Disk of", "Free", "Kept free", "State")
+    return short_table(headings, cells, most=MOST_DISKS, wide=("State",))
 
 
 def _database(health: Health) -> Text:
+    words = Text("Database: can be read")
     if health.database:
-        return Text.assemble("Database: ", (health.database, "bold red"), overflow="ellipsis")
-    return Text("Database: can be read")
-
-
-def _table(*headings: str | Column) -> Table:
-    """A table without lines whose rows stay one line each."""
-    columns = [each if isinstance(each, Column) else Column(each) for each in headings]
-    for column in columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
-
-
-def _more(table: Table, count: int, where: str) -> None:
-    if count > 0:
-        table.caption = f"... and {count} more: {where}"
-        table.caption_justify = "left"
+        words = Text.assemble("Database: ", (health.database, "bold red"))
+    words.no_wrap, words.overflow = True, "ellipsis"
+    return words
 
 
 def _part(table: Table | None) -> Iterator[RenderableType]:

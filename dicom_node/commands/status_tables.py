@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dicom_node.archive.overview import Named, ScheduleStatus
-from dicom_node.commands.health_tables import destinations, head, open_table
+from dicom_node.commands.health_tables import destinations, head, open_table, short_table
 from dicom_node.node.status import (
     NodeStatus,
     Remark,
@@ -87,17 +87,15 @@ def _head(status: NodeStatus) -> Iterator[RenderableType]:
 
 def _screen(status: NodeStatus) -> RenderableType:
     """The same of many series: what fits 50 lines of 100 columns."""
-    health, schedules_here = status.health, status.schedules[:MOST_SCHEDULES]
-    where = destinations(health.destinations) if health is not None else None
-    parts: list[RenderableType] = [*_head(status), _short_counts(status)]
-    if where is not None:
-        parts += [Text(""), where]
-    if schedules_here:
-        parts += [Text(""), _short_schedules(schedules_here)]
-    if status.unanalysed:
-        parts += [Text(""), _latest_unanalysed(status.unanalysed[:MOST_UNANALYSED])]
-    parts.append(Text("--all tells everything, row by row."))
-    return Group(*parts)
+    health = status.health
+    tables = (
+        _short_counts(status),
+        destinations(health.destinations) if health is not None else None,
+        _short_schedules(status.schedules),
+        _latest_unanalysed(status.unanalysed),
+    )
+    parts = [each for table in tables if table is not None for each in (table, Text(""))]
+    return Group(*_head(status), *parts, Text("--all tells everything, row by row."))
 
 
 def _short_counts(status: NodeStatus) -> Table:
@@ -114,30 +112,34 @@ def _short_counts(status: NodeStatus) -> Table:
     return table
 
 
-def _short_schedules(rows: Sequence[ScheduleStatus]) -> Table:
+def _short_schedules(rows: Sequence[ScheduleStatus]) -> Table | None:
     """A line for each schedule."""
-    headings = ("Schedule", "Wanted", "Fetched", "Failed", "Next", "Archive")
-    columns = [Column(each, no_wrap=True, overflow="ellipsis") for each in headings]
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        counts = row.total.series
-        numbers = (ArchiveState.WANTED, ArchiveState.FETCHED, ArchiveState.FAILED)
-        due = _local(row.next_due.isoformat()) if row.next_due is not None else "by hand"
-        asked = f"{row.archive}: {row.gate or 'may be asked'}"
-        table.add_row(
-            row.schedule, *(str(counts[state] or "") for state in numbers), due, asked
+    numbers = (ArchiveState.WANTED, ArchiveState.FETCHED, ArchiveState.FAILED)
+    cells = [
+        (
+            row.schedule,
+            *(str(row.total.series[state] or "") for state in numbers),
+            _local(row.next_due.isoformat()) if row.next_due is not None else "by hand",
+            f"{row.archive}: {row.gate or 'may be asked'}",
         )
-    return table
+        for row in rows
+    ]
+    headings = ("Schedule", "Wanted", "Fetched", "Failed", "Next", "Archive")
+    more = "msk-node requery status names all"
+    return short_table(headings, cells, most=MOST_SCHEDULES, wide=("Archive",), more=more)
 
 
-def _latest_unanalysed(rows: Sequence[Unanalysed]) -> Table:
-    """The latest series without a report, whose UIDs are kept whole."""
-    reason = Column("Reason", no_wrap=True, overflow="ellipsis")
-    name = Column("Latest without a report", no_wrap=True, min_width=64)
-    table = Table(name, Column("Code", no_wrap=True), reason, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(f"{row.series_instance_uid} ({row.revision})", row.code, row.reason)
-    return table
+def _latest_unanalysed(rows: Sequence[Unanalysed]) -> Table | None:
+    """The latest series without a report, each by its whole UID."""
+    cells = [
+        (f"{row.series_instance_uid} ({row.revision})", row.code or row.reason) for row in rows
+    ]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Latest without a report", overflow="fold")
+    table.add_column("Why", no_wrap=True)
+    for each in cells[:MOST_UNANALYSED]:
+        table.add_row(*each)
+    return table if rows else None
 
 
 def _counts(status: NodeStatus) -> Table:
