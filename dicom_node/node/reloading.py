@@ -44,6 +44,7 @@ LOOK_EVERY_S: Final = 0.5
 TAKE_WITHIN_S: Final = 60.0
 """A role is between two pieces of its work long before."""
 MODELS: Final = ("analysis", "pipelines")
+SIGNALLED: Final = ReloadRequest("", "SIGHUP")
 NO_FILE: Final = "the node was started without a file, so there is none to read again"
 
 
@@ -82,8 +83,12 @@ class Reloading:
     _look_at_s: float = 0.0
 
     def ask(self) -> None:
-        """Have the file read again, for a signal; from whatever thread."""
-        self._asked.append(ReloadRequest("", "SIGHUP"))
+        """Have the file read again, for a signal; from whatever thread.
+
+        Of several signals before it is begun, one counts: the file is read after all of them.
+        """
+        if SIGNALLED not in self._asked:
+            self._asked.append(SIGNALLED)
 
     def step(self) -> None:
         """Do what can be done now."""
