@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from support.audit_schema import problems
 from support.cases import source_datasets
 from support.ct import save
 from support.installed_node import PATIENCE_S, SERVE, free_port
@@ -61,6 +62,7 @@ format = "json"
 level = "debug"
 [audit]
 file = "audit.jsonl"
+patient = "id"
 [[destinations]]
 name = "pacs"
 ae_title = "PACS"
@@ -298,6 +300,25 @@ def test_roles_that_are_served_apart_take_the_same_file(scene: Scene) -> None:
     assert len(scene.events("settings.taken")) == 2
 
 
+def test_the_web_starts_anew_and_a_port_that_is_taken_does_not_end_the_node(
+    scene: Scene,
+) -> None:
+    scene.start()
+    scene.wait()
+    scene.settings(more=f"[web]\nport = {free_port()}")
+    assert "web.port" in scene.reload()
+    wait_until(lambda: scene.events("web.started"), PATIENCE_S, "pages are served")
+    scene.settings(more=f"[web]\nport = {scene.values['port']}")
+    assert scene.reload() == ("web.port",)
+    wait_until(lambda: scene.events("role.lost"), PATIENCE_S, "it cannot listen there")
+
+    lost = scene.events("role.lost")[0]
+    assert (lost["key"], lost["exit_code"]) == ("web", 3)
+    assert "web.port: cannot listen" in lost["reason"]
+    assert scene.answers()
+    assert scene.processes[0].poll() is None
+
+
 def test_a_node_is_not_reloaded_by_a_request_to_another(scene: Scene, tmp_path: Path) -> None:
     other = replace(scene, folder=tmp_path / "other", processes=[], values=dict(scene.values))
     other.folder.mkdir()
@@ -342,6 +363,9 @@ def test_what_happens_to_a_series_is_in_the_audit_trail(scene: Scene) -> None:
     sent, refused = told(AuditKind.INSTANCES_SENT)[-1], told(AuditKind.ASSOCIATION_REFUSED)[0]
 
     assert (received.user, received.instances, len(received.studies)) == ("CT1", 12, 1)
+    patient = source_datasets()[0].PatientID
+    assert f'ParticipantObjectID="{patient}"' in received.xml
+    assert problems(received.xml) == problems(sent.xml) == problems(refused.xml) == []
     assert (sent.peer, sent.instances, sent.studies) == ("pacs", 2, received.studies)
     assert (refused.user, refused.host) == ("CT1", "127.0.0.1")
     assert "calling AE title not known" in refused.words
