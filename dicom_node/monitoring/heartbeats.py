@@ -36,6 +36,8 @@ PAGE_BYTES: Final = 4096
 READ_TRIES: Final = 3
 SUPERVISE: Final = "supervise"
 """The role of the process that looks after the others."""
+STARTING: Final = "start"
+"""The loop of a process that has not come to work yet."""
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 from dicom_node.monitoring.heartbeats import (
     BEAT_EVERY_S,
+    STARTING,
     SUPERVISE,
     Beat,
     LoopBeat,
@@ -161,7 +162,7 @@ def _trouble(
     if late:
         since = min(beat.loops[name].at for name in late)
         return since, f"{', '.join(late)}: not moved since {_clock(since)}"
-    return None, "moves"
+    return None, "starting" if STARTING in beat.loops else "moves"
 
 
 def _is_late(loop: LoopBeat, now: datetime, stuck_s: float) -> bool:

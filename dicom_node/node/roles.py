@@ -34,7 +34,7 @@ from dicom_node.errors import (
     OrphanedError,
 )
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
-from dicom_node.monitoring.heartbeats import Heart
+from dicom_node.monitoring.heartbeats import STARTING, Heart
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.logs import describe as describe_error
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
@@ -59,7 +59,6 @@ log = structlog.get_logger()
 EXIT_UNUSABLE: Final = 3
 LOOK_EVERY_S: Final = 2.0
 MAIN: Final = "main thread"
-STARTING: Final = "start"
 STARTS_WITHIN_S: Final = 120.0
 """So long a role may take to start before that is a sign of something wrong."""
 

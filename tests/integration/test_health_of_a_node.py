@@ -55,7 +55,7 @@ class Watched:
     def is_well(self) -> bool:
         """Whether all moves again, and the worker has begun to work."""
         found = self.health()
-        roles = {each.role for each in found.processes if each.is_moving}
+        roles = {each.role for each in found.processes if each.words == "moves"}
         return found.is_healthy and roles == {"supervise", "receive", "work"}
 
     def said(self, *options: str) -> tuple[int, dict[str, Any]]:
