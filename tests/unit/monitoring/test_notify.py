@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -294,3 +295,13 @@ def test_a_secret_that_is_not_there_is_found_before_the_start(tmp_path: Path) ->
     ]
     assert [each.name for each in channels_of(alarms, "node")] == ["mail", "webhook"]
     assert list(secret_problems(Alarms())) == []
+
+
+@pytest.mark.parametrize(("table", "model"), [("mail", AlarmMail), ("webhook", AlarmWebhook)])
+def test_every_setting_of_telling_is_documented(
+    table: str, model: type[AlarmMail | AlarmWebhook]
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "node.toml").read_text(encoding="utf-8")
+    part = text.partition(f"# [alarms.{table}]\n")[2].partition("\n\n")[0]
+
+    assert set(re.findall(r"^# (\w+) = ", part, re.MULTILINE)) == set(model.model_fields)
