@@ -17,6 +17,8 @@ from dicom_node.monitoring.signals import held_back
 
 EXIT_KILLED: Final = -signal.SIGKILL
 EXIT_NO_ROOM: Final = 5
+ASK_EVERY_S: Final = 1.0
+"""So often it is asked whether a child's work is still wanted."""
 EXIT_TOLD_TO_END: Final = 128 + signal.SIGTERM
 """As a shell counts it: a process that takes the signal ends so, others end by it."""
 
@@ -52,8 +54,9 @@ def run_child(
     timeout_s: float,
     on_progress: Callable[[int, int], None],
     lock: int | None = None,
+    is_unwanted: Callable[[], bool] | None = None,
 ) -> Ended:
-    """Run a child to its end, or kill it when its time is up.
+    """Run a child to its end, or kill it when its time is up or nobody wants it any more.
 
     The child's standard input stays open for as long as this process lives: a child that
     watches it ends with us, also when we are killed. Of its standard output, JSON lines
@@ -80,17 +83,33 @@ def run_child(
     timer = threading.Timer(timeout_s, kill)
     timer.daemon = True
     timer.start()
+    ended = threading.Event()
+    if is_unwanted is not None:
+        threading.Thread(
+            target=_kill_unwanted, args=(child, is_unwanted, ended), daemon=True
+        ).start()
     try:
         for line in child.stdout or ():
             _tell(line, on_progress)
         return Ended(child.wait(), timed_out.is_set())
     finally:
         timer.cancel()
+        ended.set()
         child.kill()
         child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _kill_unwanted(
+    child: subprocess.Popen[str], is_unwanted: Callable[[], bool], ended: threading.Event
+) -> None:
+    """Kill a child as soon as nobody wants what it does."""
+    while not ended.wait(ASK_EVERY_S):
+        if is_unwanted():
+            child.kill()
+            return
 
 
 def _tell(line: str, on_progress: Callable[[int, int], None]) -> None:

@@ -46,8 +46,10 @@ class Night:
 
     @property
     def unanswered(self) -> int:
-        """How many that came have no answer yet."""
-        answered = sum(self.answers.get(state, 0) for state in ANSWERED)
+        """How many that came have no answer yet, and are to have one."""
+        answered = sum(
+            self.answers.get(state, 0) for state in (*ANSWERED, SeriesState.CANCELLED)
+        )
         return sum(self.answers.values()) - answered
 
     @property

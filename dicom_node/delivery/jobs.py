@@ -41,6 +41,7 @@ from dicom_node.delivery.confirmation_queries import (
     confirmation_request,
     reports_folder,
 )
+from dicom_node.delivery.events import delivery_events
 from dicom_node.delivery.release import release
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome, open_trail
 from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
@@ -252,7 +253,7 @@ class DeliveryJobs:
         """
         if not rows:
             return
-        self.ledger.advance(*rows)
+        self.ledger.advance(*rows, told=delivery_events(rows))
         now_there = self._rows(rows[0].group)
         log_rows([row for row in rows if row in now_there])
 

@@ -2,7 +2,8 @@
 
 What is held goes on, and what is tried slowly does so at once. Only the ledger is changed, in
 whatever process: a running node looks there for what is due, and one that starts does so
-too. A released delivery gets all its attempts anew.
+too. A released delivery gets all its attempts anew. What a person holds only a person lets go
+on, by `msk-node release`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Final
 import structlog
 
 from dicom_node.delivery.attempts import is_slow
+from dicom_node.delivery.events import group_event
 from dicom_node.errors import UnknownNameError
 from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.persistence.rows import DeliveryRow, DeliveryState
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState, EventRow, SeriesEvent
 from dicom_node.settings.destinations import Delivery
 from dicom_node.settings.loading import load_config
 
@@ -29,9 +31,15 @@ STUCK: Final = (DeliveryState.HELD, DeliveryState.WAITING)
 
 
 def release_held(
-    config: Path | None, *, destination: str | None, series_instance_uid: str | None
+    config: Path | None,
+    *,
+    destination: str | None,
+    series_instance_uid: str | None,
+    by: str = "",
 ) -> int:
     """Let held deliveries of a node continue, beside it or without it; answers how many.
+
+    by: who wants that.
 
     Raises:
         ConfigurationError: the file cannot be used, or the ledger is of another version.
@@ -52,6 +60,7 @@ def release_held(
             destination=destination,
             series_instance_uid=series_instance_uid,
             slow_by=settings.delivery,
+            by=by or "the command line",
         )
     finally:
         if ledger is not None:
@@ -64,13 +73,14 @@ def _check_series(ledger: Ledger | None, series_instance_uid: str) -> None:
         raise UnknownNameError(f"no series {series_instance_uid!r} has been taken up here")
 
 
-def release(
+def release(  # noqa: PLR0913 - each narrows what is let go
     ledger: Ledger,
     now: datetime,
     *,
     destination: str | None = None,
     series_instance_uid: str | None = None,
     slow_by: Delivery | None = None,
+    by: str = "",
 ) -> int:
     """Let held deliveries continue; answers how many there were.
 
@@ -80,6 +90,7 @@ def release(
         destination: only those to this one.
         series_instance_uid: only those of this series.
         slow_by: with these rules, those that are tried slowly, too.
+        by: the person who wants that; without one, what persons hold stays held.
     """
     stuck = ledger.deliveries(
         destination=destination, series_instance_uid=series_instance_uid, states=STUCK
@@ -87,9 +98,15 @@ def release(
     chosen = [
         row
         for row in stuck
-        if row.state is DeliveryState.HELD or (slow_by is not None and is_slow(row, slow_by))
+        if is_releasable(row, slow_by) and (by or not row.is_held_by_person)
     ]
-    return _let_go(ledger, chosen, now)
+    return _let_go(ledger, chosen, now, by)
+
+
+def is_releasable(row: DeliveryRow, slow_by: Delivery | None) -> bool:
+    """True if a delivery is held, or with these rules, tried slowly."""
+    is_held = row.state is DeliveryState.HELD
+    return is_held or (slow_by is not None and is_slow(row, slow_by))
 
 
 def resume(ledger: Ledger, now: datetime, destination: str) -> int:
@@ -101,7 +118,7 @@ def resume(ledger: Ledger, now: datetime, destination: str) -> int:
     return _let_go(ledger, [row for row in stuck if row.resumes], now)
 
 
-def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int:
+def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime, by: str = "") -> int:
     """Make deliveries due, with all their attempts; how many there are."""
     groups: dict[tuple[str, int, str], list[DeliveryRow]] = {}
     for row in chosen:
@@ -110,22 +127,8 @@ def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int
         all_rows = ledger.deliveries(
             series_instance_uid=uid, revision=revision, destination=name
         )
-        # A number of its own: the next delivery job may be there already, for later.
-        number = max(row.visit for row in all_rows) + 1
-        released = [
-            replace(
-                row,
-                state=DeliveryState.WAITING,
-                visit=number,
-                attempts=0,
-                losses=0,
-                resumes=False,
-                changed_at=now,
-                next_attempt_at=now,
-            )
-            for row in rows
-        ]
-        ledger.advance(*released)
+        released = due_again(rows, all_rows, now)
+        ledger.advance(*released, told=[released_event(released, now, by)])
         log.info(
             "delivery.released",
             series_instance_uid=uid,
@@ -134,3 +137,37 @@ def _let_go(ledger: Ledger, chosen: Sequence[DeliveryRow], now: datetime) -> int
             count=len(released),
         )
     return len(chosen)
+
+
+def due_again(
+    rows: Sequence[DeliveryRow], group: Sequence[DeliveryRow], now: datetime
+) -> tuple[DeliveryRow, ...]:
+    """Deliveries that are to be sent now, with all their attempts.
+
+    Args:
+        rows: those that are.
+        group: all of their group.
+        now: the time.
+    """
+    # A number of its own: the next delivery job may be there already, for later.
+    number = max(row.visit for row in group) + 1
+    return tuple(
+        replace(
+            row,
+            state=DeliveryState.WAITING,
+            visit=number,
+            attempts=0,
+            losses=0,
+            resumes=False,
+            changed_at=now,
+            next_attempt_at=now,
+        )
+        for row in rows
+    )
+
+
+def released_event(released: Sequence[DeliveryRow], now: datetime, by: str) -> EventRow:
+    """The event that tells of it."""
+    words = f"by {by}" if by else "by the node itself"
+    number = max(row.visit for row in released)
+    return group_event(released, SeriesEvent.RELEASED, number, now, words)

@@ -2,7 +2,7 @@
 
 Only what has arrived is ever deleted: every object of every revision of the series, at
 every destination, confirmed where the destination is to confirm, taken where it is not. Of
-a series that rules left out there is nothing to arrive.
+a series that rules left out, or a person cancelled, there is nothing to arrive.
 That a disk is full is no reason. A series' record in the spool and its rows in the ledger
 stay: the same images sent again are known, and neither analysed nor answered again.
 
@@ -23,6 +23,7 @@ import structlog
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
     ANSWERED,
+    PASSED_OVER,
     DeliveryRow,
     DeliveryState,
     ResultRow,
@@ -80,7 +81,7 @@ def reason_to_keep(series: Series, confirming: Collection[str]) -> str:
     """
     if not series.revisions:
         return "not in the ledger"
-    taken = [row for row in series.revisions if row.state is not SeriesState.LEFT_OUT]
+    taken = [row for row in series.revisions if row.state not in PASSED_OVER]
     if any(row.state not in ANSWERED for row in taken):
         return "not answered yet"
     for row in taken:

@@ -44,6 +44,8 @@ from dicom_node.analysis.request import (
 )
 from dicom_node.analysis.subprocesses import EXIT_NO_ROOM, Ended, run_child
 from dicom_node.delivery.attempts import first_rows
+from dicom_node.delivery.events import group_event
+from dicom_node.delivery.holding import held_back
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
 from dicom_node.monitoring.logs import describe
@@ -68,16 +70,24 @@ from dicom_node.node.room import (
     wait_for_room,
 )
 from dicom_node.node.selection import Selection, arrival_in_spool, rules_for
+from dicom_node.node.series_events import arrival_events, event
+from dicom_node.node.series_keys import keys_of
 from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
+from dicom_node.persistence.operation_ledger import OperationLedger
 from dicom_node.persistence.rows import (
     AGAINST_RULES,
     ANSWERED,
     AWAITS_RULES,
     RELEASED,
+    UNANSWERED,
     Alike,
+    DeliveryRow,
+    EventRow,
     ResultRow,
+    SeriesEvent,
+    SeriesKeyRow,
     SeriesRow,
     SeriesState,
 )
@@ -203,7 +213,7 @@ class Workflow:
         person asks for another try.
         """
         known = self.ledger.revisions(arrival.series_instance_uid)
-        fingerprint = self._fingerprint(arrival)
+        fingerprint = self.fingerprint(arrival)
         ruled = self._ruled(arrival, fingerprint, choice)
         for row in known:
             is_same = row.fingerprint in {fingerprint, ruled}
@@ -211,10 +221,10 @@ class Workflow:
                 return self._admit_again(arrival, row)
         row = self._new_row(arrival, known, ruled)
         if choice is not None and choice.against:
-            return self._enter_left_out(row, choice)
+            return self._enter_left_out(arrival, row, choice)
         if ruled != fingerprint:
             row = replace(row, code=AWAITS_RULES)
-        self.ledger.add(row)
+        self.ledger.add(row, *self._told_of(arrival, row))
         log.info("series.accepted", instances=row.instances, **_about(row))
         self.keep_room()
         return (_first_job(arrival, row),)
@@ -229,14 +239,14 @@ class Workflow:
             return ()
         rules = rules_for(self.config, arrival.called_ae_title)
         if row.code != AWAITS_RULES or rules is None:
-            return self._take(arrival, row)
+            return self._take(arrival, row, payload)
         if rules.best and (wait_s := self.selection.wait_s(arrival)) > 0:
             self._note_rules(row, "waits until nothing more comes of its study")
             return (_select_later(payload, wait_s),)
         judgement, code = self.selection.judgement(arrival, rules)
         if judgement.is_taken is not False:
-            return self._take(arrival, row)
-        self._leave_out(row, code, "; ".join(judgement.reasons))
+            return self._take(arrival, row, payload)
+        self._leave_out(row, code, "; ".join(judgement.reasons), payload)
         return self._second_choices(arrival)
 
     def take_unjudged(self, payload: Payload) -> tuple[JobRequest, ...]:
@@ -246,7 +256,7 @@ class Workflow:
         if row.state is not SeriesState.RECEIVED:
             return ()
         log.warning("series.unjudged", **_about(row))
-        return self._take(arrival, row)
+        return self._take(arrival, row, payload)
 
     def released_jobs(self) -> tuple[JobRequest, ...]:
         """The jobs for series that a person has released, and whose images are here."""
@@ -258,50 +268,85 @@ class Workflow:
 
     def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Analyse a series in a child process; an analysis that dies is tried again."""
-        arrival, attempt = _arrival(payload), payload["attempt"]
-        folder = self._finished(arrival)
-        if folder is None:
-            ending = GivingWay(self.ending, partial(self._is_in_the_way, arrival))
-            if not self._has_room(arrival, ANALYSIS, ending):
+        arrival = _arrival(payload)
+        if self._is_cancelled(arrival):
+            return self._nothing_more(arrival)
+        found = self._finished(arrival) or self._attempt(arrival, payload)
+        if not isinstance(found, Path):
+            return found
+        if not self._reach_segmented(arrival, found):
+            return self._nothing_more(arrival)
+        return (_publish(payload, found),)
+
+    def _attempt(
+        self, arrival: SeriesArrival, payload: Payload
+    ) -> Path | tuple[JobRequest, ...]:
+        """Make one attempt to analyse a series.
+
+        Returns:
+            The folder with its outcome, or the jobs that follow where there is none.
+        """
+        attempt = payload["attempt"]
+        ending = GivingWay(self.ending, partial(self._is_to_give_way, arrival))
+        if not self._has_room(arrival, ANALYSIS, ending):
+            return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
+        lock = try_lock(self.config.node.work / f".{self.device}.lock")
+        if lock is None:
+            return (self._wait_for_device(payload),)
+        folder = self._work_folder(arrival) / uuid.uuid4().hex
+        self._tell(arrival, SeriesEvent.ANALYSIS_STARTED, attempt)
+        ended = self._analyse(arrival, folder, lock)
+        if self._is_cancelled(arrival):
+            return self._nothing_more(arrival)
+        if self._outcome(folder) is None:
+            if ended.by_signal and self.ending.wait(SECONDS_TO_HEAR_OF_OUR_END):
+                _wait_for_our_end()
+            self._note_lost(arrival, attempt, ended.words)
+            shutil.rmtree(folder, ignore_errors=True)
+            if ended.exit_code == EXIT_NO_ROOM and self._is_short(arrival, ANALYSIS):
                 return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
-            lock = try_lock(self.config.node.work / f".{self.device}.lock")
-            if lock is None:
-                return (self._wait_for_device(payload),)
-            folder = self._work_folder(arrival) / uuid.uuid4().hex
-            ended = self._analyse(arrival, folder, lock)
-            if self._outcome(folder) is None:
-                if ended.by_signal and self.ending.wait(SECONDS_TO_HEAR_OF_OUR_END):
-                    _wait_for_our_end()
-                log.warning(
-                    "analysis.lost",
-                    series_instance_uid=arrival.series_instance_uid,
-                    attempt=attempt,
-                    reason=ended.words,
-                )
-                shutil.rmtree(folder, ignore_errors=True)
-                if ended.exit_code == EXIT_NO_ROOM and self._is_short(arrival, ANALYSIS):
-                    return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
-                if attempt < self.config.analysis.attempts:
-                    return (self._another_attempt(payload, ended),)
-                self._give_up(folder, _words(ended), attempt)
-        self._reach(arrival, SeriesState.SEGMENTED)
-        return (_publish(payload, folder),)
+            if attempt < self.config.analysis.attempts:
+                return (self._another_attempt(payload, ended),)
+            self._give_up(folder, _words(ended), attempt)
+        return folder
+
+    def _note_lost(self, arrival: SeriesArrival, attempt: int, words: str) -> None:
+        """Tell of an attempt that came to no end of its own."""
+        log.warning(
+            "analysis.lost",
+            series_instance_uid=arrival.series_instance_uid,
+            attempt=attempt,
+            reason=words,
+        )
+        self._tell(arrival, SeriesEvent.ANALYSIS_LOST, attempt, words)
 
     def publish(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Build, keep and enter the result objects; then put their deliveries."""
         arrival = _arrival(payload)
+        if self._is_cancelled(arrival):
+            return self._nothing_more(arrival)
         if self._known_row(arrival).state not in ANSWERED:
             self._has_room(arrival, PUBLICATION, self.ending)
             self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
-        shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
-        with contextlib.suppress(OSError):  # another revision is still at work
-            self._work_folder(arrival).parent.rmdir()
-        self.keep_room()
+        self._clear(arrival)
         deliveries = (
             delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
             for each in self._destinations(arrival)
         )
         return (*deliveries, *self._second_choices(arrival))
+
+    def _clear(self, arrival: SeriesArrival) -> None:
+        """Leave nothing of a series' analysis, nor room for it."""
+        shutil.rmtree(self._work_folder(arrival), ignore_errors=True)
+        with contextlib.suppress(OSError):  # another revision is still at work
+            self._work_folder(arrival).parent.rmdir()
+        self.keep_room()
+
+    def _nothing_more(self, arrival: SeriesArrival) -> tuple[JobRequest, ...]:
+        """End the jobs of a series that was cancelled."""
+        log.info("series.cancelled", **_about(self._known_row(arrival)))
+        self._clear(arrival)
+        return ()
 
     def fail(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Answer a series whose jobs raised at every try with a reason instead."""
@@ -350,7 +395,7 @@ class Workflow:
         analysis = self.config.analysis
         return settings_digest(self.bundle_sha256, analysis.samples, analysis.partial)
 
-    def _fingerprint(self, arrival: SeriesArrival) -> str:
+    def fingerprint(self, arrival: SeriesArrival) -> str:
         """A digest of the images (a file's name tells its content apart) and settings.
 
         Where a name does not tell, or more is to be told of the same images, their revision
@@ -376,28 +421,37 @@ class Workflow:
             return fingerprint
         return hashlib.sha256(f"{fingerprint}\n{digest}".encode()).hexdigest()
 
-    def _take(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
+    def _take(
+        self, arrival: SeriesArrival, row: SeriesRow, payload: Payload
+    ) -> tuple[JobRequest, ...]:
         """Have a series analysed."""
         if row.code:
-            taken = row.become(SeriesState.RECEIVED, self.clock())
-            self.ledger.save(replace(taken, fingerprint=self._fingerprint(arrival)))
+            now = self.clock()
+            taken = row.become(SeriesState.RECEIVED, now)
+            taken = replace(taken, fingerprint=self.fingerprint(arrival))
+            name = f"taken:{payload.get('asked', '')}"
+            told = event(row, SeriesEvent.TAKEN, now, name=name, reason=row.reason)
+            if not self.ledger.reach(taken, told):
+                return ()
             log.info("series.taken", **_about(row))
         return (_segment(_payload(arrival), attempt=1),)
 
-    def _leave_out(self, row: SeriesRow, code: str, reason: str) -> None:
+    def _leave_out(self, row: SeriesRow, code: str, reason: str, payload: Payload) -> None:
         """Note that a series is not analysed, and why."""
-        self.ledger.save(
-            row.become(SeriesState.LEFT_OUT, self.clock(), code=code, reason=reason)
-        )
+        left_out = row.become(SeriesState.LEFT_OUT, self.clock(), code=code, reason=reason)
+        name = f"left-out:{payload.get('asked', '')}"
+        self.ledger.reach(left_out, _left_out_event(left_out, name))
         log.info("series.left_out", code=code, reason=reason, **_about(row))
         self.keep_room()
 
-    def _enter_left_out(self, row: SeriesRow, choice: Choice) -> tuple[JobRequest, ...]:
+    def _enter_left_out(
+        self, arrival: SeriesArrival, row: SeriesRow, choice: Choice
+    ) -> tuple[JobRequest, ...]:
         """Enter a series that a schedule fetched, and then refused by its headers."""
         reason = f"schedule {choice.schedule}: {choice.against}"
-        self.ledger.add(
-            row.become(SeriesState.LEFT_OUT, self.clock(), code=AGAINST_RULES, reason=reason)
-        )
+        row = row.become(SeriesState.LEFT_OUT, self.clock(), code=AGAINST_RULES, reason=reason)
+        told = self._told_of(arrival, row)
+        self.ledger.add(row, *told, _left_out_event(row, "left-out:schedule"))
         log.info("series.left_out", code=AGAINST_RULES, reason=reason, **_about(row))
         return ()
 
@@ -431,6 +485,13 @@ class Workflow:
             return (_first_job(arrival, row),)
         log.info("series.repeated", **_about(row))
         return ()
+
+    def _told_of(
+        self, arrival: SeriesArrival, row: SeriesRow
+    ) -> tuple[EventRow | SeriesKeyRow, ...]:
+        """What the ledger keeps of how a series came, and what it can be found by."""
+        arrival = replace(arrival, revision=row.revision)
+        return (*arrival_events(arrival, row), *keys_of(arrival, self.config.node.spool))
 
     def _new_row(
         self, arrival: SeriesArrival, known: Sequence[SeriesRow], fingerprint: str
@@ -493,6 +554,7 @@ class Workflow:
             analysis.timeout_s,
             lambda done, total: log.debug("analysis.progress", done=done, total=total),
             lock,
+            partial(self._is_cancelled, arrival),
         )
         log.info(
             "analysis.ended",
@@ -518,6 +580,21 @@ class Workflow:
         if self.ending.is_set() and not has_room:
             _wait_for_our_end()
         return has_room
+
+    def _is_cancelled(self, arrival: SeriesArrival) -> bool:
+        """True if a person has ended what is done about a series."""
+        return self._known_row(arrival).state is SeriesState.CANCELLED
+
+    def _is_to_give_way(self, arrival: SeriesArrival) -> bool:
+        """True if a case is to wait for room no longer."""
+        return self._is_cancelled(arrival) or self._is_in_the_way(arrival)
+
+    def _tell(
+        self, arrival: SeriesArrival, kind: SeriesEvent, attempt: int, reason: str = ""
+    ) -> None:
+        """Note what became of an attempt to analyse a series."""
+        row, name = self._known_row(arrival), f"{kind.value.replace(' ', ':')}:{attempt}"
+        self.ledger.add(event(row, kind, self.clock(), name=name, reason=reason))
 
     def _is_in_the_way(self, arrival: SeriesArrival) -> bool:
         """True if a case without room keeps one waiting that has some."""
@@ -572,7 +649,7 @@ class Workflow:
     def _note(self, arrival: SeriesArrival, words: str) -> None:
         """Note in the ledger, for `status`, why a series is not answered yet."""
         row = self._known_row(arrival)
-        if row.state not in ANSWERED:
+        if row.state in UNANSWERED:
             self.ledger.save(row.become(row.state, self.clock(), reason=words))
 
     def _finished(self, arrival: SeriesArrival) -> Path | None:
@@ -630,20 +707,21 @@ class Workflow:
         if self.config.objects.fhir:
             keep_bundle(publication.objects, kept)
         now = self.clock()
+        held = OperationLedger(self.ledger).held_destinations(*_key(arrival))
         deliveries = [
             row
             for name, wanted in publication.per_destination.items()
-            for row in first_rows(results, wanted, name, now)
+            for row in held_back(first_rows(results, wanted, name, now), held)
         ]
-        row = self._known_row(arrival)
-        case = case_row(publication.statement, arrival, outcome, self.config)
-        self.ledger.add(*results, *deliveries)
-        self.ledger.save(
-            row.become(
-                publication.state, now, code=publication.code, reason=publication.reason
-            ),
-            case,
+        row = self._known_row(arrival).become(
+            publication.state, now, code=publication.code, reason=publication.reason
         )
+        case = case_row(publication.statement, arrival, outcome, self.config)
+        told = (_answered_event(row), *_held_events(deliveries))
+        if not self.ledger.reach(row, *told, new=(*results, *deliveries), changed=(case,)):
+            # Cancelled while they were built.
+            shutil.rmtree(kept, ignore_errors=True)
+            return
         log.info(
             "series.answered",
             state=publication.state.value,
@@ -654,9 +732,13 @@ class Workflow:
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
 
-    def _reach(self, arrival: SeriesArrival, state: SeriesState) -> None:
-        """Note in the ledger how far a series has come."""
-        self.ledger.save(self._known_row(arrival).become(state, self.clock()))
+    def _reach_segmented(self, arrival: SeriesArrival, folder: Path) -> bool:
+        """Note in the ledger that an analysis has ended; False where it was cancelled."""
+        outcome = read_outcome(folder)
+        words = outcome.kind if outcome is not None else ""
+        row = self._known_row(arrival).become(SeriesState.SEGMENTED, self.clock())
+        told = event(row, SeriesEvent.ANALYSIS_ENDED, self.clock(), reason=words)
+        return self.ledger.reach(row, told)
 
     def _known_row(self, arrival: SeriesArrival) -> SeriesRow:
         row = self.ledger.series(arrival.series_instance_uid, arrival.revision)
@@ -767,6 +849,35 @@ def _of(payload: Payload) -> dict[str, Any]:
 def _about(row: SeriesRow) -> dict[str, Any]:
     """The series that an event is about."""
     return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
+
+
+def _left_out_event(row: SeriesRow, name: str) -> EventRow:
+    """That rules did not take a series, with every reason."""
+    return event(
+        row,
+        SeriesEvent.LEFT_OUT,
+        row.changed_at,
+        name=name,
+        code=row.code,
+        reason=row.reason,
+    )
+
+
+def _answered_event(row: SeriesRow) -> EventRow:
+    """That a series was answered, and with what."""
+    words = f"{row.state}: {row.reason}" if row.reason else row.state.value
+    return event(row, SeriesEvent.ANSWERED, row.changed_at, code=row.code, reason=words)
+
+
+def _held_events(deliveries: Sequence[DeliveryRow]) -> tuple[EventRow, ...]:
+    """That a person wants results held, as they come to be."""
+    held = [row for row in deliveries if row.is_held_by_person]
+    groups = itertools.groupby(held, key=lambda row: row.group)
+    each = (tuple(rows) for _, rows in groups)
+    return tuple(
+        group_event(rows, SeriesEvent.HELD, 0, rows[0].changed_at, rows[0].reason)
+        for rows in each
+    )
 
 
 def _result_rows(

@@ -17,8 +17,8 @@ from dicom_node.persistence.archive_rows import (
     WindowRow,
     WindowState,
 )
-from dicom_node.persistence.ledger import Ledger
-from dicom_node.persistence.rows import LEFT_OUT_CODES, SeriesRow, SeriesState
+from dicom_node.persistence.ledger import STATE_OF_SERIES, Ledger
+from dicom_node.persistence.rows import SeriesRow
 from dicom_node.persistence.tables import (
     ARCHIVE_PAUSES,
     ARCHIVE_RUNS,
@@ -31,13 +31,7 @@ from dicom_node.persistence.tables import (
 MOST_IN_A_QUERY: Final = 500
 """SQLite takes no statement with more than some hundred values."""
 
-STATE_IN_NODE: Final = sa.case(
-    (
-        sa.and_(SERIES.c.state == SeriesState.REFUSED, SERIES.c.code.in_(list(LEFT_OUT_CODES))),
-        SeriesState.LEFT_OUT.value,
-    ),
-    else_=sa.func.coalesce(SERIES.c.state, ""),
-)
+STATE_IN_NODE: Final = sa.func.coalesce(STATE_OF_SERIES, "")
 """The state of a series in the node as `SeriesRow` has it; "" where it has none."""
 
 

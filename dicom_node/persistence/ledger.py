@@ -36,7 +36,12 @@ from dicom_node.persistence.database import (
 )
 from dicom_node.persistence.rows import (
     ANSWERED,
+    CANCELLED_CODE,
+    FINISHED,
+    HELD_BY,
+    LATEST,
     LEFT_OUT_CODES,
+    PASSED_OVER,
     UNANSWERED,
     Alike,
     CaseRow,
@@ -171,19 +176,58 @@ class Ledger:
 
     def save(self, *rows: AnyRow) -> None:
         """Write rows, new or changed, in one transaction."""
-        self._write(self._upsert(row) for row in rows)
+        self._write(self.statement(row) for row in rows)
 
     def add(self, *rows: AnyRow) -> None:
         """Write rows that are not there yet; those that are stay as they are."""
-        self._write(self._upsert(row, keep=True) for row in rows)
+        self._write(self.statement(row, keep=True) for row in rows)
 
-    def advance(self, *rows: DeliveryRow) -> None:
+    def reach(
+        self,
+        row: SeriesRow,
+        *events: EventRow,
+        new: Sequence[AnyRow] = (),
+        changed: Sequence[AnyRow] = (),
+    ) -> bool:
+        """Write how far a series has come and what happened to it, in one transaction.
+
+        Nothing is written of one that was cancelled meanwhile, and the answer is False.
+
+        Args:
+            row: the series.
+            events: what happened; those that are known stay as they are.
+            new: rows that belong to it and are not there yet.
+            changed: rows that belong to it, new or changed.
+        """
+
+        def write(connection: sa.Connection) -> bool:
+            if connection.execute(self.statement(row)).rowcount == 0:
+                return False
+            for each in (*new, *events):
+                connection.execute(self.statement(each, keep=True))
+            for each in changed:
+                connection.execute(self.statement(each))
+            return True
+
+        return self.transact(write)
+
+    def advance(self, *rows: DeliveryRow, told: Sequence[EventRow] = ()) -> None:
         """Write deliveries in one transaction, save where something newer stands.
 
         That is what a later job wrote, and a confirmation: a report may come while a job
-        is still asking, with the same number.
+        is still asking, with the same number. What a person holds is left held by an attempt
+        that was under way and failed.
+
+        Args:
+            rows: the deliveries.
+            told: what happened to them.
         """
-        self._write(self._upsert(row, unless_later=True) for row in rows)
+        self._write(
+            (
+                *(self.statement(row, unless_later=True) for row in rows),
+                *(self.statement(event, keep=True) for event in told),
+            )
+        )
 
     def enter(self, new: Iterable[AnyRow], changed: Iterable[AnyRow]) -> None:
         """Write new rows and changed ones in one transaction.
@@ -194,8 +238,8 @@ class Ledger:
         """
         self._write(
             (
-                *(self._upsert(row, keep=True) for row in new),
-                *(self._upsert(row, unless_later=True) for row in changed),
+                *(self.statement(row, keep=True) for row in new),
+                *(self.statement(row, unless_later=True) for row in changed),
             )
         )
 
@@ -265,17 +309,17 @@ class Ledger:
     def latest_series(self, state: SeriesState, most: int) -> tuple[SeriesRow, ...]:
         """The revisions that came to a state last, the latest first."""
         return self.read(
-            SeriesRow, _is_in(state), most=most, order=(SERIES.c.changed_at.desc(),)
+            SeriesRow, is_in(state), most=most, order=(SERIES.c.changed_at.desc(),)
         )
 
     def count_series(self) -> Mapping[SeriesState, int]:
         """How many revisions of series are in each state."""
         found = {SeriesState(each): n for each, n in self._count(SERIES.c.state).items()}
-        query = sa.select(sa.func.count()).where(_is_in(SeriesState.LEFT_OUT))
-        if left_out := self._select(query)[0][0]:
+        for state in PASSED_OVER:
             # Counted a moment later: one may have come in between.
-            found[SeriesState.LEFT_OUT] = left_out
-            found[SeriesState.REFUSED] = max(found.get(SeriesState.REFUSED, 0) - left_out, 0)
+            if count := self._select(sa.select(sa.func.count()).where(is_in(state)))[0][0]:
+                found[state] = count
+                found[SeriesState.REFUSED] = max(found.get(SeriesState.REFUSED, 0) - count, 0)
         return found
 
     def count_deliveries(self) -> Mapping[DeliveryState, int]:
@@ -459,7 +503,7 @@ class Ledger:
             .select_from(SERIES.outerjoin(CASES, same))
             .where(
                 SERIES.c.state.in_(list(ANSWERED)),
-                SERIES.c.code.not_in(list(LEFT_OUT_CODES)),
+                SERIES.c.code.not_in([*LEFT_OUT_CODES, CANCELLED_CODE]),
                 CASES.c.revision.is_(None),
             )
         )
@@ -482,11 +526,19 @@ class Ledger:
         to_do = tuple(statements)
 
         def write(connection: sa.Connection) -> None:
-            self._fence(connection)
             for statement in to_do:
                 connection.execute(statement)
 
-        self._do(write)
+        self.transact(write)
+
+    def transact(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Write in one transaction, if this process may write at all."""
+
+        def write(connection: sa.Connection) -> Result:
+            self._fence(connection)
+            return work(connection)
+
+        return self._do(write)
 
     def _do(self, work: Callable[[sa.Connection], Result]) -> Result:
         """Work in one transaction, once or as soon as the database is there."""
@@ -497,14 +549,16 @@ class Ledger:
 
         return retry_until_available(attempt) if self._patient else attempt()
 
-    def _upsert(
+    def statement(
         self, row: AnyRow, *, keep: bool = False, unless_later: bool = False
     ) -> sa.Insert:
         """The statement that makes the table say what the row says.
 
+        A series that was cancelled stays so; another try is another revision.
+
         Args:
             row: what to write.
-            keep: leave a row of that key as it is.
+            keep: leave a row of that key as it is, unless only the latest of its name counts.
             unless_later: leave one that is confirmed, or that a later job has written.
         """
         table, values = TABLES[type(row)], _stored(row)
@@ -512,23 +566,41 @@ class Ledger:
             sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         )(table).values(values)
         key = [column.name for column in table.primary_key.columns]
-        if keep:
+        if keep and not (isinstance(row, EventRow) and row.name.endswith(LATEST)):
             return insert.on_conflict_do_nothing(index_elements=key)
         rest = {name: value for name, value in values.items() if name not in key}
-        where = _not_later(table, values["visit"]) if unless_later else None
+        where = _not_later(table, row) if unless_later else None
+        if isinstance(row, SeriesRow):
+            where = sa.not_(is_in(SeriesState.CANCELLED))
         return insert.on_conflict_do_update(index_elements=key, set_=rest, where=where)
 
 
-def _is_in(state: SeriesState) -> sa.ColumnElement[bool]:
-    """True of the rows in a state, which for one that is left out is another in the table."""
-    is_left_out = SERIES.c.code.in_(list(LEFT_OUT_CODES))
+def is_in(state: SeriesState) -> sa.ColumnElement[bool]:
+    """True of the rows in a state; the table has those that are passed over as refused."""
     match state:
-        case SeriesState.LEFT_OUT:
-            return sa.and_(SERIES.c.state == SeriesState.REFUSED, is_left_out)
+        case SeriesState.LEFT_OUT | SeriesState.CANCELLED:
+            codes = CODES_OF[state]
+            return sa.and_(SERIES.c.state == SeriesState.REFUSED, SERIES.c.code.in_(codes))
         case SeriesState.REFUSED:
-            return sa.and_(SERIES.c.state == state, sa.not_(is_left_out))
+            codes = [code for each in PASSED_OVER for code in CODES_OF[each]]
+            return sa.and_(SERIES.c.state == state, SERIES.c.code.not_in(codes))
         case _:
             return SERIES.c.state == state
+
+
+CODES_OF: Final[Mapping[SeriesState, list[str]]] = {
+    SeriesState.LEFT_OUT: list(LEFT_OUT_CODES),
+    SeriesState.CANCELLED: [CANCELLED_CODE],
+}
+"""By these codes a series that is passed over is told from one that was refused."""
+STATE_OF_SERIES: Final = sa.case(
+    *(
+        (sa.and_(SERIES.c.state == SeriesState.REFUSED, SERIES.c.code.in_(codes)), state.value)
+        for state, codes in CODES_OF.items()
+    ),
+    else_=SERIES.c.state,
+)
+"""The state of a series as `SeriesRow` has it."""
 
 
 def _latest_revision() -> sa.ScalarSelect[int]:
@@ -596,11 +668,11 @@ def _open(database_url: str) -> sa.Engine:
 def _stored(row: AnyRow) -> dict[str, Any]:
     """A row's values as the table has them.
 
-    A worker of the version before knows no series that was left out: to it, and in the
-    table, that is one refused, which nobody answered.
+    A worker of a version before knows no series that was left out or cancelled: to it, and
+    in the table, that is one refused, which nobody answered.
     """
     values = asdict(row)
-    if values.get("state") is SeriesState.LEFT_OUT:
+    if values.get("state") in PASSED_OVER:
         values["state"] = SeriesState.REFUSED
     return values
 
@@ -612,17 +684,31 @@ def _typed(row_type: type, values: sa.RowMapping) -> dict[str, Any]:
         typed["state"] = STATES[row_type](typed["state"])
     if row_type in KINDS:
         typed["kind"] = KINDS[row_type](typed["kind"])
-    if typed.get("state") is SeriesState.REFUSED and typed["code"] in LEFT_OUT_CODES:
-        typed["state"] = SeriesState.LEFT_OUT
+    if typed.get("state") is SeriesState.REFUSED:
+        for state, codes in CODES_OF.items():
+            if typed["code"] in codes:
+                typed["state"] = state
     return typed
 
 
-def _not_later(table: sa.Table, visit: int) -> sa.ColumnElement[bool]:
-    """The condition that no later job has written a row, nor a confirmation."""
-    earlier = table.c.visit <= visit
-    if table is not DELIVERIES:
+def _not_later(table: sa.Table, row: AnyRow) -> sa.ColumnElement[bool]:
+    """The condition that no later job has written a row, nor a confirmation, nor a person.
+
+    An order to hold takes the number of the attempt that may be under way: what that has sent
+    is sent, and what it has not stays held.
+    """
+    visit = _stored(row)["visit"]
+    earlier: sa.ColumnElement[bool] = table.c.visit <= visit
+    if not isinstance(row, DeliveryRow):
         return earlier
-    return sa.and_(earlier, table.c.state != DeliveryState.CONFIRMED)
+    unconfirmed = table.c.state != DeliveryState.CONFIRMED
+    if row.state in FINISHED or row.is_held_by_person:
+        return sa.and_(earlier, unconfirmed)
+    held = sa.and_(
+        table.c.state == DeliveryState.HELD,
+        table.c.reason.startswith(HELD_BY, autoescape=True),
+    )
+    return sa.and_(earlier, unconfirmed, sa.or_(table.c.visit < visit, sa.not_(held)))
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -12,6 +12,7 @@ class SeriesState(StrEnum):
     """The state of a series.
 
     LEFT_OUT: rules did not take it; nothing was made of it, and nothing sent.
+    CANCELLED: a person ended it before it was answered; nothing is sent.
     """
 
     RECEIVED = "received"
@@ -20,12 +21,15 @@ class SeriesState(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     LEFT_OUT = "left out"
+    CANCELLED = "cancelled"
 
 
 ANSWERED: Final = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
 """States in which result objects exist."""
 UNANSWERED: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED)
 """The others."""
+PASSED_OVER: Final = (SeriesState.LEFT_OUT, SeriesState.CANCELLED)
+"""States in which there is no answer, and none will come."""
 COMPETING: Final = (SeriesState.RECEIVED, SeriesState.SEGMENTED, SeriesState.REPORTED)
 """States of series that another may be left out for: what was refused, failed or left out
 stands in nobody's way."""
@@ -41,6 +45,8 @@ NOT_BEST: Final = "not-best"
 SUPERSEDED: Final = "superseded"
 """The code of a revision that is left out for the next one, which came before a decision."""
 LEFT_OUT_CODES: Final = (AGAINST_RULES, NOT_BEST, SUPERSEDED)
+CANCELLED_CODE: Final = "cancelled"
+"""The code of a series that a person has cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,9 @@ class DeliveryState(StrEnum):
     REPLACED = "replaced"
 
 
+HELD_BY: Final = "held by order of "
+"""So begins the reason of a delivery that a person holds: only a person lets it go on."""
+
 FINISHED: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.REPLACED)
 """States in which nothing is left to send."""
 
@@ -170,6 +179,11 @@ class DeliveryRow:
         """True if it was sent, and the destination is still to be asked for it."""
         return self.state is DeliveryState.SENT and self.next_attempt_at is not None
 
+    @property
+    def is_held_by_person(self) -> bool:
+        """True if a person holds it: neither a start nor a returning peer lets it go on."""
+        return self.state is DeliveryState.HELD and self.reason.startswith(HELD_BY)
+
 
 @dataclass(frozen=True, slots=True)
 class CommitmentRow:
@@ -210,6 +224,10 @@ class CaseRow:
     study_date: date | None = None
 
 
+LATEST: Final = ":latest"
+"""The end of an event's name under which only the latest of many is kept."""
+
+
 class SeriesEvent(StrEnum):
     """What may happen to a series, in the order in which it mostly does."""
 
@@ -238,7 +256,8 @@ class EventRow:
     """Something that happened to one revision of a series, with its time.
 
     name: unique within the revision, so that a step that runs twice is one event:
-        `received`, `segment:1:started`, `deliver:pacs:2`, ...
+        `accepted`, `analysis:1:started`, `deliver:pacs:2:sent`, ...; one that ends in
+        `LATEST` stands for several, of which the latest counts.
     destination: where it is about one; else empty.
     reason: in words, without patient data.
     """
@@ -270,7 +289,8 @@ class OrderRow:
 
     ordered_by: the user, as the web or the command line knows them.
     destination: only what goes there; empty for all.
-    done_at: when a worker carried it out; `outcome` says what came of it.
+    done_at: when a worker carried it out; `outcome` says what came of it, and before that
+        what it waits for.
     """
 
     order_uid: str

@@ -56,6 +56,7 @@ SERIES: Final = sa.Table(
     sa.Column("voxels", sa.BigInteger, nullable=True),
     sa.Index("series_in_state", "state", "changed_at"),
     sa.Index("series_of_study", "study_instance_uid"),
+    sa.Index("series_received", "received_at", "series_instance_uid", "revision"),
 )
 
 RESULTS: Final = sa.Table(
@@ -71,6 +72,7 @@ RESULTS: Final = sa.Table(
     sa.Column("sha256", NAME, nullable=False),
     sa.Column("made_at", UtcDateTime, nullable=False),
     sa.Index("results_of_series", "series_instance_uid", "revision"),
+    sa.Index("results_in_own_series", "own_series_instance_uid"),
 )
 
 DELIVERIES: Final = sa.Table(
@@ -225,6 +227,7 @@ SERIES_EVENTS: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Index("series_events_at", "at"),
     info={"since": "0005"},
+    sqlite_with_rowid=False,  # the key is most of a row: it is there once
 )
 
 ORDERS: Final = sa.Table(
@@ -251,4 +254,5 @@ SERIES_KEYS: Final = sa.Table(
     sa.Column("digest", NAME, primary_key=True),
     sa.Column("series_instance_uid", UID, primary_key=True),
     info={"since": "0005"},
+    sqlite_with_rowid=False,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ from dicom_node.spool.completeness import (
     Expectation,
     commonest,
 )
-from dicom_node.spool.revisions import Revision
+from dicom_node.spool.revisions import MARKER, Revision
 from dicom_node.spool.spool import SpoolEntry, entry_of
 from dicom_node.uids import is_uid
 
@@ -47,6 +47,10 @@ class SeriesArrival:
     reason: why it was handed over now, as text.
     notes: what a reader of its results must know, in words without patient data.
     distinction: what tells it from an earlier revision of the same files; mostly empty.
+    rule: what closed it (`completeness.Rule`).
+    first_image_s, last_image_s: when the first and the last of its images came that no earlier
+        revision has, in seconds since the epoch; 0 where nobody knows.
+    closed_s: when it was found to be complete.
     """
 
     series_instance_uid: str
@@ -59,12 +63,23 @@ class SeriesArrival:
     reason: str
     notes: tuple[str, ...] = ()
     distinction: str = ""
+    rule: str = ""
+    first_image_s: float = 0.0
+    last_image_s: float = 0.0
+    closed_s: float = 0.0
 
 
-def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
-    """The series that one revision of a folder stands for."""
+def arrival_of(
+    folder: Path, revision: Revision, earlier: Collection[str] = ()
+) -> SeriesArrival:
+    """The series that one revision of a folder stands for.
+
+    earlier: the files that were there at the revision before.
+    """
     paths = tuple(folder / name for name in revision.files)
     calling, called = first_titles(paths)
+    new = [path for path in paths if path.name not in earlier] or paths
+    times_s = [at_s for at_s in map(changed_s, new) if at_s]
     return SeriesArrival(
         series_instance_uid=folder.name,
         study_instance_uid=study_of(paths),
@@ -76,7 +91,18 @@ def arrival_of(folder: Path, revision: Revision) -> SeriesArrival:
         reason=revision.reason,
         notes=revision.notes,
         distinction=revision.distinction,
+        rule=revision.rule,
+        first_image_s=min(times_s, default=0.0),
+        last_image_s=max(times_s, default=0.0),
+        closed_s=changed_s(folder / MARKER),
     )
+
+
+def changed_s(path: Path) -> float:
+    """When a file last came or was written, in seconds since the epoch; 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def read_arrivals(entries: Sequence[SpoolEntry]) -> Arrivals:

@@ -42,6 +42,13 @@ class DigestKey:
         """What a patient is known by in the database, long enough for millions of them."""
         return self._digest(("patient", issuer, patient_id))[:KEY_DIGITS]
 
+    def find_key(self, what: str, value: str) -> str:
+        """What a series is found by in the database: of an accession number, or a patient id.
+
+        A patient id counts with any issuer: who looks for one mostly knows no issuer.
+        """
+        return self._digest(("find", what, value.strip()))[:KEY_DIGITS]
+
     def _digest(self, texts: Sequence[str]) -> str:
         return hmac.new(self.secret, "\n".join(texts).encode(), "sha256").hexdigest()
 
@@ -61,3 +68,16 @@ def digest_key(spool: Path) -> DigestKey:
         secret = secrets.token_bytes(KEY_BYTES)
         write_durably(path, secret, mode=0o600)
     return DigestKey(secret)
+
+
+def existing_digest_key(spool: Path) -> DigestKey | None:
+    """The secret of a spool, for who only looks; None where there is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        secret = (spool / DIGEST_KEY).read_bytes()
+    except FileNotFoundError:
+        return None
+    return DigestKey(secret) if len(secret) == KEY_BYTES else None

@@ -525,7 +525,7 @@ class Watcher:
 
         again: it was taken before; whoever takes it knows what that means.
         """
-        arrival = arrival_of(folder, revisions[-1])
+        arrival = arrival_of(folder, revisions[-1], known_names(revisions[:-1]))
         self._hand_over(arrival)
         write_marker(folder, (*revisions[:-1], replace(revisions[-1], done=True)))
         log.info(

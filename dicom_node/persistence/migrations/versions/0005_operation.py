@@ -1,7 +1,8 @@
 """What operating a node takes: events of series, orders of people, and keys to find by.
 
-Three tables of their own, and an index for what was sent to a destination; a worker of the
-version before knows nothing of them.
+Three tables of their own, and indices: for what was sent to a destination, for pages of the
+series as they came, and for the series of results. A worker of the version before knows
+nothing of them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def upgrade() -> None:
         sa.Column("destination", NAME, nullable=False),
         sa.Column("code", NAME, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "orders",
@@ -62,8 +64,12 @@ def upgrade() -> None:
         sa.Column("kind", NAME, primary_key=True),
         sa.Column("digest", NAME, primary_key=True),
         sa.Column("series_instance_uid", UID, primary_key=True),
+        sqlite_with_rowid=False,
     )
     op.create_index("series_events_at", "series_events", ["at"])
+    received = ["received_at", "series_instance_uid", "revision"]
+    op.create_index("series_received", "series", received)
+    op.create_index("results_in_own_series", "results", ["own_series_instance_uid"])
     op.create_index("orders_open", "orders", ["done_at", "ordered_at"])
     op.create_index("orders_of_series", "orders", ["series_instance_uid", "revision"])
     op.create_index("deliveries_sent", "deliveries", ["destination", "sent_at"])

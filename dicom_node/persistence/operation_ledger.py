@@ -1,0 +1,168 @@
+"""The ledger's part about operating a node: events of series, orders, keys to find by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.rows import (
+    CANCELLED_CODE,
+    UNANSWERED,
+    EventRow,
+    KeyKind,
+    OrderKind,
+    OrderRow,
+    ResultRow,
+    SeriesKeyRow,
+    SeriesRow,
+    SeriesState,
+)
+from dicom_node.persistence.tables import ORDERS, RESULTS, SERIES, SERIES_EVENTS, SERIES_KEYS
+
+ORDERS_IN_A_TRANSACTION: Final = 200
+
+Change = Callable[[sa.Connection], str]
+"""What carries an order out, in the transaction that notes it as done; its outcome."""
+
+
+class OperationLedger:
+    """Three tables of a ledger; safe to use from many threads.
+
+    A ledger that an older node left has none of them, and then there is nothing in them.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def is_there(self) -> bool:
+        """True if the tables are there."""
+        return self.ledger.has_table(SERIES_EVENTS)
+
+    def events(self, series_instance_uid: str) -> tuple[EventRow, ...]:
+        """What happened to every revision of a series, the earliest first."""
+        of_series = SERIES_EVENTS.c.series_instance_uid == series_instance_uid
+        order = (SERIES_EVENTS.c.revision, SERIES_EVENTS.c.at, SERIES_EVENTS.c.name)
+        return self.ledger.read(EventRow, of_series, order=order)
+
+    def orders(
+        self, series_instance_uid: str, revision: int | None = None
+    ) -> tuple[OrderRow, ...]:
+        """The orders for a series, or for one revision, the earliest first."""
+        wanted = [ORDERS.c.series_instance_uid == series_instance_uid]
+        if revision is not None:
+            wanted.append(ORDERS.c.revision == revision)
+        return self.ledger.read(OrderRow, *wanted, order=(ORDERS.c.ordered_at,))
+
+    def open_orders(self, most: int) -> tuple[OrderRow, ...]:
+        """Orders that nobody has carried out yet, those that wait the longest first."""
+        order = (ORDERS.c.ordered_at, ORDERS.c.order_uid)
+        return self.ledger.read(OrderRow, ORDERS.c.done_at.is_(None), order=order, most=most)
+
+    def place(self, placed: Sequence[tuple[OrderRow, EventRow]]) -> None:
+        """Enter orders, each with the event that tells of it."""
+        for at in range(0, len(placed), ORDERS_IN_A_TRANSACTION):
+            part = placed[at : at + ORDERS_IN_A_TRANSACTION]
+            self.ledger.add(*(row for pair in part for row in pair))
+
+    def note(self, order: OrderRow, words: str) -> None:
+        """Say what an order waits for that is not carried out yet."""
+        if order.outcome == words:
+            return
+        update = (
+            sa.update(ORDERS)
+            .where(ORDERS.c.order_uid == order.order_uid, ORDERS.c.done_at.is_(None))
+            .values(outcome=words)
+        )
+        self.ledger.transact(lambda connection: connection.execute(update))
+
+    def conclude(self, order: OrderRow, now: datetime, change: Change) -> bool:
+        """Carry an order out and note it as done, in one transaction; False if it was before.
+
+        Of two workers that try, one does it.
+        """
+        is_open = (ORDERS.c.order_uid == order.order_uid, ORDERS.c.done_at.is_(None))
+        take = sa.update(ORDERS).where(*is_open).values(done_at=now)
+        named = ORDERS.c.order_uid == order.order_uid
+
+        def work(connection: sa.Connection) -> bool:
+            if connection.execute(take).rowcount == 0:
+                return False
+            outcome = change(connection)
+            connection.execute(sa.update(ORDERS).where(named).values(outcome=outcome))
+            return True
+
+        return self.ledger.transact(work)
+
+    def write(
+        self,
+        connection: sa.Connection,
+        *rows: SeriesRow | EventRow,
+        new: bool = False,
+    ) -> int:
+        """Write rows as a part of carrying out an order; how many of them were written.
+
+        new: only those that are not there yet.
+        """
+        statements = (
+            self.ledger.statement(row, keep=new or isinstance(row, EventRow)) for row in rows
+        )
+        return sum(connection.execute(each).rowcount for each in statements)
+
+    def cancel(self, connection: sa.Connection, row: SeriesRow) -> bool:
+        """Cancel a series, unless it was answered or decided on meanwhile.
+
+        row: as it is to be then.
+        """
+        update = (
+            sa.update(SERIES)
+            .where(
+                SERIES.c.series_instance_uid == row.series_instance_uid,
+                SERIES.c.revision == row.revision,
+                SERIES.c.state.in_(UNANSWERED),
+            )
+            .values(
+                # As `Ledger` stores it: a worker of a version before knows no cancelled one.
+                state=SeriesState.REFUSED,
+                code=CANCELLED_CODE,
+                reason=row.reason,
+                changed_at=row.changed_at,
+            )
+        )
+        return connection.execute(update).rowcount > 0
+
+    def held_destinations(self, series_instance_uid: str, revision: int) -> dict[str, str]:
+        """Where the results of a revision are not to go before somebody releases them.
+
+        To each destination, or "" for every one, who has ordered that.
+        """
+        held: dict[str, str] = {}
+        for order in self.orders(series_instance_uid, revision):
+            match order.kind:
+                case OrderKind.HOLD:
+                    held[order.destination] = order.ordered_by
+                case OrderKind.RELEASE if order.destination:
+                    held.pop(order.destination, None)
+                case OrderKind.RELEASE:
+                    held.clear()
+                case _:
+                    pass
+        return held
+
+    def series_with_key(self, kind: KeyKind, digests: Iterable[str]) -> frozenset[str]:
+        """The series that can be found by one of these digests."""
+        found = self.ledger.read(
+            SeriesKeyRow,
+            SERIES_KEYS.c.kind == kind,
+            SERIES_KEYS.c.digest.in_(sorted(digests)),
+        )
+        return frozenset(row.series_instance_uid for row in found)
+
+    def results_in(self, own_series_instance_uid: str) -> tuple[ResultRow, ...]:
+        """The result objects in a series of the node's own."""
+        return self.ledger.read(
+            ResultRow, RESULTS.c.own_series_instance_uid == own_series_instance_uid
+        )
