@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dicom_node.commands.console import ConfigOption, stderr, stdout, titled
+from dicom_node.commands.orders import (
+    CodeOption,
+    DryRunOption,
+    SenderOption,
+    SinceOption,
+    StateOption,
+    StudyOption,
+    UntilOption,
+    VerdictOption,
+)
 from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -116,7 +127,7 @@ def status(
     _warn_of_certificates(settings)
 
 
-def release(
+def release(  # noqa: PLR0913 - the options of a filter
     config: ConfigOption = None,
     destination: Annotated[
         str | None, typer.Option(help="Only what has not come to this destination.")
@@ -128,14 +139,51 @@ def release(
             " out, it is analysed."
         ),
     ] = None,
+    state: StateOption = None,
+    study: StudyOption = "",
+    since: SinceOption = "",
+    until: UntilOption = "",
+    code: CodeOption = "",
+    sender: SenderOption = "",
+    verdict: VerdictOption = "",
+    *,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Let held deliveries go on, and slow ones at once; a running node does within seconds."""
+    from dicom_node.commands import orders
     from dicom_node.delivery.release import release_held
     from dicom_node.node.selection import release_left_out
+    from dicom_node.node.work_lists import WorkFilter
+    from dicom_node.persistence.rows import OrderKind
+    from dicom_node.settings.loading import load_config
 
+    chosen = orders.work_filter(
+        states=state,
+        study=study,
+        since=since,
+        until=until,
+        code=code,
+        sender=sender,
+        verdict=verdict,
+    )
+    if dry_run or chosen != WorkFilter():
+        only = replace(
+            chosen, series=(series,) if series else (), destination=destination or ""
+        )
+        stuck = replace(only, states=("held", "waiting"))
+        orders.order(
+            load_config(config),
+            OrderKind.RELEASE,
+            stuck if only.is_empty else only,
+            destination=destination or "",
+            dry_run=dry_run,
+        )
+        return
     if series is not None and release_left_out(config, series):
         stdout.print("1 series released that rules had left out", highlight=False)
-    count = release_held(config, destination=destination, series_instance_uid=series)
+    count = release_held(
+        config, destination=destination, series_instance_uid=series, by=orders.user_name()
+    )
     stdout.print(f"{count} held objects released", highlight=False)
 
 

@@ -1,7 +1,7 @@
 """Maintenance tasks: a worker's work beside its jobs, each on a thread, at a pace of its own.
 
     poll           every two seconds: reports of storage commitment, deliveries that are due,
-                   and series that a person released
+                   what persons have ordered, and series that a person released
     probe          is a destination back that could not be reached for long?
     raise_alarms   what was not taken, or sent and not confirmed, for too long
     purge          every hour: files that are no longer needed (`retention.py`), and records of
@@ -57,6 +57,7 @@ class MaintenanceTasks:
     is_first: whether this worker is the one, of all nodes' workers, that does them.
     forget: deletes some records of jobs that were done before a moment; how many.
     released: the jobs for series that rules had left out, and a person wants analysed.
+    carry_out: carries out what persons have ordered; the jobs that it takes.
     note: notes that a task moves, and in how many seconds it does again.
     """
 
@@ -65,6 +66,7 @@ class MaintenanceTasks:
     is_first: Callable[[], bool] = lambda: True
     forget: Callable[[datetime], int] = lambda _before: 0
     released: Callable[[], Iterable[JobRequest]] = tuple
+    carry_out: Callable[[], Iterable[JobRequest]] = tuple
     note: Note = say_nothing
     _warned: dict[str, set[Group]] = field(default_factory=dict, init=False)
     _put: set[str] = field(default_factory=set, init=False)
@@ -95,7 +97,7 @@ class MaintenanceTasks:
             if job.key not in self._put:
                 self.put(job)
                 self._put.add(job.key)
-        for job in self.released():
+        for job in (*self.carry_out(), *self.released()):
             self.put(job)
 
     def probe(self) -> None:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
 
@@ -47,6 +47,8 @@ from inference.errors import InferenceError
 if TYPE_CHECKING:
     from dicom_node.archive.asking import Asking
     from dicom_node.archive.holding import Holding
+    from dicom_node.node.orders import Orders
+    from dicom_node.node.refetch import Refetch
     from dicom_node.node.workflow import Workflow
     from dicom_node.peers.transports import Transport
     from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
@@ -137,7 +139,7 @@ def work(
         node.database_url,
         node.executor_id,
         live_kinds(parts.kinds),
-        {**QUEUES, **queues(settings.config)},
+        {**QUEUES, **queues(settings.config), **parts.refetch.queues()},
         leases=leases,
         note=heart.note,
     )
@@ -155,6 +157,7 @@ def work(
         is_first,
         engine.forget_finished,
         workflow.released_jobs,
+        parts.carry_out,
         heart.note,
     )
     requery = RequeryTasks(parts.asking, engine.put, engine.unfinished, is_first, heart.note)
@@ -182,12 +185,31 @@ class _Parts:
 
     workflow: Workflow
     asking: Asking
+    orders: Orders = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what carries out the orders of persons."""
+        from dicom_node.node.orders import Orders
+
+        config, ledger = self.workflow.config, self.workflow.ledger
+        self.orders = Orders(config, ledger, self.workflow.fingerprint, fetch=self.refetch.job)
 
     def kinds(self) -> Mapping[str, JobKind]:
         """Every kind of job, by the settings of the moment."""
         from dicom_node.node.requery import kinds
 
-        return {**self.workflow.kinds(), **kinds(self.asking)}
+        return {**self.workflow.kinds(), **kinds(self.asking), **self.refetch.kinds()}
+
+    @property
+    def refetch(self) -> Refetch:
+        """What has archives give images once more, for an order."""
+        from dicom_node.node.refetch import Refetch
+
+        return Refetch(self.asking)
+
+    def carry_out(self) -> tuple[JobRequest, ...]:
+        """Carry out what persons have ordered; the jobs that it takes."""
+        return self.orders.carry_out()
 
     @property
     def holding(self) -> Holding:
@@ -207,6 +229,12 @@ class _Parts:
         workflow = _with_settings(self.workflow, config)
         asking = asked_by(config, self.asking)
         self.workflow, self.asking = workflow, asking
+        self.orders = replace(
+            self.orders,
+            config=config,
+            fingerprint=workflow.fingerprint,
+            fetch=self.refetch.job,
+        )
 
 
 def _with_settings(workflow: Workflow, config: NodeConfig) -> Workflow:
