@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 
+from dicom_node.delivery import noted
 from dicom_node.delivery.attempts import (
     Attempt,
     Failure,
@@ -162,7 +163,9 @@ class DeliveryJobs:
         destination = self.config.destination(name)
         results = self.ledger.results(uid, revision)
         objects = outgoing_objects(rows, results)
-        outcome_by_uid = self._attempt(objects, destination)
+        with noted.attempt_timed():
+            outcome_by_uid = self._attempt(objects, destination)
+        noted.note_outcomes(name, objects, outcome_by_uid)
         confirm = destination is not None and destination.confirm != "no"
         attempt = Attempt(number, self.clock(), self.config.delivery, confirm)
         after = after_attempt(objects, outcome_by_uid, attempt, results)
@@ -255,7 +258,9 @@ class DeliveryJobs:
             return
         self.ledger.advance(*rows, told=delivery_events(rows))
         now_there = self._rows(rows[0].group)
-        log_rows([row for row in rows if row in now_there])
+        news = [row for row in rows if row in now_there]
+        noted.note_news(news, now_there, self.ledger, self.clock())
+        log_rows(news)
 
     def _next(self, group: Group) -> tuple[JobRequest, ...]:
         """The next delivery job to a group, at the time at which something is due."""

@@ -37,6 +37,7 @@ from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.monitoring.heartbeats import STARTING, Heart
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.monitoring.logs import describe as describe_error
+from dicom_node.monitoring.metrics_files import metrics_kept
 from dicom_node.monitoring.signals import ENDS_A_PART, signals_taken
 from dicom_node.node.live_settings import LiveSettings, live_kinds
 from dicom_node.node.process_health import node_name
@@ -375,7 +376,11 @@ def run_role(role: str, run: Role, live: LiveSettings | None = None) -> int:
     trail = open_trail(settings.config, role)
     trail.record(AuditEvent(AuditKind.APPLICATION_STARTED, words=role))
     try:
-        with signals_taken(stop.set, ENDS_A_PART), heart_of(settings.config, role) as heart:
+        with (
+            signals_taken(stop.set, ENDS_A_PART),
+            metrics_kept(settings.config, role, node_name(settings.config)),
+            heart_of(settings.config, role) as heart,
+        ):
             heart.note(STARTING, STARTS_WITHIN_S)
             run(settings, stop, heart)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:

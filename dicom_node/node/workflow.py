@@ -48,8 +48,10 @@ from dicom_node.delivery.events import group_event
 from dicom_node.delivery.holding import held_back
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
+from dicom_node.monitoring import metrics
 from dicom_node.monitoring.logs import describe
 from dicom_node.node.case_rows import PatientHistory, case_row
+from dicom_node.node.noted import note_answer, note_children, note_received, timed
 from dicom_node.node.publication import earlier_revisions, publish_series
 from dicom_node.node.room import (
     ANALYSIS,
@@ -226,6 +228,7 @@ class Workflow:
             row = replace(row, code=AWAITS_RULES)
         self.ledger.add(row, *self._told_of(arrival, row))
         log.info("series.accepted", instances=row.instances, **_about(row))
+        note_received(arrival.paths)
         self.keep_room()
         return (_first_job(arrival, row),)
 
@@ -295,6 +298,7 @@ class Workflow:
             return (self._wait_for_device(payload),)
         folder = self._work_folder(arrival) / uuid.uuid4().hex
         self._tell(arrival, SeriesEvent.ANALYSIS_STARTED, attempt)
+        self._note_wait(arrival, attempt)
         ended = self._analyse(arrival, folder, lock)
         if self._is_cancelled(arrival):
             return self._nothing_more(arrival)
@@ -318,6 +322,7 @@ class Workflow:
             attempt=attempt,
             reason=words,
         )
+        metrics.ANALYSES_LOST.inc()
         self._tell(arrival, SeriesEvent.ANALYSIS_LOST, attempt, words)
 
     def publish(self, payload: Payload) -> tuple[JobRequest, ...]:
@@ -327,7 +332,8 @@ class Workflow:
             return self._nothing_more(arrival)
         if self._known_row(arrival).state not in ANSWERED:
             self._has_room(arrival, PUBLICATION, self.ending)
-            self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
+            with timed("publication"):
+                self._publish(arrival, self._work_folder(arrival) / payload.get("analysis", ""))
         self._clear(arrival)
         deliveries = (
             delivery_job((arrival.series_instance_uid, arrival.revision, each.name), 1)
@@ -442,6 +448,7 @@ class Workflow:
         name = f"left-out:{payload.get('asked', '')}"
         self.ledger.reach(left_out, _left_out_event(left_out, name))
         log.info("series.left_out", code=code, reason=reason, **_about(row))
+        metrics.SERIES_LEFT_OUT.labels(code=code).inc()
         self.keep_room()
 
     def _enter_left_out(
@@ -453,6 +460,7 @@ class Workflow:
         told = self._told_of(arrival, row)
         self.ledger.add(row, *told, _left_out_event(row, "left-out:schedule"))
         log.info("series.left_out", code=AGAINST_RULES, reason=reason, **_about(row))
+        metrics.SERIES_LEFT_OUT.labels(code=AGAINST_RULES).inc()
         return ()
 
     def _note_rules(self, row: SeriesRow, words: str) -> None:
@@ -549,13 +557,15 @@ class Workflow:
             model_settings=self.model_settings,
         )
         started = time.monotonic()
-        ended = run_child(
-            [*self.command, str(write_request(request))],
-            analysis.timeout_s,
-            lambda done, total: log.debug("analysis.progress", done=done, total=total),
-            lock,
-            partial(self._is_cancelled, arrival),
-        )
+        with timed("analysis"):
+            ended = run_child(
+                [*self.command, str(write_request(request))],
+                analysis.timeout_s,
+                lambda done, total: log.debug("analysis.progress", done=done, total=total),
+                lock,
+                partial(self._is_cancelled, arrival),
+            )
+        note_children()
         log.info(
             "analysis.ended",
             series_instance_uid=arrival.series_instance_uid,
@@ -563,6 +573,12 @@ class Workflow:
             seconds=round(time.monotonic() - started, 1),
         )
         return ended
+
+    def _note_wait(self, arrival: SeriesArrival, attempt: int) -> None:
+        """Note how long a series waited for its first analysis."""
+        if attempt == 1:
+            waited = self.clock() - self._known_row(arrival).received_at
+            metrics.STEP_SECONDS.labels(step="wait").observe(waited.total_seconds())
 
     def _has_room(self, arrival: SeriesArrival, step: Step, ending: Ending) -> bool:
         """Wait until a step has room for what it writes; False where it gives way.
@@ -722,6 +738,7 @@ class Workflow:
             # Cancelled while they were built.
             shutil.rmtree(kept, ignore_errors=True)
             return
+        note_answer(publication.state.value, publication.code, publication.statement)
         log.info(
             "series.answered",
             state=publication.state.value,

@@ -273,6 +273,19 @@ class Ledger:
         found = self.read(SeriesRow, key, SERIES.c.revision == revision)
         return found[0] if found else None
 
+    def last_image_at(self, series_instance_uid: str, revision: int) -> datetime | None:
+        """When the last image of a revision came; as it was handed over, where nothing says."""
+        of = (
+            SERIES_EVENTS.c.series_instance_uid == series_instance_uid,
+            SERIES_EVENTS.c.revision == revision,
+            SERIES_EVENTS.c.kind == SeriesEvent.LAST_IMAGE,
+        )
+        events = self.read(EventRow, *of) if self.has_table(SERIES_EVENTS) else ()
+        if events:
+            return max(each.at for each in events)
+        row = self.series(series_instance_uid, revision)
+        return None if row is None else row.received_at
+
     def revisions(self, series_instance_uid: str) -> tuple[SeriesRow, ...]:
         """Every revision of a series, oldest first."""
         return self.read(SeriesRow, SERIES.c.series_instance_uid == series_instance_uid)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import time
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from dicom_node.durable_files import Incoming
+from dicom_node.monitoring import metrics
 from dicom_node.receiving.audit import AssociationAudit
 from dicom_node.receiving.file_meta import file_meta_bytes
 from dicom_node.receiving.rejections import printable
@@ -134,6 +136,7 @@ class InstanceWriter:
 
     def finish(self) -> int:
         """Keep what has arrived; answers the status of its C-STORE."""
+        started_s = time.monotonic()
         try:
             return self._finish()
         except _RefusedError as refused:
@@ -142,6 +145,7 @@ class InstanceWriter:
             return refused.status
         finally:
             self.give_up()
+            metrics.STORE_SECONDS.observe(time.monotonic() - started_s)
 
     def refuse(self, why: Why) -> None:
         """Take no more of it: the node ends the association over it."""
@@ -184,6 +188,7 @@ class InstanceWriter:
             return OUT_OF_RESOURCES
         if self.audit is not None:
             self.audit.came(*self._facts(series_uid))
+        self._count(is_repeat=taken.is_repeat)
         log.info(
             "store.repeated" if taken.is_repeat else "store.kept",
             sop_instance_uid=uid,
@@ -204,8 +209,17 @@ class InstanceWriter:
         known = study if is_uid(study) else ""
         return known, series_uid, self._command.sop_class_uid, found.get(PATIENT_ID, "")
 
+    def _count(self, *, is_repeat: bool) -> None:
+        """Count it as kept."""
+        title = self._command.calling_ae_title
+        metrics.INSTANCES_RECEIVED.labels(calling_ae=title).inc()
+        metrics.BYTES_RECEIVED.labels(calling_ae=title).inc(self.size_bytes)
+        if is_repeat:
+            metrics.REPEATS_RECEIVED.labels(calling_ae=title).inc()
+
     def _remember(self, series_uid: str, why: Why) -> None:
         """Remember that it was refused; what has no UID is told apart by its bytes."""
+        metrics.INSTANCES_REFUSED.labels(reason=why.value).inc()
         uid = self._command.sop_instance_uid
         if not is_uid(uid):
             uid = f"-{hashlib.sha256(self._head).hexdigest()[:16]}"

@@ -27,7 +27,9 @@ from pynetdicom import evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from dicom_node.monitoring import metrics
 from dicom_node.monitoring.audit import NO_TRAIL, AuditTrail
+from dicom_node.monitoring.metrics_files import watch
 from dicom_node.network.implementation import MAX_PDU_BYTES, implementation_version
 from dicom_node.network.limits import DEFAULT_OBJECT_BYTES
 from dicom_node.network.tls_contexts import Listener, server_context
@@ -170,9 +172,12 @@ class Receiver:
         )
         places = ArchivePlaces(settings.archive_ae_titles, _for_archives(settings, most))
         self._ae = _application_entity(settings, most)
+        self._be_measured(most)
         handlers = [
             (evt.EVT_REQUESTED, _handle_requested, [policy, places]),
             (evt.EVT_REJECTED, _handle_rejected, [policy]),
+            (evt.EVT_ACCEPTED, _handle_accepted),
+            (evt.EVT_ABORTED, _handle_aborted),
             (evt.EVT_C_ECHO, _handle_echo),
             (evt.EVT_N_EVENT_REPORT, handle_report, [settings.spool / REPORTS]),
         ]
@@ -183,6 +188,20 @@ class Receiver:
         if settings.tls is not None and settings.tls.plain_port is not None:
             self._listen(settings.tls.plain_port, handlers, None, policy, store)
         log.info("receiver.started", host=settings.host, port=self.port, count=swept)
+
+    def _be_measured(self, most: int) -> None:
+        """Have the associations counted, those of callers who are known by their titles."""
+        metrics.CALLING_AE.know(_known_titles(self.settings))
+        metrics.ASSOCIATIONS_LIMIT.set(most)
+        # What has never happened is told as 0: of what begins with 1, no rate sees the first.
+        for reason in Reason:
+            metrics.ASSOCIATIONS_REJECTED.labels(reason=reason.word).inc(0)
+        for why in Why:
+            metrics.INSTANCES_REFUSED.labels(reason=why.value).inc(0)
+        watch(metrics.ASSOCIATIONS_OPEN, lambda: len(self._open()))
+
+    def _open(self) -> list[Any]:
+        return [] if self._ae is None else self._ae.active_associations
 
     def _listen(
         self,
@@ -219,6 +238,7 @@ class Receiver:
         """
         if self._change is not None:
             self._change(settings)
+            metrics.CALLING_AE.know(_known_titles(settings))
             self.capacity.change(settings.free_reserve_bytes, settings.max_spool_bytes)
             log.info("receiver.changed")
 
@@ -285,6 +305,7 @@ class _SpoolHandler:
 
     def refused(self, sop_instance_uid: str, why: Why) -> None:
         """Note that an instance was not taken, of which no more is known."""
+        metrics.INSTANCES_REFUSED.labels(reason=why.value).inc()
         uid = sop_instance_uid if is_uid(sop_instance_uid) else "-"
         self._refusals.refused("", uid, why)
 
@@ -328,6 +349,15 @@ def _rules(settings: ReceiverSettings) -> Rules:
     """The rules for callers: titles from anywhere, and senders from where they belong."""
     from_anywhere = tuple(Sender(ae_title=title) for title in settings.calling_ae_titles)
     return Rules((*from_anywhere, *settings.senders), settings.called_ae_titles)
+
+
+def _known_titles(settings: ReceiverSettings) -> tuple[str, ...]:
+    """The titles that the settings name; of others only so many are told apart."""
+    return (
+        *settings.calling_ae_titles,
+        *settings.archive_ae_titles,
+        *_titles(settings.senders),
+    )
 
 
 def _titles(senders: Sequence[Sender]) -> tuple[str, ...]:
@@ -416,6 +446,19 @@ def _known_syntaxes(abstract_syntax: str) -> Sequence[str]:
 def _handle_rejected(event: evt.Event, policy: AssociationPolicy) -> None:
     """Count what the library itself rejects: more associations than allowed."""
     policy.is_full(caller_of(event.assoc))
+
+
+def _handle_accepted(event: evt.Event) -> None:
+    """Count an association that begins."""
+    title = caller_of(event.assoc).calling_ae_title
+    metrics.ASSOCIATIONS_ACCEPTED.labels(calling_ae=title).inc()
+
+
+def _handle_aborted(event: evt.Event) -> None:
+    """Count an association that ended otherwise than by a release."""
+    if event.assoc.requestor.primitive is not None:
+        title = caller_of(event.assoc).calling_ae_title
+        metrics.ASSOCIATIONS_BROKEN.labels(calling_ae=title).inc()
 
 
 def _handle_echo(_event: evt.Event) -> int:

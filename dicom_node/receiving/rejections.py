@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from dicom_node.monitoring import metrics
 from dicom_node.spool.refusals import Why
 
 log = structlog.get_logger()
@@ -37,6 +38,11 @@ class Reason(StrEnum):
     TOO_MANY = "too many associations"
     KEPT_FREE = "associations kept free for other senders than archives"
     NO_ROOM = "no room for more images"
+
+    @property
+    def word(self) -> str:
+        """The reason as a label of metrics has it: `called-title`, `no-room`, ..."""
+        return self.name.lower().replace("_", "-")
 
     @property
     def rejection(self) -> tuple[int, int, int]:
@@ -121,6 +127,8 @@ class RejectionLog:
             called_ae=printable(caller.called_ae_title),
             host=caller.host,
         )
+        if isinstance(reason, Reason):
+            metrics.ASSOCIATIONS_REJECTED.labels(reason=reason.word).inc()
         with self._lock:
             self._count(reason, caller)
             try:

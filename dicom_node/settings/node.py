@@ -26,6 +26,7 @@ from dicom_node.settings.destinations import (
     Destination,
     Route,
 )
+from dicom_node.settings.metrics import Metrics
 from dicom_node.settings.profile import Profile
 from dicom_node.settings.rules import RuleSet
 from dicom_node.settings.schedules import Schedule
@@ -273,6 +274,7 @@ class NodeConfig(Section):
     retention: Retention = Retention()
     logging: Logging = Logging()
     alarms: Alarms = Alarms()
+    metrics: Metrics = Metrics()
     audit: Audit | None = None
     web: Web | None = None
     acceptance: Acceptance = Acceptance()

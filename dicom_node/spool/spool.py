@@ -8,6 +8,7 @@ spool/
 ├── .refused/.<Series Instance UID> which of its images were not kept (`refusals.py`)
 ├── .turned-away.json              who was rejected, and how often (`rejections.py`)
 ├── .waiting.json                  which series wait for what (`pending.py`)
+├── .metrics/<role>@<node>.json    what each process has counted (`monitoring/metrics_files.py`)
 ├── .promised                      what is left free for analyses (`capacity.py`)
 ├── .digest-key                    a secret, for what is known of patients (`digest_key.py`)
 └── <Series Instance UID>/

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
+from dicom_node.settings.node import NodeConfig
 from dicom_node.web.accounts.callers import Caller
 from dicom_node.web.accounts.registry import NotLetInError, Registry, Seat, UnknownTokenError
 from dicom_node.web.accounts.roles import User
+from dicom_node.web.scraping import METRICS_PATH, is_scraper
 
 OPEN: Final = frozenset({"/login", "/health"})
 """What answers without a user, besides the files under /static."""
@@ -58,7 +60,7 @@ async def guard(request: Request) -> None:
     tokens = registry(request).form_tokens
     request.state.csrf_token = tokens.token(bound_to) if bound_to else ""
     path = request.url.path
-    if seat is None and path not in OPEN:
+    if seat is None and path not in OPEN and not _may_scrape(request):
         raise LoginNeededError
     if request.method in SAFE:
         return
@@ -68,6 +70,14 @@ async def guard(request: Request) -> None:
         _refuse_other_sites(request)
         if not bound_to or not tokens.fits(await _shown_token(request), bound_to):
             raise RefusedError("the form is not ours, or too old: load the page again")
+
+
+def _may_scrape(request: Request) -> bool:
+    """True for a reader of metrics whom the settings let in without a token."""
+    config: NodeConfig = request.app.state.config
+    return request.url.path == METRICS_PATH and is_scraper(
+        caller(request), request.headers, config.metrics
+    )
 
 
 def known_user(request: Request) -> User | None:

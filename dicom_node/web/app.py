@@ -8,15 +8,16 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.node.exposition import NodeMetrics
 from dicom_node.settings.node import NodeConfig
-from dicom_node.web import login
+from dicom_node.web import login, metrics_page
 from dicom_node.web.access import guard
 from dicom_node.web.accounts.registry import Registry
 from dicom_node.web.doorway import Doorway
 from dicom_node.web.problems import tell_problems
 from dicom_node.web.templating import STATIC
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (login.router,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (login.router, metrics_page.router)
 """What there is; each is behind the guard."""
 
 
@@ -36,6 +37,7 @@ def web_app(config: NodeConfig) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.config = config
+    app.state.metrics = NodeMetrics(config)
     app.state.registry = Registry(config, config.web)
     for router in ROUTERS:
         app.include_router(router)

@@ -76,6 +76,8 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("health", 5): ("health --test-alarms --config told.toml",),
     ("health", 7): ("health --config short.toml", "health --alive --config frozen.toml"),
     ("health", 8): ("health", "health --alive", "health --json", "health --config killed.toml"),
+    ("metrics", 2): ("metrics --nothing",),
+    ("metrics", 3): ("metrics --config wrong.toml", "metrics --out none/metrics.prom"),
     ("release", 2): (
         "release --nothing",
         "release --destination nobody",
@@ -171,6 +173,8 @@ DONE = (
     "status --json",
     "--version",
     "health --alive --config short.toml",
+    "metrics",
+    "metrics --out metrics.prom",
     "release",
     "backup --out done.tar.zst",
     "backup --verify done.tar.zst",

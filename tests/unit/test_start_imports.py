@@ -26,14 +26,18 @@ from dicom_node.settings.loading import parse_config
 from pathlib import Path
 parse_config({}, source="", folder=Path()).node.database_path
 """
+NEEDLESS_TO_WORK = (
+    "alembic dicomweb_client fastapi nibabel prometheus_client reportlab scipy.stats"
+    " skimage.measure torch"
+)
+NEEDLESS_TO_RECEIVE = (
+    "alembic dbos fastapi highdicom nibabel prometheus_client scipy sqlalchemy torch"
+)
 
 
 @pytest.mark.parametrize(
     ("process", "needless"),
-    [
-        (WORKER, "alembic dicomweb_client nibabel reportlab scipy.stats skimage.measure torch"),
-        (RECEIVER, "alembic dbos highdicom nibabel scipy sqlalchemy torch"),
-    ],
+    [(WORKER, NEEDLESS_TO_WORK), (RECEIVER, NEEDLESS_TO_RECEIVE)],
     ids=["worker", "receiver"],
 )
 def test_a_process_loads_only_what_every_series_needs(
