@@ -209,6 +209,8 @@ def install(machine: Machine) -> None:
     """The documented steps, with no network."""
     machine.run("! curl --silent --max-time 3 https://pypi.org", quiet=True)
     machine.run("/root/deploy/systemd/install /root/wheels")
+    # Fewer samples than the bundle asks for: this is about the way, not about the numbers.
+    machine.run("printf '\\n[analysis]\\nsamples = 2\\n' >> /etc/msk-node/node.toml")
     machine.run("msk-node check --config /etc/msk-node/node.toml")
     security(machine)
 
@@ -248,7 +250,8 @@ def one_service(machine: Machine) -> None:
     main_pid = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
     machine.run("systemctl reload msk-node; sleep 3; systemctl is-active msk-node", check=False)
     after = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
-    say(f"after the reload it is {'the same process' if after == main_pid else 'ANOTHER'}")
+    if not main_pid.isdigit() or after != main_pid:
+        raise SystemExit(f"after the reload process {main_pid} is {after}")
     machine.run("pkill -KILL -u msk-node -f 'roles work'; sleep 1; true", quiet=True)
     machine.wait_for(
         "pgrep -u msk-node -f 'roles work'", 60, "a killed worker is started again"
