@@ -207,7 +207,7 @@ def first_process(nspawn: int) -> int:
 
 def install(machine: Machine) -> None:
     """The documented steps, with no network."""
-    machine.run("! curl --silent --max-time 3 https://pypi.org", quiet=True)
+    machine.run("! curl --silent --max-time 3 https://example.org", quiet=True)
     machine.run("/root/deploy/systemd/install /root/wheels")
     # Fewer samples than the bundle asks for: this is about the way, not about the numbers.
     machine.run("printf '\\n[analysis]\\nsamples = 2\\n' >> /etc/msk-node/node.toml")
