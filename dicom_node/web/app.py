@@ -8,16 +8,24 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.monitoring.audit import open_trail
 from dicom_node.node.exposition import NodeMetrics
 from dicom_node.settings.node import NodeConfig
-from dicom_node.web import login, metrics_page
+from dicom_node.web import health, login, metrics_page
 from dicom_node.web.access import guard
 from dicom_node.web.accounts.registry import Registry
+from dicom_node.web.api import router as api
 from dicom_node.web.doorway import Doorway
+from dicom_node.web.health import HealthLook
 from dicom_node.web.problems import tell_problems
 from dicom_node.web.templating import STATIC
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (login.router, metrics_page.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    login.router,
+    health.router,
+    metrics_page.router,
+    api.router,
+)
 """What there is; each is behind the guard."""
 
 
@@ -39,6 +47,8 @@ def web_app(config: NodeConfig) -> FastAPI:
     app.state.config = config
     app.state.metrics = NodeMetrics(config)
     app.state.registry = Registry(config, config.web)
+    app.state.health = HealthLook(config)
+    app.state.trail = open_trail(config, "web")
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

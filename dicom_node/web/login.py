@@ -13,8 +13,11 @@ from fastapi import APIRouter, Form, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
+from dicom_node.monitoring.audit import AuditKind
 from dicom_node.web.access import caller, cookie, known_user, registry
+from dicom_node.web.accounts.registry import Registry
 from dicom_node.web.accounts.users import is_password
+from dicom_node.web.auditing import tell, tell_login
 from dicom_node.web.templating import page
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ async def log_in(
     wait_s = known.pauses.wait_s(username, site, time.monotonic())
     if wait_s > 0:
         log.warning("login.paused", host=caller(request).address, wait_s=round(wait_s, 1))
+        tell_login(request, _told(known, username), reason="too many tries")
         words = f"Too many tries. Wait {wait_s:.0f} seconds."
         answer = _form(request, next_path, status_code=429, problem=words)
         answer.headers["retry-after"] = str(int(wait_s) + 1)
@@ -50,12 +54,14 @@ async def log_in(
     await asyncio.sleep(known.pauses.slow_s(username, time.monotonic()))
     if not await run_in_threadpool(is_password, account, password) or account is None:
         log.warning("login.refused", host=caller(request).address)
+        tell_login(request, _told(known, username), reason="user or password is not right")
         return _form(request, next_path, status_code=403, problem=NOT_RIGHT)
     known.pauses.succeeded(username, site)
     old = request.cookies.get(cookie(request, "session"))
     if old:
         known.sessions.end(old)
     number = known.sessions.begin(username, account.stamp, datetime.now(UTC))
+    tell_login(request, username)
     answer = RedirectResponse(inside(next_path), status_code=303)
     _set_cookie(request, answer, "session", number)
     return answer
@@ -67,12 +73,19 @@ def log_out(request: Request) -> Response:
     number = request.cookies.get(cookie(request, "session"))
     if number:
         registry(request).sessions.end(number)
+    if known_user(request) is not None:
+        tell(request, AuditKind.USER_LOGGED_OUT)
     answer = RedirectResponse("/login", status_code=303)
     answer.delete_cookie(
         cookie(request, "session"), secure=caller(request).is_https, httponly=True
     )
     answer.headers["clear-site-data"] = '"cache", "storage"'
     return answer
+
+
+def _told(known: Registry, username: str) -> str:
+    """The name that the trail gets: a stranger's may be a password in the wrong field."""
+    return username if username in known.users.now() else "somebody unknown"
 
 
 def inside(path: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import uuid
 import warnings
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import httpx
 from dicom_node.settings.loading import parse_config
 from dicom_node.settings.node import NodeConfig
 from dicom_node.web.accounts.roles import Role
+from dicom_node.web.accounts.tokens import Token, add_token, ends_after
 from dicom_node.web.accounts.users import add_user
 from dicom_node.web.app import web_app
 
@@ -116,3 +119,10 @@ def _routes(router: Any, prefix: str) -> list[tuple[Any, str]]:
         elif getattr(route, "path", "") != "/static":
             found.append((route, prefix + route.path))
     return found
+
+
+def token_for(config: NodeConfig, role: Role, *, owner: str = "", days: int = 1) -> str:
+    """A new token."""
+    assert config.web is not None
+    ends_at = ends_after(days, datetime.now(UTC))
+    return add_token(config.web.tokens, Token(f"t{uuid.uuid4().hex}", role, ends_at, owner))
