@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
 EXIT_USAGE: Final = 2
@@ -28,9 +29,35 @@ EXIT_PEER_REFUSED: Final = 6
 EXIT_UNHEALTHY: Final = 7
 EXIT_NOT_RUNNING: Final = 8
 
+
+_CONTROLS: Final = (
+    *(number for number in range(0x20) if number not in (0x09, 0x0A)),
+    *range(0x7F, 0xA0),
+    *(0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+"""What a terminal obeys or hides, or what turns a line round."""
+HARMLESS: Final = dict.fromkeys(_CONTROLS, "\N{REPLACEMENT CHARACTER}")
+
+
+class _Console(Console):
+    """A console for words of others: none of them reaches the terminal as an order."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render something, its text without what a terminal obeys."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield segment._replace(text=segment.text.translate(HARMLESS))
+
+
 # Words come from settings, paths and peers: a bracket in them is a bracket.
-stdout: Final = Console(markup=False)
-stderr: Final = Console(markup=False, stderr=True)
+stdout: Final = _Console(markup=False)
+stderr: Final = _Console(markup=False, stderr=True)
 
 ConfigOption = Annotated[
     Path | None,
