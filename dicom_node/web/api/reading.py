@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -15,6 +16,9 @@ from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.settings.node import NodeConfig
 
 MOST: Final = 500
+MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
 After = Annotated[
     str | None,
@@ -45,18 +49,17 @@ LedgerNow = Annotated[Ledger | None, Depends(ledger_now)]
 
 
 def iso_moment(text: object) -> datetime | None:
-    """A moment of ISO 8601, in UTC; one that names no zone is of UTC.
+    """A moment with its zone (RFC 3339), in UTC.
 
     Raises:
         ValueError: it is none, or lies beyond the calendar.
     """
-    if text is None or text == "":
+    if text is None:
         return None
-    if not isinstance(text, str):
-        raise ValueError("a moment is a text as 2026-01-31T12:00:00Z")  # noqa: TRY004
+    if not isinstance(text, str) or not MOMENT.fullmatch(text):
+        raise ValueError("a moment is a text as 2026-01-31T12:00:00Z")
     try:
-        found = datetime.fromisoformat(text.upper())
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
         raise ValueError("beyond the calendar") from None
 

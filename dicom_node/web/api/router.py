@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 
 from dicom_node.web.access import require_viewer
-from dicom_node.web.api import destinations, node, series
+from dicom_node.web.api import destinations, node, orders, series
 from dicom_node.web.api.schemas import Problem
 from dicom_node.web.problems import PROBLEM_JSON
 
@@ -21,6 +21,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, words in (
+        (400, "The body cannot be read."),
         (401, "No token, or one that is not known or has ended."),
         (403, "An operator may do this."),
         (404, "There is nothing of that name."),
@@ -32,9 +33,12 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 router: Final = APIRouter(
-    prefix=PREFIX, dependencies=[Depends(require_viewer)], responses=PROBLEMS
+    generate_unique_id_function=lambda route: route.name,
+    prefix=PREFIX,
+    dependencies=[Depends(require_viewer)],
+    responses=PROBLEMS,
 )
-for _each in (node, series, destinations):
+for _each in (node, series, orders, destinations):
     router.include_router(_each.router)
 
 

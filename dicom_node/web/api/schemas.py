@@ -157,6 +157,16 @@ class EventOut(Schema):
     destination: str
     code: str
     reason: str
+    after_s: float | None = None
+
+
+class HopOut(Schema):
+    """The time between two stations of a series; `destination` is where it leads."""
+
+    begin: SeriesEvent
+    end: SeriesEvent
+    seconds: float
+    destination: str
 
 
 class ResultOut(Schema):
@@ -199,14 +209,22 @@ class OrderOut(Schema):
     outcome: str
 
 
-class HistoryOut(Schema):
-    """All that is known of a series."""
+class RevisionOut(Schema):
+    """What became of one revision of a series: events, results, deliveries, orders."""
 
-    revisions: list[SeriesOut]
+    series: SeriesOut
     events: list[EventOut]
+    hops: list[HopOut]
     results: list[ResultOut]
     deliveries: list[DeliveryOut]
     orders: list[OrderOut]
+
+
+class HistoryOut(Schema):
+    """All that is known of a series."""
+
+    series_instance_uid: str
+    revisions: list[RevisionOut]
 
 
 class FoundOut(Schema):

@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, cast
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BeforeValidator
 
+from dicom_node.errors import UnknownNameError
+from dicom_node.monitoring.audit import AuditKind
+from dicom_node.node.find import find
+from dicom_node.node.history import SeriesHistory, series_history
 from dicom_node.persistence.listing import (
     DeliveriesWanted,
     SeriesWanted,
@@ -14,23 +19,39 @@ from dicom_node.persistence.listing import (
     list_series,
 )
 from dicom_node.persistence.rows import DeliveryState, SeriesState
-from dicom_node.web.api.reading import After, LedgerNow, Limit, mark_of, place_of
+from dicom_node.web.api.reading import (
+    After,
+    ConfigNow,
+    LedgerNow,
+    Limit,
+    iso_moment,
+    mark_of,
+    place_of,
+)
 from dicom_node.web.api.schemas import (
     DeliveryOut,
+    EventOut,
+    FoundOut,
+    HistoryOut,
+    HopOut,
     Name,
+    OrderOut,
     PageOf,
+    ResultOut,
+    RevisionOut,
     SeriesOut,
     Uid,
 )
+from dicom_node.web.auditing import tell
 
 router: Final = APIRouter(tags=["series"])
 
 Title = Annotated[str | None, Query(max_length=16)]
 Code = Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")]
 Moment = Annotated[
-    datetime | None, BeforeValidator(iso_moment), Query(description="ISO 8601, in UTC or not.")
+    datetime | None, BeforeValidator(iso_moment), Query(description="As 2026-01-31T12:00:00Z.")
 ]
-LARGEST_REVISION: Final = 1_000_000
+Text = Annotated[str, Query(min_length=1, max_length=64)]
 
 
 @router.get("/series")
@@ -67,6 +88,27 @@ def series(  # noqa: PLR0913, PLR0917 - a filter has as many sides
     )
 
 
+@router.get("/series/{series_instance_uid}")
+def history(
+    request: Request, ledger: LedgerNow, series_instance_uid: Annotated[Uid, Path()]
+) -> HistoryOut:
+    """All that is known of a series: its revisions, the oldest first, and what each became."""
+    found = series_history(ledger, series_instance_uid) if ledger is not None else None
+    if found is None or not found.revisions:
+        raise UnknownNameError(f"there is no series {series_instance_uid}")
+    studies = [each.row.study_instance_uid for each in found.revisions]
+    tell(request, AuditKind.STUDY_ACCESSED, studies=studies, series=[series_instance_uid])
+    return _history_out(found)
+
+
+@router.get("/find")
+def find_series(request: Request, config: ConfigNow, text: Text) -> list[FoundOut]:
+    """Find series by Accession Number, Patient ID, or any UID; the latest first."""
+    found = find(config, text)
+    tell(request, AuditKind.QUERY, studies=[each.study_instance_uid for each in found])
+    return [FoundOut.model_validate(each) for each in found]
+
+
 @router.get("/deliveries")
 def deliveries(  # noqa: PLR0913, PLR0917 - a filter has as many sides
     ledger: LedgerNow,
@@ -88,3 +130,29 @@ def deliveries(  # noqa: PLR0913, PLR0917 - a filter has as many sides
         next=mark_of((last.sop_instance_uid, last.destination)) if last else None,
     )
 
+
+def _history_out(found: SeriesHistory) -> HistoryOut:
+    """A history in the form of the API."""
+    return HistoryOut(
+        series_instance_uid=found.series_instance_uid,
+        revisions=[
+            RevisionOut(
+                series=SeriesOut.model_validate(each.row),
+                events=[
+                    EventOut.model_validate(event.row).model_copy(
+                        update={"after_s": event.after_s}
+                    )
+                    for event in each.events
+                ],
+                hops=[HopOut.model_validate(hop) for hop in each.hops],
+                results=[ResultOut.model_validate(row) for row in each.results],
+                deliveries=[
+                    DeliveryOut.model_validate(row)
+                    for rows in each.deliveries.values()
+                    for row in rows
+                ],
+                orders=[OrderOut.model_validate(row) for row in each.orders],
+            )
+            for each in found.revisions
+        ],
+    )
