@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.settings.web import Web
@@ -34,15 +35,18 @@ HEADERS: Final = {
     "content-security-policy": CONTENT_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none, browsers hide our own forms' origin too
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), usb=()",
 }
 
 
-class _TooLargeError(Exception):
-    """A body that is larger than any of ours."""
+class _TooLargeError(HTTPException):
+    """A body that is larger than any of ours; of the kind that the framework passes on."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers={"connection": "close"})
 
 
 class Doorway:
@@ -94,8 +98,6 @@ async def _answer(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> N
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S) as limit:
             await app(scope, receive, watched)
-    except _TooLargeError:
-        problem = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     except TimeoutError:
         log.warning("web.slow", seconds=ANSWER_WITHIN_S)
         problem = HTTPStatus.SERVICE_UNAVAILABLE

@@ -21,6 +21,8 @@ from dicom_node.monitoring.audit_file import AuditFile
 from dicom_node.monitoring.heartbeats import HEARTBEATS, SUPERVISE, Heart
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 from dicom_node.settings.loading import load_config
+from dicom_node.web.accounts.roles import Role
+from dicom_node.web.accounts.users import add_user
 
 ROOT = Path(__file__).parents[2]
 MSK_NODE = str(Path(sys.executable).parent / "msk-node")
@@ -45,6 +47,7 @@ class Site:
             [MSK_NODE, *command],
             check=False,
             cwd=self.folder,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             env={**os.environ, **COMMON},
@@ -146,6 +149,40 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
         "cohort --config wrong.toml --out out/report.html",
         "cohort series --series 1.2.3 --out out/report.html",
     ),
+    ("user add", 2): ("user add anna", "user add anna --role viewer --config web.toml"),
+    ("user add", 3): (
+        "user add anna --role viewer --password-file password",
+        "user add anna --role viewer --password-file file --config web.toml",
+        "user add a/b --role viewer --password-file password --config web.toml",
+        "user add kept --role viewer --password-file password --config web.toml",
+    ),
+    ("user remove", 2): ("user remove nobody --config web.toml",),
+    ("user remove", 3): ("user remove anna", "user remove anna --config badweb.toml"),
+    ("user role", 2): (
+        "user role nobody --role viewer --config web.toml",
+        "user role kept --role king --config web.toml",
+    ),
+    ("user role", 3): ("user role anna --role viewer",),
+    ("user password", 2): (
+        "user password kept --config web.toml",
+        "user password nobody --password-file password --config web.toml",
+    ),
+    ("user password", 3): ("user password kept --password-file file --config web.toml",),
+    ("user list", 2): ("user list --nothing",),
+    ("user list", 3): ("user list", "user list --config badweb.toml"),
+    ("token add", 2): (
+        "token add t --config web.toml",
+        "token add t --role viewer --user nobody --config web.toml",
+    ),
+    ("token add", 3): (
+        "token add t --role viewer",
+        "token add t --role viewer --days 0 --config web.toml",
+        "token add a/b --role viewer --config web.toml",
+    ),
+    ("token remove", 2): ("token remove none --config web.toml",),
+    ("token remove", 3): ("token remove t",),
+    ("token list", 2): ("token list --nothing",),
+    ("token list", 3): ("token list", "token list --config badweb.toml"),
     ("phantom", 2): ("phantom out --implant hip",),
     ("phantom", 3): ("phantom file/out --scan small",),
     ("send", 2): ("send {peer} none", "send PACS series", "send PACS@127.0.0.1:99999 series"),
@@ -168,6 +205,9 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("demo", 3): ("demo --out file/out",),
 }
 DONE = (
+    "user list --config web.toml",
+    "token add monitor --role viewer --config web.toml",
+    "token list --config web.toml",
     "check",
     "status",
     "status --json",
@@ -237,6 +277,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     hook = f"[alarms.webhook]\nurl = 'http://127.0.0.1:{free_port()}/'\nattempts = 1\n"
     (folder / "told.toml").write_text(hook)
     write_beats(folder)
+    (folder / "web.toml").write_text("[web]\n")
+    (folder / "badweb.toml").write_text("[web]\nusers = 'file'\ntokens = 'file'\n")
+    (folder / "password").write_text("correct horse battery staple\n")
+    add_user(folder / "users.toml", "kept", Role.VIEWER, "correct horse battery staple")
     (folder / "garbled.toml").write_text("[node]\ndatabase = 'file'\n")
     with Receiver(ReceiverSettings("CT", folder / "spool", port=0)) as receiver:
         (folder / "taken.toml").write_text(f"[node]\nport = {receiver.port}\n")

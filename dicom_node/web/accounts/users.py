@@ -77,7 +77,7 @@ def add_user(path: Path, name: str, role: Role, password: str) -> None:
     """
     if not NAME.fullmatch(name):
         raise ConfigurationError(
-            "a name has up to 64 letters, digits and . _ @ -, and begins with the first two"
+            "a name has up to 64 letters, digits and . _ @ -; the first is a letter or a digit"
         )
     digest = _digest(name, password)
     with changed_records(path, TABLE) as records:
