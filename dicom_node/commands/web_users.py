@@ -60,6 +60,7 @@ def add_user(
 
     web = _web(config)
     accounts.add_user(web.users, name, role.role, _password(password_file))
+    _tell(config, f"user {name} entered as {role.value}")
     stdout.print(f"{name} is {role.value} now", highlight=False)
 
 
@@ -69,6 +70,7 @@ def remove_user(name: NameArgument, config: ConfigOption = None) -> None:
     from dicom_node.web.accounts import users as accounts
 
     accounts.remove_user(_web(config).users, name)
+    _tell(config, f"user {name} removed")
     stdout.print(f"{name} is no user any more", highlight=False)
 
 
@@ -78,6 +80,7 @@ def set_role(name: NameArgument, role: RoleOption, config: ConfigOption = None) 
     from dicom_node.web.accounts import users as accounts
 
     accounts.set_role(_web(config).users, name, role.role)
+    _tell(config, f"user {name} is {role.value}")
     stdout.print(f"{name} is {role.value} now", highlight=False)
 
 
@@ -89,6 +92,7 @@ def set_password(
     from dicom_node.web.accounts import users as accounts
 
     accounts.set_password(_web(config).users, name, _password(password_file))
+    _tell(config, f"user {name} has another password")
     stdout.print(f"{name} has another password now", highlight=False)
 
 
@@ -125,6 +129,7 @@ def add_token(
         raise UnknownNameError(f"{web.users}: there is no user {user}")
     token = Token(name, role.role, ends_after(days, datetime.now(UTC)), user)
     secret = add(web.tokens, token)
+    _tell(config, f"token {name} made for {role.value}")
     stderr.print(f"until {token.expires_at:%Y-%m-%d}; it is not shown again", highlight=False)
     typer.echo(secret)
 
@@ -135,6 +140,7 @@ def remove_token(name: NameArgument, config: ConfigOption = None) -> None:
     from dicom_node.web.accounts import tokens as accounts
 
     accounts.remove_token(_web(config).tokens, name)
+    _tell(config, f"token {name} taken back")
     stdout.print(f"the token {name} has ended", highlight=False)
 
 
@@ -159,6 +165,18 @@ def _web(config: Path | None) -> Web:
     if settings.web is None:
         raise ConfigurationError("web: there is no such table, so nobody can log in anywhere")
     return settings.web
+
+
+def _tell(config: Path | None, words: str) -> None:
+    """Tell the audit trail what was changed, and by whom on this machine."""
+    from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
+    from dicom_node.settings.loading import load_config
+
+    trail = open_trail(load_config(config), "user")
+    trail.record(
+        AuditEvent(AuditKind.CONFIGURATION_CHANGED, user=getpass.getuser(), words=words)
+    )
+    trail.close()
 
 
 def _password(file: Path | None) -> str:

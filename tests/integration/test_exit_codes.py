@@ -152,7 +152,7 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("user add", 2): ("user add anna", "user add anna --role viewer --config web.toml"),
     ("user add", 3): (
         "user add anna --role viewer --password-file password",
-        "user add anna --role viewer --password-file file --config web.toml",
+        "user add anna --role viewer --password-file wrong.toml --config web.toml",
         "user add a/b --role viewer --password-file password --config web.toml",
         "user add kept --role viewer --password-file password --config web.toml",
     ),
@@ -167,7 +167,7 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
         "user password kept --config web.toml",
         "user password nobody --password-file password --config web.toml",
     ),
-    ("user password", 3): ("user password kept --password-file file --config web.toml",),
+    ("user password", 3): ("user password kept --password-file wrong.toml --config web.toml",),
     ("user list", 2): ("user list --nothing",),
     ("user list", 3): ("user list", "user list --config badweb.toml"),
     ("token add", 2): (
