@@ -99,12 +99,14 @@ def instructions(
 ) -> Iterator[str]:
     """What is left for a person to do, with the UIDs that it is about."""
     header, where = phantom.header, ", ".join(destinations) or "no archive"
-    study = f"the study {phantom.study_instance_uid}, Accession {header.accession_number}"
+    study = (
+        f"the study {phantom.study_instance_uid}, Accession Number {header.accession_number}"
+    )
     series = ", ".join(dict.fromkeys(result_series)) or "none"
     source = phantom.series_instance_uid
     yield f"To be deleted, by hand, of test patient {header.patient_id} from {where}: {study}."
     yield f"Its series of results: {series}. Nothing else was made there."
     yield (
-        f"In the node series {source} is marked as a test: `export` and `cohort` leave it out."
+        f"In the node series {source} is marked as a test: export and cohort leave it out."
         " Its images and results are deleted by age, as all others are."
     )

@@ -169,12 +169,17 @@ def _story(protocol: Protocol) -> Iterator[Any]:
     yield KeepTogether([text("Times", style(11, bold=True)), Spacer(0, mm), _hops(protocol)])
     yield Spacer(0, 4 * mm)
     if protocol.instructions:
-        yield text("Left to do", style(11, bold=True))
-        for line in protocol.instructions:
-            yield Spacer(0, 1 * mm)
-            yield text(line, style(8))
+        yield KeepTogether(list(_left_to_do(protocol.instructions)))
         yield Spacer(0, 4 * mm)
     yield KeepTogether([text("Signatures", style(11, bold=True)), _signatures()])
+
+
+def _left_to_do(lines: Sequence[str]) -> Iterator[Any]:
+    """What a person has to do, below its heading."""
+    yield text("Left to do", style(11, bold=True))
+    for line in lines:
+        yield Spacer(0, 1 * mm)
+        yield text(line, style(8))
 
 
 def _pairs(facts: Sequence[tuple[str, str]]) -> Table:
