@@ -11,6 +11,7 @@ from support.generated.events import log_events, unreadable_events
 from support.generated.pages import PAGES
 from support.generated.states import CODES, SERIES, STEPS, step_names
 
+from dicom_node.commands import console
 from dicom_node.commands.cli import COMMANDS
 from dicom_node.persistence import rows
 from dicom_node.settings.reference import settings_reference
@@ -21,6 +22,11 @@ DOCS = ROOT / "docs"
 
 def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+def page_if_there(name: str) -> str:
+    path = DOCS / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def named_in(text: str) -> set[str]:
@@ -71,6 +77,16 @@ def test_every_command_has_its_row_of_exit_codes() -> None:
     names = {each.__name__.replace("_", "-") for each in COMMANDS}
 
     assert names <= named_in(page("commands.md"))
+
+
+def test_every_exit_code_has_its_words() -> None:
+    """In the table of commands, or on the page of the command that has its own."""
+    text = page("commands.md") + page_if_there("operating.md")
+    codes = {value for name, value in vars(console).items() if name.startswith("EXIT_")}
+
+    assert {
+        each for each in codes if not re.search(rf"(^|[| ]){each}[ :]", text, re.M)
+    } == set()
 
 
 def test_every_page_is_linked_from_another() -> None:
