@@ -85,7 +85,7 @@ def test_every_exit_code_has_its_words() -> None:
     codes = {value for name, value in vars(console).items() if name.startswith("EXIT_")}
 
     assert {
-        each for each in codes if not re.search(rf"(^|[| ]){each}[ :]", text, re.M)
+        each for each in codes if not re.search(rf"(^|[| ]){each}[ :]", text, re.MULTILINE)
     } == set()
 
 
