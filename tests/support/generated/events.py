@@ -15,7 +15,13 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 EVENT = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 MADE_UP = {f"requery.{each}" for each in ArchiveState}
 """Events whose names are made of a state; `MAKERS` are the modules that may do so."""
-MAKERS = {"archive/retrieve_jobs.py", "delivery/jobs.py", "node/maintenance.py"}
+MAKERS = {
+    "archive/retrieve_jobs.py",
+    "delivery/jobs.py",
+    "node/maintenance.py",
+    "web/accounts/records.py",
+    "web/connections.py",
+}
 HANDED_ON = {"_raise"}
 """Functions of the program whose first argument is an event that they write."""
 
