@@ -17,11 +17,11 @@ from dicom_node.settings.loading import parse_config
 from dicom_node.settings.node import NodeConfig
 
 
-def listening(folder: Path, tls: dict[str, Any], **acceptance: Any) -> NodeConfig:
+def listening(folder: Path, own: dict[str, Any], **acceptance: Any) -> NodeConfig:
     """Settings of a node with TLS on any port."""
     table = {
         "node": {"port": 0, "spool": "spool"},
-        "receive": {"tls": tls, "free_reserve_mb": 0},
+        "receive": {"tls": own, "free_reserve_mb": 0},
         "acceptance": acceptance,
     }
     return parse_config(table, source="test", folder=folder)
