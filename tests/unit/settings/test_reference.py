@@ -16,6 +16,7 @@ from dicom_node.settings.reference import (
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "node.toml"
 SAME = {
+    "acceptance.tls": "destinations[].tls",
     "destinations[].profile": "profile",
     "audit.syslog.tls": "destinations[].tls",
     "archives[].tls": "destinations[].tls",
