@@ -66,7 +66,7 @@ def read_segmentation(path: Path, geometry: Geometry) -> SegmentationFile:
     except (NotDicomError, AttributeError, KeyError, IndexError) as error:
         words = f"not a readable segmentation: {type(error).__name__}: {error}"
         raise PixelDataError(words) from error
-    return SegmentationFile(labels, _table(header))
+    return SegmentationFile(labels, segment_table(header))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def _slice_of(
     return index
 
 
-def _table(header: Dataset) -> LabelTable:
+def segment_table(header: Dataset) -> LabelTable:
     """The meanings of the segments by their coded types; an unknown code means nothing."""
     meanings = {int(item.SegmentNumber): _meaning(item) for item in header.SegmentSequence}
     return LabelTable(meanings, "coded property types of the DICOM segmentation")

@@ -42,7 +42,7 @@ def thumbnail(path: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if path.suffix == ".dcm":
-                small = _of_secondary_capture(path)
+                small = picture_of(path)
             else:
                 with Image.open(path, formats=("PNG", "JPEG")) as picture:
                     if picture.width * picture.height > MOST_PIXELS:
@@ -56,7 +56,7 @@ def thumbnail(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
-def _of_secondary_capture(path: Path) -> Image.Image:
+def picture_of(path: Path) -> Image.Image:
     """The picture in an object of ours (`results/secondary_capture.py`).
 
     Raises:
