@@ -17,11 +17,13 @@ from dicom_node.web.accounts.registry import Registry
 from dicom_node.web.api import router as api
 from dicom_node.web.doorway import Doorway
 from dicom_node.web.health import HealthLook
+from dicom_node.web.pages.router import router as pages
 from dicom_node.web.problems import tell_problems
 from dicom_node.web.templating import STATIC
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     login.router,
+    pages,
     health.router,
     metrics_page.router,
     api.router,

@@ -1,0 +1,134 @@
+"""What every page shows around its own matter, and what every page needs to look up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from importlib.metadata import version
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
+
+from fastapi import HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from dicom_node.persistence.ledger import Ledger, existing_ledger
+from dicom_node.settings.node import NodeConfig
+from dicom_node.uids import is_uid
+from dicom_node.web.pages import words
+from dicom_node.web.templating import environment, page
+
+Scheme = Literal["auto", "light", "dark"]
+SCHEMES: Final[tuple[Scheme, ...]] = ("auto", "light", "dark")
+SCHEME_COOKIE: Final = "msk-colours"
+"""Holds which colours a browser shows, and nothing else."""
+
+PLACES: Final = (
+    ("/", "Overview"),
+    ("/work", "Work"),
+    ("/devices", "Devices"),
+    ("/destinations", "Destinations"),
+    ("/schedules", "Schedules"),
+    ("/rules", "Rules"),
+    ("/audit", "Audit"),
+    ("/settings", "Settings"),
+)
+"""The pages that the head of every page leads to."""
+
+environment.filters.update(words.FILTERS)
+
+
+def show(
+    request: Request, template: str, *, status_code: int = 200, **values: Any
+) -> HTMLResponse:
+    """A page of the dashboard."""
+    config = config_of(request)
+    around = {
+        "node_name": config.node.name or config.node.ae_title,
+        "ae_title": config.node.ae_title,
+        "scheme": scheme_of(request),
+        "places": PLACES,
+        "section": _section(request.url.path),
+        "find_text": "",
+        "back": _here(request),
+        "now": datetime.now(UTC),
+        "zone": words.zone_words(),
+        "version": version("msk-node"),
+    }
+    return page(request, template, status_code=status_code, **(around | values))
+
+
+def config_of(request: Request) -> NodeConfig:
+    """The settings that the pages were started with, or reloaded since."""
+    config: NodeConfig = request.app.state.config
+    return config
+
+
+def scheme_of(request: Request) -> Scheme:
+    """The colours that this browser wants."""
+    wanted = request.cookies.get(SCHEME_COOKIE)
+    return next((each for each in SCHEMES if each == wanted), "auto")
+
+
+@contextmanager
+def reading(request: Request) -> Iterator[Ledger | None]:
+    """The ledger, to be read; None where no node has run yet.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    ledger = existing_ledger(config_of(request).node.database_url, only_read=True)
+    try:
+        yield ledger
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def existing_uid(uid: str) -> str:
+    """A UID of an address, if it is one.
+
+    Raises:
+        HTTPException: it is none, so there is nothing of that name.
+    """
+    if not is_uid(uid):
+        raise HTTPException(404, "there is no series of that UID")
+    return uid
+
+
+def with_query(path: str, **values: object) -> str:
+    """A path with a query; what is empty is left out."""
+    told = {name: value for name, value in values.items() if value not in (None, "", ())}
+    return f"{path}?{urlencode(told, doseq=True)}" if told else path
+
+
+def or_none(value: Any) -> Any:
+    """Nothing for an empty field of a form: it says nothing."""
+    return value or None
+
+
+def day_starts(day: date | None) -> datetime | None:
+    """When a day begins where the pages are served."""
+    return datetime.combine(day, time()).astimezone() if day is not None else None
+
+
+def local_midnight(now: datetime) -> datetime:
+    """When today began where the pages are served."""
+    local = now.astimezone()
+    return local.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _section(path: str) -> str:
+    """The place that a page belongs to."""
+    if path.startswith("/series"):
+        return "/work"
+    found = (place for place, _ in PLACES if place != "/" and path.startswith(place))
+    return next(found, "/" if path == "/" else "")
+
+
+def _here(request: Request) -> str:
+    """The address of a page, to come back to it."""
+    if request.method != "GET":
+        return "/"
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query else request.url.path
