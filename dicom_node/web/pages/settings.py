@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -44,9 +43,11 @@ class ShownSetting:
 def settings_page(request: Request) -> HTMLResponse:
     """Every setting. They are changed in the file."""
     shown = [_shown(config_of(request), entry) for entry in settings_reference()]
-    grouped = [(name, list(of)) for name, of in groupby(shown, lambda one: one.entry.section)]
+    tables: dict[str, list[ShownSetting]] = {}
+    for one in shown:
+        tables.setdefault(one.entry.section, []).append(one)
     meanings = {each.key: each.meaning for each in sections_reference()}
-    return show(request, "settings.html", sections=grouped, meanings=meanings)
+    return show(request, "settings.html", sections=list(tables.items()), meanings=meanings)
 
 
 def _shown(config: NodeConfig, entry: SettingEntry) -> ShownSetting:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from dicom_node.node.orders import place, plan
 from dicom_node.node.work_lists import (
+    MOST_BATCHES,
     STATE_NAMES,
     BatchBy,
     WorkFilter,
@@ -143,8 +144,10 @@ class Ordered(Meant):
 def work_page(request: Request, asked: Annotated[Looked, Query()]) -> HTMLResponse:
     """The filter, the batches, and the series that match."""
     with reading(request) as ledger:
-        total = _count(ledger, asked)
         found = batches(ledger, asked.filter(), by=asked.by) if ledger is not None else ()
+        # All of them are there, unless there are as many batches as a page has.
+        is_all = len(found) < MOST_BATCHES
+        total = sum(each.total for each in found) if is_all else _count(ledger, asked)
         rows = _rows(ledger, asked, ROWS + 1, asked.after)
     return show(
         request,
