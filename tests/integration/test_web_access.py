@@ -24,7 +24,7 @@ from dicom_node.settings.destinations import Credentials
 from dicom_node.settings.loading import load_config
 from dicom_node.settings.tls import DestinationTls
 
-SECRET = "a-token.of_secret~digits123"  # noqa: S105 - of no service
+SECRET = "a-token.of_secret~digits123"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_user_and_a_password_of_the_environment_are_shown(
 ) -> None:
     """RFC 7617: `user:password` in base64."""
     monkeypatch.setenv("MSK_TEST_PASSWORD", "pässword")
-    ask(archive, credentials=Credentials(user="msk", password_variable="MSK_TEST_PASSWORD"))  # noqa: S106 - its name
+    ask(archive, credentials=Credentials(user="msk", password_variable="MSK_TEST_PASSWORD"))
 
     kind, _, pair = archive.headers[0]["Authorization"].partition(" ")
     assert (kind, base64.b64decode(pair).decode()) == ("Basic", "msk:pässword")
@@ -185,7 +185,7 @@ def test_a_certificate_must_bear_the_name_of_the_service_or_the_one_that_is_give
 def test_the_node_shows_its_own_certificate_where_one_is_wanted(
     authority: Authority, server: Certificate
 ) -> None:
-    node = authority.issue("node", passphrase="open sesame")  # noqa: S106 - of no key
+    node = authority.issue("node", passphrase="open sesame")
     secret = authority.folder / "passphrase"
     secret.write_text("open sesame\n")
     with WebArchive().running(listening(server, authority)) as archive:

@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it would rather have another release of httpx
     from fastapi.testclient import TestClient
 
-PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of a test's users
+PASSWORD: Final = "correct horse battery staple"
 FORM_TOKEN: Final = re.compile(r'name="csrf_token" value="([^"]*)"')
 HOST: Final = "http://localhost:8080"
 

@@ -66,7 +66,7 @@ def test_every_step_of_the_queue_is_explained() -> None:
 
 
 def test_every_state_and_code_of_a_series_is_explained() -> None:
-    codes = {rows.AWAITS_RULES, rows.RELEASED, *rows.LEFT_OUT_CODES}
+    codes = {rows.AWAITS_RULES, rows.RELEASED, *rows.LEFT_OUT_CODES, rows.CANCELLED_CODE}
 
     assert set(SERIES) == set(rows.SeriesState)
     assert set(CODES) == codes

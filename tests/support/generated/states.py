@@ -14,6 +14,7 @@ from dicom_node import errors
 from dicom_node.archive import query_jobs, retrieve_jobs
 from dicom_node.commands import cli, console
 from dicom_node.errors import NodeError, SeriesError
+from dicom_node.node import refetch
 from dicom_node.node.publication import NOT_HIP_TO_KNEE
 from dicom_node.node.workflow import ANALYSIS_FAILED, NODE_FAILED, Workflow
 from dicom_node.persistence import rows
@@ -39,6 +40,10 @@ SERIES: Mapping[StrEnum, tuple[str, str]] = {
         "the rules did not take it; nothing was sent",
         "`msk-node release --series UID`",
     ),
+    SeriesState.CANCELLED: (
+        "a person ended it before it was answered; nothing was sent",
+        "`msk-node retry --series UID`, as a new revision",
+    ),
 }
 CODES: Mapping[str, str] = {
     rows.AWAITS_RULES: "received; the rules wait for the rest of the study (`completion.study_quiet_s`)",
@@ -46,6 +51,7 @@ CODES: Mapping[str, str] = {
     rows.AGAINST_RULES: "left out for what it is",
     rows.NOT_BEST: "left out for a better series of its study",
     rows.SUPERSEDED: "left out for the next revision, which came first",
+    rows.CANCELLED_CODE: "cancelled by a person",
 }
 DELIVERIES: Mapping[StrEnum, tuple[str, str]] = {
     DeliveryState.WAITING: (
@@ -81,6 +87,7 @@ STEPS: Mapping[str, str] = {
     "segment": "analyse it in a child process",
     "publish": "build the objects, keep them, name their destinations",
     "deliver": "one attempt at one destination, or one question whether it keeps what it took",
+    refetch.KIND: "have archives give the images of a series once more, for an order",
     query_jobs.KIND: "list a window of dates of an archive",
     retrieve_jobs.KIND: "fetch the series of a study from an archive",
 }
@@ -154,7 +161,7 @@ def _page() -> Iterator[str]:
 def step_names() -> tuple[str, ...]:
     """The steps of the queue, from the code that does them."""
     own = Workflow.kinds.__get__(object.__new__(Workflow), Workflow)()
-    return (*own, query_jobs.KIND, retrieve_jobs.KIND)
+    return (*own, refetch.KIND, query_jobs.KIND, retrieve_jobs.KIND)
 
 
 def _with_end(

@@ -1,6 +1,5 @@
 """Claims about telling alarms, to a real mail server and a real HTTP server."""
 
-# ruff: noqa: S106 - the passwords are the tests' own
 from __future__ import annotations
 
 import json
