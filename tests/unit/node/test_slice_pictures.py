@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.cases import CONTEXT, RECORD, small_case, source_datasets
-from support.ct import SERIES_UID
+from support.ct import AXIAL, SERIES_UID, ct_stack
 from support.spooled import keep, purge
 
 from dicom_node.node.slice_pictures import NoPicturesError, SlicePictures
@@ -75,6 +75,29 @@ def test_a_picture_has_the_colours_of_what_was_found(spool: Spool, ledger: Ledge
     assert (np.abs(shown.astype(int) - colour).max(axis=-1) <= 1).any()
     assert (grey[..., 0] == grey[..., 1]).all()
     assert BY_KEY["FEMUR_R"] in series.shown
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [AXIAL, (-1, 0, 0, 0, -1, 0), (1, 0, 0, 0, -1, 0), (-1, 0, 0, 0, 1, 0)],
+    ids=["supine", "turned about", "rows upward", "columns to the right"],
+)
+def test_the_patients_right_is_on_the_left_however_a_slice_is_stored(
+    orientation: tuple[int, ...], tmp_path: Path
+):
+    """The field of these slices grows to the patient's left and to the back."""
+    spool = Spool(tmp_path / "spool")
+    keep(spool, ct_stack(orientation=orientation, shape=(60, 60), spacing_mm=(1.0, 1.0)))
+    files = tuple(entry.path.name for entry in spool.entries(SERIES_UID))
+    write_marker(spool.folder / SERIES_UID, [Revision(1, files, "quiet", done=True)])
+    pictures = SlicePictures(spool.folder)
+
+    series = pictures.series(Ledger(f"sqlite:///{tmp_path / 'db'}"), SERIES_UID, 1)
+    png = pictures.png(series, 1, overlay=False)
+    grey = np.asarray(Image.open(io.BytesIO(png)))[..., 0].astype(float)
+
+    assert grey[:, :320].mean() < grey[:, 320:].mean()
+    assert grey[: len(grey) // 2].mean() < grey[len(grey) // 2 :].mean()
 
 
 def test_the_same_picture_is_made_once(spool: Spool, ledger: Ledger):
