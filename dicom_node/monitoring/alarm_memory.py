@@ -9,7 +9,6 @@ must not keep a supervisor from telling so.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,8 +26,6 @@ from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 log = structlog.get_logger()
 
 ALARMS: Final = ".alarms"
-UNWRITTEN: Final = "audit-unwritten.json"
-"""Written by who could not keep the audit trail, and removed when it is kept again."""
 ENDS_AFTER: Final = timedelta(seconds=120)
 
 
@@ -174,35 +171,9 @@ def untold(spool: Path) -> Mapping[str, tuple[datetime, str]]:
     return found
 
 
-def note_unwritten(spool: Path, reason: str, now: datetime) -> None:
-    """Note that the audit trail cannot be kept, once, so that it becomes an alarm."""
-    path = spool / ALARMS / UNWRITTEN
-    if not path.exists():
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            values = {"since": now.isoformat(), "reason": reason}
-            path.write_text(json.dumps(values), encoding="utf-8")
-
-
-def note_written(spool: Path) -> None:
-    """Note that the audit trail is kept again."""
-    with contextlib.suppress(OSError):
-        (spool / ALARMS / UNWRITTEN).unlink(missing_ok=True)
-
-
-def audit_unwritten(spool: Path) -> tuple[datetime, str] | None:
-    """Since when the audit trail cannot be kept, and why; None where it is."""
-    try:
-        values = json.loads((spool / ALARMS / UNWRITTEN).read_text(encoding="utf-8"))
-        return datetime.fromisoformat(values["since"]), str(values["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _memories(spool: Path) -> Iterator[Memory]:
     for path in sorted((spool / ALARMS).glob("*.json")):
-        if path.name != UNWRITTEN:
-            yield _load(path)
+        yield _load(path)
 
 
 def _load(path: Path) -> Memory:

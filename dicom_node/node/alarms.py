@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from dicom_node.monitoring.alarm_memory import audit_unwritten, first_seen, untold
+from dicom_node.monitoring.alarm_memory import first_seen, untold
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
+from dicom_node.node.audit_log import audit_alarms
 from dicom_node.node.observation import Observation, observe
 from dicom_node.node.open_work import ALARM
 from dicom_node.persistence.ages import Backlog, Oldest
@@ -44,7 +45,7 @@ def alarms_of(seen: Observation, config: NodeConfig, now: datetime) -> tuple[Ala
         *_certificates(seen, config, now),
         *_rejections(seen, config, now),
         *_archives(seen, config),
-        *_audit(config),
+        *audit_alarms(config),
         *_untold(config),
     )
     return tuple(sorted(found, key=lambda each: each.severity is not Severity.CRITICAL))
@@ -222,14 +223,6 @@ def _archives(seen: Observation, config: NodeConfig) -> Iterator[Alarm]:
         if row.archive in asked and row.failures >= config.alarms.failures:
             words = f"failed {row.failures} times in a row: {row.reason}"
             yield Alarm(AlarmKind.ARCHIVE_TROUBLE, Severity.WARNING, row.archive, words)
-
-
-def _audit(config: NodeConfig) -> Iterator[Alarm]:
-    """The audit trail, if it cannot be kept."""
-    found = audit_unwritten(config.node.spool) if config.audit is not None else None
-    if found is not None:
-        since, reason = found
-        yield Alarm(AlarmKind.AUDIT_UNWRITTEN, Severity.CRITICAL, "audit trail", reason, since)
 
 
 def _untold(config: NodeConfig) -> Iterator[Alarm]:

@@ -219,8 +219,8 @@ def _unsent(config: NodeConfig) -> Iterator[Alarm]:
 
 
 def _alarm(file: AuditFile, reason: str, since: datetime | None) -> Alarm:
-    subject = str(file.path)
-    return Alarm(AlarmKind.AUDIT_UNWRITTEN, Severity.CRITICAL, subject, reason, since)
+    words = f"{file.path}: {reason}"
+    return Alarm(AlarmKind.AUDIT_UNWRITTEN, Severity.CRITICAL, "audit trail", words, since)
 
 
 def _is_alive(pid: int) -> bool:

@@ -13,13 +13,16 @@ import pytest
 from support.certificates import make_authority
 from support.hook_server import hook_server
 from support.installed_node import free_port
+from support.waiting import wait_until
 
-from dicom_node.monitoring.alarm_memory import MemoryFile, note_unwritten, note_written
+from dicom_node.monitoring.alarm_memory import MemoryFile
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
+from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.monitoring.heartbeats import HEARTBEATS, Heart
 from dicom_node.monitoring.notify import NotToldError
 from dicom_node.node.alarm_task import AlarmTask, ProcessAlarmTask
 from dicom_node.node.alarms import current_alarms
+from dicom_node.node.audit_log import audit_alarms
 from dicom_node.node.health import node_health
 from dicom_node.persistence.archive_rows import TroubleRow
 from dicom_node.persistence.ledger import Ledger
@@ -177,8 +180,12 @@ def archive_trouble(site: Site) -> NodeConfig:
 
 
 def audit_unwritten(site: Site) -> NodeConfig:
-    config = site.config(audit={})
-    note_unwritten(config.node.spool, "audit.jsonl: No space left on device", NOW)
+    """A trail whose file is in the way of itself: a folder has its name."""
+    path = site.folder / "trail"
+    path.mkdir()
+    config = site.config(audit={"file": str(path)})
+    open_trail(config, "work").record(AuditEvent(AuditKind.APPLICATION_STARTED))
+    wait_until(lambda: audit_alarms(config), 5.0, "it cannot be written")
     return config
 
 
@@ -223,7 +230,7 @@ RAISED: Mapping[AlarmKind, tuple[Callable[[Site], NodeConfig], Severity, str, st
     AlarmKind.ARCHIVE_TROUBLE: (
         archive_trouble, Severity.WARNING, "arc", "failed 5 times in a row: refused"),
     AlarmKind.AUDIT_UNWRITTEN: (
-        audit_unwritten, Severity.CRITICAL, "audit trail", "No space left on device"),
+        audit_unwritten, Severity.CRITICAL, "audit trail", "Is a directory; work goes on"),
     AlarmKind.ALARM_UNTOLD: (
         alarm_untold, Severity.WARNING, "webhook", "the webhook cannot be reached"),
 }  # fmt: skip
@@ -274,7 +281,6 @@ def test_a_healthy_ledger_raises_nothing(site: Site) -> None:
         (AlarmKind.DESTINATION_DOWN, NOW - DAY),
         (AlarmKind.ANALYSES_FAIL, NOW - DAY),
         (AlarmKind.INCOMING_TROUBLE, NOW - DAY),
-        (AlarmKind.AUDIT_UNWRITTEN, NOW),
     ],
 )
 def test_an_alarm_is_since_its_reason_began(
@@ -343,11 +349,19 @@ def test_an_expired_certificate_needs_a_person_now(site: Site) -> None:
     assert "expired on" in alarm.reason
 
 
+def test_an_audit_trail_is_missed_since_it_could_not_be_written(site: Site) -> None:
+    before = datetime.now(UTC)
+    (alarm,) = of_kind(AlarmKind.AUDIT_UNWRITTEN, audit_unwritten(site))
+
+    assert alarm.since is not None
+    assert before <= alarm.since <= datetime.now(UTC)
+
+
 def test_an_audit_trail_that_is_kept_again_is_no_alarm(site: Site) -> None:
     config = audit_unwritten(site)
-    note_written(config.node.spool)
+    (site.folder / "trail").rmdir()
 
-    assert of_kind(AlarmKind.AUDIT_UNWRITTEN, config) == []
+    wait_until(lambda: not of_kind(AlarmKind.AUDIT_UNWRITTEN, config), 10.0, "it is kept")
 
 
 def test_deliveries_that_are_due_and_not_sent_are_an_old_queue(site: Site) -> None:
