@@ -51,6 +51,10 @@ def render(status: NodeStatus) -> RenderableType:
             status.left_out,
             lambda: _unselected("Latest series left out by rules", status.left_out),
         ),
+        (
+            status.cancelled,
+            lambda: _unselected("Latest series that a person cancelled", status.cancelled),
+        ),
         (status.unanalysed, lambda: _unanalysed(status.unanalysed)),
         (status.remarks, lambda: _remarks_table(status.remarks)),
         (status.traffic, lambda: _traffic_table(status.traffic)),

@@ -133,7 +133,7 @@ def _destination(backlog: Backlog) -> DestinationHealth:
         last_failed_at=failing.row.changed_at if failing is not None else None,
         reason=failing.row.reason if failing is not None else "",
         waiting=_count(backlog.waiting),
-        held=_count(backlog.held),
+        held=_count(backlog.held) + _count(backlog.held_by_person),
         unconfirmed=_count(backlog.unconfirmed),
         failing_since=failing_since(backlog),
     )

@@ -26,7 +26,7 @@ from dicom_node.persistence.archive_rows import (
 )
 from dicom_node.persistence.database import is_database_error
 from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.persistence.rows import SeriesRow
+from dicom_node.persistence.rows import OrderRow, SeriesRow
 from dicom_node.receiving.rejections import Count, read_rejections
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import WaitingSeries, read_waiting
@@ -56,6 +56,7 @@ class Observation:
     series: tuple[Oldest[SeriesRow], ...] = ()
     failures: Failures = NO_FAILURES
     backlogs: tuple[Backlog, ...] = ()
+    orders: tuple[Oldest[OrderRow], ...] = ()
     windows: tuple[Oldest[WindowRow], ...] = ()
     archive_series: tuple[Oldest[ArchiveSeriesRow], ...] = ()
     pauses: tuple[PauseRow, ...] = ()
@@ -103,6 +104,7 @@ def _read(seen: Observation, config: NodeConfig, ledger: Ledger, now: datetime) 
         has_ledger=True,
         series=ages.series(),
         failures=ages.failures(),
+        orders=ages.orders(),
         backlogs=tuple(
             ages.backlog(
                 name, slow_from=config.delivery.hold_after, overdue_before=overdue_before

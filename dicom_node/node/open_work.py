@@ -1,8 +1,8 @@
 """What is open, and how each of it ends: since when, what it waits for, what ends it; pure.
 
 Every state that is not final has all three, whatever has it: a series that arrives or waits, a
-delivery, a window or a series of an archive, a paused archive. `status`, `health` and the pages
-tell them in these words.
+delivery, an order, a window or a series of an archive, a paused archive. `status`, `health` and
+the pages tell them in these words.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 from dicom_node.delivery.attempts import is_slow
 from dicom_node.node.observation import Observation
+from dicom_node.node.orders import ORDER_LIFE
 from dicom_node.persistence.ages import Backlog, Oldest
 from dicom_node.persistence.archive_rows import (
     EVERY_ARCHIVE,
@@ -28,6 +29,7 @@ from dicom_node.persistence.rows import (
     RELEASED,
     DeliveryRow,
     DeliveryState,
+    OrderRow,
     SeriesRow,
     SeriesState,
 )
@@ -72,6 +74,7 @@ def open_work(seen: Observation, config: NodeConfig) -> tuple[OpenWork, ...]:
         *_incoming(seen.incoming, config),
         *_grouped("series", seen.series, lambda row: open_series(row, config)),
         *(each for backlog in seen.backlogs for each in _deliveries(backlog, config)),
+        *_orders(seen.orders),
         *_archives(seen, config),
     )
 
@@ -144,6 +147,15 @@ def open_delivery(
             return None
 
 
+def open_order(row: OrderRow) -> Openness | None:
+    """An order of a person; None where it was carried out, or was given up."""
+    if row.done_at is not None:
+        return None
+    until = (row.ordered_at + ORDER_LIFE).astimezone()
+    ends = f"carried out; without its images by {until:%m-%d %H:%M}, given up"
+    return Openness(row.ordered_at, row.outcome or "a worker, which looks every 2 s", ends)
+
+
 def open_archive_series(row: ArchiveSeriesRow, config: NodeConfig) -> Openness | None:
     """A series that an archive listed; None where its schedule is done with it."""
     schedule = config.schedule(row.schedule)
@@ -206,6 +218,7 @@ def _deliveries(backlog: Backlog, config: NodeConfig) -> Iterator[OpenWork]:
     named = (
         ("waiting for", backlog.waiting),
         ("held for", backlog.held),
+        ("held by a person for", backlog.held_by_person),
         ("unconfirmed by", backlog.unconfirmed),
     )
     for words, group in named:
@@ -217,6 +230,12 @@ def _deliveries(backlog: Backlog, config: NodeConfig) -> Iterator[OpenWork]:
         if (found := open_delivery(row, config, group.since)) is not None:
             told = Openness(group.since, found.waits_for, found.ends)
             yield _told(f"objects {words} {backlog.destination}", group.count, told)
+
+
+def _orders(groups: Sequence[Oldest[OrderRow]]) -> Iterator[OpenWork]:
+    for group in groups:
+        if (found := open_order(group.row)) is not None:
+            yield _told(f"orders to {group.row.kind}", group.count, found)
 
 
 def _archives(seen: Observation, config: NodeConfig) -> Iterator[OpenWork]:

@@ -91,8 +91,8 @@ REMEDIES: Final[Mapping[AlarmKind, Remedy]] = {
     ),
     AlarmKind.DELIVERY_HELD: Remedy(
         "Something is held",
-        "A destination refused it in a way that time does not mend, or a person holds it."
-        " It is not sent until it is released.",
+        "A destination refused it in a way that time does not mend. It is not sent until"
+        " it is released.",
         (
             "Read the reason at the series; mend the destination or its profile.",
             "Release it, or cancel it if nobody wants it.",

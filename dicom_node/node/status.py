@@ -146,6 +146,7 @@ class NodeStatus:
     remarks: about the latest reports, the newest first; `REMARKS` at most.
     undecided: series of which rules are still to be asked.
     left_out: the latest series that rules left out, the newest first; `LEFT_OUT` at most.
+    cancelled: the latest that a person has cancelled, likewise.
     missing: what a node makes when it starts, and is not there yet, with its place.
     short: by file system, the folders on it and how much is less than is kept free.
     without_room: the series that wait for room on a disk, and how much.
@@ -178,6 +179,7 @@ class NodeStatus:
     is_whole: bool = True
     undecided: tuple[Unselected, ...] = ()
     left_out: tuple[Unselected, ...] = ()
+    cancelled: tuple[Unselected, ...] = ()
     schedules: tuple[ScheduleStatus, ...] = ()
     health: Health | None = None
 
@@ -286,6 +288,7 @@ def _rows(ledger: Ledger, *, everything: bool) -> _Rows:
         SeriesState.REFUSED,
         SeriesState.FAILED,
         SeriesState.LEFT_OUT,
+        SeriesState.CANCELLED,
         SeriesState.RECEIVED,
     )
     series = tuple(
@@ -340,14 +343,16 @@ def summary(
         free_mb=free_mb,
         remarks=_remarks(series),
         undecided=tuple(_unselected(row) for row in series if row.code in UNDECIDED),
-        left_out=_left_out(series),
+        left_out=_passed_over(series, SeriesState.LEFT_OUT),
+        cancelled=_passed_over(series, SeriesState.CANCELLED),
     )
 
 
-def _left_out(series: Sequence[SeriesRow]) -> tuple[Unselected, ...]:
-    left_out = [row for row in series if row.state is SeriesState.LEFT_OUT]
-    left_out.sort(key=lambda row: row.changed_at, reverse=True)
-    return tuple(map(_unselected, left_out[:LEFT_OUT]))
+def _passed_over(series: Sequence[SeriesRow], state: SeriesState) -> tuple[Unselected, ...]:
+    """The latest series that ended in a state without an answer."""
+    found = [row for row in series if row.state is state]
+    found.sort(key=lambda row: row.changed_at, reverse=True)
+    return tuple(map(_unselected, found[:LEFT_OUT]))
 
 
 def _unselected(row: SeriesRow) -> Unselected:

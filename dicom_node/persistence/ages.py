@@ -23,10 +23,12 @@ from dicom_node.persistence.archive_rows import (
 from dicom_node.persistence.ledger import EVER, Ledger
 from dicom_node.persistence.rows import (
     AWAITS_RULES,
+    HELD_BY,
     RELEASED,
     UNANSWERED,
     DeliveryRow,
     DeliveryState,
+    OrderRow,
     SeriesRow,
     SeriesState,
 )
@@ -36,11 +38,12 @@ from dicom_node.persistence.tables import (
     ARCHIVE_TROUBLES,
     ARCHIVE_WINDOWS,
     DELIVERIES,
+    ORDERS,
     RESULTS,
     SERIES,
 )
 
-Row = TypeVar("Row", SeriesRow, DeliveryRow, ArchiveSeriesRow, WindowRow)
+Row = TypeVar("Row", SeriesRow, DeliveryRow, ArchiveSeriesRow, WindowRow, OrderRow)
 CODES: Final = (AWAITS_RULES, RELEASED)
 """Codes by which series that are received wait for different things."""
 MOST_FAILURES: Final = 1000
@@ -65,6 +68,7 @@ class Backlog:
     """What is on its way to one destination.
 
     waiting, held, unconfirmed: by what they wait for; None where there is none.
+    held_by_person: those that somebody holds on purpose; none of these is in `held`.
     failing: those of the waiting that were tried in vain; the row is the last one tried.
     slow: those that were tried for so often that they are tried slowly.
     overdue: those of the unconfirmed that were sent before a moment.
@@ -77,6 +81,7 @@ class Backlog:
     failing: Oldest[DeliveryRow] | None = None
     slow: Oldest[DeliveryRow] | None = None
     held: Oldest[DeliveryRow] | None = None
+    held_by_person: Oldest[DeliveryRow] | None = None
     unconfirmed: Oldest[DeliveryRow] | None = None
     overdue: Oldest[DeliveryRow] | None = None
     due_since: datetime | None = None
@@ -160,7 +165,8 @@ class Ages:
         table = DELIVERIES.c
         waiting = (table.state == DeliveryState.WAITING,)
         first, latest = table.next_attempt_at, table.changed_at.desc()
-        sent = table.sent_at
+        sent, held = table.sent_at, table.state == DeliveryState.HELD
+        by_person = table.reason.startswith(HELD_BY, autoescape=True)
         return Backlog(
             destination,
             waiting=self._deliveries(destination, *waiting, order=first),
@@ -171,7 +177,10 @@ class Ages:
                 destination, *waiting, table.attempts >= slow_from, order=latest
             ),
             held=self._deliveries(
-                destination, table.state == DeliveryState.HELD, order=table.changed_at
+                destination, held, sa.not_(by_person), order=table.changed_at
+            ),
+            held_by_person=self._deliveries(
+                destination, held, by_person, order=table.changed_at
             ),
             unconfirmed=self._deliveries(destination, *_unconfirmed(), order=sent),
             overdue=self._deliveries(
@@ -207,6 +216,20 @@ class Ages:
         if not rows:
             return None
         return Oldest(self.ledger.execute(query)[0][0], rows[0], rows[0].changed_at)
+
+    def orders(self) -> tuple[Oldest[OrderRow], ...]:
+        """The orders that nobody has carried out yet, by kind; an older node knows none."""
+        if not self.ledger.has_table(ORDERS):
+            return ()
+        table = ORDERS.c
+        is_open = table.done_at.is_(None)
+        query = sa.select(table.kind, sa.func.count()).where(is_open).group_by(table.kind)
+        found = []
+        for kind, count in self.ledger.execute(query):
+            wanted = (is_open, table.kind == kind)
+            rows = self.ledger.read(OrderRow, *wanted, order=(table.ordered_at,), most=1)
+            found += [Oldest(count, row, row.ordered_at) for row in rows]
+        return tuple(found)
 
     def pauses(self) -> tuple[PauseRow, ...]:
         """The archives that a person has paused."""

@@ -15,6 +15,7 @@ from support.hook_server import hook_server
 from support.installed_node import free_port
 from support.waiting import wait_until
 
+from dicom_node.delivery.holding import hold
 from dicom_node.monitoring.alarm_memory import MemoryFile
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
@@ -29,6 +30,8 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
     DeliveryRow,
     DeliveryState,
+    OrderKind,
+    OrderRow,
     ResultRow,
     SeriesRow,
     SeriesState,
@@ -362,6 +365,30 @@ def test_an_audit_trail_that_is_kept_again_is_no_alarm(site: Site) -> None:
     (site.folder / "trail").rmdir()
 
     wait_until(lambda: not of_kind(AlarmKind.AUDIT_UNWRITTEN, config), 10.0, "it is kept")
+
+
+def test_deliveries_that_a_person_holds_are_no_alarm_and_open_work(site: Site) -> None:
+    """Beside one that the destination does not take, which is one."""
+    config = held(site)
+    (by_peer,) = of_kind(AlarmKind.DELIVERY_HELD, config)
+    theirs = replace(DELIVERY, sop_instance_uid="2.25.2", state=DeliveryState.HELD)
+    site.enter(*hold([theirs], [theirs], "ops", NOW))
+    seen = node_health(config, NOW)
+
+    assert of_kind(AlarmKind.DELIVERY_HELD, config) == [by_peer]
+    assert {each.what: each.words for each in seen.waiting if "held" in each.what} == {
+        "objects held for pacs": "a person: no class",
+        "objects held by a person for pacs": "a person: held by order of ops",
+    }
+    assert seen.destinations[0].held == 2
+
+
+def test_an_order_that_nobody_carries_out_is_open_work(site: Site) -> None:
+    config = site.enter(OrderRow("o", OrderKind.RETRY, "1.2.3", 1, "ops", NOW - DAY))
+    (found,) = node_health(config, NOW).waiting
+
+    assert (found.what, found.count, found.since) == ("orders to retry", 1, NOW - DAY)
+    assert found.words == "a worker, which looks every 2 s"
 
 
 def test_deliveries_that_are_due_and_not_sent_are_an_old_queue(site: Site) -> None:

@@ -14,6 +14,7 @@ from dicom_node.node.open_work import (
     open_archive_series,
     open_arrival,
     open_delivery,
+    open_order,
     open_pause,
     open_series,
     open_window,
@@ -37,6 +38,8 @@ from dicom_node.persistence.rows import (
     SUPERSEDED,
     DeliveryRow,
     DeliveryState,
+    OrderKind,
+    OrderRow,
     SeriesRow,
     SeriesState,
 )
@@ -55,6 +58,7 @@ CONFIG = parse_config(
 SERIES = SeriesRow("1.2.3", 1, "1.2", "CT1", "MSKNODE", 120, "f" * 64, NOW, NOW)
 DELIVERY = DeliveryRow("2.25.1", "pacs", "1.2.3", 1, NOW, next_attempt_at=NOW)
 LISTED = ArchiveSeriesRow("night", "1.2.3", "1.2", "arc", "r", NOW, NOW, next_at=NOW)
+ORDER = OrderRow("o", OrderKind.RETRY, "1.2.3", 1, "ops", NOW)
 WINDOW = WindowRow("night", "r", "w", "arc", NOW, next_at=NOW)
 
 FINAL_SERIES = {
@@ -62,6 +66,7 @@ FINAL_SERIES = {
     SeriesState.REFUSED,
     SeriesState.FAILED,
     SeriesState.LEFT_OUT,
+    SeriesState.CANCELLED,
 }
 FINAL_DELIVERIES = {DeliveryState.CONFIRMED, DeliveryState.REPLACED}
 FINAL_LISTED = {
@@ -164,6 +169,19 @@ def test_a_paused_archive_has_all_three_and_one_that_goes_on_is_not_open(archive
     assert open_pause(PauseRow(archive, paused=False, changed_at=NOW)) is None
 
 
+@pytest.mark.parametrize("outcome", ["", "its images are fetched from arc first"])
+@pytest.mark.parametrize("kind", OrderKind)
+def test_an_order_has_all_three_until_it_is_done(kind: OrderKind, outcome: str) -> None:
+    row = replace(ORDER, kind=kind, outcome=outcome)
+    found = open_order(row)
+
+    assert is_told(found)
+    assert found is not None
+    assert outcome in found.waits_for
+    assert f"{NOW + timedelta(days=1):%m-%d}" in found.ends
+    assert open_order(replace(row, done_at=NOW)) is None
+
+
 @pytest.mark.parametrize("reason", ["2 gaps", "ALARM: not one of its 9 files can be read"])
 def test_a_series_that_arrives_has_all_three(reason: str) -> None:
     found = open_arrival(WaitingSeries("1.2.3", 9, NOW.timestamp(), reason), CONFIG)
@@ -189,8 +207,10 @@ def test_things_that_wait_for_the_same_are_told_once_by_the_oldest() -> None:
                 "pacs",
                 waiting=Oldest(40, DELIVERY, old),
                 failing=Oldest(3, failing, NOW),
+                held_by_person=Oldest(6, replace(DELIVERY, state=DeliveryState.HELD), NOW),
             ),
         ),
+        orders=(Oldest(8, ORDER, NOW),),
         windows=(Oldest(2, WINDOW, NOW),),
         archive_series=(Oldest(5, replace(LISTED, state=ArchiveState.WANTED), NOW),),
         pauses=(PauseRow("arc", paused=True, changed_at=NOW),),
@@ -202,6 +222,8 @@ def test_things_that_wait_for_the_same_are_told_once_by_the_oldest() -> None:
         ("series not handed over", 1),
         ("series received", 7),
         ("objects waiting for pacs", 40),
+        ("objects held by a person for pacs", 6),
+        ("orders to retry", 8),
         ("windows of night", 2),
         ("series wanted by night", 5),
         ("paused: arc", 1),

@@ -67,6 +67,15 @@ def test_series_and_objects_are_counted_by_state() -> None:
     }
 
 
+def test_a_series_that_a_person_cancelled_says_by_whom() -> None:
+    row = SERIES.become(SeriesState.CANCELLED, NOW, reason="cancelled by ops")
+    status = summary([row], [], [], {})
+
+    assert status.series[SeriesState.CANCELLED] == 1
+    assert "series that a person cancelled" in " ".join(shown(status).split())
+    assert "cancelled by ops" in shown(status)
+
+
 def test_objects_of_one_series_wait_for_one_destination_together() -> None:
     other = replace(DOWN, sop_instance_uid="2.25.4")
     (waiting,) = summary([], RESULTS, [DOWN, other], {}).waiting
