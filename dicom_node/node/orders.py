@@ -87,12 +87,26 @@ class Planned:
     remark: str = ""
 
 
-def place(
-    config: NodeConfig, kind: OrderKind, chosen: Chosen, *, by: str, destination: str = ""
+def place(  # noqa: PLR0913 - all that an order is
+    config: NodeConfig,
+    kind: OrderKind,
+    chosen: Chosen,
+    *,
+    by: str,
+    destination: str = "",
+    host: str = "",
 ) -> int:
     """Order something; a worker carries it out within seconds. How many series it is for.
 
     Those for which it cannot be carried out are passed over (`plan` says why).
+
+    Args:
+        config: says where the ledger is.
+        kind: what.
+        chosen: for which series.
+        by: who orders it.
+        destination: only what goes there; empty for all.
+        host: from which address, for the audit trail; empty on this machine.
 
     Raises:
         ConfigurationError: the ledger cannot be used, or no node of this version has run.
@@ -104,7 +118,7 @@ def place(
     try:
         planned = plan(config, ledger, kind, chosen, destination=destination)
         rows = [each.row for each in planned if not each.objection]
-        return enter(config, ledger, kind, rows, by=by, destination=destination)
+        return enter(config, ledger, kind, rows, by=by, destination=destination, host=host)
     finally:
         ledger.close()
 
@@ -117,6 +131,7 @@ def enter(  # noqa: PLR0913 - all that an order is
     *,
     by: str,
     destination: str = "",
+    host: str = "",
 ) -> int:
     """Enter an order for each of these series; how many there are."""
     now, who = datetime.now(UTC), _printable(by)
@@ -134,28 +149,26 @@ def enter(  # noqa: PLR0913 - all that an order is
     ]
     OperationLedger(ledger).place([(order, ordered(order)) for order in orders])
     if rows:
-        _tell_trail(config, kind, rows, who, destination)
+        told = AuditEvent(
+            AuditKind.ORDERED, user=who, host=host, peer=destination, words=kind.value
+        )
+        _tell_trail(config, rows, told)
     return len(orders)
 
 
-def _tell_trail(
-    config: NodeConfig, kind: OrderKind, rows: Sequence[SeriesRow], who: str, destination: str
-) -> None:
+def _tell_trail(config: NodeConfig, rows: Sequence[SeriesRow], told: AuditEvent) -> None:
     """Tell the audit trail who ordered what, study by study."""
     trail = open_trail(config, "orders")
     by_study: dict[str, list[str]] = {}
     for row in rows:
         by_study.setdefault(row.study_instance_uid, []).append(row.series_instance_uid)
     for study, series in by_study.items():
-        told = AuditEvent(
-            AuditKind.ORDERED,
-            user=who,
-            peer=destination,
+        about = replace(
+            told,
             study_instance_uids=(study,) if study else (),
             series_instance_uids=tuple(dict.fromkeys(series)),
-            words=kind.value,
         )
-        trail.record(told)
+        trail.record(about)
 
 
 def plan(

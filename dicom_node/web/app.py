@@ -18,6 +18,7 @@ from dicom_node.web.api import router as api
 from dicom_node.web.doorway import Doorway
 from dicom_node.web.health import HealthLook
 from dicom_node.web.pages.router import router as pages
+from dicom_node.web.pages.told import Looks
 from dicom_node.web.problems import tell_problems
 from dicom_node.web.templating import STATIC
 
@@ -51,6 +52,7 @@ def web_app(config: NodeConfig) -> FastAPI:
     app.state.registry = Registry(config, config.web)
     app.state.health = HealthLook(config)
     app.state.trail = open_trail(config, "web")
+    app.state.looks = Looks()
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -7,7 +7,7 @@ is no `safe` in a template, and what is undefined is an error, not an empty plac
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -17,6 +17,11 @@ from dicom_node.settings.node import NodeConfig
 
 FOLDER: Final = Path(__file__).parent / "templates"
 STATIC: Final = Path(__file__).parent / "static"
+
+Scheme = Literal["auto", "light", "dark"]
+SCHEMES: Final[tuple[Scheme, ...]] = ("auto", "light", "dark")
+SCHEME_COOKIE: Final = "msk-colours"
+"""Holds which colours a browser shows, and nothing else."""
 
 environment: Final = Environment(
     loader=FileSystemLoader(FOLDER),
@@ -33,7 +38,8 @@ def page(
 ) -> HTMLResponse:
     """A page from a template, with what every page knows.
 
-    That is `user` (None before the login), `csrf_token`, `mark`, `show_patients` and `path`.
+    That is `user` (None before the login), `csrf_token`, `mark`, `show_patients`, `scheme` and
+    `path`.
     """
     config: NodeConfig = request.app.state.config
     common = {
@@ -41,7 +47,14 @@ def page(
         "csrf_token": getattr(request.state, "csrf_token", ""),
         "mark": config.web.mark if config.web else "test",
         "show_patients": bool(config.web and config.web.show_patients),
+        "scheme": scheme_of(request),
         "path": request.url.path,
     }
     content = environment.get_template(template).render(common | values)
     return HTMLResponse(content, status_code=status_code)
+
+
+def scheme_of(request: Request) -> Scheme:
+    """The colours that this browser wants."""
+    wanted = request.cookies.get(SCHEME_COOKIE)
+    return next((each for each in SCHEMES if each == wanted), "auto")

@@ -7,14 +7,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request
 
 from dicom_node.errors import UnknownNameError
-from dicom_node.monitoring.audit import AuditKind
 from dicom_node.node.orders import place
 from dicom_node.persistence.ledger import Ledger
-from dicom_node.web.access import require_operator
+from dicom_node.web.access import caller, require_operator
 from dicom_node.web.accounts.roles import User
 from dicom_node.web.api.reading import ConfigNow, LedgerNow
 from dicom_node.web.api.schemas import Ordered, OrderIn, SeriesChoice
-from dicom_node.web.auditing import tell
 
 router: Final = APIRouter(tags=["orders"])
 
@@ -31,12 +29,13 @@ def order(
     if wanted.destination and config.destination(wanted.destination) is None:
         raise UnknownNameError(f"there is no destination {wanted.destination}")
     chosen = [_revision(ledger, each) for each in wanted.series]
-    count = place(config, wanted.kind, chosen, by=user.name, destination=wanted.destination)
-    tell(
-        request,
-        AuditKind.ORDERED,
-        words=f"{wanted.kind.value} {wanted.destination}".strip(),
-        series=[each.series_instance_uid for each in wanted.series],
+    count = place(
+        config,
+        wanted.kind,
+        chosen,
+        by=user.name,
+        destination=wanted.destination,
+        host=caller(request).address,
     )
     return Ordered(ordered=count)
 

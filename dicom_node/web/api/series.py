@@ -56,6 +56,7 @@ Text = Annotated[str, Query(min_length=1, max_length=64)]
 
 @router.get("/series")
 def series(  # noqa: PLR0913, PLR0917 - a filter has as many sides
+    request: Request,
     ledger: LedgerNow,
     state: SeriesState | None = None,
     study_instance_uid: Annotated[Uid | None, Query()] = None,
@@ -82,6 +83,7 @@ def series(  # noqa: PLR0913, PLR0917 - a filter has as many sides
     )
     rows = list_series(ledger, wanted, limit, cast("tuple[str, int] | None", place))
     last = rows[-1] if len(rows) == limit else None
+    tell(request, AuditKind.QUERY, words=f"{len(rows)} series listed")
     return PageOf(
         items=[SeriesOut.model_validate(row) for row in rows],
         next=mark_of((last.series_instance_uid, last.revision)) if last else None,

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from dicom_node.web.access import caller, require_viewer
 from dicom_node.web.login import inside
-from dicom_node.web.pages.shown import SCHEME_COOKIE, Scheme
+from dicom_node.web.templating import SCHEME_COOKIE, Scheme
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 YEAR_S: Final = 365 * 24 * 3600

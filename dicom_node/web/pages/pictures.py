@@ -18,6 +18,7 @@ from dicom_node.persistence.rows import ResultRow
 from dicom_node.results.kinds import ResultKind
 from dicom_node.web.access import require_viewer
 from dicom_node.web.pages.shown import config_of, existing_uid, reading
+from dicom_node.web.pages.told import tell_look
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -62,7 +63,8 @@ def slice_picture(
     """One slice, counted from 1 at the feet."""
     uid = existing_uid(uid)
     with reading(request) as ledger:
-        if ledger is None or ledger.series(uid, revision) is None:
+        row = ledger.series(uid, revision) if ledger is not None else None
+        if ledger is None or row is None:
             raise HTTPException(404, "there is no such revision of a series")
         try:
             pictures = pictures_of(request)
@@ -70,6 +72,7 @@ def slice_picture(
             png = pictures.png(series, min(number, MOST_SLICES), overlay=bool(overlay))
         except NoPicturesError as error:
             raise HTTPException(404, str(error)) from None
+    tell_look(request, row.study_instance_uid, uid, is_part=True)
     return Response(png, media_type="image/png")
 
 
@@ -78,13 +81,15 @@ def qc_picture(request: Request, uid: str, revision: REVISION = 1) -> Response:
     """The QC page as it was sent."""
     uid = existing_uid(uid)
     with reading(request) as ledger:
+        row = ledger.series(uid, revision) if ledger is not None else None
         path = kept_page(ledger.results(uid, revision)) if ledger is not None else None
-    if path is None:
+    if path is None or row is None:
         raise HTTPException(404, "there is no QC page of it, or it is not kept any more")
     try:
         picture = picture_of(path)
     except DAMAGED:
         raise HTTPException(404, "its QC page cannot be read") from None
+    tell_look(request, row.study_instance_uid, uid, is_part=True)
     return Response(_png(picture), media_type="image/png")
 
 

@@ -18,11 +18,11 @@ from dicom_node.persistence.rows import OrderKind, SeriesRow
 from dicom_node.results.changes import Changes
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import read_waiting
-from dicom_node.web.access import require_operator, require_viewer
+from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
 from dicom_node.web.pages.pictures import kept_page, pictured
 from dicom_node.web.pages.shown import config_of, existing_uid, reading, show, with_query
-from dicom_node.web.pages.told import accessed, tell
+from dicom_node.web.pages.told import tell_look
 from dicom_node.web.pages.work import FOR_DESTINATION, ORDERS
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
@@ -78,7 +78,7 @@ def series_page(
         if ledger is None or row is None:
             return _not_known(request, uid)
         values = _values(request, ledger, row, asked)
-    tell(request, accessed(row.study_instance_uid, uid))
+    tell_look(request, row.study_instance_uid, uid, is_part=asked.pictures)
     return show(request, "series.html", uid=uid, rows=rows, row=row, **values)
 
 
@@ -93,7 +93,14 @@ def order(
     uid = existing_uid(uid)
     config = config_of(request)
     chosen = [(uid, asked.revision)]
-    if not place(config, asked.kind, chosen, by=user.name, destination=asked.destination):
+    if not place(
+        config,
+        asked.kind,
+        chosen,
+        by=user.name,
+        destination=asked.destination,
+        host=caller(request).address,
+    ):
         raise HTTPException(404, "there is no such revision of a series")
     back = with_query(f"/series/{uid}", revision=asked.revision, done=asked.kind.value)
     return RedirectResponse(back, status_code=303)

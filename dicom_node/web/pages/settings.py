@@ -1,20 +1,28 @@
-"""The settings as they are: each key with its value, its default and what it means."""
+"""The settings as they are: each key with its value, its default and what it means.
+
+They are changed in the file alone; a button has the node read it again.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final
+from threading import Thread
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from pydantic import SecretStr
 
+from dicom_node.errors import ConfigurationError
+from dicom_node.node.reload import ReloadAnswer, request_reload
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.reference import SettingEntry, sections_reference, settings_reference
 from dicom_node.settings.values import Section
-from dicom_node.web.access import require_viewer
+from dicom_node.web.access import require_operator, require_viewer
+from dicom_node.web.accounts.roles import User
 from dicom_node.web.pages.shown import config_of, show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
@@ -22,6 +30,12 @@ router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require
 HIDDEN: Final = "(not shown)"
 SECRET: Final = re.compile(r"(^|_)(password|secret|token|webhook)(_url)?$")
 """Keys whose values are secrets themselves; `..._file` and `..._variable` only say where."""
+SHOWN_WITHIN_S: Final = 45.0
+"""A page is answered within a minute; a reload that takes longer is waited for without one."""
+STILL: Final = (
+    "it is still looking at what the file points to, and goes on doing so: look at the settings"
+    " again in a minute, or at the log (settings.reloaded, settings.refused)"
+)
 IN_ADDRESS: Final = re.compile(r"(?<=://)[^/@\s]*@")
 IN_QUERY: Final = re.compile(r"\?\S+")
 
@@ -41,13 +55,57 @@ class ShownSetting:
 
 @router.get("/settings")
 def settings_page(request: Request) -> HTMLResponse:
-    """Every setting. They are changed in the file."""
+    """Every setting."""
+    return _page(request, None)
+
+
+@router.post("/settings/reload")
+def reload(request: Request, user: Annotated[User, Depends(require_operator)]) -> HTMLResponse:
+    """Have the node read its file again; what has changed, or every reason why nothing did.
+
+    The answer is this page itself: the pages' own process starts anew with other settings, and
+    an address to go to might find nobody there for a second.
+    """
+    return _page(request, _reloaded(config_of(request), user.name))
+
+
+def _reloaded(config: NodeConfig, by: str) -> ReloadAnswer:
+    """What became of a reload, as far as a page can wait for it."""
+    found: Future[ReloadAnswer] = Future()
+    Thread(target=_reload, args=(config, by, found), name="reload", daemon=True).start()
+    try:
+        return found.result(timeout=SHOWN_WITHIN_S)
+    except TimeoutError:
+        return ReloadAnswer(is_taken=False, reasons=(STILL,))
+
+
+def _reload(config: NodeConfig, by: str, found: Future[ReloadAnswer]) -> None:
+    try:
+        answer = request_reload(config, by)
+    except ConfigurationError as error:
+        answer = ReloadAnswer(is_taken=False, reasons=(str(error),))
+    except OSError as error:
+        words = f"the spool does not take the request: {error.strerror or error}"
+        answer = ReloadAnswer(is_taken=False, reasons=(words,))
+    found.set_result(answer)
+
+
+def _page(request: Request, answer: ReloadAnswer | None) -> HTMLResponse:
+    """The page, with what became of a reload where there was one."""
     shown = [_shown(config_of(request), entry) for entry in settings_reference()]
     tables: dict[str, list[ShownSetting]] = {}
     for one in shown:
         tables.setdefault(one.entry.section, []).append(one)
     meanings = {each.key: each.meaning for each in sections_reference()}
-    return show(request, "settings.html", sections=list(tables.items()), meanings=meanings)
+    is_taken = answer is not None and answer.is_taken
+    return show(
+        request,
+        "settings.html",
+        sections=list(tables.items()),
+        meanings=meanings,
+        answer=answer,
+        title="The file was read again" if is_taken else "The file was not taken",
+    )
 
 
 def _shown(config: NodeConfig, entry: SettingEntry) -> ShownSetting:

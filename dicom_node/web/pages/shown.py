@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import HTTPException, Request
@@ -17,11 +17,6 @@ from dicom_node.settings.node import NodeConfig
 from dicom_node.uids import is_uid
 from dicom_node.web.pages import words
 from dicom_node.web.templating import environment, page
-
-Scheme = Literal["auto", "light", "dark"]
-SCHEMES: Final[tuple[Scheme, ...]] = ("auto", "light", "dark")
-SCHEME_COOKIE: Final = "msk-colours"
-"""Holds which colours a browser shows, and nothing else."""
 
 PLACES: Final = (
     ("/", "Overview"),
@@ -46,7 +41,6 @@ def show(
     around = {
         "node_name": config.node.name or config.node.ae_title,
         "ae_title": config.node.ae_title,
-        "scheme": scheme_of(request),
         "places": PLACES,
         "section": _section(request.url.path),
         "find_text": "",
@@ -62,12 +56,6 @@ def config_of(request: Request) -> NodeConfig:
     """The settings that the pages were started with, or reloaded since."""
     config: NodeConfig = request.app.state.config
     return config
-
-
-def scheme_of(request: Request) -> Scheme:
-    """The colours that this browser wants."""
-    wanted = request.cookies.get(SCHEME_COOKIE)
-    return next((each for each in SCHEMES if each == wanted), "auto")
 
 
 @contextmanager

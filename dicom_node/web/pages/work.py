@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -24,7 +24,7 @@ from dicom_node.node.work_lists import (
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState, OrderKind, SeriesRow, SeriesState
 from dicom_node.uids import is_uid
-from dicom_node.web.access import require_operator, require_viewer
+from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
 from dicom_node.web.pages.shown import (
     config_of,
@@ -42,6 +42,8 @@ ROWS: Final = 50
 """Series on one page."""
 MOST_PLANNED: Final = 500
 """For so many it is said before what would become of the order for each."""
+USUAL_DAYS: Final = 30
+"""Without a filter the series of so many days are shown."""
 EVERY: Final = 1_000_000
 """Batches that are added up."""
 NAMED: Final = 10
@@ -81,7 +83,10 @@ Day = Annotated[date | None, BeforeValidator(or_none)]
 
 
 class Asked(BaseModel):
-    """The filter, as the form's fields."""
+    """The filter, as the form's fields.
+
+    days: "all" where nothing else is asked for and yet the days are not the usual ones.
+    """
 
     states: list[StateName] = []
     verdict: Annotated[Verdict | None, BeforeValidator(or_none)] = None
@@ -91,11 +96,14 @@ class Asked(BaseModel):
     code: str = ""
     since: Day = None
     until: Day = None
+    days: Literal["", "all"] = ""
 
     def fields(self) -> dict[str, Any]:
         """The fields that say something, as texts."""
-        told = self.model_dump(mode="json", exclude_none=True, include=set(Asked.model_fields))
-        return {name: value for name, value in told.items() if value}
+        told = self.model_dump(
+            mode="json", exclude_none=True, include=set(Asked.model_fields), exclude={"days"}
+        )
+        return {name: value for name, value in told.items() if value} or {"days": "all"}
 
     def filter(self) -> WorkFilter:
         """The filter of the ledger."""
@@ -142,7 +150,9 @@ class Ordered(Meant):
 
 @router.get("/work")
 def work_page(request: Request, asked: Annotated[Looked, Query()]) -> HTMLResponse:
-    """The filter, the batches, and the series that match."""
+    """The filter, the batches, and what matches; without a filter, of the latest days."""
+    if not set(Asked.model_fields) & set(request.query_params):
+        asked = asked.model_copy(update={"since": _usual_day()})
     with reading(request) as ledger:
         found = batches(ledger, asked.filter(), by=asked.by) if ledger is not None else ()
         # All of them are there, unless there are as many batches as a page has.
@@ -154,6 +164,7 @@ def work_page(request: Request, asked: Annotated[Looked, Query()]) -> HTMLRespon
         "work.html",
         asked=asked,
         fields=asked.fields(),
+        is_filtered=asked.fields() != {"days": "all"},
         batches=found,
         total=total,
         batch_by=asked.by,
@@ -163,6 +174,11 @@ def work_page(request: Request, asked: Annotated[Looked, Query()]) -> HTMLRespon
         done=asked.done,
         **_choices(request),
     )
+
+
+def _usual_day() -> date:
+    """The first day that is shown where none is asked for."""
+    return datetime.now().astimezone().date() - timedelta(days=USUAL_DAYS)
 
 
 @router.get("/work/confirm")
@@ -185,7 +201,14 @@ def order(
         return _confirm(request, asked, was=asked.count)
     if _lacks_destination(asked):
         return _confirm(request, asked)
-    placed = place(config, asked.kind, asked.filter(), by=user.name, destination=asked.to)
+    placed = place(
+        config,
+        asked.kind,
+        asked.filter(),
+        by=user.name,
+        destination=asked.to,
+        host=caller(request).address,
+    )
     return RedirectResponse(with_query("/work", **asked.fields(), done=placed), 303)
 
 
@@ -249,6 +272,7 @@ def _choices(request: Request) -> dict[str, Any]:
         "series_states": tuple(SeriesState),
         "delivery_states": tuple(each for each in DeliveryState if each != "replaced"),
         "orders": ORDERS,
+        "usual_days": USUAL_DAYS,
         "for_destination": FOR_DESTINATION,
     }
 

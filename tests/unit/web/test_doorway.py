@@ -57,7 +57,7 @@ def from_address(config: NodeConfig, address: str, app: Any = None) -> Browser:
 def test_a_request_under_a_foreign_name_is_refused(host: str, config: NodeConfig) -> None:
     """A page of that name, whose address becomes ours, would read what our user may."""
     browser = logged_in(config)
-    for path in ("/login", "/health", "/api/v1/me", "/static/login.css"):
+    for path in ("/login", "/health", "/api/v1/me", "/static/msk.css"):
         assert browser.get(path, headers={"host": host}).status_code == 421
 
 
@@ -85,7 +85,7 @@ def test_every_answer_tells_the_browser_what_a_page_of_ours_never_does(
 ) -> None:
     browser = logged_in(config)
     paths = [door.filled for door in doors(browser.app) if door.method == "GET"]
-    for path in (*paths, "/nothing", "/static/login.css", "/static/none.css"):
+    for path in (*paths, "/nothing", "/static/msk.css", "/static/none.css"):
         headers = browser.get(path).headers
         policy = headers["content-security-policy"]
 
