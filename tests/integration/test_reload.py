@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from pydicom import dcmread
 from support.audit_schema import problems
@@ -25,6 +26,7 @@ from support.pacs import Pacs
 from support.scanner_association import association
 from support.small_node import result_pacs, write_small_bundle
 from support.waiting import wait_until
+from support.web_client import FORM_TOKEN, PASSWORD
 
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.monitoring.audit import AuditKind
@@ -36,6 +38,8 @@ from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
 from dicom_node.persistence.rows import SeriesState
 from dicom_node.settings.loading import load_config
+from dicom_node.web.accounts.roles import Role
+from dicom_node.web.accounts.users import add_user
 
 SETTINGS = """\
 [node]
@@ -370,3 +374,62 @@ def test_what_happens_to_a_series_is_in_the_audit_trail(scene: Scene) -> None:
     assert (refused.user, refused.host) == ("CT1", "127.0.0.1")
     assert "calling AE title not known" in refused.words
     assert len(told(AuditKind.APPLICATION_STARTED)) == 3
+
+
+SCHEDULE = """
+[[archives]]
+name = "vna"
+destination = "pacs"
+retrieve = "get"
+[[schedules]]
+name = "nightly"
+archive = "vna"
+at = "01:30"
+since = "2026-01-01"
+"""
+
+
+def test_the_settings_page_has_the_file_read_again_and_its_user_stays_logged_in(
+    scene: Scene,
+) -> None:
+    """By a real browser's requests; the pages' own process starts anew meanwhile."""
+    port = free_port()
+    web = f"[web]\nport = {port}\n"
+    scene.settings(more=web)
+    config = load_config(scene.path)
+    assert config.web is not None
+    add_user(config.web.users, "anna", Role.OPERATOR, PASSWORD)
+    scene.start()
+    scene.wait()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as browser:
+
+        def page(path: str) -> str:
+            try:
+                answer = browser.get(path)
+            except httpx.TransportError:
+                return ""
+            return answer.text if answer.status_code == 200 else ""
+
+        def send_form(path: str, **fields: str) -> str:
+            wait_until(lambda: FORM_TOKEN.search(page(path)), PATIENCE_S, f"{path} is there")
+            token = FORM_TOKEN.findall(page(path))[-1]
+            action = {"/login": "/login", "/settings": "/settings/reload"}[path]
+            return browser.post(action, data={"csrf_token": token, **fields}).text
+
+        send_form("/login", username="anna", password=PASSWORD)
+        assert "no archive is asked" in page("/schedules")
+        scene.settings(more=web + "[retention]\nimages_d = -1\nresults_d = -2\n")
+        refused = send_form("/settings")
+        scene.settings(more=web + SCHEDULE)
+        taken = send_form("/settings")
+
+        assert "Nothing was changed" in refused
+        assert "retention.images_d" in refused
+        assert "retention.results_d" in refused
+        assert "<code>schedules" in taken
+        wait_until(lambda: "nightly" in page("/schedules"), PATIENCE_S, "they started anew")
+        assert "anna" in page("/schedules")
+        assert "nothing has changed" in send_form("/settings")
+    filter_ = AuditFilter(kinds=frozenset({AuditKind.CONFIGURATION_CHANGED.value}))
+    told = [each.user for each in read_audit(config, filter_)]
+    assert told[:3] == ["anna"] * 3
