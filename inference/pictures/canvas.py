@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+CONTROLS: Final = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""Signs of which no picture of a letter is drawn; a new line among them."""
 NO_BREAK: Final = "\u00a0"
 """A space at which text is not wrapped."""
 
@@ -152,5 +155,5 @@ class Canvas:
 
 
 def _plain(words: str) -> str:
-    """With usual spaces: the font's no-break space is wider."""
-    return words.replace(NO_BREAK, " ")
+    """On one line, with usual spaces: the font's no-break space is wider."""
+    return CONTROLS.sub(" ", words).replace(NO_BREAK, " ")

@@ -24,6 +24,9 @@ GREY: Final = Color(0.36, 0.38, 0.42)
 RULE: Final = Color(0.8, 0.81, 0.84)
 SHADE: Final = Color(0.95, 0.955, 0.965)
 
+MOST_IN_A_CELL: Final = 600
+"""Characters: a row of a table does not go on on the next page."""
+
 TIGHT: Final = (
     ("FONT", (0, 0), (-1, -1), "Vera"),  # also of empty cells: else a font is not embedded
     ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
@@ -61,3 +64,10 @@ def style(
 def text(words: str, of_style: ParagraphStyle) -> Paragraph:
     """Words as a paragraph; what means markup in them stays words."""
     return Paragraph(escape(words), of_style)
+
+
+def cell(words: str, of_style: ParagraphStyle) -> Paragraph:
+    """Words of any length in a table: what makes no row of a page is cut, and says so."""
+    if len(words) > MOST_IN_A_CELL:
+        words = f"{words[:MOST_IN_A_CELL]} (and {len(words) - MOST_IN_A_CELL} more characters)"
+    return text(words, of_style)

@@ -36,6 +36,7 @@ from dicom_node.results.pdf.page_style import (
     SHADE,
     TIGHT,
     WIDTH,
+    cell,
     fonts,
     style,
     text,
@@ -185,7 +186,7 @@ def _left_to_do(lines: Sequence[str]) -> Iterator[Any]:
 def _pairs(facts: Sequence[tuple[str, str]]) -> Table:
     """Names and values beside each other."""
     name, value = style(8, GREY), style(8)
-    rows = [[text(left, name), text(right, value)] for left, right in facts]
+    rows = [[cell(left, name), cell(right, value)] for left, right in facts]
     table = Table(rows, colWidths=(42 * mm, WIDTH - 42 * mm))
     table.setStyle(TableStyle([*TIGHT, ("LINEABOVE", (0, 0), (-1, 0), 0.5, RULE)]))
     return table
@@ -209,10 +210,10 @@ def _checks(checks: Sequence[Check]) -> Table:
 def _check_row(check: Check) -> list[Any]:
     body = style(7.5)
     return [
-        text(check.subject, body),
-        text(check.claim, body),
+        cell(check.subject, body),
+        cell(check.claim, body),
         text(check.outcome.value, style(7.5, COLOURS[check.outcome], bold=True)),
-        text(check.found, body),
+        cell(check.found, body),
     ]
 
 
@@ -221,7 +222,7 @@ def _hops(protocol: Protocol) -> Table:
     body, right = style(8), style(8, alignment=TA_RIGHT)
     rows = [
         [
-            text(each.what, body),
+            cell(each.what, body),
             text(f"{each.at:{TIME}}", body),
             text("" if each.seconds is None else f"+ {each.seconds:.1f} s", right),
         ]

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support.cohorts import MODEL, cohort, renamed
+from support.hostile_values import HOSTILE as HOSTILE_VALUES
+from support.hostile_values import MARKER, unescaped
 
 from dicom_node.cohort import figures
 from dicom_node.cohort.against_norms import compare_case
@@ -231,6 +233,26 @@ def test_markup_in_names_scanners_and_words_is_text():
     assert not [name for _, facts in page.tags for name in facts if name.startswith("on")]
     assert page.open == []
     assert page.texts.count(HOSTILE) >= 5
+
+
+def test_no_value_of_the_corpus_is_markup_in_the_report_or_on_a_case_page():
+    values = list(HOSTILE_VALUES.values())
+    cases = [
+        renamed(case, name=f"{value}{number}", scanner=value, sender=value)
+        for number, (case, value) in enumerate(
+            zip(cohort(len(values), refused_every=0), values, strict=True)
+        )
+    ]
+    about = replace(ABOUT, title=values[0], left_out=tuple(values))
+    norms = norms_of(Cohort.of(cohort(80)))
+    pages = [
+        report(cases, about),
+        norms_html([compare_case(e, norms) for e in cases], norms, about),
+    ]
+
+    for page in pages:
+        assert unescaped(page) == []
+        assert page.count(MARKER) >= len(values)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from support.case_records import record, structure
+from support.hostile_values import HOSTILE, MARKER, is_defused
 
 from dicom_node.cohort.columns import CASE, STRUCTURE, Kind, dictionary
 from dicom_node.cohort.pseudonyms import Pseudonyms
@@ -203,6 +204,19 @@ def test_a_text_that_is_a_formula_gets_an_apostrophe(text: str, tmp_path: Path):
 
     assert no_formula(text) == f"'{text}"
     assert rows(tmp_path / "out-cases.csv")[0]["scanner"] == f"'{text}"
+
+
+def test_no_value_of_a_header_is_a_formula_in_a_table_that_was_exported(tmp_path: Path):
+    cases = [
+        record(f"1.2.{number}", scanner=each, sender=each)
+        for number, each in enumerate(HOSTILE.values())
+    ]
+    write_tables(cases, tmp_path / "out.csv", Format.CSV)
+    found = rows(tmp_path / "out-cases.csv")
+
+    assert len(found) == len(HOSTILE)
+    assert [cell for row in found for cell in row.values() if not is_defused(cell)] == []
+    assert sum(MARKER in row["scanner"] for row in found) == len(HOSTILE)
 
 
 def test_commas_quotes_and_line_breaks_stay_in_their_cell(tmp_path: Path):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.certificates import Authority, make_authority
 from support.hook_server import hook_server
+from support.hostile_values import HOSTILE
 from support.installed_node import free_port
 from support.mail_server import MailServer, mail_server
 
@@ -62,6 +63,39 @@ def mail_to(server: MailServer, **more: Any) -> Mail:
 def hook_to(url: str, **more: Any) -> Webhook:
     settings = {"url": url, "timeout_s": 5.0, **more}
     return Webhook(AlarmWebhook.model_validate(settings), "MSKNODE ct-host")
+
+
+@pytest.mark.parametrize("name_series", [False, True])
+def test_no_value_adds_a_header_or_a_line_to_a_mail_or_a_key_to_a_webhook(
+    name_series: bool,
+) -> None:
+    """Words of peers, names of files and titles stand in subjects and reasons."""
+    hostile = [*HOSTILE.values(), "x\r\nBcc: evil@example.com\r\n\r\n<b>", "x\nSubject: y\x85z"]
+    alarms = tuple(
+        Alarm(AlarmKind.DESTINATION_DOWN, Severity.CRITICAL, each, each, SINCE, (each,))
+        for each in hostile
+    )
+    with mail_server() as server, hook_server() as hook:
+        for changes in (Changes(began=alarms), *(Changes(ended=(each,)) for each in alarms)):
+            replace(mail_to(server), name_series=name_series).tell(changes)
+            replace(hook_to(hook.url), name_series=name_series).tell(changes)
+        messages = list(server.messages)
+
+    names = {"From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"}
+    names |= {"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
+    told = {name for each in messages for name in each if not name.startswith("X-")}
+    assert len(messages) == len(hook.posts) == len(alarms) + 1
+    assert told <= names
+    assert all(each["To"] == messages[0]["To"] for each in messages)
+    assert all(each["Subject"].isprintable() for each in messages)
+    assert str(messages[0].get_payload(decode=True), "ascii").count("began: ") == len(alarms)
+    for post in hook.posts:
+        assert set(post) == {"schema", "node", "text", "began", "ended"}
+        for each in (*post["began"], *post["ended"]):
+            assert each["subject"].isascii()
+            assert each["subject"].isprintable()
+            assert each["reason"].isprintable()
+            assert each.get("series", []) == []
 
 
 def test_a_mail_says_what_began_and_what_ended_to_all_recipients() -> None:

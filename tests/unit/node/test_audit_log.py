@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.audit_schema import problems
 from support.certificates import make_authority
+from support.hostile_values import HOSTILE, MARKER, is_defused
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.alarms import Severity
@@ -82,6 +84,26 @@ def test_no_cell_is_a_formula(config: NodeConfig) -> None:
     assert len(rows) == 101
     assert rows[0]["user"] == '\'=cmd|" /C calc"!A0'
     assert rows[0]["words"] == "'@SUM(1+1)\nx"
+
+
+def test_no_value_of_the_corpus_is_a_formula_or_breaks_a_message(config: NodeConfig) -> None:
+    """As titles, addresses, peers and words; each message still is one by the schema."""
+    events = [
+        replace(
+            REFUSED, user=each, host=each, peer=each, words=each, study_instance_uids=(each,)
+        )
+        for each in HOSTILE.values()
+    ]
+    later = AT + timedelta(days=1)
+    audit_file(config).append([envelope(each, later, US) for each in events])
+    found = list(read_audit(config, AuditFilter(since=later)))
+    cells = list(csv.reader(io.StringIO("".join(csv_lines(found)))))
+
+    assert len(found) == len(events)
+    assert [each for row in cells for each in row if not is_defused(each)] == []
+    assert all(MARKER in each.words for each in found)
+    assert [problems(each.xml) for each in found if problems(each.xml)] == []
+    assert not verify_audit(config).notes
 
 
 def test_a_line_that_is_no_message_is_passed_over(config: NodeConfig) -> None:

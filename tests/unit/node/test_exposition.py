@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.counted import counting_anew
+from support.hostile_values import HOSTILE
 
 from dicom_node.monitoring import metrics
 from dicom_node.monitoring.metrics_files import metrics_folder, metrics_kept
@@ -84,6 +85,24 @@ def test_every_metric_is_told_with_its_help_by_a_node_that_never_ran(
         assert f"# HELP {row.name} " in text or f"# HELP {family} " in text
         assert f" {row.type}\n" in text
     assert not list(config.node.spool.parent.iterdir())
+
+
+def test_a_title_a_scanner_or_a_destination_never_adds_a_sample(config: NodeConfig) -> None:
+    """Every value stands in a label, whatever ends one; what is told can be read back."""
+    with metrics_kept(config, "receive", "n1"):
+        for each in HOSTILE.values():
+            metrics.INSTANCES_RECEIVED.labels(calling_ae=each).inc()
+            metrics.CASES.labels(scanner=each, bundle=each, verdict="accepted").inc()
+            metrics.INSTANCES_SENT.labels(destination=each).inc()
+    text = NodeMetrics(config).text()
+    found = values(text)
+
+    for name, labels in (("received_instances", 1), ("cases", 3), ("sent_instances", 1)):
+        keys = [key for told, key in found if told == f"{PREFIX}{name}_total"]
+        assert sum(found[f"{PREFIX}{name}_total", key] for key in keys) == len(HOSTILE)
+        assert all(len(key) == labels for key in keys)
+    for line in text.decode().removesuffix("\n").split("\n"):
+        assert line.startswith(("#", PREFIX)), line
 
 
 def test_what_processes_counted_is_told_with_what_is_looked_up(config: NodeConfig) -> None:
