@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.operation_ledger import OperationLedger
 from dicom_node.persistence.rows import (
     ANSWERED,
     AWAITS_RULES,
     CaseRow,
     DeliveryRow,
     DeliveryState,
+    EventRow,
     ResultRow,
+    SeriesEvent,
     SeriesRow,
     SeriesState,
 )
@@ -30,12 +34,24 @@ class Answer:
 
     row: None while it has not been handed over.
     case: its row in the table of results.
+    events: what happened to the revision, with the times at which it did; empty where a node
+        of a version before took it up.
     """
 
     row: SeriesRow | None = None
     results: tuple[ResultRow, ...] = ()
     deliveries: tuple[DeliveryRow, ...] = ()
     case: CaseRow | None = None
+    events: tuple[EventRow, ...] = ()
+
+    def happened(self, kind: SeriesEvent, destination: str = "") -> datetime | None:
+        """When something last happened to the series, at one destination or here."""
+        times = [
+            each.at
+            for each in self.events
+            if each.kind is kind and each.destination == destination
+        ]
+        return max(times, default=None)
 
     def to(self, destination: str) -> tuple[DeliveryRow, ...]:
         """The deliveries to a destination."""
@@ -60,7 +76,16 @@ def read_answer(ledger: Ledger, series_instance_uid: str) -> Answer:
         ledger.results(series_instance_uid, revision),
         ledger.deliveries(series_instance_uid=series_instance_uid, revision=revision),
         next((each for each in cases if each.revision == revision), None),
+        tuple(
+            each for each in _events(ledger, series_instance_uid) if each.revision == revision
+        ),
     )
+
+
+def _events(ledger: Ledger, series_instance_uid: str) -> tuple[EventRow, ...]:
+    """The events of a series; a ledger of a version before has none."""
+    operation = OperationLedger(ledger)
+    return operation.events(series_instance_uid) if operation.is_there() else ()
 
 
 def is_settled(answer: Answer, destinations: Sequence[Destination]) -> bool:

@@ -41,7 +41,13 @@ from dicom_node.peers.echo import echo
 from dicom_node.peers.store import send
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.ledger import existing_ledger
-from dicom_node.persistence.rows import DeliveryRow, DeliveryState, ResultRow, SeriesState
+from dicom_node.persistence.rows import (
+    DeliveryRow,
+    DeliveryState,
+    ResultRow,
+    SeriesEvent,
+    SeriesState,
+)
 from dicom_node.results.kinds import REPORTS, SEGMENTATIONS, ResultKind, kinds_for
 from dicom_node.results.pdf.protocol import Check, Hop, Outcome, Protocol
 from dicom_node.series.bounded_files import read_whole
@@ -256,21 +262,31 @@ class _Trial:
         self.check(NODE, "keeps its results as they were made", not damaged, words)
 
     def _note_times(self, answer: Answer) -> None:
+        """The hops by the node's own events; where there is none, by what else has a time."""
         if answer.row is not None:
-            self.times.note("the series is complete, and handed over", answer.row.received_at)
-        if answer.case is not None:
-            self.times.note("the analysis has ended", answer.case.analysed_at)
+            accepted = answer.happened(SeriesEvent.ACCEPTED) or answer.row.received_at
+            self.times.note("the series is complete, and handed over", accepted)
+        if (began := answer.happened(SeriesEvent.ANALYSIS_STARTED)) is not None:
+            self.times.note("the analysis begins", began)
+        ended = answer.happened(SeriesEvent.ANALYSIS_ENDED)
+        if ended is None and answer.case is not None:
+            ended = answer.case.analysed_at
+        if ended is not None:
+            self.times.note("the analysis has ended", ended)
         made = [each.made_at for each in answer.results]
         if made:
             self.times.note("the objects are built", max(made))
         for each in self.looked_at:
             rows = answer.to(each.name)
             sent = [row.sent_at for row in rows if row.sent_at is not None]
-            if sent:
-                self.times.note(f"{each.name} has taken the last object", max(sent))
+            taken = answer.happened(SeriesEvent.SENT, each.name) or max(sent, default=None)
+            if taken is not None:
+                self.times.note(f"{each.name} has taken the last object", taken)
             confirmed = [row for row in rows if row.state is DeliveryState.CONFIRMED]
             if confirmed:
-                at = max(row.changed_at for row in confirmed)
+                at = answer.happened(SeriesEvent.CONFIRMED, each.name) or max(
+                    row.changed_at for row in confirmed
+                )
                 self.times.note(f"{each.name} has confirmed the last object", at)
 
     def _judge_destination(

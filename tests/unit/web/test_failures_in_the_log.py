@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -39,7 +38,6 @@ def _own_log() -> Iterator[None]:
 def fails() -> None:
     """Fail, with a value in a local variable and in the message."""
     patient = {"name": SECRET, "pixels": list(range(500_000))}
-    warnings.warn(f"odd: {SECRET}", stacklevel=1)
     raise LookupError(f"no {patient['name']}")
 
 
