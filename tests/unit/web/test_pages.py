@@ -397,3 +397,49 @@ def _ordered(browser: Browser) -> list[tuple[OrderKind, str, str]]:
         return [(each.kind, each.series_instance_uid, each.ordered_by) for each in orders]
     finally:
         ledger.close()
+
+
+def test_work_without_a_filter_is_that_of_the_last_days_and_says_so(tmp_path: Path):
+    """What is older is there for who asks for all, on every page of it."""
+    config = dashboard_node(tmp_path)
+    ledger, old = Ledger(config.node.database_url), datetime.now(UTC) - timedelta(days=40)
+    ledger.save(
+        *(SeriesRow(f"1.9.{n}", 1, "1.9", "OLD", "M", 1, "f", old, old) for n in range(60))
+    )
+    ledger.close()
+    node = logged_in(config)
+    usual, every = node.get("/work").text, node.get("/work?days=all").text
+    since = datetime.now().astimezone().date() - timedelta(days=30)
+    second = re.search(r'href="([^"]*)" rel="next"', every)
+    assert second is not None
+    last = node.get(second.group(1).replace("&amp;", "&")).text
+
+    assert "7 series match" in usual
+    assert f'type="date" value="{since}"' in usual
+    assert f'name="since" value="{since}"' in usual  # an order is for what is seen
+    assert "67 series match" in every
+    assert "67 series match" in last
+    assert 'name="days" value="all"' in last
+
+
+@pytest.mark.parametrize("path", ["/login", "/nothing"])
+def test_login_and_problems_look_like_the_rest_and_have_its_icon(node: Browser, path: str):
+    text = node.get(path, headers={"cookie": ""}).text
+
+    assert re.findall(r'<link rel="stylesheet" href="([^"]*)">', text) == ["/static/msk.css"]
+    (icon,) = re.findall(r'<link rel="icon" href="([^"]*)"', text)
+    assert node.get(icon).headers["content-type"] == "image/svg+xml"
+    assert 'data-scheme="auto"' in text
+
+
+def test_a_viewer_has_no_file_read_again_and_an_operator_hears_why_not(node: Browser):
+    """No node runs here; with one it is tried in tests/integration/test_reload.py."""
+    viewer = logged_in(node.config, Role.VIEWER, "vera")
+    token = {"csrf_token": node.form_token("/settings")}
+
+    assert "Read the file again" not in viewer.get("/settings").text
+    assert viewer.post("/settings/reload", {}).status_code == 403
+    assert node.client.post("/settings/reload").status_code == 403
+    answer = node.client.post("/settings/reload", data=token)
+    assert answer.status_code == 200
+    assert "no node runs on the spool" in answer.text
