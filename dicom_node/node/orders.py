@@ -15,6 +15,7 @@ cannot be carried out ends after a day, with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,7 @@ MOST_ORDERS: Final = 10_000
 """Of one filter at once; what is more is ordered the next time."""
 MOST_OF_A_NAME: Final = 128
 NOT_DONE: Final = "not done: "
+FAILED_ONCE: Final = "it failed, and is tried again; the log says why"
 AGAIN: Final = (OrderKind.RETRY, OrderKind.REANALYSE)
 RETRIED: Final = (SeriesState.REFUSED, SeriesState.FAILED, SeriesState.CANCELLED)
 UNSENT: Final = (DeliveryState.WAITING, DeliveryState.HELD)
@@ -362,19 +364,35 @@ class Orders:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     fetch: Callable[[OrderRow, SeriesRow], JobRequest] | None = None
     _fetching: set[str] = field(default_factory=set)
+    _looked_at: list[OrderRow] = field(default_factory=list)
 
     def carry_out(self) -> tuple[JobRequest, ...]:
         """Carry out what was ordered; the jobs that fetch images for the rest."""
         jobs: list[JobRequest] = []
-        for order in OperationLedger(self.ledger).open_orders(AT_A_TIME):
+        new = OperationLedger(self.ledger).new_orders(AT_A_TIME)
+        for order in (*new, *self._next_waiting()):
             try:
                 jobs += self._try(order)
             except Exception:
                 # One that cannot be carried out must not keep the others from it.
                 log.exception("order.failed", key=order.order_uid, kind=order.kind.value)
-                if self.clock() - order.ordered_at > ORDER_LIFE:
-                    self._refuse(order, "it failed at every try; the log says why")
+                self._put_back(order)
         return tuple(jobs)
+
+    def _next_waiting(self) -> tuple[OrderRow, ...]:
+        """Some of the orders that wait, in turn: they may be thousands, for a day."""
+        last = self._looked_at[-1] if self._looked_at else None
+        found = OperationLedger(self.ledger).waiting_orders(AT_A_TIME, last)
+        self._looked_at[:] = found[-1:] if len(found) == AT_A_TIME else ()
+        return found
+
+    def _put_back(self, order: OrderRow) -> None:
+        """Have an order that failed wait among those that do, for so long."""
+        with contextlib.suppress(Exception):  # what fails it may be the database
+            if self.clock() - order.ordered_at > ORDER_LIFE:
+                self._refuse(order, "it failed at every try; the log says why")
+            elif not order.outcome:
+                OperationLedger(self.ledger).note(order, FAILED_ONCE)
 
     def _try(self, order: OrderRow) -> Iterator[JobRequest]:
         """Carry one order out, refuse it, or leave it until its images are here."""
@@ -398,12 +416,14 @@ class Orders:
     def _fetch(self, order: OrderRow, row: SeriesRow, words: str) -> Iterator[JobRequest]:
         """Have the images of a series fetched; the order waits for them, for so long."""
         if self.clock() - order.ordered_at > ORDER_LIFE:
-            why = order.outcome or "its images did not come"
+            is_told = order.outcome not in {"", words}
+            why = order.outcome if is_told else "its images did not come"
             self._refuse(order, f"{why}; given up after a day")
-        elif self.fetch is not None and order.order_uid not in self._fetching:
+            return
+        if not order.outcome:
+            OperationLedger(self.ledger).note(order, words)
+        if self.fetch is not None and order.order_uid not in self._fetching:
             self._fetching.add(order.order_uid)
-            if not order.outcome:
-                OperationLedger(self.ledger).note(order, words)
             yield self.fetch(order, row)
 
     @property
@@ -502,7 +522,7 @@ class Orders:
             if each.state in UNSENT and not each.is_held_by_person
         ]
         if not waiting:
-            return lambda _connection: "its results are held when they come to be"
+            return self._while_unanswered(row, "its results are held when they come to be")
         now = self.clock()
         groups = self._groups(row, waiting)
         changed = [hold(rows, group, order.ordered_by, now) for rows, group in groups]
@@ -512,10 +532,19 @@ class Orders:
         ]
         return self._advance([each for rows in changed for each in rows], told, "held")
 
+    def _while_unanswered(self, row: SeriesRow, words: str) -> Change:
+        """Nothing to change now: the answer goes by the order, if it has not just come."""
+        operation = OperationLedger(self.ledger)
+
+        def change(connection: Any) -> str | None:
+            return words if operation.is_unanswered(connection, row) else None
+
+        return change
+
     def _released(self, order: OrderRow, row: SeriesRow) -> Change:
         chosen = self._planner.releasable(row, order.destination)
         if not chosen:
-            return lambda _connection: "its results are sent when they come to be"
+            return self._while_unanswered(row, "its results are sent when they come to be")
         now = self.clock()
         changed = [due_again(rows, group, now) for rows, group in self._groups(row, chosen)]
         told = [released_event(rows, now, order.ordered_by) for rows in changed]

@@ -723,18 +723,18 @@ class Workflow:
         if self.config.objects.fhir:
             keep_bundle(publication.objects, kept)
         now = self.clock()
-        held = OperationLedger(self.ledger).held_destinations(*_key(arrival))
         deliveries = [
             row
             for name, wanted in publication.per_destination.items()
-            for row in held_back(first_rows(results, wanted, name, now), held)
+            for row in first_rows(results, wanted, name, now)
         ]
         row = self._known_row(arrival).become(
             publication.state, now, code=publication.code, reason=publication.reason
         )
         case = case_row(publication.statement, arrival, outcome, self.config)
-        told = (_answered_event(row), *_held_events(deliveries))
-        if not self.ledger.reach(row, *told, new=(*results, *deliveries), changed=(case,)):
+        first = partial(self._first_deliveries, arrival, deliveries)
+        told = _answered_event(row)
+        if not self.ledger.reach(row, told, new=results, changed=(case,), then=first):
             # Cancelled while they were built.
             shutil.rmtree(kept, ignore_errors=True)
             return
@@ -745,6 +745,15 @@ class Workflow:
             code=publication.code,
             **_about(row),
         )
+
+    def _first_deliveries(
+        self, arrival: SeriesArrival, rows: Sequence[DeliveryRow], connection: Any
+    ) -> tuple[DeliveryRow | EventRow, ...]:
+        """The deliveries of an answer, held where that was ordered before it was one."""
+        operation = OperationLedger(self.ledger)
+        held = operation.held_destinations(*_key(arrival), within=connection)
+        deliveries = held_back(rows, held)
+        return (*deliveries, *_held_events(deliveries))
 
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)

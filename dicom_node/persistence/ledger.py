@@ -188,6 +188,7 @@ class Ledger:
         *events: EventRow,
         new: Sequence[AnyRow] = (),
         changed: Sequence[AnyRow] = (),
+        then: Callable[[sa.Connection], Iterable[AnyRow]] = lambda _connection: (),
     ) -> bool:
         """Write how far a series has come and what happened to it, in one transaction.
 
@@ -198,12 +199,13 @@ class Ledger:
             events: what happened; those that are known stay as they are.
             new: rows that belong to it and are not there yet.
             changed: rows that belong to it, new or changed.
+            then: more new rows, by what others have written until the series is ours alone.
         """
 
         def write(connection: sa.Connection) -> bool:
             if connection.execute(self.statement(row)).rowcount == 0:
                 return False
-            for each in (*new, *events):
+            for each in (*new, *events, *then(connection)):
                 connection.execute(self.statement(each, keep=True))
             for each in changed:
                 connection.execute(self.statement(each))
@@ -249,15 +251,21 @@ class Ledger:
         *conditions: sa.ColumnElement[bool],
         order: Sequence[sa.ColumnElement[Any]] = (),
         most: int | None = None,
+        within: sa.Connection | None = None,
     ) -> tuple[Row, ...]:
         """Rows as values, for the ledger's other parts; in the order of their keys, or `order`.
 
         most: only the first so many.
+        within: read them in this transaction.
         """
         table = TABLES[row_type]
         query = sa.select(table).where(*conditions)
         query = query.order_by(*(order or table.primary_key.columns)).limit(most)
-        return tuple(row_type(**_typed(row_type, each)) for each in self._mappings(query))
+        if within is None:
+            found = self._mappings(query)
+        else:
+            found = within.execute(query).mappings().all()
+        return tuple(row_type(**_typed(row_type, each)) for each in found)
 
     def execute(self, query: sa.Executable) -> Sequence[Any]:
         """The rows of a query of the ledger's other parts."""

@@ -25,8 +25,16 @@ from dicom_node.persistence.tables import ORDERS, RESULTS, SERIES, SERIES_EVENTS
 
 ORDERS_IN_A_TRANSACTION: Final = 200
 
-Change = Callable[[sa.Connection], str]
-"""What carries an order out, in the transaction that notes it as done; its outcome."""
+Change = Callable[[sa.Connection], str | None]
+"""What carries an order out, in the transaction that notes it as done; its outcome.
+
+None where things have moved on meanwhile: nothing is written, and the order waits for the
+next look.
+"""
+
+
+class _LookAgainError(Exception):
+    """Takes back a transaction."""
 
 
 class OperationLedger:
@@ -49,18 +57,42 @@ class OperationLedger:
         return self.ledger.read(EventRow, of_series, order=order)
 
     def orders(
-        self, series_instance_uid: str, revision: int | None = None
+        self,
+        series_instance_uid: str,
+        revision: int | None = None,
+        within: sa.Connection | None = None,
     ) -> tuple[OrderRow, ...]:
-        """The orders for a series, or for one revision, the earliest first."""
+        """The orders for a series, or for one revision, the earliest first.
+
+        within: read them in this transaction.
+        """
         wanted = [ORDERS.c.series_instance_uid == series_instance_uid]
         if revision is not None:
             wanted.append(ORDERS.c.revision == revision)
-        return self.ledger.read(OrderRow, *wanted, order=(ORDERS.c.ordered_at,))
+        order = (ORDERS.c.ordered_at,)
+        return self.ledger.read(OrderRow, *wanted, order=order, within=within)
 
     def open_orders(self, most: int) -> tuple[OrderRow, ...]:
         """Orders that nobody has carried out yet, those that wait the longest first."""
+        return self._open(most)
+
+    def new_orders(self, most: int) -> tuple[OrderRow, ...]:
+        """Open orders that nothing is known to be in the way of, the earliest first."""
+        return self._open(most, ORDERS.c.outcome == "")
+
+    def waiting_orders(self, most: int, after: OrderRow | None) -> tuple[OrderRow, ...]:
+        """Open orders that wait for something (`note`), from the one after another on."""
+        waits = [ORDERS.c.outcome != ""]
+        if after is not None:
+            at = sa.literal(after.ordered_at, ORDERS.c.ordered_at.type)
+            key = sa.tuple_(ORDERS.c.ordered_at, ORDERS.c.order_uid)
+            waits.append(key > sa.tuple_(at, after.order_uid))
+        return self._open(most, *waits)
+
+    def _open(self, most: int, *conditions: sa.ColumnElement[bool]) -> tuple[OrderRow, ...]:
         order = (ORDERS.c.ordered_at, ORDERS.c.order_uid)
-        return self.ledger.read(OrderRow, ORDERS.c.done_at.is_(None), order=order, most=most)
+        is_open = ORDERS.c.done_at.is_(None)
+        return self.ledger.read(OrderRow, is_open, *conditions, order=order, most=most)
 
     def place(self, placed: Sequence[tuple[OrderRow, EventRow]]) -> None:
         """Enter orders, each with the event that tells of it."""
@@ -82,7 +114,7 @@ class OperationLedger:
     def conclude(self, order: OrderRow, now: datetime, change: Change) -> bool:
         """Carry an order out and note it as done, in one transaction; False if it was before.
 
-        Of two workers that try, one does it.
+        Of two workers that try, one does it. False, too, where it waits for the next look.
         """
         is_open = (ORDERS.c.order_uid == order.order_uid, ORDERS.c.done_at.is_(None))
         take = sa.update(ORDERS).where(*is_open).values(done_at=now)
@@ -92,10 +124,26 @@ class OperationLedger:
             if connection.execute(take).rowcount == 0:
                 return False
             outcome = change(connection)
+            if outcome is None:
+                raise _LookAgainError
             connection.execute(sa.update(ORDERS).where(named).values(outcome=outcome))
             return True
 
-        return self.ledger.transact(work)
+        try:
+            return self.ledger.transact(work)
+        except _LookAgainError:
+            return False
+
+    def is_unanswered(self, connection: sa.Connection, row: SeriesRow) -> bool:
+        """True if a series has no answer, and gets none before this transaction ends."""
+        own = (
+            SERIES.c.series_instance_uid == row.series_instance_uid,
+            SERIES.c.revision == row.revision,
+            SERIES.c.state.in_(UNANSWERED),
+        )
+        # A row that is written is nobody else's to write, with either database.
+        update = sa.update(SERIES).where(*own).values(changed_at=SERIES.c.changed_at)
+        return connection.execute(update).rowcount > 0
 
     def write(
         self,
@@ -134,13 +182,17 @@ class OperationLedger:
         )
         return connection.execute(update).rowcount > 0
 
-    def held_destinations(self, series_instance_uid: str, revision: int) -> dict[str, str]:
+    def held_destinations(
+        self, series_instance_uid: str, revision: int, within: sa.Connection | None = None
+    ) -> dict[str, str]:
         """Where the results of a revision are not to go before somebody releases them.
 
         To each destination, or "" for every one, who has ordered that.
+
+        within: as this transaction sees it.
         """
         held: dict[str, str] = {}
-        for order in self.orders(series_instance_uid, revision):
+        for order in self.orders(series_instance_uid, revision, within):
             match order.kind:
                 case OrderKind.HOLD:
                     held[order.destination] = order.ordered_by

@@ -24,6 +24,7 @@ from support.spooled import keep
 
 from dicom_node.errors import UnknownNameError
 from dicom_node.monitoring.audit import open_trail
+from dicom_node.node import orders
 from dicom_node.node.audit_log import read_audit
 from dicom_node.node.find import Found, find
 from dicom_node.node.history import NO_EVENTS, series_history
@@ -37,6 +38,7 @@ from dicom_node.persistence.rows import (
     OrderKind,
     OrderRow,
     SeriesEvent,
+    SeriesRow,
     SeriesState,
 )
 from dicom_node.spool.arrivals import SeriesArrival
@@ -433,6 +435,104 @@ def test_what_is_held_before_it_is_answered_is_sent_when_it_is_released(
     assert len(pacs.received) == 2
     assert SeriesEvent.HELD in node.events()
     assert SeriesEvent.RELEASED in node.events()
+
+
+@pytest.mark.parametrize("is_carried_out", [True, False])
+def test_what_is_held_at_the_moment_of_its_answer_is_not_sent(
+    make: Make, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, *, is_carried_out: bool
+) -> None:
+    """Ordered, and carried out or not, when the deliveries are made up and do not count."""
+    node, reach = make(), Ledger.reach
+
+    def late(ledger: Ledger, row: SeriesRow, *rows: Any, **more: Any) -> bool:
+        if row.state is SeriesState.REPORTED:
+            monkeypatch.setattr(Ledger, "reach", reach)
+            place(node.config, OrderKind.HOLD, ONE, by="jane")
+            if is_carried_out:
+                node.orders.carry_out()
+        return reach(ledger, row, *rows, **more)
+
+    monkeypatch.setattr(Ledger, "reach", late)
+    node.receive()
+    node.finish()
+    node.maintain()
+    node.finish()
+
+    assert not pacs.received
+    assert node.deliveries() == {DeliveryState.HELD}
+
+
+@pytest.mark.parametrize("kind", [OrderKind.HOLD, OrderKind.RELEASE])
+def test_an_order_that_its_answer_overtakes_is_about_the_answer(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kind: OrderKind
+) -> None:
+    """The worker reads that there is no answer, and there is one before it concludes that."""
+    node = make()
+    node.receive()
+    if kind is OrderKind.RELEASE:
+        place(node.config, OrderKind.HOLD, ONE, by="jane")
+        node.orders.carry_out()
+    place(node.config, kind, ONE, by="jane")
+    conclude = OperationLedger.conclude
+
+    def late(self: OperationLedger, *arguments: Any) -> bool:
+        monkeypatch.setattr(OperationLedger, "conclude", conclude)
+        while node.waiting and node.waiting[0].kind != "deliver":
+            job = node.waiting.pop(0)
+            node.waiting += node.workflow.kinds()[job.kind].run(job.payload)
+        return conclude(self, *arguments)
+
+    monkeypatch.setattr(OperationLedger, "conclude", late)
+    node.orders.carry_out()
+    node.orders.carry_out()
+
+    assert node.last_order().done_at is not None
+    is_held = kind is OrderKind.HOLD
+    assert node.deliveries() == {DeliveryState.HELD if is_held else DeliveryState.WAITING}
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_orders_that_wait_keep_no_other_from_being_carried_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch, *, is_broken: bool
+) -> None:
+    """More than a look takes: for images that do not come, or as they fail at every try."""
+    archive = {"name": "old", "ae_title": "OLD", "host": "127.0.0.1", "port": 104}
+    monkeypatch.setattr(orders, "AT_A_TIME", 3)
+    node = make(archives=[{**archive, "retrieve": "get"}])
+    node.receive()
+    row = node.ledger.series(SERIES_UID, 1)
+    assert row is not None
+    state = SeriesState.RECEIVED if is_broken else SeriesState.REPORTED
+    gone = [
+        replace(row, series_instance_uid=f"1.2.3.{number}", state=state) for number in range(5)
+    ]
+    node.ledger.save(*gone)
+    chosen = [(each.series_instance_uid, 1) for each in gone]
+    place(node.config, OrderKind.HOLD if is_broken else OrderKind.REANALYSE, chosen, by="jane")
+    if is_broken:
+        monkeypatch.setattr(Orders, "_held", _fail)
+    node.orders.carry_out()
+    node.orders.carry_out()
+    place(node.config, OrderKind.CANCEL, ONE, by="jane")
+    node.orders.carry_out()
+
+    assert node.state() is SeriesState.CANCELLED
+    # Each of those that wait has its turn, too.
+    last = OperationLedger(node.ledger).orders(chosen[-1][0])[0]
+    looked_at: list[str] = []
+
+    def note(_self: Orders, order: OrderRow) -> tuple[JobRequest, ...]:
+        looked_at.append(order.order_uid)
+        return ()
+
+    monkeypatch.setattr(Orders, "_try", note)
+    for _ in range(3):
+        node.orders.carry_out()
+    assert last.order_uid in looked_at
+
+
+def _fail(*_: Any) -> None:
+    raise RuntimeError("as a disk that is broken for one series")
 
 
 def test_an_attempt_that_fails_while_somebody_holds_it_stays_held(make: Make) -> None:
