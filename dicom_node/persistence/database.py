@@ -29,6 +29,10 @@ MAX_WAIT_S: Final = 10.0
 NEVER: Final = threading.Event()
 """Nobody stops the waiting."""
 
+READ_WITHIN_S: Final = 1.5
+"""So long a reader waits for a locked SQLite file: beside a node that works nobody has to wait,
+and whoever asks whether all is well asks more than once, and is to be told in time."""
+
 SERVER_OPTIONS: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -97,7 +101,9 @@ def _reading(path: Path, how: str) -> sa.Engine:
     uri = f"{path.absolute().as_uri()}?{how}"
     return sa.create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
+        creator=lambda: sqlite3.connect(
+            uri, timeout=READ_WITHIN_S, uri=True, check_same_thread=False
+        ),
         poolclass=sa.pool.QueuePool,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.errors import SeriesError
+from dicom_node.errors import ConfigurationError, SeriesError
 from dicom_node.node.publication import NOT_HIP_TO_KNEE
-from dicom_node.persistence.ledger import Ledger
+from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.persistence.rows import (
     AWAITS_RULES,
     LEFT_OUT_CODES,
@@ -35,6 +36,23 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = Ledger(f"sqlite:///{tmp_path}/node.sqlite")
     yield ledger
     ledger.close()
+
+
+def test_whoever_only_looks_is_soon_told_that_the_file_is_locked(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """A page or a monitor that hangs for long is taken for a node that is away."""
+    ledger.close()
+    path = tmp_path / "node.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("SELECT 1 FROM series").fetchall()
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        began_s = time.monotonic()
+        with pytest.raises(ConfigurationError, match="locked"):
+            existing_ledger(f"sqlite:///{path}", only_read=True)
+
+    assert time.monotonic() - began_s < 4.0
 
 
 def series_row(revision: int = 1) -> SeriesRow:
