@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any, Final
 
@@ -21,7 +21,7 @@ from dicom_node.node.audit_log import (
     read_audit,
 )
 from dicom_node.web.access import require_operator, require_viewer
-from dicom_node.web.pages.shown import config_of, day_starts, or_none, show, with_query
+from dicom_node.web.pages.shown import Day, config_of, day_starts, or_none, show, with_query
 from dicom_node.web.pages.told import tell
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
@@ -40,8 +40,8 @@ OUTCOMES: Final = {
 class AuditAsked(BaseModel):
     """The filter, as the form's fields."""
 
-    since: Annotated[date | None, BeforeValidator(or_none)] = None
-    until: Annotated[date | None, BeforeValidator(or_none)] = None
+    since: Day = None
+    until: Day = None
     kind: Annotated[AuditKind | None, BeforeValidator(or_none)] = None
     outcome: Annotated[AuditOutcome | None, BeforeValidator(or_none)] = None
     user: str = Field(default="", max_length=128)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final
+from typing import Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BeforeValidator
 
 from dicom_node.node.destination_check import DestinationCheck, check_destination
 from dicom_node.node.health import node_health
@@ -15,11 +14,9 @@ from dicom_node.node.work_lists import sent_to
 from dicom_node.settings.description import describe_destination
 from dicom_node.settings.destinations import Destination
 from dicom_node.web.access import require_operator, require_viewer
-from dicom_node.web.pages.shown import config_of, day_starts, or_none, reading, show
+from dicom_node.web.pages.shown import Day, config_of, day_starts, reading, show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
-
-Day = Annotated[date | None, BeforeValidator(or_none)]
 
 MOST_SENT: Final = 500
 """Rows of what was sent; a narrower time shows the rest."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
+from pydantic import AfterValidator, BeforeValidator
 
 from dicom_node.persistence.ledger import Ledger, existing_ledger
 from dicom_node.settings.node import NodeConfig
@@ -93,6 +94,22 @@ def with_query(path: str, **values: object) -> str:
 def or_none(value: Any) -> Any:
     """Nothing for an empty field of a form: it says nothing."""
     return value or None
+
+
+def _in_the_calendar(day: date | None) -> date | None:
+    """A day that has a morning and an evening in every zone.
+
+    Raises:
+        ValueError: it lies where there is nothing to look for.
+    """
+    if day is not None and day.year not in YEARS:
+        raise ValueError(f"a day from {YEARS.start} to {YEARS.stop - 1}")
+    return day
+
+
+YEARS: Final = range(1900, 3000)
+Day = Annotated[date | None, BeforeValidator(or_none), AfterValidator(_in_the_calendar)]
+"""A field of a form for a day; nothing where it is empty."""
 
 
 def day_starts(day: date | None) -> datetime | None:

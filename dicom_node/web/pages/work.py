@@ -27,6 +27,7 @@ from dicom_node.uids import is_uid
 from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
 from dicom_node.web.pages.shown import (
+    Day,
     config_of,
     day_starts,
     or_none,
@@ -79,7 +80,6 @@ def _known_state(value: str) -> str:
 
 
 StateName = Annotated[str, AfterValidator(_known_state)]
-Day = Annotated[date | None, BeforeValidator(or_none)]
 
 
 class Asked(BaseModel):

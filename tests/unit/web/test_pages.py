@@ -147,6 +147,13 @@ def test_the_series_page_tells_each_event_and_how_long_each_hop_took(node: Brows
     assert "Gluteus" in text or "Femur" in text
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("path", ["/work", "/audit", "/audit.csv", "/destinations/pacs"])
+def test_a_day_beyond_the_calendar_is_refused(node: Browser, path: str, name: str, day: str):
+    assert node.get(path, params={name: day}).status_code == 422
+
+
 def test_images_that_are_gone_are_said_to_be(node: Browser):
     text = node.get(f"/series/{REPORTED}?pictures=1").text
 
