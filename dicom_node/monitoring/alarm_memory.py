@@ -22,6 +22,7 @@ import structlog
 
 from dicom_node.durable_files import write_durably
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
+from dicom_node.monitoring.moments import moment_of
 
 log = structlog.get_logger()
 
@@ -188,19 +189,19 @@ def _load(path: Path) -> Memory:
                 for name, alarms in values["told"].items()
             },
             failing={
-                name: (datetime.fromisoformat(at), str(reason))
+                name: (moment_of(at), str(reason))
                 for name, (at, reason) in values["failing"].items()
             },
         )
     except FileNotFoundError:
         return Memory()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("alarms.memory_unreadable", error=type(error).__name__)
         return Memory()
 
 
 def _moments(values: Mapping[str, str]) -> dict[str, datetime]:
-    return {key: datetime.fromisoformat(at) for key, at in values.items()}
+    return {key: moment_of(at) for key, at in values.items()}
 
 
 def _values(memory: Memory) -> dict[str, Any]:
@@ -235,5 +236,5 @@ def _alarm(values: Mapping[str, Any]) -> Alarm:
         Severity(values["severity"]),
         str(values["subject"]),
         str(values["reason"]),
-        datetime.fromisoformat(since) if since is not None else None,
+        moment_of(since) if since is not None else None,
     )

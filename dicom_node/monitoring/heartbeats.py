@@ -28,6 +28,8 @@ from typing import Any, Final, Self
 
 import structlog
 
+from dicom_node.monitoring.moments import moment_of
+
 log = structlog.get_logger()
 
 HEARTBEATS: Final = ".heartbeats"
@@ -38,6 +40,15 @@ SUPERVISE: Final = "supervise"
 """The role of the process that looks after the others."""
 STARTING: Final = "start"
 """The loop of a process that has not come to work yet."""
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What a file that is no beat raises when it is read as one."""
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -247,7 +258,7 @@ def _read(path: Path) -> Beat | None:
             return _beat_of(json.loads(path.read_bytes()))
         except OSError:
             return None
-        except (ValueError, TypeError, KeyError, LookupError, AttributeError):
+        except UNREADABLE:
             time.sleep(0.01)
     log.warning("heartbeat.unreadable", path=path.name)
     return None
@@ -263,11 +274,11 @@ def _beat_of(values: Mapping[str, Any]) -> Beat:
         place=str(values["place"]),
         host=str(values["host"]),
         version=str(values["version"]),
-        started_at=datetime.fromisoformat(values["started_at"]),
-        beat_at=datetime.fromisoformat(values["beat_at"]),
-        ended_at=datetime.fromisoformat(ended) if ended is not None else None,
+        started_at=moment_of(values["started_at"]),
+        beat_at=moment_of(values["beat_at"]),
+        ended_at=moment_of(ended) if ended is not None else None,
         loops={
-            str(name): LoopBeat(datetime.fromisoformat(at), float(every_s))
+            str(name): LoopBeat(moment_of(at), float(every_s))
             for name, (at, every_s) in values["loops"].items()
         },
         serves=tuple(map(str, values["serves"])),

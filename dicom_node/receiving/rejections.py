@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from dicom_node.monitoring import metrics
+from dicom_node.monitoring.moments import moment_of
 from dicom_node.spool.refusals import Why
 
 log = structlog.get_logger()
@@ -171,10 +172,10 @@ def read_rejections(folder: Path) -> tuple[str, tuple[Count, ...]]:
         table = json.loads((folder / REJECTIONS_FILE).read_text(encoding="utf-8"))
         counts = tuple(Count(**each) for each in table["counts"])
         for text in (table["since"], *(each.last_at for each in counts)):
-            datetime.fromisoformat(text)
+            moment_of(text)
     except FileNotFoundError:
         return "", ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         log.warning("caller.counts_unreadable", error=type(error).__name__)
         return "", ()
     return str(table["since"]), counts

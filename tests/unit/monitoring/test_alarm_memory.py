@@ -106,7 +106,9 @@ def test_who_finds_the_memory_held_leaves_the_telling_to_its_holder(tmp_path: Pa
 
 def test_a_damaged_memory_is_an_empty_one_and_is_replaced(tmp_path: Path) -> None:
     file = MemoryFile(tmp_path, "workers")
-    for text in ("", "[]", "{}", '{"since": 3}', "\x00"):
+    since = '"since": {"x": "2026-01-01T00:00:00"}'
+    naive = f'{{{since}, "gone": {{}}, "told": {{}}, "failing": {{}}}}'
+    for text in ("", "[]", "{}", '{"since": 3}', "\x00", naive, "[" * 100_000):
         file.path.parent.mkdir(exist_ok=True)
         file.path.write_text(text)
         assert file.load() == Memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -156,11 +157,35 @@ def test_a_process_on_another_machine_is_known_by_its_beats_alone(tmp_path: Path
     assert presence(replace(beat, place="another")) is Presence.ELSEWHERE
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"role": "work"}', "\x00" * 4096])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"role": "work"}', "\x00" * 4096, "[" * 100_000]
+)
 def test_a_damaged_file_is_no_beat(text: str, tmp_path: Path) -> None:
     folder = tmp_path / HEARTBEATS
     folder.mkdir()
     (folder / "work.node.json").write_text(text)
+
+    assert read_beats(tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beat_at", "2026-01-01T00:00:00"),
+        ("started_at", "0001-01-01T00:00:00+14:00"),
+        ("beat_at", "9999-12-31T23:59:59-14:00"),
+        ("ended_at", "2026-01-01T00:00:00"),
+        ("loops", {"main thread": ["2026-01-01T00:00:00", 1.0]}),
+        ("pid", float("inf")),
+    ],
+)
+def test_what_nobody_could_count_with_is_no_beat(
+    name: str, value: object, tmp_path: Path
+) -> None:
+    """A file that a person or another version wrote must not keep health from its answer."""
+    with Heart(tmp_path, "work"):
+        (path,) = (tmp_path / HEARTBEATS).iterdir()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
 
     assert read_beats(tmp_path) == ()
 

@@ -51,7 +51,15 @@ def test_a_title_that_is_no_title_reaches_no_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", ['{"since": ', "[]", '{"since": "yesterday", "counts": []}', '{"since": 1}']
+    "damaged",
+    [
+        '{"since": ',
+        "[]",
+        '{"since": "yesterday", "counts": []}',
+        '{"since": "2026-11-23T12:00:00", "counts": []}',
+        '{"since": 1}',
+        "[" * 100_000,
+    ],
 )
 def test_a_count_that_cannot_be_read_or_written_stops_nobody(
     damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
