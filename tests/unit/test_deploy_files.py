@@ -129,7 +129,17 @@ def test_the_image_copies_only_what_its_ignore_file_lets_in() -> None:
     assert copied <= let_in
 
 
-def test_the_chart_renders_and_is_valid_where_helm_is_installed() -> None:
+def test_prometheus_of_the_compose_file_calls_the_node_by_a_name_that_it_answers_to() -> None:
+    web = load_config(DEPLOY / "compose" / "node.toml").web
+    scraping = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
+    (target,) = scraping["scrape_configs"][0]["static_configs"][0]["targets"]
+
+    assert web is not None
+    assert target.rpartition(":")[0] in web.site_names
+    assert target.endswith(f":{web.port}")
+
+
+def test_the_chart_renders_and_is_valid_where_helm_is_installed(tmp_path: Path) -> None:
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("helm is not installed")
@@ -141,6 +151,12 @@ def test_the_chart_renders_and_is_valid_where_helm_is_installed() -> None:
         )
         objects = [each for each in yaml.safe_load_all(done.stdout) if each]
         pods = [each["spec"]["template"]["spec"] for each in objects if "Set" in each["kind"]]
+        settings = next(each for each in objects if each["kind"] == "ConfigMap")
+        (tmp_path / "node.toml").write_text(settings["data"]["node.toml"])
+        web = load_config(tmp_path / "node.toml").web
+        services = [each["metadata"]["name"] for each in objects if each["kind"] == "Service"]
+        assert web is not None
+        assert web.site_names & set(services)
         assert len(pods) == 2
         for pod in pods:
             assert pod["securityContext"]["runAsNonRoot"] is True
