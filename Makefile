@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial deploy-trial harness conformance harness-packages clean
-.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial harness conformance docs harness-packages clean
+.PHONY: help setup demo test checks lint fuzz faults kills trials machines requery-trial deploy-trial harness conformance docs \
+  harness-packages clean
 .DELETE_ON_ERROR:
 
 help:  ## list these commands

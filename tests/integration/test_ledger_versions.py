@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -19,13 +21,20 @@ from support.postgres import running_postgres
 from dicom_node.errors import ConfigurationError
 from dicom_node.persistence.database import open_database
 from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.persistence.rows import DeliveryRow, DeliveryState, SeriesRow
+from dicom_node.persistence.rows import (
+    CANCELLED_CODE,
+    DeliveryRow,
+    DeliveryState,
+    SeriesRow,
+    SeriesState,
+)
 from dicom_node.persistence.schema import MIGRATIONS, VERSION, known_versions
 from dicom_node.persistence.tables import METADATA
 
 BEFORE_VERSIONS = (
     Path(__file__).parents[1] / "support" / "ledger_before_versions.sql"
 ).read_text()
+WAY_BACK = Path(__file__).parents[2] / "deploy" / "ledger" / "0005-to-0004.sql"
 NOW = datetime(2026, 11, 29, 20, 0, tzinfo=UTC)
 SERIES = SeriesRow("1.2.3", 1, "1.2", "CT1", "MSKNODE", 120, "f" * 64, NOW, NOW)
 SENT = DeliveryRow("2.25.3", "pacs", "1.2.3", 1, NOW, state=DeliveryState.SENT, attempts=2)
@@ -269,3 +278,62 @@ def test_of_processes_that_start_at_once_one_makes_the_tables(url: str) -> None:
     assert [process.returncode for process in starting] == [0, 0, 0]
     assert sum("ledger.upgraded" in each for each in logs) == 1
     assert differences(url) == []
+
+
+def test_the_script_of_the_way_back_leaves_the_tables_of_the_version_before(url: str) -> None:
+    """To the last index; what a person cancelled is not taken up again, before or after."""
+    bring_to(url, "0004")
+    before = structure(url)
+    cancelled = replace(SERIES, state=SeriesState.CANCELLED, code=CANCELLED_CODE)
+    ledger = Ledger(url)
+    ledger.save(cancelled)
+    ledger.close()
+    assert structure(url) != before
+
+    run(url, *statements_of(WAY_BACK))
+    assert stored_version(url) == "0004"
+    assert structure(url) == before
+    database = open_database(url)
+    with database.connect() as connection:
+        stored = connection.exec_driver_sql("SELECT state FROM series").scalar()
+    database.dispose()
+    assert stored == SeriesState.REFUSED  # one of the states that the version before knows
+
+    ledger = Ledger(url)
+    series = ledger.all_series()
+    ledger.close()
+    assert series == (cancelled,)
+    assert differences(url) == []
+
+
+def bring_to(url: str, version: str) -> None:
+    """Make the tables of an earlier version."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    database = open_database(url)
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+    database.dispose()
+
+
+def structure(url: str) -> dict[str, tuple[set[str], set[tuple[str | None, ...]]]]:
+    """Every table's columns, and its indices with theirs."""
+    database = open_database(url)
+    inspector = sa.inspect(database)
+    found = {}
+    for table in inspector.get_table_names():
+        columns = {each["name"] for each in inspector.get_columns(table)}
+        indices = {
+            (each["name"], *each["column_names"]) for each in inspector.get_indexes(table)
+        }
+        found[table] = (columns, indices)
+    database.dispose()
+    return found
+
+
+def statements_of(script: Path) -> list[str]:
+    """The statements of a script, less those about the transaction, which is the caller's."""
+    lines = [line for line in script.read_text().splitlines() if not line.startswith("--")]
+    found = [each.strip() for each in "\n".join(lines).split(";")]
+    return [each for each in found if each not in {"", "BEGIN", "COMMIT"}]
