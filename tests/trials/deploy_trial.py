@@ -6,8 +6,10 @@
 2. A folder of wheels is filled by `pip download` (kept too).
 3. The tree is booted by systemd-nspawn in a network that holds nothing but loopback.
 4. `deploy/systemd/install WHEELS`; `systemctl enable --now msk-node`; a phantom is sent; its
-   results are waited for in Orthanc; the service is reloaded, its worker killed, restarted.
-5. The same with the three services of msk-node.target.
+   results are waited for in Orthanc; the service is reloaded with good settings and with bad
+   ones, its worker is killed, it is killed itself, backed up, restarted.
+5. The three services of msk-node.target, of which one is stopped.
+6. A node restored from the backup, beside: it goes on, and delivers nothing twice.
 
 It prints each step with what it saw, and ends with 1 at the first that is not as claimed.
 What it needs beside root: mmdebstrap, systemd-nspawn (systemd-container), unshare, nsenter.
@@ -114,6 +116,7 @@ def main() -> int:
         install(machine)
         one_service(machine)
         three_services(machine)
+        restored_node(machine)
     say("all as claimed")
     return 0
 
@@ -210,7 +213,7 @@ def install(machine: Machine) -> None:
     machine.run("! curl --silent --max-time 3 https://example.org", quiet=True)
     machine.run("/root/deploy/systemd/install /root/wheels")
     # Fewer samples than the bundle asks for: this is about the way, not about the numbers.
-    machine.run("printf '\\n[analysis]\\nsamples = 2\\n' >> /etc/msk-node/node.toml")
+    machine.run(f"printf '{MORE_SETTINGS}' >> /etc/msk-node/node.toml")
     machine.run("msk-node check --config /etc/msk-node/node.toml")
     security(machine)
 
@@ -236,8 +239,8 @@ def one_service(machine: Machine) -> None:
     machine.run("ps -o user,pid,rss,args -u msk-node")
     started = time.monotonic()
     machine.run(
-        "msk-node phantom /root/phantom >/dev/null && msk-node send "
-        "MSKNODE@127.0.0.1:11112 /root/phantom | tail -1"
+        "msk-node phantom /root/phantom --scan small >/dev/null && msk-node send "
+        "MSKNODE@127.0.0.1:11112 /root/phantom/series | tail -1"
     )
     machine.wait_for(f"{IN_ORTHANC} -ge 2", ANSWER_S, "segmentation and report are in Orthanc")
     say(f"the phantom was answered {time.monotonic() - started:.0f} s after it was begun")
@@ -245,23 +248,11 @@ def one_service(machine: Machine) -> None:
         "curl -s http://127.0.0.1:8042/series?expand | "
         "grep -E '\"(Modality|SeriesDescription)\"' | sort | uniq -c"
     )
-    machine.run("msk-node status --config /etc/msk-node/node.toml", check=False)
-    machine.run("msk-node health --config /etc/msk-node/node.toml", check=False)
-    main_pid = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
-    machine.run("systemctl reload msk-node; sleep 3; systemctl is-active msk-node", check=False)
-    after = machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
-    if not main_pid.isdigit() or after != main_pid:
-        raise SystemExit(f"after the reload process {main_pid} is {after}")
-    machine.run("pkill -KILL -u msk-node -f 'roles work'; sleep 1; true", quiet=True)
-    machine.wait_for(
-        "pgrep -u msk-node -f 'roles work'", 60, "a killed worker is started again"
-    )
-    machine.run("systemctl kill --signal=SIGKILL --kill-whom=main msk-node", quiet=True)
-    machine.wait_for(
-        f"sleep 2; systemctl is-active -q msk-node && {ECHO}",
-        120,
-        "a killed node is started again by systemd",
-    )
+    machine.run("msk-node status --config /etc/msk-node/node.toml")
+    machine.wait_for(HEALTHY, 60, "it says that it is healthy")
+    machine.run("curl -s http://127.0.0.1:8080/metrics | grep -E '^msk_' | head -5 | grep .")
+    reloads(machine)
+    kills(machine)
     machine.run(
         "msk-node backup --config /etc/msk-node/node.toml --out /root/node.tar.zst"
         " && msk-node backup --verify /root/node.tar.zst && ls -l /root/node.tar.zst"
@@ -274,8 +265,53 @@ def one_service(machine: Machine) -> None:
     )
 
 
+def reloads(machine: Machine) -> None:
+    """The process goes on with new settings, and with the former ones where those are bad."""
+    before = main_pid(machine)
+    machine.run("sed -i 's/^samples = 2$/samples = 3/' /etc/msk-node/node.toml")
+    machine.run(
+        "systemctl reload msk-node && journalctl -u msk-node -n 12 -o cat | cut -c1-200"
+    )
+    machine.run(f"{JOURNAL} | grep settings.reloaded | grep -q analysis.samples", quiet=True)
+    machine.run("cp -p /etc/msk-node/node.toml /root/node.toml")
+    machine.run("echo 'simples = 1' >> /etc/msk-node/node.toml; ! systemctl reload msk-node")
+    machine.run(f"{JOURNAL} | grep simples | tail -2 | cut -c1-200 | grep .")
+    machine.run("cp -p /root/node.toml /etc/msk-node/node.toml; systemctl reload msk-node")
+    machine.run(f"systemctl is-active -q msk-node && {ECHO}")
+    after = main_pid(machine)
+    if not before.isdigit() or after != before:
+        raise SystemExit(f"after the reloads process {before} is {after}")
+    say(f"ok: three reloads, one of them refused, and process {after} is the same")
+
+
+def kills(machine: Machine) -> None:
+    """A worker that is killed is started by the node, the node by systemd."""
+    worker = machine.run(f"{WORKER}", quiet=True).strip()
+    machine.run(f"kill -KILL {worker}")
+    machine.wait_for(
+        f"pid=$({WORKER}) && test -n $pid && test $pid != {worker}",
+        60,
+        f"a killed worker ({worker}) is started again",
+    )
+    machine.wait_for(HEALTHY, 120, "and the node is healthy")
+    before = main_pid(machine)
+    machine.run("systemctl kill --signal=SIGKILL --kill-whom=main msk-node", quiet=True)
+    machine.wait_for(
+        f"sleep 2; systemctl is-active -q msk-node && {ECHO}",
+        120,
+        f"a killed node ({before}) is started again by systemd",
+    )
+    say(f"its process is {main_pid(machine)}")
+    machine.wait_for(HEALTHY, 120, "and healthy")
+
+
+def main_pid(machine: Machine) -> str:
+    """The process of the service."""
+    return machine.run("systemctl show -p MainPID --value msk-node", quiet=True).strip()
+
+
 def three_services(machine: Machine) -> None:
-    """msk-node.target: the roles as services, on the same data; a restored node among them."""
+    """msk-node.target: the roles as services, on the same data."""
     machine.run("systemctl enable --now msk-node.target")
     machine.wait_for(ECHO, 120, "the receiver answers C-ECHO")
     machine.run("systemctl --no-pager --no-legend list-units 'msk-node*'", check=False)
@@ -286,12 +322,40 @@ def three_services(machine: Machine) -> None:
         "systemctl start msk-node@work && systemctl disable --now msk-node.target"
         " && systemctl stop 'msk-node@*'"
     )
+
+
+def restored_node(machine: Machine) -> None:
+    """What was backed up runs from another folder, and sends nothing that has been sent."""
     machine.run(
         "install -d -o msk-node -g msk-node /var/lib/msk-node-2 && msk-node restore "
         "/root/node.tar.zst --into /var/lib/msk-node-2 && ls -ln /var/lib/msk-node-2"
     )
+    before = machine.run(f"{DELIVERIES} /var/lib/msk-node/node.sqlite")
+    machine.run(
+        "systemd-run --quiet --unit=restored --uid=msk-node --gid=msk-node"
+        f" msk-node serve --config {RESTORED}"
+    )
+    machine.wait_for(ECHO, 120, "the restored node answers C-ECHO")
+    machine.wait_for(f"msk-node health --config {RESTORED}", 120, "and is healthy")
+    machine.run(f"msk-node status --config {RESTORED}")
+    if machine.run(f"{DELIVERIES} /var/lib/msk-node-2/node.sqlite", quiet=True) != before:
+        raise SystemExit("the restored node has delivered what was delivered before")
+    say("ok: it has sent nothing again")
+    machine.run("systemctl stop restored")
 
 
+MORE_SETTINGS: Final = (
+    r'\n[web]\nusers = "/var/lib/msk-node/users.toml"\n\n[analysis]\nsamples = 2\n'
+)
+RESTORED: Final = "/var/lib/msk-node-2/node.toml"
+HEALTHY: Final = "msk-node health --config /etc/msk-node/node.toml"
+JOURNAL: Final = "journalctl --no-pager -u msk-node -o cat"
+WORKER: Final = "pgrep -u msk-node -f 'roles work' | head -1"
+DELIVERIES: Final = (
+    "/opt/msk-node/current/bin/python -c 'import sqlite3, sys;"
+    ' print(*sqlite3.connect(sys.argv[1]).execute("SELECT destination, sop_instance_uid,'
+    " state, attempts, sent_at FROM deliveries ORDER BY 1, 2\"), sep=chr(10))'"
+)
 ECHO: Final = "echoscu --call MSKNODE 127.0.0.1 11112"
 IN_ORTHANC: Final = (
     'test $(curl -s http://127.0.0.1:8042/series?expand | grep -cE \'"Modality" : "(SEG|SR)"\')'
