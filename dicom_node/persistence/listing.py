@@ -7,14 +7,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from dicom_node.persistence.ledger import Ledger
-from dicom_node.persistence.rows import (
-    LEFT_OUT_CODES,
-    DeliveryRow,
-    DeliveryState,
-    SeriesRow,
-    SeriesState,
-)
+from dicom_node.persistence.ledger import Ledger, is_in
+from dicom_node.persistence.rows import DeliveryRow, DeliveryState, SeriesRow, SeriesState
 from dicom_node.persistence.tables import DELIVERIES, SERIES
 
 
@@ -56,7 +50,7 @@ def list_series(
     }
     conditions = [each == value for each, value in given.items() if value is not None]
     if wanted.state is not None:
-        conditions.append(_in_state(wanted.state))
+        conditions.append(is_in(wanted.state))
     if wanted.since is not None:
         conditions.append(column.changed_at >= wanted.since)
     if wanted.until is not None:
@@ -80,15 +74,3 @@ def list_deliveries(
     if after is not None:
         conditions.append(sa.tuple_(column.sop_instance_uid, column.destination) > after)
     return ledger.read(DeliveryRow, *conditions, most=most)
-
-
-def _in_state(state: SeriesState) -> sa.ColumnElement[bool]:
-    """What holds for series in a state; one that is left out is refused in the table."""
-    left_out = SERIES.c.code.in_(LEFT_OUT_CODES)
-    match state:
-        case SeriesState.LEFT_OUT:
-            return sa.and_(SERIES.c.state == SeriesState.REFUSED, left_out)
-        case SeriesState.REFUSED:
-            return sa.and_(SERIES.c.state == state, sa.not_(left_out))
-        case _:
-            return SERIES.c.state == state

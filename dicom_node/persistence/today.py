@@ -12,13 +12,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from dicom_node.persistence.ledger import Ledger
-from dicom_node.persistence.rows import (
-    CANCELLED_CODE,
-    LEFT_OUT_CODES,
-    DeliveryState,
-    SeriesState,
-)
+from dicom_node.persistence.ledger import STATE_OF_SERIES, Ledger
+from dicom_node.persistence.rows import DeliveryState, SeriesState
 from dicom_node.persistence.tables import CASES, DELIVERIES, SERIES
 
 
@@ -59,12 +54,12 @@ def day_since(ledger: Ledger, moment: datetime) -> Day:
     lately = sa.and_(
         SERIES.c.state.in_([each.value for each in SeriesState]), SERIES.c.changed_at >= moment
     )
-    columns = (SERIES.c.state, SERIES.c.code, SERIES.c.received_at >= moment)
+    columns = (STATE_OF_SERIES, SERIES.c.received_at >= moment)
     query = sa.select(*columns, sa.func.count()).where(lately).group_by(*columns)
     states = dict.fromkeys(SeriesState, 0)
     received = 0
-    for state, code, is_new, count in ledger.execute(query):
-        states[_state(state, code)] += count
+    for state, is_new, count in ledger.execute(query):
+        states[SeriesState(state)] += count
         received += count if is_new else 0
     query = (
         sa.select(DELIVERIES.c.state, sa.func.count())
@@ -85,12 +80,3 @@ def latest_cases(ledger: Ledger, most: int) -> tuple[LatestCase, ...]:
         .limit(most)
     )
     return tuple(LatestCase(*row) for row in ledger.execute(query))
-
-
-def _state(state: str, code: str) -> SeriesState:
-    """A state as rows have it: the table has neither what was left out nor cancelled."""
-    if state == SeriesState.REFUSED and code in LEFT_OUT_CODES:
-        return SeriesState.LEFT_OUT
-    if state == SeriesState.REFUSED and code == CANCELLED_CODE:
-        return SeriesState.CANCELLED
-    return SeriesState(state)

@@ -7,6 +7,8 @@ from typing import Final
 
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import (
+    AGAINST_RULES,
+    CANCELLED_CODE,
     DeliveryRow,
     DeliveryState,
     EventRow,
@@ -21,6 +23,8 @@ from support.hostile_values import AE_TITLES, HOSTILE
 NOW: Final = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 STATES: Final = tuple(SeriesState)
 DELIVERIES: Final = tuple(DeliveryState)
+CODES: Final = {SeriesState.LEFT_OUT: AGAINST_RULES, SeriesState.CANCELLED: CANCELLED_CODE}
+"""Codes without which the ledger knows nothing of a state."""
 
 
 def storable(value: str) -> str:
@@ -57,7 +61,7 @@ def _series(number: int, value: str, uid: str = "") -> SeriesRow:
         received_at=NOW + timedelta(minutes=number),
         changed_at=NOW + timedelta(minutes=number, seconds=30),
         state=state,
-        code="" if state is not SeriesState.LEFT_OUT else "against-rules",
+        code=CODES.get(state, ""),
         reason=value,
     )
 
