@@ -7,8 +7,10 @@ the reason, and every destination gets both.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -34,7 +36,7 @@ from dicom_node.persistence.rows import (
 from dicom_node.results.builders import Refusal, publish_case, publish_refusal
 from dicom_node.results.case_facts import PublishContext
 from dicom_node.results.kinds import REPORTS, ResultKind, kinds_for, with_fallbacks
-from dicom_node.results.result_files import ResultObject
+from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import read_series
 from dicom_node.series.scan_facts import facts_of_refused, facts_of_series, patient_of
@@ -339,3 +341,31 @@ def _instance(result: ResultRow) -> InstanceInSeries:
     return InstanceInSeries(
         result.sop_class_uid, result.sop_instance_uid, result.own_series_instance_uid
     )
+
+
+def keep_results(
+    arrival: SeriesArrival,
+    objects: Sequence[ResultObject],
+    folder: Path,
+    made_at: datetime,
+) -> list[ResultRow]:
+    """Keep result objects as files; their rows for the ledger."""
+    return [
+        ResultRow(
+            sop_instance_uid=each.sop_instance_uid,
+            sop_class_uid=each.sop_class_uid,
+            kind=each.kind.value,
+            own_series_instance_uid=each.series_instance_uid,
+            series_instance_uid=arrival.series_instance_uid,
+            revision=arrival.revision,
+            path=str(path),
+            sha256=_sha256(path),
+            made_at=made_at,
+        )
+        for each, path in zip(objects, write_results(objects, folder), strict=True)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,9 +7,19 @@ one (`delivery/events.py`).
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dicom_node.persistence.rows import AWAITS_RULES, EventRow, OrderRow, SeriesEvent, SeriesRow
+from dicom_node.delivery.events import group_event
+from dicom_node.persistence.rows import (
+    AWAITS_RULES,
+    DeliveryRow,
+    EventRow,
+    OrderRow,
+    SeriesEvent,
+    SeriesRow,
+)
 from dicom_node.spool.arrivals import SeriesArrival
 
 
@@ -51,6 +61,35 @@ def arrival_events(arrival: SeriesArrival, row: SeriesRow) -> tuple[EventRow, ..
     if row.code == AWAITS_RULES:
         events.append(event(row, SeriesEvent.WAITS_FOR_RULES, row.received_at))
     return tuple(events)
+
+
+def left_out_event(row: SeriesRow, name: str) -> EventRow:
+    """That rules did not take a series, with every reason."""
+    return event(
+        row,
+        SeriesEvent.LEFT_OUT,
+        row.changed_at,
+        name=name,
+        code=row.code,
+        reason=row.reason,
+    )
+
+
+def answered_event(row: SeriesRow) -> EventRow:
+    """That a series was answered, and with what."""
+    words = f"{row.state}: {row.reason}" if row.reason else row.state.value
+    return event(row, SeriesEvent.ANSWERED, row.changed_at, code=row.code, reason=words)
+
+
+def held_events(deliveries: Sequence[DeliveryRow]) -> tuple[EventRow, ...]:
+    """That a person wants results held, as they come to be."""
+    held = [row for row in deliveries if row.is_held_by_person]
+    groups = itertools.groupby(held, key=lambda row: row.group)
+    each = (tuple(rows) for _, rows in groups)
+    return tuple(
+        group_event(rows, SeriesEvent.HELD, 0, rows[0].changed_at, rows[0].reason)
+        for rows in each
+    )
 
 
 def ordered(order: OrderRow) -> EventRow:

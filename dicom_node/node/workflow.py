@@ -26,7 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,35 +44,48 @@ from dicom_node.analysis.request import (
 )
 from dicom_node.analysis.subprocesses import EXIT_NO_ROOM, Ended, run_child
 from dicom_node.delivery.attempts import first_rows
-from dicom_node.delivery.events import group_event
 from dicom_node.delivery.holding import held_back
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
 from dicom_node.errors import ResultError
 from dicom_node.monitoring import metrics
 from dicom_node.monitoring.logs import describe
+from dicom_node.node.case_room import CaseRoom
 from dicom_node.node.case_rows import PatientHistory, case_row
 from dicom_node.node.noted import note_answer, note_children, note_received, timed
-from dicom_node.node.publication import earlier_revisions, publish_series
+from dicom_node.node.publication import earlier_revisions, keep_results, publish_series
 from dicom_node.node.room import (
     ANALYSIS,
     LOOK_EVERY_S,
     NO_ROOM,
     PUBLICATION,
-    STEPS,
     Ending,
     GivingWay,
     Need,
     Step,
-    Waiting,
     disks,
-    keep_for_next,
     need_of_case,
-    need_of_voxels,
     voxels_of_case,
     wait_for_room,
 )
 from dicom_node.node.selection import Selection, arrival_in_spool, rules_for
-from dicom_node.node.series_events import arrival_events, event
+from dicom_node.node.series_events import (
+    answered_event,
+    arrival_events,
+    event,
+    held_events,
+    left_out_event,
+)
+from dicom_node.node.series_jobs import (
+    about_job,
+    arrival_of_job,
+    first_job,
+    payload_of,
+    publish_job,
+    segment_job,
+    segment_later,
+    select_job,
+    select_later,
+)
 from dicom_node.node.series_keys import keys_of
 from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
@@ -84,22 +97,17 @@ from dicom_node.persistence.rows import (
     AWAITS_RULES,
     RELEASED,
     UNANSWERED,
-    Alike,
-    DeliveryRow,
     EventRow,
-    ResultRow,
     SeriesEvent,
     SeriesKeyRow,
     SeriesRow,
     SeriesState,
 )
 from dicom_node.results.fhir.bundle_file import keep_bundle
-from dicom_node.results.result_files import ResultObject, write_results
 from dicom_node.series.candidates import Candidate
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
-from dicom_node.spool.spool import Spool
 from dicom_node.uids import settings_digest, sources_digest
 
 if TYPE_CHECKING:
@@ -110,7 +118,6 @@ log = structlog.get_logger()
 QUEUES: Final = {"gpu": 1, "publish": 1, "deliver": 4, "select": 1}
 """The number of jobs of each queue that one worker does at a time."""
 
-SECONDS_BEFORE_ANOTHER_ANALYSIS: Final = 10.0
 MAX_WAIT_FOR_DEVICE_S: Final = 30.0
 FIRST_WAIT_FOR_ROOM_S: Final = 30.0
 MAX_WAIT_FOR_ROOM_S: Final = 600.0
@@ -193,11 +200,11 @@ class Workflow:
             except OSError as error:
                 if error.errno not in NO_ROOM:
                     raise
-                log.warning("room.gone", count=tries, **describe(error), **_of(payload))
-                if not self._is_short(_arrival(payload), step):
+                log.warning("room.gone", count=tries, **describe(error), **about_job(payload))
+                if not self.room.is_short(arrival_of_job(payload), step):
                     if tries >= UNEXPLAINED_TRIES:
                         raise
-                    self._note(_arrival(payload), f"{NO_ROOM_THERE}; tried {tries} times")
+                    self._note(arrival_of_job(payload), f"{NO_ROOM_THERE}; tried {tries} times")
             wait_s = min(LOOK_EVERY_S * 2.0 ** min(tries - 1, 16), MAX_BETWEEN_TRIES_S)
             if self.ending.wait(wait_s):
                 _wait_for_our_end()
@@ -230,11 +237,11 @@ class Workflow:
         log.info("series.accepted", instances=row.instances, **_about(row))
         note_received(arrival.paths)
         self.keep_room()
-        return (_first_job(arrival, row),)
+        return (first_job(arrival, row),)
 
     def select(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Ask the rules about a series; it is analysed, left out, or asked about later."""
-        arrival = _arrival(payload)
+        arrival = arrival_of_job(payload)
         row = self._known_row(arrival)
         if row.state is SeriesState.LEFT_OUT:  # by this very job, before it was killed
             return self._second_choices(arrival)
@@ -245,7 +252,7 @@ class Workflow:
             return self._take(arrival, row, payload)
         if rules.best and (wait_s := self.selection.wait_s(arrival)) > 0:
             self._note_rules(row, "waits until nothing more comes of its study")
-            return (_select_later(payload, wait_s),)
+            return (select_later(payload, wait_s),)
         judgement, code = self.selection.judgement(arrival, rules)
         if judgement.is_taken is not False:
             return self._take(arrival, row, payload)
@@ -254,7 +261,7 @@ class Workflow:
 
     def take_unjudged(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Take a series that the rules could not be asked about: none is lost by them."""
-        arrival = _arrival(payload)
+        arrival = arrival_of_job(payload)
         row = self._known_row(arrival)
         if row.state is not SeriesState.RECEIVED:
             return ()
@@ -266,12 +273,12 @@ class Workflow:
         rows = self.ledger.received(RELEASED)
         found = ((row, arrival_in_spool(self.config.node.spool, row)) for row in rows)
         return tuple(
-            _select(arrival, f"{row.revision}:released") for row, arrival in found if arrival
+            select_job(arrival, f"{row.revision}:released") for row, arrival in found if arrival
         )
 
     def segment(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Analyse a series in a child process; an analysis that dies is tried again."""
-        arrival = _arrival(payload)
+        arrival = arrival_of_job(payload)
         if self._is_cancelled(arrival):
             return self._nothing_more(arrival)
         found = self._finished(arrival) or self._attempt(arrival, payload)
@@ -279,7 +286,7 @@ class Workflow:
             return found
         if not self._reach_segmented(arrival, found):
             return self._nothing_more(arrival)
-        return (_publish(payload, found),)
+        return (publish_job(payload, found),)
 
     def _attempt(
         self, arrival: SeriesArrival, payload: Payload
@@ -292,7 +299,7 @@ class Workflow:
         attempt = payload["attempt"]
         ending = GivingWay(self.ending, partial(self._is_to_give_way, arrival))
         if not self._has_room(arrival, ANALYSIS, ending):
-            return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
+            return (segment_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
         lock = try_lock(self.config.node.work / f".{self.device}.lock")
         if lock is None:
             return (self._wait_for_device(payload),)
@@ -307,8 +314,8 @@ class Workflow:
                 _wait_for_our_end()
             self._note_lost(arrival, attempt, ended.words)
             shutil.rmtree(folder, ignore_errors=True)
-            if ended.exit_code == EXIT_NO_ROOM and self._is_short(arrival, ANALYSIS):
-                return (_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
+            if ended.exit_code == EXIT_NO_ROOM and self.room.is_short(arrival, ANALYSIS):
+                return (segment_later(payload, FIRST_WAIT_FOR_ROOM_S, MAX_WAIT_FOR_ROOM_S),)
             if attempt < self.config.analysis.attempts:
                 return (self._another_attempt(payload, ended),)
             self._give_up(folder, _words(ended), attempt)
@@ -327,7 +334,7 @@ class Workflow:
 
     def publish(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Build, keep and enter the result objects; then put their deliveries."""
-        arrival = _arrival(payload)
+        arrival = arrival_of_job(payload)
         if self._is_cancelled(arrival):
             return self._nothing_more(arrival)
         if self._known_row(arrival).state not in ANSWERED:
@@ -356,13 +363,13 @@ class Workflow:
 
     def fail(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Answer a series whose jobs raised at every try with a reason instead."""
-        arrival = _arrival(payload)
+        arrival = arrival_of_job(payload)
         if payload.get("analysis") == NODE_FAILED:
             raise ResultError("not even the failure could be published")
         words = "the node could not analyse the series or build its results; its log says why"
         folder = self._work_folder(arrival) / NODE_FAILED
         write_outcome(folder, self._failed(NODE_FAILED, words))
-        return (_publish(payload, folder, ":failed"),)
+        return (publish_job(payload, folder, ":failed"),)
 
     def deliver(self, payload: Payload) -> tuple[JobRequest, ...]:
         """Deliver to one destination, once."""
@@ -375,7 +382,12 @@ class Workflow:
 
     def keep_room(self) -> None:
         """Have the receiver leave room for the cases that wait, as the ledger has them now."""
-        keep_for_next(self.config, self._waiting)
+        self.room.keep()
+
+    @property
+    def room(self) -> CaseRoom:
+        """The room of the cases that wait."""
+        return CaseRoom(self.config, self.ledger, self.clock, self.needs)
 
     @property
     def selection(self) -> Selection:
@@ -440,13 +452,13 @@ class Workflow:
             if not self.ledger.reach(taken, told):
                 return ()
             log.info("series.taken", **_about(row))
-        return (_segment(_payload(arrival), attempt=1),)
+        return (segment_job(payload_of(arrival), attempt=1),)
 
     def _leave_out(self, row: SeriesRow, code: str, reason: str, payload: Payload) -> None:
         """Note that a series is not analysed, and why."""
         left_out = row.become(SeriesState.LEFT_OUT, self.clock(), code=code, reason=reason)
         name = f"left-out:{payload.get('asked', '')}"
-        self.ledger.reach(left_out, _left_out_event(left_out, name))
+        self.ledger.reach(left_out, left_out_event(left_out, name))
         log.info("series.left_out", code=code, reason=reason, **_about(row))
         metrics.SERIES_LEFT_OUT.labels(code=code).inc()
         self.keep_room()
@@ -458,7 +470,7 @@ class Workflow:
         reason = f"schedule {choice.schedule}: {choice.against}"
         row = row.become(SeriesState.LEFT_OUT, self.clock(), code=AGAINST_RULES, reason=reason)
         told = self._told_of(arrival, row)
-        self.ledger.add(row, *told, _left_out_event(row, "left-out:schedule"))
+        self.ledger.add(row, *told, left_out_event(row, "left-out:schedule"))
         log.info("series.left_out", code=AGAINST_RULES, reason=reason, **_about(row))
         metrics.SERIES_LEFT_OUT.labels(code=AGAINST_RULES).inc()
         return ()
@@ -485,12 +497,12 @@ class Workflow:
             )
             self.ledger.save(again)
         name = f"after:{row.series_instance_uid}:{row.revision}"
-        return tuple(_select(series, f"{each.revision}:{name}") for each, series in rest)
+        return tuple(select_job(series, f"{each.revision}:{name}") for each, series in rest)
 
     def _admit_again(self, arrival: SeriesArrival, row: SeriesRow) -> tuple[JobRequest, ...]:
         """The jobs for a series that is in the ledger: only those that may have been lost."""
         if row.state is SeriesState.RECEIVED:
-            return (_first_job(arrival, row),)
+            return (first_job(arrival, row),)
         log.info("series.repeated", **_about(row))
         return ()
 
@@ -521,7 +533,7 @@ class Workflow:
 
     def _wait_for_device(self, payload: Payload) -> JobRequest:
         """The same attempt a little later: somebody else's analysis has the device."""
-        later = _later(payload, 1.0, MAX_WAIT_FOR_DEVICE_S)
+        later = segment_later(payload, 1.0, MAX_WAIT_FOR_DEVICE_S)
         log.info(
             "analysis.waits",
             series_instance_uid=payload["series_instance_uid"],
@@ -533,11 +545,11 @@ class Workflow:
     def _another_attempt(self, payload: Payload, ended: Ended) -> JobRequest:
         """The next attempt; minutes later, where it found no room and nothing says where."""
         attempt = payload["attempt"]
-        again = _segment(payload, attempt=attempt + 1)
+        again = segment_job(payload, attempt=attempt + 1)
         if ended.exit_code != EXIT_NO_ROOM:
             return again
         of = self.config.analysis.attempts
-        self._note(_arrival(payload), f"{NO_ROOM_THERE} (attempt {attempt} of {of})")
+        self._note(arrival_of_job(payload), f"{NO_ROOM_THERE} (attempt {attempt} of {of})")
         return replace(again, delay_s=min(60.0 * 5 ** (attempt - 1), MAX_WAIT_FOR_ROOM_S))
 
     def _analyse(self, arrival: SeriesArrival, folder: Path, lock: int) -> Ended:
@@ -603,7 +615,7 @@ class Workflow:
 
     def _is_to_give_way(self, arrival: SeriesArrival) -> bool:
         """True if a case is to wait for room no longer."""
-        return self._is_cancelled(arrival) or self._is_in_the_way(arrival)
+        return self._is_cancelled(arrival) or self.room.is_in_the_way(self._known_row(arrival))
 
     def _tell(
         self, arrival: SeriesArrival, kind: SeriesEvent, attempt: int, reason: str = ""
@@ -611,56 +623,6 @@ class Workflow:
         """Note what became of an attempt to analyse a series."""
         row, name = self._known_row(arrival), f"{kind.value.replace(' ', ':')}:{attempt}"
         self.ledger.add(event(row, kind, self.clock(), name=name, reason=reason))
-
-    def _is_in_the_way(self, arrival: SeriesArrival) -> bool:
-        """True if a case without room keeps one waiting that has some."""
-        self.keep_room()
-        own, found = self._known_row(arrival), disks(self.config)
-        needs = [
-            self._need_of(each)
-            for each in self.ledger.unanswered_alike()
-            if each.state is SeriesState.RECEIVED and each.count > _is_among(own, each)
-        ]
-        needs += [
-            self._need(row)
-            for row in self.ledger.unmeasured()
-            if row.state is SeriesState.RECEIVED and _key(row) != _key(arrival)
-        ]
-        return any(not ANALYSIS.shortages(found, need) for need in needs)
-
-    def _is_short(self, arrival: SeriesArrival, step: Step) -> bool:
-        """True if a disk of the node's has no room for what a step writes of a case."""
-        need = need_of_case(arrival.paths, self.config)
-        return bool(step.shortages(disks(self.config), need))
-
-    def _waiting(self) -> tuple[Waiting, ...]:
-        """The cases that are not answered; those that are alike stand for one another."""
-        now, rows = self.clock(), self.ledger.unmeasured()
-        for answered in set(self.needs) - set(map(_key, rows)):
-            self.needs.pop(answered, None)
-        found = [
-            (each.state, self._need_of(each), each.latest_at)
-            for each in self.ledger.unanswered_alike()
-        ]
-        found += [(row.state, self._need(row), row.received_at) for row in rows]
-        return tuple(
-            Waiting(STEPS[state].own(need), (now - received_at).total_seconds())
-            for state, need, received_at in found
-        )
-
-    def _need_of(self, cases: Alike) -> Need:
-        """The need of each of some cases, by the size in the ledger."""
-        return need_of_voxels(cases.voxels, self.config.for_called(cases.called_ae_title))
-
-    def _need(self, row: SeriesRow) -> Need:
-        """The need of a case in the ledger, by the files that the spool has of its series."""
-        need = self.needs.get(_key(row))
-        if need is None:
-            spool = Spool(self.config.node.spool, only_look=True)
-            paths = [entry.path for entry in spool.entries(row.series_instance_uid)]
-            need = need_of_case(paths, self.config.for_called(row.called_ae_title))
-            self.needs[_key(row)] = need
-        return need
 
     def _note(self, arrival: SeriesArrival, words: str) -> None:
         """Note in the ledger, for `status`, why a series is not answered yet."""
@@ -717,7 +679,7 @@ class Workflow:
             PatientHistory(self.ledger, self.config),
         )
         kept = self.config.node.results / arrival.series_instance_uid / str(arrival.revision)
-        results = _result_rows(arrival, publication.objects, kept, outcome.finished_at)
+        results = keep_results(arrival, publication.objects, kept, outcome.finished_at)
         if publication.label_map is not None:
             publication.label_map.write(kept)
         if self.config.objects.fhir:
@@ -733,7 +695,7 @@ class Workflow:
         )
         case = case_row(publication.statement, arrival, outcome, self.config)
         first = partial(self._first_deliveries, arrival, deliveries)
-        told = _answered_event(row)
+        told = answered_event(row)
         if not self.ledger.reach(row, told, new=results, changed=(case,), then=first):
             # Cancelled while they were built.
             shutil.rmtree(kept, ignore_errors=True)
@@ -753,7 +715,7 @@ class Workflow:
         operation = OperationLedger(self.ledger)
         held = operation.held_destinations(*_key(arrival), within=connection)
         deliveries = held_back(rows, held)
-        return (*deliveries, *_held_events(deliveries))
+        return (*deliveries, *held_events(deliveries))
 
     def _destinations(self, arrival: SeriesArrival) -> tuple[Destination, ...]:
         return self.config.destinations_for(arrival.calling_ae_title, arrival.called_ae_title)
@@ -790,145 +752,11 @@ def _wait_for_our_end() -> None:
     threading.Event().wait()
 
 
-def _payload(arrival: SeriesArrival) -> dict[str, Any]:
-    """A series as JSON."""
-    return {**asdict(arrival), "paths": [str(path) for path in arrival.paths]}
-
-
-def _arrival(payload: Payload) -> SeriesArrival:
-    """The series in a job's payload."""
-    # A job that an older node put has not all of the fields.
-    values = {
-        each.name: payload[each.name] for each in fields(SeriesArrival) if each.name in payload
-    }
-    values["paths"] = tuple(map(Path, values["paths"]))
-    for name in ("sop_instance_uids", "notes"):
-        values[name] = tuple(values.get(name, ()))
-    return SeriesArrival(**values)
-
-
-def _segment(payload: Payload, *, attempt: int) -> JobRequest:
-    """An attempt to analyse a series; the first at once, the next a little later."""
-    key = f"segment:{payload['series_instance_uid']}:{payload['revision']}:{attempt}"
-    delay_s = 0.0 if attempt == 1 else SECONDS_BEFORE_ANOTHER_ANALYSIS
-    return JobRequest("segment", key, {**payload, "attempt": attempt}, delay_s)
-
-
-def _first_job(arrival: SeriesArrival, row: SeriesRow) -> JobRequest:
-    """The job that a series begins with: its analysis, unless rules are to be asked."""
-    arrival = replace(arrival, revision=row.revision)
-    if row.code == AWAITS_RULES:
-        return _select(arrival, f"{row.revision}:0")
-    return _segment(_payload(arrival), attempt=1)
-
-
-def _select(arrival: SeriesArrival, name: str) -> JobRequest:
-    """The question to the rules about a series."""
-    key = f"select:{arrival.series_instance_uid}:{name}"
-    return JobRequest("select", key, {**_payload(arrival), "asked": name})
-
-
-def _select_later(payload: Payload, wait_s: float) -> JobRequest:
-    """The same question again, when its study may be quiet."""
-    waits = payload.get("waits", 0) + 1
-    key = f"select:{payload['series_instance_uid']}:{payload['asked']}:{waits}"
-    return JobRequest("select", key, {**payload, "waits": waits}, wait_s)
-
-
 def _words(ended: Ended) -> str:
     """The end of an analysis, for the answer to its series."""
     return NO_ROOM_THERE if ended.exit_code == EXIT_NO_ROOM else ended.words
 
 
-def _later(payload: Payload, first_s: float, most_s: float) -> JobRequest:
-    """The same attempt again, later from time to time."""
-    waits = payload.get("waits", 0) + 1
-    again = _segment({**payload, "waits": waits}, attempt=payload["attempt"])
-    delay_s = min(first_s * 2.0 ** min(waits - 1, 16), most_s)
-    return replace(again, key=f"{again.key}:{waits}", delay_s=delay_s)
-
-
-def _is_among(row: SeriesRow, cases: Alike) -> bool:
-    """True if a row is one of those that are counted."""
-    facts = (row.state, row.called_ae_title, row.voxels)
-    return facts == (cases.state, cases.called_ae_title, cases.voxels)
-
-
-def _key(of: SeriesRow | SeriesArrival) -> tuple[str, int]:
-    """The name of a case."""
-    return (of.series_instance_uid, of.revision)
-
-
-def _publish(payload: Payload, folder: Path, variant: str = "") -> JobRequest:
-    """The publication of the analysis in a folder."""
-    key = f"publish:{payload['series_instance_uid']}:{payload['revision']}{variant}"
-    # An older node left its one analysis in the revision's own folder.
-    name = "" if folder.name == str(payload["revision"]) else folder.name
-    return JobRequest("publish", key, {**payload, "analysis": name})
-
-
-def _of(payload: Payload) -> dict[str, Any]:
-    """The series that a job is about."""
-    return {name: payload[name] for name in ("series_instance_uid", "revision")}
-
-
 def _about(row: SeriesRow) -> dict[str, Any]:
     """The series that an event is about."""
     return {"series_instance_uid": row.series_instance_uid, "revision": row.revision}
-
-
-def _left_out_event(row: SeriesRow, name: str) -> EventRow:
-    """That rules did not take a series, with every reason."""
-    return event(
-        row,
-        SeriesEvent.LEFT_OUT,
-        row.changed_at,
-        name=name,
-        code=row.code,
-        reason=row.reason,
-    )
-
-
-def _answered_event(row: SeriesRow) -> EventRow:
-    """That a series was answered, and with what."""
-    words = f"{row.state}: {row.reason}" if row.reason else row.state.value
-    return event(row, SeriesEvent.ANSWERED, row.changed_at, code=row.code, reason=words)
-
-
-def _held_events(deliveries: Sequence[DeliveryRow]) -> tuple[EventRow, ...]:
-    """That a person wants results held, as they come to be."""
-    held = [row for row in deliveries if row.is_held_by_person]
-    groups = itertools.groupby(held, key=lambda row: row.group)
-    each = (tuple(rows) for _, rows in groups)
-    return tuple(
-        group_event(rows, SeriesEvent.HELD, 0, rows[0].changed_at, rows[0].reason)
-        for rows in each
-    )
-
-
-def _result_rows(
-    arrival: SeriesArrival,
-    objects: Sequence[ResultObject],
-    folder: Path,
-    made_at: datetime,
-) -> list[ResultRow]:
-    """Keep result objects as files; their rows in the ledger."""
-    return [
-        ResultRow(
-            sop_instance_uid=each.sop_instance_uid,
-            sop_class_uid=each.sop_class_uid,
-            kind=each.kind.value,
-            own_series_instance_uid=each.series_instance_uid,
-            series_instance_uid=arrival.series_instance_uid,
-            revision=arrival.revision,
-            path=str(path),
-            sha256=_sha256(path),
-            made_at=made_at,
-        )
-        for each, path in zip(objects, write_results(objects, folder), strict=True)
-    ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ import pytest
 from support.ct import SERIES_UID
 from support.small_node import small_arrival
 
-from dicom_node.node import room, workflow
+from dicom_node.node import case_room, room, workflow
 from dicom_node.node.room import PUBLICATION, Disk
 from dicom_node.node.status import node_status
 from dicom_node.node.workflow import MAX_WAIT_FOR_ROOM_S, UNEXPLAINED_TRIES, Workflow
@@ -76,6 +76,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> SetDisk:
 
     def has(found: Disk) -> None:
         monkeypatch.setattr(room, "disks", lambda _config: (found,))
+        monkeypatch.setattr(case_room, "disks", lambda _config: (found,))
         monkeypatch.setattr(workflow, "disks", lambda _config: (found,))
 
     has(Disk(ALL, free=1 << 40, reserve=0, size=1 << 41))
