@@ -259,7 +259,8 @@ class DeliveryJobs:
         self.ledger.advance(*rows, told=delivery_events(rows))
         now_there = self._rows(rows[0].group)
         news = [row for row in rows if row in now_there]
-        noted.note_news(news, now_there, self.ledger, self.clock())
+        changed_at = max(row.changed_at for row in rows)
+        noted.note_news(news, now_there, self.ledger, changed_at)
         log_rows(news)
 
     def _next(self, group: Group) -> tuple[JobRequest, ...]:

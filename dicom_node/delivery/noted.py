@@ -59,7 +59,7 @@ def note_news(
         news: those that have changed.
         all_there: all of the group, as they are now.
         ledger: knows when the last image of the series came.
-        now: the time.
+        now: when they did.
     """
     fresh = [row for row in news if _is_fresh(row)]
     for row in fresh:
