@@ -62,7 +62,7 @@ class Writer:
     lost: int = 0
     _waiting: queue.Queue[Recorded] = field(init=False)
     _closing: threading.Event = field(default_factory=threading.Event, init=False)
-    _idle: threading.Event = field(default_factory=threading.Event, init=False)
+    _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
     _is_in_trouble: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -72,40 +72,34 @@ class Writer:
 
     def record(self, event: AuditEvent) -> None:
         """Have an event written soon; never raises, and waits for nothing."""
-        self._idle.clear()
         try:
             self._waiting.put_nowait((event, datetime.now(UTC)))
         except queue.Full:
-            self.lost += 1
+            with self._counting:
+                self.lost += 1
 
     def close(self) -> None:
         """Wait until all is written, or cannot be within seconds."""
         until_s = time.monotonic() + CLOSE_WITHIN_S
-        while not self._idle.is_set() and time.monotonic() < until_s:
+        while self._waiting.unfinished_tasks and time.monotonic() < until_s:
             time.sleep(0.01)
         self._closing.set()
 
     def _run(self) -> None:
         """Write until the process ends."""
         while True:
-            self._idle_if_empty()
             events = self._next()
             self._write(events)
             if self.lost and not self._is_in_trouble:
-                lost, self.lost = self.lost, 0
+                with self._counting:
+                    lost, self.lost = self.lost, 0
                 self._write([(_lost(lost), datetime.now(UTC))])
-
-    def _idle_if_empty(self) -> None:
-        """Note that nothing waits; what is recorded from now on takes that back."""
-        if self._waiting.empty():
-            self._idle.set()
-            if not self._waiting.empty():
-                self._idle.clear()
+            for _ in events:
+                self._waiting.task_done()
 
     def _next(self) -> list[Recorded]:
         """What waits, and at least one."""
         found = [self._waiting.get()]
-        self._idle.clear()
         with contextlib.suppress(queue.Empty):
             while len(found) < BATCH:
                 found.append(self._waiting.get_nowait())
