@@ -25,7 +25,6 @@ class AuditKind(StrEnum):
     APPLICATION_STARTED = "Application Start"
     APPLICATION_STOPPED = "Application Stop"
     ASSOCIATION_REFUSED = "Security Alert: Node Authentication"
-    TRANSFER_BEGUN = "Begin Transferring DICOM Instances"
     INSTANCES_RECEIVED = "DICOM Instances Transferred: received"
     INSTANCES_SENT = "DICOM Instances Transferred: sent"
     STUDY_ACCESSED = "DICOM Instances Accessed"

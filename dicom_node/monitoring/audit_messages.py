@@ -51,11 +51,6 @@ EVENTS: Final[dict[AuditKind, tuple[Code, Code | None, str]]] = {
         "E",
     ),
     AuditKind.ASSOCIATION_REFUSED: (SECURITY_ALERT, _dcm("110126", "Node Authentication"), "E"),
-    AuditKind.TRANSFER_BEGUN: (
-        _dcm("110102", "Begin Transferring DICOM Instances"),
-        None,
-        "E",
-    ),
     AuditKind.INSTANCES_RECEIVED: (TRANSFERRED, None, "C"),
     AuditKind.INSTANCES_SENT: (TRANSFERRED, None, "R"),
     AuditKind.STUDY_ACCESSED: (_dcm("110103", "DICOM Instances Accessed"), None, "R"),
@@ -171,7 +166,6 @@ def _participants(event: AuditEvent, reporter: Reporter) -> Iterator[_Participan
 _ROLES: Final[dict[AuditKind, tuple[Code, Code | None, bool]]] = {
     AuditKind.INSTANCES_RECEIVED: (DESTINATION, SOURCE, False),
     AuditKind.INSTANCES_SENT: (SOURCE, None, True),
-    AuditKind.TRANSFER_BEGUN: (SOURCE, None, True),
     AuditKind.QUERY: (SOURCE, None, True),
     AuditKind.APPLICATION_STARTED: (APPLICATION, LAUNCHER, False),
     AuditKind.APPLICATION_STOPPED: (APPLICATION, LAUNCHER, False),
