@@ -55,14 +55,16 @@ def accept(  # noqa: PLR0913 - a command line has as many options as it has
     ] = False,
 ) -> None:
     """Try the site: a phantom to the running node, its results back, a protocol to sign."""
-    from dicom_node.node.acceptance.run import Wishes, accept, protocol_json
+    from dicom_node.node.acceptance.run import AcceptanceOptions, accept, protocol_json
     from dicom_node.results.pdf.protocol import protocol_pdf
     from dicom_node.settings.loading import load_config
 
     settings = load_config(config)
-    wishes = Wishes(destination, from_peer, wait_s, with_images=with_images, keep=keep)
+    options = AcceptanceOptions(
+        destination, from_peer, wait_s, with_images=with_images, keep=keep
+    )
     with _folder(keep_in) as folder:
-        protocol = accept(settings, wishes, folder, _tell)
+        protocol = accept(settings, options, folder, _tell)
     with room_for(out):
         out.write_bytes(protocol_pdf(protocol))
         out.with_suffix(".json").write_text(protocol_json(protocol), encoding="utf-8")

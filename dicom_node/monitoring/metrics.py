@@ -143,7 +143,7 @@ class Metric:
         with self.lock:
             for key, numbers in found.items():
                 for place, number in enumerate(numbers):
-                    self._numbers(key)[place] += number
+                    self.numbers(key)[place] += number
         for name, label in self.opens.items():
             for key in found if self.admits else ():
                 label.of(key[self.label_names.index(name)], admits=True)
@@ -152,7 +152,8 @@ class Metric:
         label = self.opens.get(name)
         return value if label is None else label.of(value, admits=self.admits)
 
-    def _numbers(self, key: Key) -> Numbers:
+    def numbers(self, key: Key) -> Numbers:
+        """The numbers of one series, which begin at 0; who changes them holds `lock`."""
         numbers = self.series.get(key)
         if numbers is None:
             numbers = self.series[key] = [0.0] * self.width
@@ -169,18 +170,18 @@ class Series:
     def inc(self, amount: float = 1.0) -> None:
         """Count so many more."""
         with self.metric.lock:
-            self.metric._numbers(self.key)[0] += amount  # noqa: SLF001
+            self.metric.numbers(self.key)[0] += amount
 
     def set(self, value: float) -> None:
         """Set a gauge."""
         with self.metric.lock:
-            self.metric._numbers(self.key)[0] = value  # noqa: SLF001
+            self.metric.numbers(self.key)[0] = value
 
     def observe(self, value: float) -> None:
         """Note a value; a clock that was set back makes no time negative."""
         value = max(value, 0.0)
         with self.metric.lock:
-            numbers = self.metric._numbers(self.key)  # noqa: SLF001
+            numbers = self.metric.numbers(self.key)
             numbers[0] += 1
             numbers[1] += value
             if self.metric.type is MetricType.HISTOGRAM:

@@ -18,7 +18,7 @@ from support.phantom_analysis import COMMAND, SWAPPED
 from support.small_node import small_config
 
 from dicom_node.cohort.reading import records_of_ledger
-from dicom_node.node.acceptance.run import Wishes, accept
+from dicom_node.node.acceptance.run import AcceptanceOptions, accept
 from dicom_node.node.workflow import Workflow
 from dicom_node.persistence.job_queue import JobRequest
 from dicom_node.persistence.ledger import Ledger
@@ -69,9 +69,9 @@ def running(folder: Path, *options: str, **sections: Any) -> Iterator[NodeConfig
             ledger.close()
 
 
-def accepted(config: NodeConfig, folder: Path, **wishes: Any) -> Protocol:
+def accepted(config: NodeConfig, folder: Path, **options: Any) -> Protocol:
     """What the acceptance of a running node says."""
-    wanted = Wishes(timeout_s=60, spec=SMALL_PHANTOM, **wishes)
+    wanted = AcceptanceOptions(timeout_s=60, spec=SMALL_PHANTOM, **options)
     return accept(config, wanted, folder / "acceptance", lambda _: None)
 
 

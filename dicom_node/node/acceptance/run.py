@@ -67,7 +67,7 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class AcceptanceOptions:
     """What a person wants of an acceptance.
 
     destination: only this one is looked at; by its name.
@@ -106,12 +106,14 @@ class _Times:
         )
 
 
-def accept(config: NodeConfig, wishes: Wishes, folder: Path, told: Told) -> Protocol:
+def accept(
+    config: NodeConfig, options: AcceptanceOptions, folder: Path, told: Told
+) -> Protocol:
     """Try a site's node and destinations with a phantom; what came of it.
 
     Args:
         config: of the running node.
-        wishes: of the person.
+        options: of the command.
         folder: for the phantom, what came back and the notes.
         told: hears how far it is.
 
@@ -120,25 +122,25 @@ def accept(config: NodeConfig, wishes: Wishes, folder: Path, told: Told) -> Prot
         UnknownNameError: there is no such destination.
         PeerError: the node does not answer.
     """
-    if wishes.destination is not None and config.destination(wishes.destination) is None:
+    if options.destination is not None and config.destination(options.destination) is None:
         known = ", ".join(each.name for each in config.destinations) or "none"
         raise UnknownNameError(
-            f"there is no destination {wishes.destination!r}; there are: {known}"
+            f"there is no destination {options.destination!r}; there are: {known}"
         )
-    peer = own_peer(config, wishes.from_peer)
+    peer = own_peer(config, options.from_peer)
     told("calling the node")
     echo(peer)
     ledger = existing_ledger(config.node.database_url, only_read=True)
     if ledger is None:
         raise ConfigurationError("node.database: no node has run on it yet; start it first")
     with closing(ledger):
-        trial = _Trial(config, wishes, folder, peer, told)
+        trial = _Trial(config, options, folder, peer, told)
         sent = trial.send_phantom()
         answer = wait_for_answer(
             ledger,
             sent.series_instance_uid,
             trial.looked_at,
-            wishes.timeout_s,
+            options.timeout_s,
             lambda words: told(f"waiting for {words}"),
         )
     return trial.judge(sent, answer)
@@ -149,7 +151,7 @@ class _Trial:
     """One acceptance while it is made."""
 
     config: NodeConfig
-    wishes: Wishes
+    options: AcceptanceOptions
     folder: Path
     peer: Peer
     told: Told
@@ -167,14 +169,14 @@ class _Trial:
     @property
     def looked_at(self) -> tuple[Destination, ...]:
         """Those that are wanted of them."""
-        name = self.wishes.destination
+        name = self.options.destination
         return tuple(each for each in self.all_destinations if name in (None, each.name))
 
     def send_phantom(self) -> SentPhantom:
         """Send the phantom to the node, and its images to destinations where that is wanted."""
         self.told("making the phantom")
         header = acceptance_header(self.config, self.started)
-        sent = write_phantom(self.folder / "sent", self.wishes.spec, header)
+        sent = write_phantom(self.folder / "sent", self.options.spec, header)
         self.times.note("sending to the node begins")
         self.told(f"sending {len(sent.paths)} images to the node")
         outcomes = send(self.peer, list(sent.paths))
@@ -185,7 +187,7 @@ class _Trial:
         self.check(
             NODE, "takes every image of an allowed sender", taken == len(outcomes), words
         )
-        if self.wishes.with_images:
+        if self.options.with_images:
             self._send_images(sent)
         return sent
 
@@ -206,18 +208,18 @@ class _Trial:
             words = "the routes send this sender's results nowhere; they stay in node.results"
             self.add("destinations", "there is one", Outcome.NOT_CHECKED, words)
         elif not self.looked_at:
-            words = f"{self.wishes.destination} gets nothing, by the routes for this sender"
+            words = f"{self.options.destination} gets nothing, by the routes for this sender"
             self.check("destinations", "the wanted one gets results", passed=False, words=words)
         came = [self._judge_destination(each, sent, answer) for each in self.looked_at]
         self._measure(sent, answer, next((each for each in came if each.files), None))
-        if not self.wishes.keep:
+        if not self.options.keep:
             self._reject(sent, answer)
         return self._protocol(sent, answer)
 
     def _judge_answer(self, answer: Answer) -> None:
         row = answer.row
         if row is None:
-            words = f"not handed over within {self.wishes.timeout_s:g} s of the last image"
+            words = f"not handed over within {self.options.timeout_s:g} s of the last image"
             self.check(NODE, "counts the series as complete", passed=False, words=words)
             return
         reported = row.state is SeriesState.REPORTED
@@ -417,7 +419,7 @@ class _Trial:
             self.check("measurements", "a report can be read", passed=False, words=words)
             return
         self.told("measuring")
-        spec = self.wishes.spec
+        spec = self.options.spec
         rows = measured(read_whole(report), known_answers(spec))
         self.checks += report_checks(rows, self.config.acceptance)
         segmentations = [path for kind, path in kinds.items() if kind in SEGMENTATIONS]
@@ -430,7 +432,7 @@ class _Trial:
         """Reject what was made, in every destination that has it."""
         for each in self.all_destinations:
             objects = list(_objects(answer, answer.to(each.name)))
-            if self.wishes.with_images and each in self.looked_at:
+            if self.options.with_images and each in self.looked_at:
                 objects += [
                     WantedObject(sent.series_instance_uid, uid, sent.sop_class_uid)
                     for uid in sent.sop_instance_uids
