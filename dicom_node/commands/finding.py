@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -38,7 +36,7 @@ def find(
 
     found = look_for(load_config(config), text, most=most)
     if as_json:
-        _print_json([_plain(asdict(each)) for each in found])
+        _print_json(found)
         return
     for each in found:
         _show(each)
@@ -61,7 +59,7 @@ def history(
     if not found.revisions:
         raise UnknownNameError(f"no series {series!r} has been taken up here")
     if as_json:
-        _print_json(_plain(asdict(found)))
+        _print_json(found)
         return
     for each in found.revisions:
         _show_revision(each)
@@ -125,16 +123,8 @@ def _time(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON can have it."""
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(each) for each in value]
-    return value
+def _print_json(value: object) -> None:
+    """Print frozen values as JSON."""
+    from dicom_node.node.plain_json import plain_values
 
-
-def _print_json(value: Sequence[Any] | dict[str, Any]) -> None:
-    stdout.file.write(json.dumps(value, indent=1) + "\n")
+    typer.echo(json.dumps(plain_values(value), indent=1))
