@@ -160,6 +160,11 @@ def matching(
     return matching_rows(ledger, chosen, most, after)
 
 
+def count_matching(ledger: Ledger, chosen: WorkFilter) -> int:
+    """How many revisions of series a filter means."""
+    return sum(each.count for each in counted(ledger, chosen))
+
+
 def key_of(row: SeriesRow) -> Key:
     """By which a page after this row is asked for."""
     return (row.received_at, row.series_instance_uid, row.revision)

@@ -97,6 +97,7 @@ from dicom_node.persistence.rows import (
     AWAITS_RULES,
     RELEASED,
     UNANSWERED,
+    DeliveryRow,
     EventRow,
     SeriesEvent,
     SeriesKeyRow,
@@ -713,7 +714,9 @@ class Workflow:
     ) -> tuple[DeliveryRow | EventRow, ...]:
         """The deliveries of an answer, held where that was ordered before it was one."""
         operation = OperationLedger(self.ledger)
-        held = operation.held_destinations(*_key(arrival), within=connection)
+        held = operation.held_destinations(
+            arrival.series_instance_uid, arrival.revision, within=connection
+        )
         deliveries = held_back(rows, held)
         return (*deliveries, *held_events(deliveries))
 

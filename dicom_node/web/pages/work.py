@@ -18,6 +18,7 @@ from dicom_node.node.work_lists import (
     BatchBy,
     WorkFilter,
     batches,
+    count_matching,
     key_of,
     matching,
 )
@@ -45,8 +46,6 @@ MOST_PLANNED: Final = 500
 """For so many it is said before what would become of the order for each."""
 USUAL_DAYS: Final = 30
 """Without a filter the series of so many days are shown."""
-EVERY: Final = 1_000_000
-"""Batches that are added up."""
 NAMED: Final = 10
 """Series that are named before something is ordered for all."""
 
@@ -249,11 +248,7 @@ def _lacks_destination(asked: Meant) -> bool:
 
 def _count(ledger: Ledger | None, asked: Asked) -> int:
     """How many revisions of series match."""
-    if ledger is None:
-        return 0
-    return sum(
-        each.total for each in batches(ledger, asked.filter(), by=BatchBy.SENDER, most=EVERY)
-    )
+    return count_matching(ledger, asked.filter()) if ledger is not None else 0
 
 
 def _rows(ledger: Ledger | None, asked: Asked, most: int, after: str) -> tuple[SeriesRow, ...]:
