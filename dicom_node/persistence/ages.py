@@ -20,7 +20,7 @@ from dicom_node.persistence.archive_rows import (
     WindowRow,
     WindowState,
 )
-from dicom_node.persistence.ledger import EVER, Ledger
+from dicom_node.persistence.ledger import EVER, IS_UNCONFIRMED, Ledger
 from dicom_node.persistence.rows import (
     AWAITS_RULES,
     HELD_BY,
@@ -150,7 +150,7 @@ class Ages:
         table = DELIVERIES.c
         states = (DeliveryState.WAITING, DeliveryState.HELD)
         query = sa.select(table.destination).where(table.state.in_(states)).distinct()
-        asked = sa.select(table.destination).where(*_unconfirmed()).distinct()
+        asked = sa.select(table.destination).where(IS_UNCONFIRMED).distinct()
         rows = (*self.ledger.execute(query), *self.ledger.execute(asked))
         return tuple(sorted({str(row[0]) for row in rows}))
 
@@ -182,9 +182,9 @@ class Ages:
             held_by_person=self._deliveries(
                 destination, held, by_person, order=table.changed_at
             ),
-            unconfirmed=self._deliveries(destination, *_unconfirmed(), order=sent),
+            unconfirmed=self._deliveries(destination, IS_UNCONFIRMED, order=sent),
             overdue=self._deliveries(
-                destination, *_unconfirmed(), sent < overdue_before, order=sent
+                destination, IS_UNCONFIRMED, sent < overdue_before, order=sent
             ),
             due_since=self._moment(
                 sa.func.min(table.next_attempt_at), destination, *waiting, first >= EVER
@@ -293,8 +293,3 @@ class Ages:
 
 def _same_object() -> sa.ColumnElement[bool]:
     return DELIVERIES.c.sop_instance_uid == RESULTS.c.sop_instance_uid
-
-
-def _unconfirmed() -> tuple[sa.ColumnElement[bool], ...]:
-    table = DELIVERIES.c
-    return (table.state == DeliveryState.SENT, table.next_attempt_at >= EVER)

@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from dicom_node.persistence.ledger import EVER, Ledger
+from dicom_node.persistence.ledger import IS_UNCONFIRMED, Ledger
 from dicom_node.persistence.rows import UNANSWERED, DeliveryState, SeriesState
 from dicom_node.persistence.tables import DELIVERIES, RESULTS, SERIES
 
@@ -29,11 +29,7 @@ def deliveries_of(ledger: Ledger) -> Mapping[tuple[str, DeliveryState], int]:
 def unconfirmed_of(ledger: Ledger) -> Mapping[str, int]:
     """How many deliveries to each destination were sent, and are still to be asked for."""
     column = DELIVERIES.c.destination
-    query = (
-        sa.select(column, sa.func.count())
-        .where(DELIVERIES.c.state == DeliveryState.SENT, DELIVERIES.c.next_attempt_at >= EVER)
-        .group_by(column)
-    )
+    query = sa.select(column, sa.func.count()).where(IS_UNCONFIRMED).group_by(column)
     return {row[0]: row[1] for row in ledger.execute(query)}
 
 
@@ -73,11 +69,7 @@ def first_unconfirmed(ledger: Ledger, destination: str) -> datetime | None:
     """When the first of the objects was sent that are still to be asked for."""
     some = (
         sa.select(DELIVERIES.c.sent_at)
-        .where(
-            DELIVERIES.c.destination == destination,
-            DELIVERIES.c.state == DeliveryState.SENT,
-            DELIVERIES.c.next_attempt_at >= EVER,
-        )
+        .where(DELIVERIES.c.destination == destination, IS_UNCONFIRMED)
         .limit(MOST_LOOKED_AT)
         .subquery()
     )

@@ -456,8 +456,7 @@ class Ledger:
         """
         return self.read(
             DeliveryRow,
-            DELIVERIES.c.state == DeliveryState.SENT,
-            DELIVERIES.c.next_attempt_at >= EVER,
+            IS_UNCONFIRMED,
             most=most,
             order=() if most is None else (DELIVERIES.c.sent_at,),
         )
@@ -622,6 +621,10 @@ STATE_OF_SERIES: Final = sa.case(
     else_=SERIES.c.state,
 )
 """The state of a series as `SeriesRow` has it."""
+IS_UNCONFIRMED: Final = sa.and_(
+    DELIVERIES.c.state == DeliveryState.SENT, DELIVERIES.c.next_attempt_at >= EVER
+)
+"""True of the deliveries that were sent, and that the destination is still to be asked for."""
 
 
 def _latest_revision() -> sa.ScalarSelect[int]:
