@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome
+from dicom_node.monitoring.audit_events import AuditEvent, AuditKind, AuditOutcome
 
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import structlog
 
-from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome
+from dicom_node.monitoring.audit_events import AuditEvent, AuditKind, AuditOutcome
 from dicom_node.monitoring.audit_file import AuditFile
 from dicom_node.monitoring.audit_messages import Reporter, message_of
 from dicom_node.settings.audit import Audit

@@ -20,8 +20,7 @@ import structlog
 from dicom_node.errors import PeerFailedError, PeerLacksServiceError, PeerRefusedError
 from dicom_node.peers.commitment import KeepReport
 from dicom_node.peers.dicomweb import WebService, calling
-from dicom_node.peers.outcome import UNREADABLE, Prospect, SendOutcome
-from dicom_node.peers.transports import Progress, Requires
+from dicom_node.peers.outcome import UNREADABLE, Progress, Prospect, Requires, SendOutcome
 from dicom_node.results.fhir.measurement_bundle import FHIR_VERSION, measurement_bundle
 from dicom_node.results.kinds import COMPREHENSIVE_3D_SR_STORAGE
 from dicom_node.series.bounded_files import NotDicomError, read_whole

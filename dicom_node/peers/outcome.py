@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from dicom_node.errors import SeriesError
+
+Progress = Callable[[int, int], None]
+"""Told of how many files of how many something has become."""
+Requires = Mapping[Path, Collection[Path]]
+"""The files that have to be taken before one is sent."""
 
 UNREADABLE: Final = (
     ArithmeticError,

@@ -3,7 +3,7 @@
 # ruff: noqa: PLC0415 - a node without a DICOMweb service need not wait for what speaks HTTP
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -12,7 +12,7 @@ from dicom_node.errors import PeerLacksServiceError
 from dicom_node.peers.association import Peer
 from dicom_node.peers.commitment import KeepReport, ask_to_commit
 from dicom_node.peers.echo import echo
-from dicom_node.peers.outcome import SendOutcome
+from dicom_node.peers.outcome import Progress, Requires, SendOutcome
 from dicom_node.peers.query import listed_instances
 from dicom_node.peers.store import send
 from dicom_node.settings.destinations import (
@@ -25,10 +25,6 @@ from dicom_node.settings.node import NodeConfig
 
 if TYPE_CHECKING:
     from dicom_node.peers.dicomweb import WebService
-
-
-Progress = Callable[[int, int], None]
-Requires = Mapping[Path, Collection[Path]]
 
 
 class Transport(Protocol):

@@ -14,7 +14,7 @@ from dicom_node.errors import ConfigurationError, PeerLacksServiceError
 from dicom_node.peers import transports
 from dicom_node.peers.commitment import KeepReport
 from dicom_node.peers.credentials import credential_problems
-from dicom_node.peers.outcome import SendOutcome
+from dicom_node.peers.outcome import Progress, SendOutcome
 from dicom_node.peers.transports import DicomTransport, WebTransport, transport_for
 from dicom_node.settings import destinations
 from dicom_node.settings.description import describe
@@ -66,7 +66,7 @@ class FolderWay:
     def send(
         self,
         paths: Sequence[Path],
-        progress: transports.Progress | None = None,
+        progress: Progress | None = None,
         requires: Mapping[Path, Collection[Path]] | None = None,
     ) -> tuple[SendOutcome, ...]:
         """Copy."""
