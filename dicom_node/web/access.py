@@ -21,7 +21,7 @@ from dicom_node.web.scraping import METRICS_PATH, is_scraper
 
 OPEN: Final = frozenset({"/login", "/health"})
 """What answers without a user, besides the files under /static."""
-FOR_EVERY_USER: Final = frozenset({"/login", "/logout", "/appearance", "/find"})
+FOR_EVERY_USER: Final = frozenset({"/login", "/logout", "/appearance", "/find", "/api/v1/find"})
 """What a viewer may send: a login, what their browser shows, and what they look for."""
 FOR_TOKENS: Final = ("/api/", "/metrics")
 """Where a token is looked at."""

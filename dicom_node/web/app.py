@@ -15,10 +15,10 @@ from dicom_node.web import health, login, metrics_page
 from dicom_node.web.access import guard
 from dicom_node.web.accounts.registry import Registry
 from dicom_node.web.api import router as api
+from dicom_node.web.auditing import Looks
 from dicom_node.web.doorway import Doorway
 from dicom_node.web.health import HealthLook
 from dicom_node.web.pages.router import router as pages
-from dicom_node.web.pages.told import Looks
 from dicom_node.web.problems import tell_problems
 from dicom_node.web.templating import STATIC
 

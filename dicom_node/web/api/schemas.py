@@ -264,6 +264,14 @@ class ScheduleOut(Schema):
     gate: str
 
 
+class Wanted(BaseModel):
+    """What is looked for: an Accession Number, a Patient ID or any UID."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class SeriesChoice(BaseModel):
     """One revision of a series; without one, the latest."""
 

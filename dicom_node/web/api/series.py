@@ -41,6 +41,7 @@ from dicom_node.web.api.schemas import (
     RevisionOut,
     SeriesOut,
     Uid,
+    Wanted,
 )
 from dicom_node.web.auditing import tell
 
@@ -51,7 +52,6 @@ Code = Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9-]*$")]
 Moment = Annotated[
     datetime | None, BeforeValidator(iso_moment), Query(description="As 2026-01-31T12:00:00Z.")
 ]
-Text = Annotated[str, Query(min_length=1, max_length=64)]
 
 
 @router.get("/series")
@@ -103,10 +103,13 @@ def history(
     return _history_out(found)
 
 
-@router.get("/find")
-def find_series(request: Request, config: ConfigNow, text: Text) -> list[FoundOut]:
-    """Find series by Accession Number, Patient ID, or any UID; the latest first."""
-    found = find(config, text)
+@router.post("/find")
+def find_series(request: Request, config: ConfigNow, wanted: Wanted) -> list[FoundOut]:
+    """Find series by Accession Number, Patient ID, or any UID; the latest first.
+
+    A POST, for what is looked for may name a patient, and addresses stand in logs.
+    """
+    found = find(config, wanted.text)
     tell(request, AuditKind.QUERY, studies=[each.study_instance_uid for each in found])
     return [FoundOut.model_validate(each) for each in found]
 

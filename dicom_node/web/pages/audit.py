@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome
+from dicom_node.monitoring.audit import AuditKind, AuditOutcome
 from dicom_node.node.audit_log import (
     MOST_ON_A_PAGE,
     AuditFilter,
@@ -21,8 +21,8 @@ from dicom_node.node.audit_log import (
     read_audit,
 )
 from dicom_node.web.access import require_operator, require_viewer
+from dicom_node.web.auditing import tell
 from dicom_node.web.pages.shown import Day, config_of, day_starts, or_none, show, with_query
-from dicom_node.web.pages.told import tell
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -73,7 +73,7 @@ def audit_log(request: Request, asked: Annotated[AuditAsked, Query()]) -> HTMLRe
     is_kept = config.audit is not None
     entries = audit_page(config, asked.filter()) if is_kept else ()
     if is_kept:
-        tell(request, AuditEvent(AuditKind.LOG_USED, words="looked at in the pages"))
+        tell(request, AuditKind.LOG_USED, words="looked at in the pages")
     is_full = len(entries) == MOST_ON_A_PAGE
     older = with_query("/audit", **asked.fields(), before=entries[-1].number) if is_full else ""
     return show(
@@ -93,7 +93,7 @@ def audit_log(request: Request, asked: Annotated[AuditAsked, Query()]) -> HTMLRe
 def audit_csv(request: Request, asked: Annotated[AuditAsked, Query()]) -> StreamingResponse:
     """The same as a table for a spreadsheet; no cell of it is a formula."""
     entries = read_audit(config_of(request), replace(asked.filter(), before=None))
-    tell(request, AuditEvent(AuditKind.LOG_USED, words="exported as CSV"))
+    tell(request, AuditKind.LOG_USED, words="exported as CSV")
     headers = {"content-disposition": 'attachment; filename="audit.csv"'}
     lines: Iterator[str] = csv_lines(islice(entries, MOST_EXPORTED))
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)

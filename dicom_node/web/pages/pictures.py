@@ -17,8 +17,8 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import ResultRow
 from dicom_node.results.kinds import ResultKind
 from dicom_node.web.access import require_viewer
+from dicom_node.web.auditing import tell_look
 from dicom_node.web.pages.shown import config_of, existing_uid, reading
-from dicom_node.web.pages.told import tell_look
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

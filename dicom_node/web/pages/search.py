@@ -7,11 +7,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from dicom_node.monitoring.audit import AuditEvent, AuditKind
+from dicom_node.monitoring.audit import AuditKind
 from dicom_node.node.find import find
 from dicom_node.web.access import require_viewer
+from dicom_node.web.auditing import tell
 from dicom_node.web.pages.shown import config_of, show
-from dicom_node.web.pages.told import tell
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -33,7 +33,7 @@ def find_study(request: Request, text: Annotated[str, Form(max_length=128)] = ""
     wanted = text.strip()
     found = find(config_of(request), wanted, most=MOST_FOUND) if wanted else ()
     words = f"{len(found)} found"  # what was looked for may name a patient
-    tell(request, AuditEvent(AuditKind.QUERY, words=words))
+    tell(request, AuditKind.QUERY, words=words)
     series = {each.series_instance_uid for each in found}
     if len(series) == 1:
         return RedirectResponse(f"/series/{series.pop()}", status_code=303)

@@ -20,9 +20,9 @@ from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import read_waiting
 from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
+from dicom_node.web.auditing import tell_look
 from dicom_node.web.pages.pictures import kept_page, pictured
 from dicom_node.web.pages.shown import config_of, existing_uid, reading, show, with_query
-from dicom_node.web.pages.told import tell_look
 from dicom_node.web.pages.work import FOR_DESTINATION, ORDERS
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])

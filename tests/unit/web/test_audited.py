@@ -46,7 +46,8 @@ def test_what_people_do_in_pages_and_api_is_in_the_trail(node: Browser) -> None:
     assert node.get(PAGE).status_code == 200
     assert node.post("/find", {"text": REPORTED}).status_code == 303
     assert node.get(f"/api/v1/series/{REPORTED}", headers=bearer).status_code == 200
-    assert node.get(f"/api/v1/find?text={REPORTED}", headers=bearer).status_code == 200
+    wanted = {"text": REPORTED}
+    assert node.client.post("/api/v1/find", json=wanted, headers=bearer).status_code == 200
     assert node.get("/api/v1/series", headers=bearer).status_code == 200
     hold = {"kind": "hold", "revision": "1", "destination": "pacs"}
     assert node.post(f"/series/{RECEIVED}/order", hold).status_code == 303
