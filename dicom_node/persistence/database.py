@@ -33,6 +33,9 @@ READ_WITHIN_S: Final = 1.5
 """So long a reader waits for a locked SQLite file: beside a node that works nobody has to wait,
 and whoever asks whether all is well asks more than once, and is to be told in time."""
 
+CONNECT_TO_READ_WITHIN_S: Final = 3
+"""The same with a server that is frozen, or gone without a word."""
+
 SERVER_OPTIONS: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "keepalives": 1,
@@ -58,12 +61,15 @@ PASSING_SQLSTATES: Final = ("08", "40", "53", "55P03", "57", "58")
 back transaction, no room, a lock not had, an operator's intervention, the system's own."""
 
 
-def open_database(database_url: str) -> sa.Engine:
-    """Connections to a database; none is made yet."""
+def open_database(database_url: str, **options: Any) -> sa.Engine:
+    """Connections to a database; none is made yet.
+
+    options: of libpq, in place of ours.
+    """
     if sqlite_path(database_url) is not None:
         return sa.create_engine(database_url)
     url = make_url(database_url).set(drivername="postgresql+psycopg")
-    return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(SERVER_OPTIONS))
+    return sa.create_engine(url, pool_pre_ping=True, connect_args={**SERVER_OPTIONS, **options})
 
 
 def open_to_read(database_url: str) -> sa.Engine:
@@ -79,7 +85,7 @@ def open_to_read(database_url: str) -> sa.Engine:
     """
     path = sqlite_path(database_url)
     if path is None:
-        return open_database(database_url)
+        return open_database(database_url, connect_timeout=CONNECT_TO_READ_WITHIN_S)
     if _beside(path, "-shm").exists():
         return _reading(path, "mode=ro&readonly_shm=1")
     left = [each for each in (_beside(path, "-wal"), _beside(path, "-journal")) if _holds(each)]
