@@ -21,6 +21,7 @@ from support.under_way import (
     ANALYSED,
     ANALYSING,
     ARRIVING,
+    LOOK_S,
     NODE_TOML,
     PATIENCE_S,
     QUEUED,
@@ -112,7 +113,7 @@ def test_a_node_restored_elsewhere_goes_on_and_delivers_nothing_twice(
         with away.running():
             node.start()
             assert all(each.stored for each in send(node.peer, site.images[ARRIVING][3:-3]))
-            wait_until(lambda: is_done(node), PATIENCE_S, f"all is done ({node.log})", 0.3)
+            wait_until(lambda: is_done(node), PATIENCE_S, f"all is done ({node.log})", LOOK_S)
     finally:
         node.kill()
     wanted = deliveries(node)

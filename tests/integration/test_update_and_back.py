@@ -20,6 +20,7 @@ from support.under_way import (
     ANALYSED,
     ANALYSING,
     ARRIVING,
+    LOOK_S,
     NODE_TOML,
     PATIENCE_S,
     QUEUED,
@@ -101,9 +102,9 @@ def test_cases_under_way_end_once_through_an_update_the_way_back_and_an_update_a
     node.kill()
 
     node.start()
-    wait_until(node.works, PATIENCE_S, "the new version works")
+    wait_until(node.works, PATIENCE_S, "the new version works", LOOK_S)
     assert ledger_version(node) == "0005"
-    wait_until(lambda: held(site) >= 2, PATIENCE_S, "what was held is held again")
+    wait_until(lambda: held(site) >= 2, PATIENCE_S, "what was held is held again", LOOK_S)
     assert site.states()[ANALYSED] is SeriesState.SEGMENTED
     node.kill()
 
@@ -113,7 +114,9 @@ def test_cases_under_way_end_once_through_an_update_the_way_back_and_an_update_a
     with closing(sqlite3.connect(path)) as database:
         database.executescript(BACK.read_text())
     start_before(node, before)
-    wait_until(lambda: site.states()[QUEUED] is SeriesState.RECEIVED, PATIENCE_S, "it goes on")
+    wait_until(
+        lambda: site.states()[QUEUED] is SeriesState.RECEIVED, PATIENCE_S, "it goes on", LOOK_S
+    )
     node.kill()
 
     open_gates(node)
@@ -121,7 +124,7 @@ def test_cases_under_way_end_once_through_an_update_the_way_back_and_an_update_a
     with away.running():
         node.start()
         assert all(each.stored for each in send(node.peer, site.images[ARRIVING][3:-3]))
-        wait_until(lambda: is_done(node), PATIENCE_S, f"all is done ({node.log})", 0.3)
+        wait_until(lambda: is_done(node), PATIENCE_S, f"all is done ({node.log})", LOOK_S)
     node.kill()
     assert ledger_version(node) == "0005"
     assert site.states()[ANALYSING] is SeriesState.REPORTED

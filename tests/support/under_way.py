@@ -21,6 +21,8 @@ from support.pacs import Pacs
 from support.waiting import wait_until
 
 PATIENCE_S = 120.0
+LOOK_S = 0.25
+"""Between two looks into a ledger: each opens the database anew."""
 ARRIVING, QUEUED, ANALYSING, ANALYSED, SENT = (f"1.2.840.99999.12.{n}" for n in range(5))
 NODE_TOML = """\
 # What the reading room agreed on.
@@ -129,14 +131,14 @@ def bring_under_way(site: Site) -> None:
     node, gates = site.node, site.node.folder / "gates"
     assert all(each.stored for each in send(node.peer, site.images[SENT]))
     wait_until(lambda: len(site.pacs.received) >= 2, PATIENCE_S, "one is delivered")
-    wait_until(lambda: held(site) >= 2, PATIENCE_S, "and held for the strict one")
+    wait_until(lambda: held(site) >= 2, PATIENCE_S, "and held for the strict one", LOOK_S)
     for uid, moment in ((ANALYSED, "publishing"), (ANALYSING, "segmenting")):
         (gates / f"hold-{moment}").touch()
         send(node.peer, site.images[uid])
         wait_until((gates / f"at-{moment}").exists, PATIENCE_S, moment)
     send(node.peer, site.images[QUEUED])
     send(node.peer, [*site.images[ARRIVING][:3], *site.images[ARRIVING][-3:]])
-    wait_until(lambda: QUEUED in site.states(), PATIENCE_S, "one is queued")
+    wait_until(lambda: QUEUED in site.states(), PATIENCE_S, "one is queued", LOOK_S)
 
 
 def ledger_of(node: InstalledNode) -> Ledger:
