@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 
 FIRST_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 10.0
+_also_writes = threading.Event()
 NEVER: Final = threading.Event()
 """Nobody stops the waiting."""
 
@@ -72,6 +73,16 @@ def open_database(database_url: str, **options: Any) -> sa.Engine:
     return sa.create_engine(url, pool_pre_ping=True, connect_args={**SERVER_OPTIONS, **options})
 
 
+def reads_beside_writes() -> None:
+    """From now on, let connections that only read not keep others of this process from writing.
+
+    SQLite opens a file's index once in a process: with one connection that has it read-only,
+    all others have it so, and what they write is refused (SQLITE_READONLY). A process of the
+    node may write the index; a command beside it leaves the folder as it is.
+    """
+    _also_writes.set()
+
+
 def open_to_read(database_url: str) -> sa.Engine:
     """Connections that only read, and leave everything in an SQLite file's folder as it is.
 
@@ -87,7 +98,8 @@ def open_to_read(database_url: str) -> sa.Engine:
     if path is None:
         return open_database(database_url, connect_timeout=CONNECT_TO_READ_WITHIN_S)
     if _beside(path, "-shm").exists():
-        return _reading(path, "mode=ro&readonly_shm=1")
+        how = "mode=ro" if _also_writes.is_set() else "mode=ro&readonly_shm=1"
+        return _reading(path, how)
     left = [each for each in (_beside(path, "-wal"), _beside(path, "-journal")) if _holds(each)]
     return _reading_copy(path, left) if left else _reading(path, "mode=ro&immutable=1")
 

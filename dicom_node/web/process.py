@@ -16,6 +16,7 @@ from typing import Final
 
 from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.node.roles import RoleSettings, run_role
+from dicom_node.persistence.database import reads_beside_writes
 
 LESS_URGENT: Final = 5
 FIRST_TO_GO: Final = "500"
@@ -27,6 +28,7 @@ def web(settings: RoleSettings, stop: threading.Event, heart: Heart) -> None:
     from dicom_node.web.server import serve_web  # noqa: PLC0415 - after the signals are taken
 
     _stand_back()
+    reads_beside_writes()  # pages read while an order is written
     serve_web(settings.config, stop, heart)
 
 
