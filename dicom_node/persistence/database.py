@@ -27,6 +27,8 @@ Result = TypeVar("Result")
 FIRST_WAIT_S: Final = 0.5
 MAX_WAIT_S: Final = 10.0
 _also_writes = threading.Event()
+DATABASE_AWAY: Final = sa.exc.OperationalError
+"""What is raised where a database is locked, full or away."""
 NEVER: Final = threading.Event()
 """Nobody stops the waiting."""
 

@@ -6,14 +6,18 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from dicom_node.errors import ConfigurationError, NodeError, UnknownNameError
+from dicom_node.persistence.database import DATABASE_AWAY
 from dicom_node.web.access import FOR_TOKENS, SAFE, LoginNeededError, RefusedError
 from dicom_node.web.templating import page
+
+log = structlog.get_logger()
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -25,6 +29,7 @@ def tell_problems(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_not_valid)
     app.exception_handler(StarletteHTTPException)(_http)
     app.exception_handler(NodeError)(_of_the_node)
+    app.exception_handler(DATABASE_AWAY)(_of_the_database)
 
 
 def problem(
@@ -87,3 +92,10 @@ def _of_the_node(request: Request, error: Exception) -> Response:
         case _:
             status = HTTPStatus.CONFLICT
     return problem(request, status, str(error))
+
+
+def _of_the_database(request: Request, error: Exception) -> Response:
+    """A database that is locked, full or away: it passes."""
+    log.error("web.failed", exc_info=error)
+    words = "the database cannot be used just now; try again in a moment"
+    return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, words)

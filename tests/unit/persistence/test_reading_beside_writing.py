@@ -1,4 +1,4 @@
-"""Claims about one process that reads an SQLite file and writes it, beside the node's worker."""
+"""Claims about one process that reads an SQLite file and writes it beside the worker."""
 
 from __future__ import annotations
 

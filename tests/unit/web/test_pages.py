@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -209,9 +211,30 @@ def test_a_series_is_ordered_by_its_own_page(node: Browser):
     assert _ordered(node) == [(OrderKind.RELEASE, REPORTED, "anna")]
 
 
+def test_a_database_that_does_not_take_an_order_is_told_in_words(tmp_path: Path):
+    config = dashboard_node(tmp_path)
+    browser = logged_in(config)
+    database = config.node.database_path
+    assert database is not None
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE orders RENAME COLUMN outcome TO gone")
+    fields = {"kind": "release", "revision": "1", "destination": "pacs"}
+
+    answer = browser.post(f"/series/{REPORTED}/order", fields)
+
+    assert answer.status_code == 503
+    assert "the database cannot be used just now" in answer.text
+
+
 @pytest.mark.parametrize(
     "path",
-    ["/work/order", f"/series/{REPORTED}/order", "/schedules", "/destinations/pacs/test"],
+    [
+        "/work/order",
+        f"/series/{REPORTED}/order",
+        "/schedules",
+        "/destinations/pacs/test",
+        "/settings/reload",
+    ],
 )
 def test_a_viewer_may_order_nothing(tmp_path: Path, path: str):
     viewer = logged_in(dashboard_node(tmp_path), Role.VIEWER, "otto")
@@ -290,6 +313,12 @@ def test_what_was_sent_is_listed_by_day(node: Browser):
 
     assert f'/series/{REPORTED}?revision=1"' in now
     assert "Nothing was sent to it in that time" in before
+
+
+def test_reading_the_settings_again_says_why_it_cannot_be_done(node: Browser):
+    answer = node.post("/settings/reload", {})
+
+    assert "Nothing was changed: no node runs on the spool" in answer.text
 
 
 def test_settings_are_shown_with_their_meaning_and_without_secrets(tmp_path: Path):
