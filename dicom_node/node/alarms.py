@@ -208,7 +208,7 @@ def _rejections(seen: Observation, config: NodeConfig, now: datetime) -> Iterato
     if rows:
         said = [
             f"{each.calling_ae_title or '(no title)'} from {each.host or 'several'}:"
-            f" {each.reason} ({each.count} times)"
+            f" {each.reason} ({_counted(each.count, 'time', 'times')})"
             for each in rows[:NAMED]
         ]
         more = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""

@@ -45,6 +45,7 @@ REMEDIES: Final[Mapping[AlarmKind, Remedy]] = {
         "A part of the node is there but gives no sign of life: it hangs, is stopped, or waits"
         " for a disk or a database that does not answer.",
         (
+            "Frozen by a signal: kill -CONT PID lets it go on; msk-node health has the PID.",
             "Look whether the machine swaps, or a network folder hangs (df, dmesg).",
             "Restart the service. Work that was under way is done again; nothing is doubled.",
             "If it comes back, keep the log and the output of msk-node health --json.",
