@@ -20,7 +20,8 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,10 +39,14 @@ PUT_ASIDE: Final = 0o440
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last line of a trail: its number, and its SHA-256; 0 and empty before the first."""
+    """The last line of a trail: its number, and its SHA-256; 0 and empty before the first.
+
+    begins: the number of the first line of the file that is written to.
+    """
 
     number: int = 0
     sha256: str = ""
+    begins: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class AuditFile:
             _write_head(lock, last)
             if size_bytes >= self.rotate_bytes:
                 self._put_aside()
+                _write_head(lock, replace(last, begins=last.number + 1))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -94,7 +100,7 @@ class AuditFile:
             return told
         # A write that a power cut broke off stays, and the next line is chained to it.
         whole = next((each for each in map(_number, reversed(lines)) if each is not None), 0)
-        return Head(max(whole, told.number), _sha256(lines[-1]))
+        return replace(told, number=max(whole, told.number), sha256=_sha256(lines[-1]))
 
     def _mended(self, descriptor: int) -> bytes:
         """What a line that a power cut broke off lacks: its end."""
@@ -132,7 +138,7 @@ class AuditFile:
     def lines(self, after: int = 0) -> Iterator[tuple[Path, bytes]]:
         """Its lines that may come after a number, without their ends, with their files."""
         paths = self.paths()
-        for path, following in zip(paths, (*paths[1:], None), strict=True):
+        for path, following in zip_longest(paths, paths[1:]):
             if following is not None and _first_number(following, self) <= after:
                 continue
             with path.open("rb") as file:
@@ -197,7 +203,9 @@ def verify(trail: AuditFile) -> Verified:
         if count == 1:
             first = number
             if number != 1:
-                notes.append(f"begins with message {number}; what was before is not here")
+                words = f"begins with message {number}; what was before is not here"
+                was_cut = path == trail.path and number > head.begins
+                (problems if was_cut else notes).append(words)
         elif number != last.number + 1:
             problems.append(f"{where} is message {number}, not {last.number + 1}")
         elif before != last.sha256:
@@ -240,7 +248,7 @@ def _chained(messages: Sequence[Mapping[str, Any]], head: Head) -> tuple[bytes, 
         table = {"n": head.number + 1, **message, "before": head.sha256}
         line = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
         lines.append(line + b"\n")
-        head = Head(head.number + 1, _sha256(line))
+        head = replace(head, number=head.number + 1, sha256=_sha256(line))
     return b"".join(lines), head
 
 
@@ -262,14 +270,14 @@ def _write_whole(descriptor: int, content: bytes) -> None:
 
 
 def _write_head(descriptor: int, head: Head) -> None:
-    text = json.dumps({"n": head.number, "sha256": head.sha256})
+    text = json.dumps({"n": head.number, "sha256": head.sha256, "begins": head.begins})
     os.pwrite(descriptor, text.ljust(HEAD_BYTES - 1).encode() + b"\n", 0)
 
 
 def _parse_head(content: bytes) -> Head:
     try:
         table = json.loads(content)
-        return Head(int(table["n"]), str(table["sha256"]))
+        return Head(int(table["n"]), str(table["sha256"]), int(table["begins"]))
     except (ValueError, KeyError, TypeError):
         return Head()
 

@@ -124,6 +124,24 @@ def test_old_files_that_were_taken_away_are_noted_and_no_problem(trail: AuditFil
     assert found.notes == ("begins with message 3; what was before is not here",)
 
 
+def test_a_file_that_was_emptied_and_written_to_again_is_noticed(trail: AuditFile) -> None:
+    """No message is missing between others, and the end is there."""
+    write(trail, 3)
+    os.truncate(trail.path, 0)
+    assert verify(trail).problems == ("ends with message 0; there were 3",)
+
+    write(trail, 2)
+
+    assert verify(trail).problems == ("begins with message 4; what was before is not here",)
+
+
+def test_a_trail_whose_files_are_gone_is_told_as_cut(trail: AuditFile) -> None:
+    write(trail, 3)
+    trail.path.unlink()
+
+    assert verify(trail).problems == ("ends with message 0; there were 3",)
+
+
 def test_a_write_that_a_power_cut_broke_off_is_noted_and_the_chain_goes_on(
     trail: AuditFile,
 ) -> None:

@@ -21,7 +21,7 @@ from support.web_client import (
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings.node import NodeConfig
-from dicom_node.web.access import OPEN, require_operator
+from dicom_node.web.access import FOR_EVERY_USER, OPEN, require_operator
 from dicom_node.web.accounts.roles import Role
 from dicom_node.web.accounts.users import (
     SHORTEST_PASSWORD,
@@ -32,6 +32,7 @@ from dicom_node.web.accounts.users import (
     set_role,
 )
 from dicom_node.web.app import web_app
+from dicom_node.web.scraping import METRICS_PATH
 
 NO_USER = "There are no users yet"
 OTHER_PASSWORD = "another quite long one"
@@ -61,7 +62,8 @@ def test_nothing_but_login_and_health_answers_without_a_login(config: NodeConfig
         if browser.client.request(door.method, door.filled).status_code not in (303, 401, 403)
     }
 
-    assert let_in <= OPEN
+    # Whoever reads metrics is known by the address, as [metrics] says: loopback here.
+    assert let_in <= OPEN | {METRICS_PATH}
 
 
 def test_a_route_that_asks_nothing_of_its_own_is_closed_all_the_same(
@@ -81,7 +83,7 @@ def test_a_route_that_asks_nothing_of_its_own_is_closed_all_the_same(
 def test_a_viewer_cannot_order(config: NodeConfig) -> None:
     browser = logged_in(config, Role.VIEWER)
     for door in doors(browser.app):
-        if door.method not in ("GET", "HEAD") and door.path not in ("/login", "/logout"):
+        if door.method not in ("GET", "HEAD") and door.path not in FOR_EVERY_USER:
             assert browser.post(door.filled, {}).status_code == 403, door
 
     router = APIRouter()
