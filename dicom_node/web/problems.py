@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from dicom_node.errors import ConfigurationError, NodeError, UnknownNameError
+from dicom_node.monitoring.logs import describe
 from dicom_node.persistence.database import DATABASE_AWAY
 from dicom_node.web.access import FOR_TOKENS, SAFE, LoginNeededError, RefusedError
 from dicom_node.web.templating import page
@@ -96,6 +97,6 @@ def _of_the_node(request: Request, error: Exception) -> Response:
 
 def _of_the_database(request: Request, error: Exception) -> Response:
     """A database that is locked, full or away: it passes."""
-    log.error("web.failed", exc_info=error)
+    log.error("web.failed", **describe(error))
     words = "the database cannot be used just now; try again in a moment"
     return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, words)
