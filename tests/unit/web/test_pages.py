@@ -315,12 +315,6 @@ def test_what_was_sent_is_listed_by_day(node: Browser):
     assert "Nothing was sent to it in that time" in before
 
 
-def test_reading_the_settings_again_says_why_it_cannot_be_done(node: Browser):
-    answer = node.post("/settings/reload", {})
-
-    assert "Nothing was changed: no node runs on the spool" in answer.text
-
-
 def test_settings_are_shown_with_their_meaning_and_without_secrets(tmp_path: Path):
     database = "postgresql://msk:geheim@127.0.0.1:1/msk"
     config = dashboard_node(tmp_path)
