@@ -43,6 +43,8 @@ MSK_NODE = str(Path(sys.executable).parent / "msk-node")
 LATER_INDICES = (
     "series_in_state",
     "series_of_study",
+    "series_received",
+    "results_in_own_series",
     "deliveries_due",
     "deliveries_in_state",
     "deliveries_to",
