@@ -41,9 +41,12 @@ PASSING: Final = (
     ".waiting.json",
     ".heartbeats",
     ".metrics",
+    ".reload",
+    ".web-sessions",
     LOOKED_THROUGH,
 )
-"""How the names begin of what only a running node needs, or finds again by itself."""
+"""How the names begin of what only a running node needs, or finds again by itself; and of
+logins, which must not be valid in another place."""
 ROOTS: Final = ("spool", "work", "results")
 DATABASES: Final = {"sqlite": "node.sqlite", "postgresql": "database.dump"}
 

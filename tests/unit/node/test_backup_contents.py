@@ -54,8 +54,9 @@ def test_what_only_a_running_node_needs_is_left_out(tmp_path: Path) -> None:
     series(tmp_path, known=("1.dcm",), there=("1.dcm",))
     for name in (".lock.work", ".watching", ".promised", ".waiting.json", ".digest-key"):
         (tmp_path / name).write_bytes(b"x")
-    (tmp_path / ".heartbeats").mkdir()
-    (tmp_path / ".heartbeats" / "work.node.json").write_bytes(b"x")
+    for folder in (".heartbeats", ".metrics", ".reload", ".web-sessions"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.json").write_bytes(b"x")
     (tmp_path / ".incoming" / "abc.part").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / ".digest-key")
 
