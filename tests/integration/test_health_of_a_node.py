@@ -101,12 +101,17 @@ def well(watched: Watched) -> None:
 
 
 def test_a_node_that_works_is_healthy_and_has_told_nobody_anything(watched: Watched) -> None:
+    loops = {"watcher", "poll", "purge", "main thread", "queue gpu", "queue deliver"}
+
+    def noted() -> set[str]:
+        work = next(each for each in watched.health().processes if each.role == "work")
+        return set(work.loops)
+
+    # A loop is there once it has begun, which need not be before its process's first beat.
+    wait_until(lambda: loops <= noted(), WITHIN_S, "every loop has begun", 0.3)
     code, said = watched.said()
 
     assert (code, said["is_healthy"], said["alarms"]) == (0, True, [])
-    work = next(each for each in said["processes"] if each["role"] == "work")
-    loops = {"watcher", "poll", "purge", "main thread", "queue gpu", "queue deliver"}
-    assert loops <= set(work["loops"])
     assert watched.hook.posts == []
 
 
