@@ -21,9 +21,11 @@ LAST_BEFORE_OPERATION: Final = "2356a194360b393b7741952ab37b4030d8fdfbe3"
 SETTINGS: Final = """
 import sys
 from pathlib import Path
-try:
+import dicom_node
+# Looked for by its place: what the earlier tree lacks would be found in this one.
+if (Path(dicom_node.__file__).parent / "settings").is_dir():
     from dicom_node.settings.loading import load_config
-except ImportError:
+else:
     from dicom_node.config import load_config
     import dicom_node.engine
 print(load_config(Path(sys.argv[1])).model_dump_json())
