@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_node.monitoring.metrics import METRICS, Metric
+from dicom_node.monitoring.metrics import BUNDLE, CALLING_AE, METRICS, SCANNER, Metric
 
 
 @contextmanager
@@ -25,6 +25,8 @@ def forget() -> None:
     """Know what a new process knows."""
     for metric in METRICS.values():
         metric.series.clear()
+    for label in (CALLING_AE, SCANNER, BUNDLE):
+        label._seen.clear()
 
 
 def counts(metric: Metric) -> dict[tuple[str, ...], float]:

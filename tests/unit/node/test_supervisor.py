@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from support.small_node import small_config
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.node import supervisor
+from dicom_node.node.roles import RoleSettings
 from dicom_node.settings.web import Web, WebTls
 
 
@@ -26,29 +26,38 @@ def test_an_error_of_the_system_that_names_no_file_is_told_without_one(tmp_path:
         raise OSError(24, "Too many open files")
 
 
-UNUSABLE = ("-c", "print('web.port: taken'); raise SystemExit(3)")
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], supervisor._Role]:
+    """Starts a role whose process says that it cannot start, and waits for its end."""
+    (tmp_path / "unusable.py").write_text("print('web.port: taken'); raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def started(name: str) -> supervisor._Role:
+        monkeypatch.setattr(supervisor, "MODULES", {name: "unusable"})
+        role = supervisor._Role(name, RoleSettings(small_config(tmp_path, None), ()))
+        role.supervise(0.0)
+        assert role.process is not None
+        role.process.wait(30.0)
+        return role
+
+    return started
 
 
-def ended_role(name: str) -> tuple[supervisor._Role, subprocess.Popen[bytes]]:
-    """A role whose process has just said that it cannot start."""
-    process = subprocess.Popen([sys.executable, *UNUSABLE], stdout=subprocess.PIPE)
-    process.wait()
-    return supervisor._Role(name, b"", process), process
-
-
-def test_a_web_that_cannot_start_any_more_is_tried_again_and_ends_no_node() -> None:
-    role, process = ended_role("web")
-    role._look_after(process, 100.0)
+def test_a_web_that_cannot_start_any_more_is_tried_again_and_ends_no_node(
+    start: Callable[[str], supervisor._Role],
+) -> None:
+    role = start("web")
+    role.supervise(100.0)
 
     assert role.process is None
     assert role.due_s == 100.0 + supervisor.FIRST_WAIT_S
 
 
-def test_a_receiver_that_cannot_start_ends_the_node() -> None:
-    role, process = ended_role("receive")
-
+def test_a_receiver_that_cannot_start_ends_the_node(
+    start: Callable[[str], supervisor._Role],
+) -> None:
     with pytest.raises(ConfigurationError, match=r"web\.port: taken"):
-        role._look_after(process, 100.0)
+        start("receive").supervise(100.0)
 
 
 def test_a_node_whose_web_cannot_start_says_so_before_it_starts(
