@@ -362,7 +362,8 @@ def test_what_happens_to_a_series_is_in_the_audit_trail(scene: Scene) -> None:
     def told(kind: AuditKind) -> list[Any]:
         return list(read_audit(config, AuditFilter(kinds=frozenset({kind.value}))))
 
-    wait_until(lambda: told(AuditKind.INSTANCES_SENT), PATIENCE_S, "it was sent")
+    for kind in (AuditKind.INSTANCES_SENT, AuditKind.ASSOCIATION_REFUSED):
+        wait_until(lambda kind=kind: told(kind), PATIENCE_S, f"{kind.value} is written")
     (received,) = told(AuditKind.INSTANCES_RECEIVED)
     sent, refused = told(AuditKind.INSTANCES_SENT)[-1], told(AuditKind.ASSOCIATION_REFUSED)[0]
 
