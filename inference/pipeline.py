@@ -185,6 +185,7 @@ def label(  # noqa: PLR0913 - everything a prediction depends on
             seed=seed,
             device=prediction.device,
             uncertainty=_kind_of_uncertainty(prediction, bundle),
+            samples_of=bundle.model.samples_of,
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
         exchanged = tuple(exchanged_ends(whole.labels, volume.geometry))

@@ -20,6 +20,9 @@ class SampleProfiles:
     voxels: int32 `[sample, slice, label, bin]`, network pixels of a label (0 is background).
     hu_sums: float32, same shape, sum of the HU of those pixels.
     mean_voxels, mean_hu_sums: `[slice, label, bin]`, the same of the labels of the mean.
+    agreeing_pairs: int64 `[slice, label, bin]`, in how many pairs of samples both gave a
+        pixel this label, summed over the pixels: n (n - 1) / 2 where n of them did. With
+        `voxels` it makes the Dice between the samples.
     bin_edges: (bins + 1,) outer edges of the bins on the source's column axis, where column
         c reaches from c - 1/2 to c + 1/2. They may lie beyond the image.
     source_pixels: how many source pixels one network pixel stands for: voxels times this,
@@ -30,6 +33,7 @@ class SampleProfiles:
     hu_sums: NDArray[np.float32]
     mean_voxels: NDArray[np.int32]
     mean_hu_sums: NDArray[np.float32]
+    agreeing_pairs: NDArray[np.int64]
     bin_edges: NDArray[np.float64]
     source_pixels: float
 
@@ -37,9 +41,9 @@ class SampleProfiles:
         """Check the shapes, and lock the arrays."""
         if self.voxels.shape != self.hu_sums.shape or self.voxels.ndim != 4:
             raise ValueError(f"voxels {self.voxels.shape}, hu_sums {self.hu_sums.shape}")
-        of_mean = self.mean_voxels.shape, self.mean_hu_sums.shape
-        if of_mean != (self.voxels.shape[1:],) * 2:
-            raise ValueError(f"voxels {self.voxels.shape}, of the mean {of_mean}")
+        of_all = self.mean_voxels.shape, self.mean_hu_sums.shape, self.agreeing_pairs.shape
+        if of_all != (self.voxels.shape[1:],) * 3:
+            raise ValueError(f"voxels {self.voxels.shape}, of all samples together {of_all}")
         if self.bin_edges.shape != (self.voxels.shape[3] + 1,):
             raise ValueError(f"bin_edges is {self.bin_edges.shape}")
         for array in (
@@ -47,6 +51,7 @@ class SampleProfiles:
             self.hu_sums,
             self.mean_voxels,
             self.mean_hu_sums,
+            self.agreeing_pairs,
             self.bin_edges,
         ):
             array.flags.writeable = False
@@ -87,6 +92,7 @@ class Prediction:
                 hu_sums=np.pad(profiles.hu_sums, ((0, 0), *around)),
                 mean_voxels=np.pad(profiles.mean_voxels, around),
                 mean_hu_sums=np.pad(profiles.mean_hu_sums, around),
+                agreeing_pairs=np.pad(profiles.agreeing_pairs, around),
             )
         return replace(
             self,

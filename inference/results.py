@@ -234,9 +234,26 @@ class Uncertainty(StrEnum):
     NONE = "none"
 
 
+class SampleKind(StrEnum):
+    """What the samples of a model differ by, and so what their disagreement is of.
+
+    The values are a reader's words, behind "10 samples of" or "5 members: ".
+    """
+
+    DROPOUT = "Monte Carlo dropout"
+    FOLDS = "folds of a cross-validation"
+    SEEDS = "trainings from different seeds"
+    CHECKPOINTS = "checkpoints of one training"
+    VARIATIONS = "variations of the image"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """The bundle and the settings that an analysis used; enough to repeat it."""
+    """The bundle and the settings that an analysis used; enough to repeat it.
+
+    samples_of: what the samples differ by; `SampleKind.NONE` of a model that answers once.
+    """
 
     name: str
     version: str
@@ -245,6 +262,7 @@ class ModelIdentity:
     seed: int
     device: str
     uncertainty: Uncertainty = Uncertainty.VARIANCE
+    samples_of: SampleKind = SampleKind.DROPOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ from dicom_node.errors import ConfigurationError, GeometryError, NoImagesError, 
 from dicom_node.series.ct_series import CtSeries
 from dicom_node.series.reading import group_by_series, read_series
 from dicom_node.series.slice_headers import read_header
-from inference.evaluation.labels import STUDY_TABLE, LabelTable
+from inference.evaluation.labels import segments_of
 from inference.geometry import HALF_WAY_MM, Geometry
+from inference.label_table import STUDY_TABLE, LabelTable
 from inference.structures import SEGMENTS, Side
 from inference.volume import Volume
 
@@ -249,7 +250,7 @@ def read_case(listed: ListedCase) -> LabelledCase:
     else:
         labels = read_on_grid(listed.labels, geometry)
     table = table or STUDY_TABLE
-    truth = table.segments(_whole_numbers(labels), geometry)
+    truth = segments_of(_whole_numbers(labels), table, geometry)
     return LabelledCase(volume, truth, listed.height_m or height_m, table.words)
 
 

@@ -19,8 +19,8 @@ from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.errors import GeometryError, PixelDataError
 from dicom_node.series.bounded_files import NotDicomError, read_until_pixels
-from inference.evaluation.labels import LabelTable, Meaning
 from inference.geometry import Geometry, Orientation
+from inference.label_table import LabelTable, Meaning
 from inference.structures import BY_ABBREVIATION, segment_of
 from sr_templates.terms import SIDE_TERMS, STRUCTURE_TERMS
 

@@ -18,7 +18,7 @@ from dicom_node.case_files.result_names import LABELS_FILE, REPORT_FILE, UNCERTA
 from dicom_node.errors import NoImagesError
 from dicom_node.uids import seed_for
 from inference.errors import LabelTableError
-from inference.evaluation.labels import SEGMENT_TABLE
+from inference.label_table import SEGMENT_TABLE
 from inference.models.bundle import Bundle
 from inference.pipeline import analyse_sample_counts
 from inference.results import Uncertainty, Verdict

@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from inference.prediction import Prediction
-from inference.results import Uncertainty
+from inference.results import SampleKind, Uncertainty
 from inference.structures import Segment
 from inference.volume import Volume
 
@@ -86,6 +86,10 @@ class Model(Protocol):
         `Uncertainty.NONE` of one that answers once and has no measure of doubt: its
         structures are then not judged by uncertainty, and its predictions carry no map.
         """
+
+    @property
+    def samples_of(self) -> SampleKind:
+        """What samples differ by; `SampleKind.NONE` of one that answers once."""
 
     @property
     def most_samples(self) -> int | None:

@@ -25,7 +25,7 @@ from inference.models.bundle_writing import write_bundle
 from inference.models.model import Progress, check_counts
 from inference.models.toml_values import value_of
 from inference.prediction import Prediction, SampleProfiles
-from inference.results import Uncertainty
+from inference.results import SampleKind, Uncertainty
 from inference.structures import BY_ABBREVIATION, LABEL_COUNT, SEGMENTS, Segment
 from inference.volume import Volume
 
@@ -44,6 +44,11 @@ class Thresholds:
     def uncertainty(self) -> Uncertainty:
         """None without a spread."""
         return Uncertainty.NONE if self.spread_hu is None else Uncertainty.VARIANCE
+
+    @property
+    def samples_of(self) -> SampleKind:
+        """Shifts of the thresholds, as of the image's HU."""
+        return SampleKind.NONE if self.spread_hu is None else SampleKind.VARIATIONS
 
     @property
     def most_samples(self) -> int | None:
@@ -86,6 +91,7 @@ class ThresholdPredictor:
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
         mean_voxels = np.zeros((len(counts), *voxels.shape[1:]), dtype=np.int32)
         mean_hu_sums = np.zeros(mean_voxels.shape, dtype=np.float32)
+        agreeing_pairs = np.zeros(mean_voxels.shape, dtype=np.int64)
         for place, hu in enumerate(volume.hu):
             votes = np.zeros((LABEL_COUNT, *hu.shape))
             for sample in range(samples):
@@ -98,6 +104,8 @@ class ThresholdPredictor:
                     of_mean = _tally(labels[at, place], hu)
                     mean_voxels[at, place, :, 0], mean_hu_sums[at, place, :, 0] = of_mean
                     wavering[at, place] = (share * (1 - share)).mean(axis=0)
+                    pairs = (votes * (votes - 1) / 2).sum(axis=(1, 2))
+                    agreeing_pairs[at, place, :, 0] = pairs
             if progress is not None:
                 progress(place + 1, len(volume.hu))
         if self.model.spread_hu is None:
@@ -112,6 +120,7 @@ class ThresholdPredictor:
                     hu_sums[:count],
                     mean_voxels[at],
                     mean_hu_sums[at],
+                    agreeing_pairs[at],
                     edges,
                     1.0,
                 ),

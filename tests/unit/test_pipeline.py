@@ -55,7 +55,7 @@ def concluded(
     prediction = Prediction(
         labels=labels,
         uncertainty=np.full(labels.shape, uncertainty, dtype=np.float32),
-        profiles=SampleProfiles(voxels, hu_sums, voxels[0], hu_sums[0], edges, 1.0),
+        profiles=SampleProfiles(voxels, hu_sums, voxels[0], hu_sums[0], voxels[0], edges, 1.0),
         device="none",
     )
     patient = Patient(height_m=2.0)

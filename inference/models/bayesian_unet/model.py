@@ -19,7 +19,7 @@ from inference.models.bayesian_unet.weights import load_network
 from inference.models.devices import find_device
 from inference.models.model import Progress
 from inference.prediction import Prediction
-from inference.results import Uncertainty
+from inference.results import SampleKind, Uncertainty
 from inference.structures import SEGMENTS, Segment
 from inference.volume import Volume
 
@@ -43,6 +43,12 @@ class BayesianUNetModel:
     grid: PixelGrid
     precision: Precision = field(default_factory=Precision)
     uncertainty: Uncertainty = Uncertainty.VARIANCE
+
+    @property
+    def samples_of(self) -> SampleKind:
+        """Dropout; the entropy is of one pass in which nothing is dropped."""
+        by_variance = self.uncertainty is Uncertainty.VARIANCE
+        return SampleKind.DROPOUT if by_variance else SampleKind.NONE
 
     @property
     def most_samples(self) -> int | None:

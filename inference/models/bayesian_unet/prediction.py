@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from inference.errors import DeviceMemoryError
 from inference.models.bayesian_unet.batches import Batch, in_batches
@@ -113,13 +113,38 @@ def entropy(softmax: Tensor) -> Tensor:
     return summands.sum(dim=1)
 
 
+@dataclass(slots=True, eq=False)
+class _Votes:
+    """How many samples gave a pixel each label: `[slice, class, row, column]`."""
+
+    counts: Tensor | None = None
+
+    def add(self, labels: Tensor, classes: int) -> None:
+        """One more sample's labels `[slice, row, column]`."""
+        if self.counts is None:
+            slices, *size = labels.shape
+            self.counts = labels.new_zeros((slices, classes, *size), dtype=torch.int32)
+        one = torch.ones((), dtype=torch.int32, device=labels.device)
+        chosen = labels[:, None]
+        self.counts.scatter_add_(1, chosen, one.expand_as(chosen))
+
+    def agreeing_pairs(self, bins: int) -> Tensor:
+        """Pairs of samples that agree on a label, `[slice, class, bin]`; see `Prediction`."""
+        if self.counts is None:
+            raise ValueError("no sample has voted")
+        pairs = (self.counts * (self.counts - 1) // 2).sum(dim=2)
+        missing = bins * PROFILE_BIN_COLUMNS - pairs.shape[2]
+        in_bins = nn.functional.pad(pairs, (0, missing)).view(*pairs.shape[:2], bins, -1)
+        return in_bins.sum(dim=3, dtype=torch.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slices:
     """The answers for some neighbouring slices, on the source's grid inside the frame.
 
     labels, uncertainty: `[count, slice, row, column]`, one for each number of samples.
     voxels, hu_sums: `[sample, slice, label, bin]`.
-    mean_voxels, mean_hu_sums: `[count, slice, label, bin]`.
+    mean_voxels, mean_hu_sums, agreeing_pairs: `[count, slice, label, bin]`.
     """
 
     places: range
@@ -129,6 +154,7 @@ class _Slices:
     hu_sums: NDArray[np.float32]
     mean_voxels: NDArray[np.int32]
     mean_hu_sums: NDArray[np.float32]
+    agreeing_pairs: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +185,7 @@ class _Task:
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
         mean_voxels = np.zeros((len(self.counts), *voxels.shape[1:]), dtype=np.int32)
         mean_hu_sums = np.zeros(mean_voxels.shape, dtype=np.float32)
+        agreeing_pairs = np.zeros(mean_voxels.shape, dtype=np.int64)
         rows, columns = self.frame.source_box
         computed_by = [self.sampler.description]
         done = 0
@@ -168,6 +195,7 @@ class _Task:
             uncertainty[:, at, rows, columns] = part.uncertainty
             voxels[:, at], hu_sums[:, at] = part.voxels, part.hu_sums
             mean_voxels[:, at], mean_hu_sums[:, at] = part.mean_voxels, part.mean_hu_sums
+            agreeing_pairs[:, at] = part.agreeing_pairs
             done += len(part.places)
             if progress is not None:
                 progress(done, slices)
@@ -184,6 +212,7 @@ class _Task:
                     hu_sums[:count],
                     mean_voxels[place],
                     mean_hu_sums[place],
+                    agreeing_pairs[place],
                     edges,
                     self.frame.source_pixels,
                 ),
@@ -200,18 +229,21 @@ class _Task:
         """Sample some neighbouring slices, streaming the moments."""
         hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
-        profiles, of_means, labels, uncertainties = [], [], [], []
-        moments = None
+        profiles, of_means, agreeing, labels, uncertainties = [], [], [], [], []
+        moments, votes = None, _Votes()
         softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
         for count, softmax in enumerate(softmaxes, start=1):
             if moments is None:
                 moments = Moments.starting_with(softmax)
             else:
                 moments.add(softmax)
-            profiles.append(self._profile(softmax.argmax(dim=1), images[:, 0]))
+            drawn = softmax.argmax(dim=1)
+            votes.add(drawn, softmax.shape[1])
+            profiles.append(self._profile(drawn, images[:, 0]))
             if count in self.counts:
                 mean = moments.mean(count)
                 of_means.append(self._profile(mean.argmax(dim=1), images[:, 0]))
+                agreeing.append(votes.agreeing_pairs(self._bins))
                 labels.append(self._labels(mean))
                 uncertainties.append(self._uncertainty(moments, mean, count))
         # Transfers wait for the device: they come last, and once for all samples.
@@ -223,6 +255,7 @@ class _Task:
             hu_sums=torch.stack([hu_sums for _, hu_sums in profiles]).cpu().numpy(),
             mean_voxels=torch.stack([voxels for voxels, _ in of_means]).cpu().numpy(),
             mean_hu_sums=torch.stack([hu_sums for _, hu_sums in of_means]).cpu().numpy(),
+            agreeing_pairs=torch.stack(agreeing).cpu().numpy(),
         )
 
     def _uncertainty(self, moments: Moments, mean: Tensor, count: int) -> Tensor:

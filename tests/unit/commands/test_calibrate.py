@@ -64,7 +64,7 @@ def knowing(cases: Path) -> Segment:
         labels[np.random.default_rng(seed).random(labels.shape) < lost] = 0
         none, nothing = np.zeros((1, 1, 1, 1), np.int32), np.zeros((1, 1, 1, 1), np.float32)
         edges = np.array([0.0, 1.0])
-        profiles = SampleProfiles(none, nothing, none[0], nothing[0], edges, 1.0)
+        profiles = SampleProfiles(none, nothing, none[0], nothing[0], none[0], edges, 1.0)
         uncertainty = np.full(labels.shape, lost / 1000, np.float32)
         return Prediction(labels, uncertainty, profiles, "cpu")
 

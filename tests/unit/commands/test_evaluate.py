@@ -41,6 +41,7 @@ from dicom_node.results.kinds import ResultKind
 from dicom_node.series.reading import read_series
 from inference.errors import LabelTableError
 from inference.evaluation import report
+from inference.evaluation.labels import segments_of
 from inference.models.bundle import Bundle, load_bundle
 from inference.phantom.body import BodySpec
 from inference.phantom.render import phantom
@@ -148,7 +149,7 @@ def test_a_dicom_segmentation_is_a_label_map_too(
     case = read_case(listed_cases(_listing(tmp_path, "series", "labels.dcm"))[0])
 
     assert np.array_equal(
-        read.table.segments(read.labels, series.volume.geometry), box_labels()
+        segments_of(read.labels, read.table, series.volume.geometry), box_labels()
     )
     assert np.array_equal(case.truth, box_labels())
     assert "coded property types" in case.table_words

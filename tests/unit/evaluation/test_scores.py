@@ -7,9 +7,10 @@ import pytest
 from support.volumes import body
 
 from inference.errors import LabelTableError
-from inference.evaluation.labels import SEGMENT_TABLE, STUDY_TABLE, LabelTable
+from inference.evaluation.labels import segments_of
 from inference.evaluation.scores import CaseScore, Scope, StructureScore, score_structures
 from inference.geometry import Geometry
+from inference.label_table import SEGMENT_TABLE, STUDY_TABLE, LabelTable
 from inference.measurement.measure import measure
 from inference.structures import BY_KEY, STRUCTURES
 from inference.volume import Patient, Volume
@@ -120,7 +121,7 @@ def test_scores_measure_as_the_pipeline_does():
 def test_the_study_s_labels_get_their_sides_as_predictions_do():
     person = body(spacing_mm=(20.0, 8.0, 8.0))
 
-    segments = STUDY_TABLE.segments(person.labels, person.geometry)
+    segments = segments_of(person.labels, STUDY_TABLE, person.geometry)
 
     assert (segments == person.segments).mean() > 0.999
 
@@ -129,7 +130,7 @@ def test_labels_with_sides_keep_them():
     person = body(spacing_mm=(20.0, 8.0, 8.0))
 
     assert np.array_equal(
-        SEGMENT_TABLE.segments(person.segments, person.geometry), person.segments
+        segments_of(person.segments, SEGMENT_TABLE, person.geometry), person.segments
     )
 
 
@@ -140,7 +141,7 @@ def test_a_table_joins_labels_and_passes_over_others():
     )
     labels = np.array([[[7, 8, 101, 0]]])
 
-    segments = table.segments(labels, Geometry.regular((1, 1, 4), (1, 1, 1)))
+    segments = segments_of(labels, table, Geometry.regular((1, 1, 4), (1, 1, 1)))
 
     number = BY_KEY["AD_L"].number
     assert segments.tolist() == [[[number, number, 0, 0]]]
@@ -165,7 +166,7 @@ def test_a_label_that_the_table_does_not_know_is_refused():
     labels = np.array([[[1, 23, 150]]])
 
     with pytest.raises(LabelTableError, match=r"label\(s\) 23, 150 are not in the table"):
-        STUDY_TABLE.segments(labels, Geometry.regular((1, 1, 3), (1, 1, 1)))
+        segments_of(labels, STUDY_TABLE, Geometry.regular((1, 1, 3), (1, 1, 1)))
 
 
 def test_the_study_s_table_knows_every_structure():

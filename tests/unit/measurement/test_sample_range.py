@@ -46,7 +46,9 @@ def deviations(
     segments[0, 0, [1, 2]], segments[0, 0, 7] = GMED_R.number, GMED_L.number
     of_samples = [np.stack(each) for each in zip(*map(profile, samples), strict=True)]
     edges = np.arange(BINS + 1) - 0.5
-    profiles = SampleProfiles(*of_samples, *profile(mean), edges, source_pixels)
+    profiles = SampleProfiles(
+        *of_samples, *profile(mean), profile(mean)[0], edges, source_pixels
+    )
     geometry = Geometry.regular(labels.shape, (1, 1, 1))
     return dict(sample_deviations(profiles, labels, segments, geometry))
 
