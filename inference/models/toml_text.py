@@ -16,7 +16,7 @@ def as_table(value: Any) -> Any:
         return {name: as_table(part) for name, part in pairs if part is not None}
     if isinstance(value, Mapping):
         return {key: as_table(part) for key, part in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [as_table(part) for part in value] if isinstance(value, tuple) else value
 
 
 def as_toml(table: Mapping[str, Any], path: str = "") -> str:

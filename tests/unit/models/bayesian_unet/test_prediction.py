@@ -17,7 +17,6 @@ from inference.models.bayesian_unet.dropout import SeededDropout
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.prediction import (
-    Moments,
     _Slices,
     _Task,
     entropy,
@@ -28,6 +27,7 @@ from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
 from inference.models.devices import find_device
 from inference.models.model import predict
+from inference.models.moments import Moments
 from inference.prediction import Prediction
 from inference.results import Uncertainty
 from inference.volume import Volume

@@ -1,0 +1,247 @@
+"""The members' opinions of a volume put together: labels of their mean, and their variance.
+
+The label of a voxel is the guest's class with the largest mean logit over the members, as the
+original programs average; cleaned as the original does it, and then ours. The uncertainty is
+the mean over our classes (the structures that the guest knows, and the rest) of the population
+variance of the members' softmax, the guest's classes of a structure added up: what
+`Uncertainty.VARIANCE` is of our own networks.
+
+Each member's logits stay on the network's own grid; on the volume's there is one slice of them
+at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.models.guests.even import EvenVolume, made_even
+from inference.models.guests.labels import GuestLabels
+from inference.models.guests.members import Member, Members
+from inference.models.guests.network import GuestLogits, GuestNetwork
+from inference.models.guests.profiles import ProfileTables
+from inference.models.guests.variation import AS_IT_IS, Unvaried
+from inference.models.model import Progress, check_counts
+from inference.models.moments import Moments
+from inference.prediction import Prediction
+from inference.volume import Volume
+
+LOGITS_SHARE = 0.8
+"""Of the progress that is told, before the slices are put together."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GuestPredictor:
+    """A guest ready on its device; see `inference.models.model.Predictor`.
+
+    Nothing is drawn: the seed is ignored.
+    """
+
+    network: GuestNetwork
+    labels: GuestLabels
+    members: Members
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        counts: Sequence[int],
+        seed: int,  # noqa: ARG002 - of nothing
+        progress: Progress | None = None,
+    ) -> tuple[Prediction, ...]:
+        """Member by member, then slice by slice; `counts` are the first so many members."""
+        each = self.members.each
+        check_counts(counts, len(each))
+        even = made_even(volume)
+        told = _Told(progress, len(volume.hu))
+        with torch.inference_mode():
+            opinions = [
+                self._opinion(even.volume, member, told.part(number, counts[-1]))
+                for number, member in enumerate(each[: counts[-1]])
+            ]
+            task = _Task(self.network, self.labels, volume, even, opinions, tuple(counts))
+            return task.run(told)
+
+    def _opinion(self, even: Volume, member: Member, progress: Progress) -> GuestLogits:
+        """One member's logits for the even volume."""
+        varied = member.variation.of(even)
+        passes = len(member.networks)
+        found = [
+            self.network.logits(varied, network, _within(progress, number, passes))
+            for number, network in enumerate(member.networks)
+        ]
+        logits = found[0] if passes == 1 else _Mean(found)
+        if member.variation == AS_IT_IS:
+            return logits
+        return Unvaried(logits, member.variation, self.labels.exchanged)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mean:
+    """The mean of several networks' logits; a `GuestLogits`."""
+
+    each: Sequence[GuestLogits]
+
+    def at(self, place: int) -> Tensor:
+        first, *others = self.each
+        total = first.at(place)
+        for one in others:
+            total = total + one.at(place)
+        return total / len(self.each)
+
+
+@dataclass(slots=True, eq=False)
+class _Told:
+    """Progress in slices of the volume, growing, of work that comes in two parts.
+
+    A network that tells nothing while its logits are asked for makes them slice by slice: all
+    progress is then that of the slices.
+    """
+
+    progress: Progress | None
+    slices: int
+    share: float = 0.0
+    done: int = 0
+
+    def part(self, number: int, parts: int) -> Progress:
+        """For one member of several."""
+
+        def tell(done: int, in_all: int) -> None:
+            self.share = LOGITS_SHARE
+            self.tell(LOGITS_SHARE * (number + done / max(1, in_all)) / parts)
+
+        return tell
+
+    def tell(self, share: float) -> None:
+        """That so much of the whole is done; the last slice only where all is."""
+        done = self.slices if share >= 1 else min(int(share * self.slices), self.slices - 1)
+        self.done = max(self.done, done)
+        if self.progress is not None:
+            self.progress(self.done, self.slices)
+
+
+def _within(progress: Progress, number: int, passes: int) -> Progress:
+    """Of one network's pass among several of a member."""
+
+    def tell(done: int, in_all: int) -> None:
+        progress(number * in_all + done, passes * in_all)
+
+    return tell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slice:
+    """The members' opinions of one slice on the even grid.
+
+    labels: for each count, classes of the guest, uint8 `[row, column]`.
+    uncertainty: for each count, float32 `[row, column]`; none where nobody needs them.
+    drawn: of each member, our labels, uint8 `[row, column]`; none where nobody needs them.
+    """
+
+    labels: list[NDArray[np.uint8]] = field(default_factory=list)
+    uncertainty: list[NDArray[np.float32]] = field(default_factory=list)
+    drawn: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One volume and its members' opinions; `counts` are numbers of members, growing."""
+
+    network: GuestNetwork
+    labels: GuestLabels
+    volume: Volume
+    even: EvenVolume
+    opinions: Sequence[GuestLogits]
+    counts: tuple[int, ...]
+
+    def run(self, told: _Told) -> tuple[Prediction, ...]:
+        """Go through all slices and put the answers together, one for each count."""
+        places, shape = len(self.even.volume.hu), self.volume.hu.shape
+        classes = np.zeros((len(self.counts), places, *shape[1:]), dtype=np.uint8)
+        uncertainty = np.zeros((len(self.counts), *shape), dtype=np.float32)
+        tables = ProfileTables.empty(self.counts, shape)
+        shares = self._structures()
+        for place in range(places):
+            own = np.flatnonzero(self.even.place_of == place).tolist()
+            found = self._slice(place, shares if own and self.has_doubt else None)
+            classes[:, place] = found.labels
+            for slice_ in own if self.has_doubt else ():
+                uncertainty[:, slice_] = found.uncertainty
+                of_mean = [self.labels.structure_of[one] for one in found.labels]
+                tables.add(slice_, self.volume.hu[slice_], found.drawn, of_mean)
+            told.tell(told.share + (1 - told.share) * (place + 1) / (places + 1))
+        predictions = tuple(self._predictions(classes, uncertainty, tables))
+        told.tell(1.0)
+        return predictions
+
+    @property
+    def has_doubt(self) -> bool:
+        """False of one opinion, which differs from nothing."""
+        return self.counts[-1] > 1
+
+    def _predictions(
+        self,
+        classes: NDArray[np.uint8],
+        uncertainty: NDArray[np.float32],
+        tables: ProfileTables,
+    ) -> Iterator[Prediction]:
+        device = "; ".join(filter(None, (self.network.description, self.even.words)))
+        for at, count in enumerate(self.counts):
+            cleaned = self.network.cleaned(classes[at], self.even.volume)
+            labels = self.labels.structure_of[cleaned[self.even.place_of]]
+            alone = count == 1
+            yield Prediction(
+                labels,
+                None if alone else uncertainty[at],
+                None if alone else tables.profiles(at),
+                device,
+            )
+
+    def _slice(self, place: int, shares: Callable[[Tensor], Tensor] | None) -> _Slice:
+        """The members' opinions of a slice of the even volume.
+
+        shares: softmax of our classes from logits; None where only labels are needed.
+        """
+        found = _Slice()
+        total, moments = None, None
+        for count, opinion in enumerate(self.opinions, start=1):
+            logits = opinion.at(place)  # (class, row, column)
+            total = logits if total is None else total + logits
+            if shares is not None:
+                softmax = shares(logits)[None]
+                if moments is None:
+                    moments = Moments.starting_with(softmax)
+                else:
+                    moments.add(softmax)
+                found.drawn.append(self.labels.structure_of[_classes(logits)])
+            if count in self.counts:
+                found.labels.append(_classes(total))
+                if moments is not None:
+                    found.uncertainty.append(moments.uncertainty(count)[0].cpu().numpy())
+        return found
+
+    def _structures(self) -> Callable[[Tensor], Tensor]:
+        """From logits `[class, row, column]` to the softmax of ours, `[ours, row, column]`.
+
+        Ours are the rest, and the structures that the guest knows.
+        """
+        ours = np.unique(np.append(self.labels.structure_of, 0))
+        parts = torch.from_numpy(ours[:, None] == self.labels.structure_of).float()
+
+        def shares(logits: Tensor) -> Tensor:
+            softmax = logits.float().softmax(dim=0).flatten(1)
+            # A product, not an indexed sum: a GPU adds those in any order.
+            return (parts.to(logits.device) @ softmax).view(-1, *logits.shape[1:])
+
+        return shares
+
+
+def _classes(logits: Tensor) -> NDArray[np.uint8]:
+    """The largest of each pixel, uint8 `[row, column]`."""
+    found: NDArray[np.uint8] = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return found
