@@ -7,6 +7,8 @@ InferenceError
 │   └── DeviceMemoryError    it has no memory for a single slice
 ├── TrainingError        a recipe or a data set that cannot be trained on
 ├── KerasFileError       a Keras weight file that is not of the published family
+├── CheckpointError      a checkpoint of torch that is not read: what it names, or its damage
+├── NnunetFolderError    a results folder of nnU-Net that cannot be taken over, and why
 ├── LabelTableError      a label map and its table do not fit
 └── RegistrationError    a label map that cannot be laid on a CT
 ```
@@ -41,6 +43,14 @@ class TrainingError(InferenceError):
 
 class KerasFileError(InferenceError):
     """A file of Keras weights cannot be taken over: which layer does not fit, and how."""
+
+
+class CheckpointError(InferenceError):
+    """A checkpoint of torch is not read: it is none, or names more than tensors and values."""
+
+
+class NnunetFolderError(InferenceError):
+    """A results folder of nnU-Net cannot be taken over: what is missing or not supported."""
 
 
 class LabelTableError(InferenceError):
