@@ -189,7 +189,8 @@ def label(  # noqa: PLR0913 - everything a prediction depends on
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
         exchanged = tuple(exchanged_ends(whole.labels, volume.geometry))
-        if not exchanged and is_doubted(whole, bundle.calibration):
+        asked = bundle.model.slice_by_slice  # far slices are no body to one that sees across
+        if not exchanged and asked and is_doubted(whole, bundle.calibration):
             slices = slices_to_turn(whole.labels)
             part = turned_over(volume, slices)
             (turned,) = predictor.predict(part, counts=(samples,), seed=seed)

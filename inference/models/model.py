@@ -105,6 +105,13 @@ class Model(Protocol):
         All others are "not provided": never labelled, never absent.
         """
 
+    @property
+    def slice_by_slice(self) -> bool:
+        """True if each slice is labelled by itself.
+
+        Only then can some slices be asked about without those between them.
+        """
+
     def load(self, device: str) -> Predictor:
         """Read the weights, and make ready.
 

@@ -91,8 +91,9 @@ def is_surer_turned_over(
     if found_turned.sum() < AS_MUCH * found.sum() or not _shows_hip_or_thigh(turned.labels):
         return False
     before, after = prediction.uncertainty[slices], turned.uncertainty
-    over_body = after[body[:, ::-1]].mean() <= SURER * before[body].mean()
-    inside = after[found_turned].mean() <= SURER_INSIDE * before[found].mean()
+    # Less, not as much: where nothing wavers either way, 0 is no share of 0.
+    over_body = after[body[:, ::-1]].mean() < SURER * before[body].mean()
+    inside = after[found_turned].mean() < SURER_INSIDE * before[found].mean()
     return bool(over_body and inside)
 
 

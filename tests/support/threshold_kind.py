@@ -60,6 +60,11 @@ class Thresholds:
         """Both sides of its structures."""
         return frozenset(s for s in SEGMENTS if s.structure.abbreviation in self.structures)
 
+    @property
+    def slice_by_slice(self) -> bool:
+        """It sees one voxel at a time."""
+        return True
+
     def load(self, device: str) -> ThresholdPredictor:
         """Read the thresholds; whatever the device is called."""
         limits_hu = load_file(self.weights_path)["limits_hu"]

@@ -60,6 +60,11 @@ class BayesianUNetModel:
         """All 43: the output channels are the method's own labels."""
         return ALL_SEGMENTS
 
+    @property
+    def slice_by_slice(self) -> bool:
+        """It sees one slice at a time."""
+        return True
+
     def load(self, device: str) -> UNetPredictor:
         """Fold the normalisation, and move the network to the device."""
         return UNetPredictor.of(

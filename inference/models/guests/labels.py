@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import LabelTableError
 from inference.label_table import LabelTable
 from inference.structures import SEGMENTS, Segment, Side
 
@@ -43,7 +44,10 @@ class GuestLabels:
             raise ValueError(f"no channel is called {', '.join(unknown)}")
         if len(set(paired)) != len(paired):
             raise ValueError("a name is mirrored twice")
-        _ = self.table  # checked while the file is read
+        try:
+            _ = self.table  # checked while the file is read
+        except LabelTableError as error:
+            raise ValueError(str(error)) from error
 
     @cached_property
     def table(self) -> LabelTable:

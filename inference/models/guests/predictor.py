@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference.errors import DeviceMemoryError
 from inference.models.guests.even import EvenVolume, made_even
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Member, Members
@@ -31,8 +33,11 @@ from inference.models.moments import Moments
 from inference.prediction import Prediction
 from inference.volume import Volume
 
-LOGITS_SHARE = 0.8
+LOGITS_SHARE: Final = 0.8
 """Of the progress that is told, before the slices are put together."""
+
+Shares = Callable[[Tensor], Tensor]
+"""From logits `[class, row, column]` to the softmax of ours, `[ours, row, column]`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +163,7 @@ class _Task:
     even: EvenVolume
     opinions: Sequence[GuestLogits]
     counts: tuple[int, ...]
+    notes: list[str] = field(default_factory=list)
 
     def run(self, told: _Told) -> tuple[Prediction, ...]:
         """Go through all slices and put the answers together, one for each count."""
@@ -168,7 +174,7 @@ class _Task:
         shares = self._structures()
         for place in range(places):
             own = np.flatnonzero(self.even.place_of == place).tolist()
-            found = self._slice(place, shares if own and self.has_doubt else None)
+            found = self._slice_somewhere(place, shares if own and self.has_doubt else None)
             classes[:, place] = found.labels
             for slice_ in own if self.has_doubt else ():
                 uncertainty[:, slice_] = found.uncertainty
@@ -190,7 +196,8 @@ class _Task:
         uncertainty: NDArray[np.float32],
         tables: ProfileTables,
     ) -> Iterator[Prediction]:
-        device = "; ".join(filter(None, (self.network.description, self.even.words)))
+        words = (self.network.description, self.even.words, *self.notes)
+        device = "; ".join(filter(None, words))
         for at, count in enumerate(self.counts):
             cleaned = self.network.cleaned(classes[at], self.even.volume)
             labels = self.labels.structure_of[cleaned[self.even.place_of]]
@@ -202,15 +209,34 @@ class _Task:
                 device,
             )
 
-    def _slice(self, place: int, shares: Callable[[Tensor], Tensor] | None) -> _Slice:
+    def _slice_somewhere(self, place: int, shares: Shares | None) -> _Slice:
+        """On the networks' device, or from where its memory ends on the CPU."""
+        if not self.notes:
+            try:
+                return self._slice(place, shares)
+            except torch.OutOfMemoryError:
+                self.notes.append(
+                    f"out of memory, put together on the cpu from slice {place + 1}"
+                )
+            # The error is gone by now, and with it the failed slice's tensors.
+            torch.cuda.empty_cache()
+        try:
+            return self._slice(place, shares, torch.device("cpu"))
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(place) from error
+
+    def _slice(
+        self, place: int, shares: Shares | None, device: torch.device | None = None
+    ) -> _Slice:
         """The members' opinions of a slice of the even volume.
 
         shares: softmax of our classes from logits; None where only labels are needed.
+        device: where they are put together; None for where they are.
         """
         found = _Slice()
         total, moments = None, None
         for count, opinion in enumerate(self.opinions, start=1):
-            logits = opinion.at(place)  # (class, row, column)
+            logits = opinion.at(place).to(device=device)  # (class, row, column)
             total = logits if total is None else total + logits
             if shares is not None:
                 softmax = shares(logits)[None]
@@ -225,11 +251,8 @@ class _Task:
                     found.uncertainty.append(moments.uncertainty(count)[0].cpu().numpy())
         return found
 
-    def _structures(self) -> Callable[[Tensor], Tensor]:
-        """From logits `[class, row, column]` to the softmax of ours, `[ours, row, column]`.
-
-        Ours are the rest, and the structures that the guest knows.
-        """
+    def _structures(self) -> Shares:
+        """Ours are the rest, and the structures that the guest knows."""
         ours = np.unique(np.append(self.labels.structure_of, 0))
         parts = torch.from_numpy(ours[:, None] == self.labels.structure_of).float()
 

@@ -68,6 +68,11 @@ def test_a_little_less_doubt_or_more_is_no_evidence(after: float):
     assert not surer(2e-3, after)
 
 
+def test_no_doubt_either_way_is_no_evidence():
+    """As of the members of a guest that all answer alike."""
+    assert not surer(0.0, 0.0)
+
+
 def test_less_doubt_because_less_is_found_is_no_evidence():
     assert not surer(2e-3, 2e-4, found=0.2)
 
