@@ -33,10 +33,11 @@ def check_tensors(path: Path, network: nn.Module) -> None:
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
     }
-    _check_shapes(path, expected)
+    check_shapes(path, expected)
 
 
-def _check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a file's names and shapes with those expected."""
     try:
         with safe_open(path, framework="pt") as weights:
             found = {
