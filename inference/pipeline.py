@@ -33,7 +33,7 @@ from inference.anatomy.sides import split_sides
 from inference.anatomy.trunk import above_lungs, below_lungs, cut_above_pelvis, find_chest
 from inference.geometry import Geometry
 from inference.measurement.measure import measure
-from inference.measurement.sample_range import sample_deviations
+from inference.measurement.sample_range import sample_figures
 from inference.models.bundle import Bundle
 from inference.models.model import Predictor
 from inference.prediction import Prediction
@@ -273,8 +273,8 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     first = cut.legs.slices if cut.legs else 0
     kept = range(first, len(segments) - (chest.slices if chest else 0))
     metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
-    deviations = sample_deviations(prediction.profiles, prediction.labels, segments, geometry)
-    measured = measure(volume, segments, prediction.uncertainty, patient, deviations)
+    samples = sample_figures(prediction.profiles, prediction.labels, segments, geometry)
+    measured = measure(volume, segments, prediction.uncertainty, patient, samples)
     structures = tuple(
         judge_structure(one, calibration, shown, metal)
         if one.segment in provided

@@ -83,6 +83,10 @@ class Measurement:
     volume_spread_cm3, mean_hu_spread: over the Monte Carlo samples.
     normalised_volume_cm3_per_m2: volume over height squared (study, Table 7).
     uncertainty: mean voxel-wise uncertainty inside the predicted label.
+    pairwise_dice: Dice between the samples, 1 where all agree; the pixels that each two share,
+        of all pairs together, over their sizes. None of fewer than two samples.
+    volume_cv: coefficient of variation of the volume over the samples: standard deviation
+        (n - 1) over the mean. None likewise.
     """
 
     segment: Segment
@@ -94,16 +98,20 @@ class Measurement:
     mean_hu_spread: Spread | None = None
     composition: Composition | None = None
     uncertainty: float | None = None
+    pairwise_dice: float | None = None
+    volume_cv: float | None = None
 
 
 QUANTITIES: Final = tuple(each.name for each in fields(Measurement) if each.default is None)
 
+_OF_SAMPLES: Final = frozenset({"uncertainty", "pairwise_dice", "volume_cv"})
+"""How sure the model is: no size and no density, so that it never misleads."""
+
 TOLD_ALTHOUGH: Final = MappingProxyType(
     {
-        Verdict.TRUNCATED: frozenset(
-            {"mean_hu", "mean_hu_spread", "composition", "uncertainty"}
-        ),
-        Verdict.SPOILED: frozenset({"uncertainty"}),
+        Verdict.TRUNCATED: frozenset({"mean_hu", "mean_hu_spread", "composition"})
+        | _OF_SAMPLES,
+        Verdict.SPOILED: _OF_SAMPLES,
     }
 )
 """The quantities that do not mislead although the scan cuts a structure, or metal spoils it."""
@@ -130,7 +138,8 @@ class StructureResult:
     def withhold(self) -> StructureResult:
         """The same without the quantities that would mislead, given its verdict.
 
-        What the scan cuts has no volume; what metal spoils has its uncertainty alone. A
+        What the scan cuts has no volume; what metal spoils has its uncertainty and what the
+        samples differ by alone. A
         quantity that `TOLD_ALTHOUGH` does not name is withheld in both. Every other verdict
         withholds none: an absent structure has none.
         """

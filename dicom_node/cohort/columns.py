@@ -305,6 +305,14 @@ STRUCTURE: Final = (
     _of_structure("mixed_fraction", NUMBER, "share from -30 to 30 HU, 0 to 1", "mixed"),
     _of_structure("fat_fraction", NUMBER, "share below -30 HU, 0 to 1", "fat"),
     _of_structure("uncertainty", NUMBER, "mean voxel-wise uncertainty inside it"),
+    _of_structure(
+        "pairwise_dice", NUMBER, "Dice between the samples, 1 where all agree, 0 to 1"
+    ),
+    _of_structure(
+        "volume_cv",
+        NUMBER,
+        "standard deviation of the volume over the samples, over its mean",
+    ),
     _pair(
         "uncertainty_limit_inaccurate",
         "above it the structure counts as inaccurate",

@@ -323,6 +323,8 @@ def _structure(one: Mapping[str, Any]) -> StructureRecord:
         mixed=_number(shares.get("mixed")),
         fat=_number(shares.get("fat")),
         uncertainty=_number(one.get("uncertainty")),
+        pairwise_dice=_number(one.get("pairwise_dice")),
+        volume_cv=_number(one.get("volume_cv")),
         uncertainty_limits=_limits(one.get("uncertainty_limits")),
     )
 

@@ -88,6 +88,7 @@ class StructureRecord:
     """The numbers of one structure on one side; None where they would mislead.
 
     Ranges are (lowest, highest) over the samples. `lean`, `mixed`, `fat` are shares.
+    pairwise_dice, volume_cv: how much the samples agree; see `Measurement`.
     uncertainty_limits: for (inaccurate, failed).
     """
 
@@ -103,6 +104,8 @@ class StructureRecord:
     mixed: float | None = None
     fat: float | None = None
     uncertainty: float | None = None
+    pairwise_dice: float | None = None
+    volume_cv: float | None = None
     uncertainty_limits: tuple[float, float] | None = None
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.measurement.sample_range import SampleDeviation
+from inference.measurement.sample_range import SampleFigures
 from inference.results import FAT_BELOW_HU, LEAN_ABOVE_HU, Composition, Measurement, Spread
 from inference.structures import SEGMENTS, Segment
 from inference.volume import Patient, Volume
@@ -42,7 +42,7 @@ def measure(
     segments: NDArray[np.uint8],
     uncertainty: NDArray[np.float32] | None,
     patient: Patient,
-    deviations: Mapping[Segment, SampleDeviation] | None = None,
+    samples: Mapping[Segment, SampleFigures] | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure all 43 segments, in the order of `SEGMENTS`.
 
@@ -51,11 +51,11 @@ def measure(
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
         uncertainty: voxel-wise uncertainty on the same grid; None of a model that has none.
         patient: for the height, if known.
-        deviations: of the samples, if there are several.
+        samples: what they differ by, if there are several.
     """
     counts = tally(volume, segments, uncertainty)
     return tuple(
-        _with_spread(_measurement(segment, counts, volume, patient), deviations or {})
+        _with_samples(_measurement(segment, counts, volume, patient), samples or {})
         for segment in SEGMENTS
     )
 
@@ -121,15 +121,21 @@ def _measurement(
     )
 
 
-def _with_spread(
-    measured: Measurement, deviations: Mapping[Segment, SampleDeviation]
+def _with_samples(
+    measured: Measurement, samples: Mapping[Segment, SampleFigures]
 ) -> Measurement:
-    deviation = deviations.get(measured.segment)
-    if deviation is None or measured.volume_cm3 is None or measured.mean_hu is None:
+    figures = samples.get(measured.segment)
+    if figures is None or measured.volume_cm3 is None or measured.mean_hu is None:
         return measured
+    agreeing = replace(
+        measured, pairwise_dice=figures.pairwise_dice, volume_cv=figures.volume_cv
+    )
+    deviation = figures.deviation
+    if deviation is None:
+        return agreeing
     volume_cm3 = _around(measured.volume_cm3, deviation.volume_cm3)
     return replace(
-        measured,
+        agreeing,
         volume_spread_cm3=replace(volume_cm3, low=max(0.0, volume_cm3.low)),
         mean_hu_spread=_around(measured.mean_hu, deviation.mean_hu),
     )

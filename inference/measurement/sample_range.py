@@ -1,4 +1,4 @@
-"""How far volumes and mean HU of the segments lie from theirs in single Monte Carlo samples.
+"""By how much the samples of a model differ in each segment: ranges, volumes, overlap.
 
 The sampler keeps, for every sample and for their mean, how many pixels of each structure
 lie in each slice and bin of columns, and their HU. Here those are given to right and left as
@@ -9,6 +9,12 @@ Samples are compared with the labels of their mean in the network's own pixels, 
 the scan's: between two grids a volume differs by the rounding of its edge, and mean HU by
 tens where a thin bone's edge is blurred into larger pixels. What the samples differ by is
 the same on both: docs/method.md has the figures.
+
+How much the samples agree is told by two figures that know no unit and no class: the Dice
+between them, and the coefficient of variation of the volume (Roy et al., NeuroImage 195
+(2019) 11-22, sections 3.3.1 and 3.3.2). There the Dice of each pair is averaged; here the
+shared pixels and the sizes of all pairs are summed first, so that a pair of which neither
+found anything needs no rule of its own, and no sample need be kept.
 """
 
 from __future__ import annotations
@@ -25,6 +31,9 @@ from inference.prediction import SampleProfiles
 from inference.results import Spread
 from inference.structures import LABEL_COUNT, SEGMENTS, Segment
 
+FEWEST_SAMPLES: Final = 2
+"""One sample differs by nothing."""
+
 NEARBY_BINS: Final = 2
 """How many bins of columns beside the final segment a sample's pixels still count."""
 
@@ -40,13 +49,27 @@ class SampleDeviation:
     mean_hu: Spread
 
 
-def sample_deviations(
+@dataclass(frozen=True, slots=True)
+class SampleFigures:
+    """Figures of one segment over the samples of a model.
+
+    deviation: None where a sample, or their mean, does not find the segment.
+    pairwise_dice: 0 (no pixel is given the segment by two samples) to 1 (all are the same).
+    volume_cv: standard deviation (n - 1) of the volume over its mean; 0 where all are alike.
+    """
+
+    deviation: SampleDeviation | None
+    pairwise_dice: float
+    volume_cv: float
+
+
+def sample_figures(
     profiles: SampleProfiles | None,
     labels: NDArray[np.uint8],
     segments: NDArray[np.uint8],
     geometry: Geometry,
-) -> Mapping[Segment, SampleDeviation]:
-    """The deviations of all segments that every sample found; none of a single sample.
+) -> Mapping[Segment, SampleFigures]:
+    """The figures of all segments that any sample found; none of a single sample.
 
     Args:
         profiles: what each sample, and their mean, would have measured, if there are any.
@@ -54,7 +77,7 @@ def sample_deviations(
         segments: the same with sides, 0 to 43.
         geometry: the grid of both.
     """
-    if profiles is None or len(profiles.voxels) < 2:
+    if profiles is None or len(profiles.voxels) < FEWEST_SAMPLES:
         return {}
     of_labels = _binned(labels, LABEL_COUNT, profiles.bin_edges)
     of_segments = _binned(segments, len(SEGMENTS) + 1, profiles.bin_edges)
@@ -63,22 +86,51 @@ def sample_deviations(
     for segment in SEGMENTS:
         label = segment.structure.label
         share = _share(of_segments[:, segment.number], of_labels[:, label])
-        deviation = _deviation(profiles, label, share * pixel_mm3)
-        if deviation is not None:
-            found[segment] = deviation
+        figures = figures_of_label(profiles, label, share * pixel_mm3)
+        if figures is not None:
+            found[segment] = figures
     return found
 
 
-def _deviation(
+def figures_of_label(
     profiles: SampleProfiles, label: int, pixel_mm3: NDArray[np.float64]
+) -> SampleFigures | None:
+    """The figures of a label, each of whose pixels counts for so much.
+
+    Args:
+        profiles: of two samples or more.
+        label: 1 to 22.
+        pixel_mm3: (slices, bins), or what becomes that: 0 where pixels do not count.
+
+    Returns:
+        None where no sample found a pixel that counts.
+    """
+    volumes_mm3 = np.einsum("tkb,kb->t", profiles.voxels[:, :, label], pixel_mm3)
+    total_mm3 = float(volumes_mm3.sum())
+    if not total_mm3:
+        return None
+    pairs_mm3 = float((profiles.agreeing_pairs[:, label] * pixel_mm3).sum())
+    count = len(volumes_mm3)
+    return SampleFigures(
+        deviation=_deviation(profiles, label, pixel_mm3, volumes_mm3),
+        # Each sample's size stands in count - 1 pairs.
+        pairwise_dice=2 * pairs_mm3 / ((count - 1) * total_mm3),
+        volume_cv=float(volumes_mm3.std(ddof=1)) * count / total_mm3,
+    )
+
+
+def _deviation(
+    profiles: SampleProfiles,
+    label: int,
+    pixel_mm3: NDArray[np.float64],
+    volumes_mm3: NDArray[np.float64],
 ) -> SampleDeviation | None:
-    """Of a label whose pixels count for (slices, bins) mm3; None where one has nothing."""
+    """Of the volumes of the samples from that of their mean; None where one has nothing."""
     of_mean = profiles.mean_voxels[:, label], profiles.mean_hu_sums[:, label]
     mean_mm3, mean_hu_mm3 = (float((each * pixel_mm3).sum()) for each in of_mean)
-    volumes_mm3 = np.einsum("tkb,kb->t", profiles.voxels[:, :, label], pixel_mm3)
-    hu_mm3 = np.einsum("tkb,kb->t", profiles.hu_sums[:, :, label], pixel_mm3)
     if not mean_mm3 or not volumes_mm3.all():
         return None
+    hu_mm3 = np.einsum("tkb,kb->t", profiles.hu_sums[:, :, label], pixel_mm3)
     return SampleDeviation(
         volume_cm3=_spread((volumes_mm3 - mean_mm3) / 1000),
         mean_hu=_spread(hu_mm3 / volumes_mm3 - mean_hu_mm3 / mean_mm3),

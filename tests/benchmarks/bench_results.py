@@ -167,6 +167,8 @@ def realistic_case(labels: np.ndarray) -> CaseResult:
         mean_hu_spread=Spread(44.0, 46.0),
         composition=Composition(lean=0.75, mixed=0.2, fat=0.05),
         uncertainty=3e-4,
+        pairwise_dice=0.9,
+        volume_cv=0.01,
     )
     return CaseResult(
         geometry=geometry,

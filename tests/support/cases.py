@@ -193,6 +193,8 @@ def _result(segment: Segment, labels: NDArray[np.uint8], geometry: Geometry) -> 
         mean_hu_spread=Spread(39.0, 45.0),
         composition=Composition(lean=0.75, mixed=0.2, fat=0.05),
         uncertainty=3.456e-4,
+        pairwise_dice=0.9125,
+        volume_cv=0.0125,
     )
     whole = StructureResult(measured, Verdict.ACCEPTED, uncertainty_limits=(5e-4, 8e-4))
     if segment.key == "OE_R":

@@ -90,6 +90,8 @@ def _structure(one: StructureRecord) -> dict[str, Any]:
         "mean_hu_spread": _spread(one.mean_hu_range),
         "composition": None if one.lean is None else composition,
         "uncertainty": one.uncertainty,
+        "pairwise_dice": one.pairwise_dice,
+        "volume_cv": one.volume_cv,
         "uncertainty_limits": _limits(one.uncertainty_limits),
     }
 

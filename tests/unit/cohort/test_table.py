@@ -277,7 +277,7 @@ def test_no_column_has_its_name_twice_and_units_end_names():
     numbers = {each.name for each in STRUCTURE if each.kind is Kind.NUMBER}
 
     assert all(
-        name.endswith(("_cm3", "_cm3_per_m2", "_percent"))
+        name.endswith(("_cm3", "_cm3_per_m2", "_percent", "_cv"))
         for name in volumes
         if name in numbers
     )

@@ -53,6 +53,9 @@ def calibration(*, weak: bool = False) -> Calibration:
     )
 
 
+OF_SAMPLES = {"uncertainty", "pairwise_dice", "volume_cv"}
+
+
 def measurement(segment: Segment = GMED_L, **changes: object) -> Measurement:
     usual = Measurement(
         segment=segment,
@@ -64,6 +67,8 @@ def measurement(segment: Segment = GMED_L, **changes: object) -> Measurement:
         mean_hu_spread=Spread(39.0, 41.0),
         composition=Composition(lean=0.7, mixed=0.2, fat=0.1),
         uncertainty=3e-4,
+        pairwise_dice=0.9,
+        volume_cv=0.02,
     )
     return replace(usual, **changes)
 
@@ -147,7 +152,7 @@ def test_a_cut_structure_has_no_volume_and_is_not_held_against_its_range():
     result = judged(measurement(volume_cm3=5.0), coverage=cut)
 
     assert (result.verdict, result.findings) == (Verdict.TRUNCATED, (Finding.CUT_BY_SCAN,))
-    assert told(result) == {"mean_hu", "mean_hu_spread", "composition", "uncertainty"}
+    assert told(result) == {"mean_hu", "mean_hu_spread", "composition", *OF_SAMPLES}
     assert result.measured.mean_hu == 40.0
 
 
@@ -155,14 +160,14 @@ def test_metal_takes_volume_hu_and_composition_away():
     result = judged(measurement(), metal=Metal(30.0, (), (GMED_L,)))
 
     assert result.verdict is Verdict.SPOILED
-    assert told(result) == {"uncertainty"}
+    assert told(result) == OF_SAMPLES
 
 
 def test_what_is_cut_and_spoiled_tells_as_little_as_what_is_spoiled():
     cut = Coverage(Region.PARTIAL, cut=(GMED_L,))
     result = judged(measurement(), coverage=cut, metal=Metal(30.0, (), (GMED_L,)))
 
-    assert told(result) == {"uncertainty"}
+    assert told(result) == OF_SAMPLES
 
 
 def test_what_is_told_although_it_is_cut_or_spoiled_is_measured():
