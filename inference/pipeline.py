@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from inference.anatomy.coverage import coverage
 from inference.anatomy.femur_ends import femur_ends
-from inference.anatomy.frame import Exchanged, exchanged_ends, exchanged_words
+from inference.anatomy.frame import Exchanged, exchanged_ends, exchanged_words, unchecked
 from inference.anatomy.knees import SeenKnee, find_knees
 from inference.anatomy.lower_legs import cut_below_knees, first_to_segment
 from inference.anatomy.metal import find_metal
@@ -35,6 +35,7 @@ from inference.geometry import Geometry
 from inference.measurement.measure import measure
 from inference.measurement.sample_range import sample_figures
 from inference.models.bundle import Bundle
+from inference.models.bundle_facts import origin_words
 from inference.models.model import Predictor
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
@@ -186,9 +187,10 @@ def label(  # noqa: PLR0913 - everything a prediction depends on
             device=prediction.device,
             uncertainty=_kind_of_uncertainty(prediction, bundle),
             samples_of=bundle.model.samples_of,
+            origin=origin_words(bundle.origin),
         )
         whole = prediction.with_empty_around(seen.start, len(volume.hu) - seen.stop)
-        exchanged = tuple(exchanged_ends(whole.labels, volume.geometry))
+        exchanged = exchanged_ends(whole.labels, volume.geometry, bundle.model.segments)
         asked = bundle.model.slice_by_slice  # far slices are no body to one that sees across
         if not exchanged and asked and is_doubted(whole, bundle.calibration):
             slices = slices_to_turn(whole.labels)
@@ -255,24 +257,25 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
     """
     geometry = volume.geometry
     if exchanged is None:
-        exchanged = exchanged_ends(prediction.labels, geometry)
+        exchanged = exchanged_ends(prediction.labels, geometry, provided)
     if exchanged:
         return _against_header(
             volume, prediction, calibration, model, provided=provided, exchanged=exchanged
         )
-    sided = _only(provided, split_sides(prediction.labels, geometry))
+    sided = _only(provided, split_sides(prediction.labels, geometry, provided))
     whole = cut_above_pelvis(sided, geometry)
     ends = femur_ends(whole, volume)
-    cut = cut_below_knees(whole, geometry, knees, ends)
+    cut = cut_below_knees(whole, geometry, knees, ends, provided)
     segments = cut.segments
     # What the labels go on with below a knee hid its end.
     ends = femur_ends(segments, volume) if cut.legs else ends
-    shown = coverage(segments, volume, cut.legs, cut.first_slices, chest, ends)
+    shown = coverage(segments, volume, cut.legs, cut.first_slices, chest, ends, provided)
+    shown = replace(shown, words=" ".join(filter(None, (shown.words, unchecked(provided)))))
     if shown.region is Region.ELSEWHERE:
         segments = np.zeros_like(segments)
     first = cut.legs.slices if cut.legs else 0
     kept = range(first, len(segments) - (chest.slices if chest else 0))
-    metal = find_metal(volume.part(kept), segments[kept.start : kept.stop])
+    metal = find_metal(volume.part(kept), segments[kept.start : kept.stop], provided)
     samples = sample_figures(prediction.profiles, prediction.labels, segments, geometry)
     measured = measure(volume, segments, prediction.uncertainty, patient, samples)
     structures = tuple(
@@ -315,7 +318,10 @@ def _against_header(  # noqa: PLR0913 - what a result holds
     if upside_down:
         labels = np.ascontiguousarray(labels[::-1])
         upright = Volume(volume.hu[::-1], _mirrored(volume.geometry))
-    region = coverage(split_sides(labels, upright.geometry), upright).region
+    known = {segment.structure for segment in provided}
+    either = [segment for segment in SEGMENTS if segment.structure in known]
+    sided = split_sides(labels, upright.geometry, either)
+    region = coverage(sided, upright, provided=either).region
     nothing = np.zeros_like(prediction.labels)
     shown = Coverage(region, words=exchanged_words(exchanged), against_header=True)
     metal = replace(find_metal(volume, nothing), sides=())

@@ -53,6 +53,7 @@ class Finding(StrEnum):
     AGAINST_HEADER = "anatomy contradicts the header"
     NO_KNEE = "femur ends without a knee"
     FEMUR_LOST = "segmentation of the femur ends above the knee"
+    REGION_UNKNOWN = "what the scan shows cannot be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +152,15 @@ class StructureResult:
 
 
 class Region(StrEnum):
-    """What the scan shows, as far as this method is concerned."""
+    """What the scan shows, as far as this method is concerned.
+
+    UNKNOWN: the model does not provide the structures that would tell.
+    """
 
     HIP_TO_KNEE = "hip to knee"
     PARTIAL = "part of hip to knee"
     ELSEWHERE = "neither hip nor thigh"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,28 @@ class Metal:
     outside_cm3: float = 0.0
 
 
+class SampleKind(StrEnum):
+    """What the samples of a model differ by, and so what their disagreement is of."""
+
+    DROPOUT = "Monte Carlo dropout"
+    FOLDS = "folds of a cross-validation"
+    SEEDS = "trainings from different seeds"
+    CHECKPOINTS = "checkpoints of one training"
+    VARIATIONS = "variations of the image"
+    NONE = "none"
+
+    def counted(self, count: int) -> str:
+        """So many of them in a reader's words; of a model that answers once, one answer."""
+        match self:
+            case SampleKind.NONE:
+                return "one answer"
+            case SampleKind.DROPOUT:
+                return f"{count} sample{'' if count == 1 else 's'} of {self.value}"
+            case _:
+                one, _, rest = self.value.partition("s ")
+                return f"{count} {self.value}" if count != 1 else f"1 {one} {rest}"
+
+
 class Uncertainty(StrEnum):
     """What a voxel's uncertainty is; the study compares the two.
 
@@ -242,19 +269,15 @@ class Uncertainty(StrEnum):
     ENTROPY = "entropy"
     NONE = "none"
 
-
-class SampleKind(StrEnum):
-    """What the samples of a model differ by, and so what their disagreement is of.
-
-    The values are a reader's words, behind "10 samples of" or "5 members: ".
-    """
-
-    DROPOUT = "Monte Carlo dropout"
-    FOLDS = "folds of a cross-validation"
-    SEEDS = "trainings from different seeds"
-    CHECKPOINTS = "checkpoints of one training"
-    VARIATIONS = "variations of the image"
-    NONE = "none"
+    def from_words(self, samples_of: SampleKind, count: int) -> str:
+        """What it rests on in a reader's words: the kind of samples, and how many."""
+        match self:
+            case Uncertainty.NONE:
+                return "no measure of doubt: not judged"
+            case Uncertainty.ENTROPY:
+                return "the entropy of one answer"
+            case Uncertainty.VARIANCE:
+                return samples_of.counted(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +285,8 @@ class ModelIdentity:
     """The bundle and the settings that an analysis used; enough to repeat it.
 
     samples_of: what the samples differ by; `SampleKind.NONE` of a model that answers once.
+    origin: of a network of another program, which one it is and what it was imported from, in
+        words; empty of this project's own.
     """
 
     name: str
@@ -272,6 +297,12 @@ class ModelIdentity:
     device: str
     uncertainty: Uncertainty = Uncertainty.VARIANCE
     samples_of: SampleKind = SampleKind.DROPOUT
+    origin: str = ""
+
+    @property
+    def doubt_words(self) -> str:
+        """What the uncertainty rests on: its kind, and from how many."""
+        return self.uncertainty.from_words(self.samples_of, self.samples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,7 @@ def _case_texts(case: CaseResult, context: ReportContext, about: str | None) -> 
         ("withheld", withheld_words(case)),
         ("grade_words", grade_words(case)),
         ("weak_flags", weak_flag_words()),
-        ("reading", reading_words(case.model.samples, case.model.uncertainty)),
+        ("reading", reading_words(case.model)),
         ("closed_by", context.closed_by),
         *(("input_notes", note) for note in context.notes),
         ("limits", INTENDED_USE),

@@ -12,7 +12,14 @@ from typing import Any, Final, Literal
 from highdicom import sr
 from pydicom.sr.coding import Code
 
-from inference.results import ModelIdentity, Spread, StructureResult, Uncertainty, Verdict
+from inference.results import (
+    ModelIdentity,
+    SampleKind,
+    Spread,
+    StructureResult,
+    Uncertainty,
+    Verdict,
+)
 from inference.structures import Side
 from sr_templates.terms import (
     ASPECT_TERMS,
@@ -166,7 +173,11 @@ def _algorithm(model: ModelIdentity) -> Any:
         manufacturer="msk-node project",
         family=DOCUMENT_TERMS["artificial_intelligence"].code,
         parameters=[
-            f"Monte Carlo samples: {model.samples}",
+            (
+                f"Monte Carlo samples: {model.samples}"
+                if model.samples_of is SampleKind.DROPOUT
+                else f"samples: {model.samples_of.counted(model.samples)}"
+            ),
             f"seed: {model.seed}",
             f"weights sha256: {model.weights_sha256}",
             *(
@@ -174,6 +185,7 @@ def _algorithm(model: ModelIdentity) -> Any:
                 if model.uncertainty is not Uncertainty.VARIANCE
                 else []
             ),
+            *([f"origin: {model.origin}"] if model.origin else []),
         ],
     )
 

@@ -10,6 +10,7 @@ from inference.results import (
     LEAN_ABOVE_HU,
     CaseResult,
     Finding,
+    ModelIdentity,
     SideGrade,
     StructureResult,
     Uncertainty,
@@ -62,7 +63,8 @@ def _count_words(case: CaseResult) -> str:
     if case.verdict is not Verdict.TRUNCATED:
         return ""
     accepted = sum(result.verdict is Verdict.ACCEPTED for result in case.structures)
-    return f"{accepted} of {len(case.structures)} structures accepted."
+    provided = sum(result.verdict is not Verdict.NOT_PROVIDED for result in case.structures)
+    return f"{accepted} of {provided} structures accepted."
 
 
 def _caution(case: CaseResult) -> str:
@@ -73,7 +75,13 @@ def _caution(case: CaseResult) -> str:
 
 
 def verdict_words(verdict: Verdict, findings: Collection[Finding]) -> str:
-    """A verdict on a structure or a case; of what an amputation cuts no border is named."""
+    """A verdict on a structure or a case, by what it rests on.
+
+    Of what an amputation cuts no border is named; and a model may have a measure of its
+    uncertainty and no bones.
+    """
+    if verdict is Verdict.NOT_JUDGED and Finding.REGION_UNKNOWN in findings:
+        return "not judged: what the scan shows cannot be told with this model"
     by_stump = Finding.NO_KNEE in findings and Finding.CUT_BY_SCAN not in findings
     if verdict is Verdict.TRUNCATED and by_stump:
         return "not whole: the femur ends without a knee; no volume is given"
@@ -159,26 +167,28 @@ UNCERTAINTY_WORDS: Final = {
 }
 
 
-def _uncertainty_words(uncertainty: Uncertainty) -> str:
-    if uncertainty is Uncertainty.NONE:
-        return "No predictive uncertainty is given. "
+def _uncertainty_words(model: ModelIdentity) -> str:
+    if model.uncertainty is Uncertainty.NONE:
+        return f"No predictive uncertainty is given ({model.doubt_words}). "
+    meaning = UNCERTAINTY_WORDS[model.uncertainty]
+    if model.uncertainty is Uncertainty.VARIANCE:
+        meaning += f" ({model.doubt_words})"
     return (
-        f"Predictive uncertainty is {UNCERTAINTY_WORDS[uncertainty]} inside the structure; "
-        "the larger, the less sure. "
+        f"Predictive uncertainty is {meaning} inside the structure; the larger, the less sure. "
     )
 
 
-def reading_words(samples: int, uncertainty: Uncertainty = Uncertainty.VARIANCE) -> str:
+def reading_words(model: ModelIdentity) -> str:
     """Meaning of the numbers of a report."""
     low, high = f"{FAT_BELOW_HU:.0f}", f"{LEAN_ABOVE_HU:.0f}"
+    samples = model.samples_of.counted(model.samples)
     ranges = (
-        f"The range (+, -) is how far the {samples} Monte Carlo samples reach above and below "
-        "the value. "
-        if samples > 1
+        f"The range (+, -) is how far the {samples} reach above and below the value. "
+        if model.samples > 1
         else ""
     )
     return (
-        f"{ranges}{_uncertainty_words(uncertainty)}Lean, mixed and fat are the shares of "
+        f"{ranges}{_uncertainty_words(model)}Lean, mixed and fat are the shares of "
         f"voxels above {high}, from {low} to {high} and below {low} HU."
     )
 

@@ -43,6 +43,7 @@ from inference.results import (
     Measurement,
     Metal,
     ModelIdentity,
+    Region,
     SideGrade,
     StructureResult,
     Verdict,
@@ -81,7 +82,9 @@ _CASE: Final = TypeAdapter(CaseFacts)
 _SERIES: Final = TypeAdapter(SeriesFacts)
 SERIES_FILE: Final = "series.json"
 
-LATER_FINDINGS: Final = frozenset({Finding.AGAINST_HEADER, Finding.NO_KNEE, Finding.FEMUR_LOST})
+LATER_FINDINGS: Final = frozenset(
+    {Finding.AGAINST_HEADER, Finding.NO_KNEE, Finding.FEMUR_LOST, Finding.REGION_UNKNOWN}
+)
 """Those that the version before does not know."""
 
 
@@ -143,13 +146,17 @@ def _in_former_form_too(case: bytes) -> bytes:
     """A case that a node of the version before can publish too.
 
     That one reads the numbers of a structure beside its verdict, and knows no
-    `LATER_FINDINGS`: what they stand for is in the coverage's words too. It passes over
+    `LATER_FINDINGS`: what they stand for is in the coverage's words too. Nor does it know
+    `Region.UNKNOWN`, and takes the scan for a part. It passes over
     `grades`, a key of its own, and so publishes the case without them. It may be at work on
     the same database while nodes are updated one by one, or again afterwards.
     """
     facts = json.loads(case)
     for structure in facts["structures"]:
         structure.update(structure["measured"])
+    shown = facts["coverage"]
+    if shown["region"] == Region.UNKNOWN:
+        shown["told_region"], shown["region"] = shown["region"], Region.PARTIAL
     for judged in (facts, *facts["structures"]):
         if set(judged["findings"]) & LATER_FINDINGS:
             judged["all_findings"] = judged["findings"]
@@ -171,6 +178,8 @@ def _in_present_form(case: bytes) -> bytes:
         if "measured" not in structure:
             numbers = {name: structure.pop(name) for name in names if name in structure}
             structure["measured"] = numbers
+    shown = facts["coverage"]
+    shown["region"] = shown.pop("told_region", shown["region"])
     for judged in (facts, *facts["structures"]):
         judged["findings"] = judged.pop("all_findings", judged["findings"])
     return json.dumps(facts).encode()

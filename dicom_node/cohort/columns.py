@@ -79,7 +79,10 @@ def _said(value: Any) -> Any:
 
 def _model(name: str, kind: Kind, meaning: str, field: str) -> Column:
     def value(row: Row) -> Any:
-        return _said(getattr(row.case.model, field)) if row.case.model else None
+        if row.case.model is None:
+            return None
+        found = getattr(row.case.model, field)
+        return _said(str(found) if kind is TEXT else found)
 
     return Column(name, kind, meaning, value)
 
@@ -190,7 +193,8 @@ MODEL: Final = (
         ),
     ),
     _model("weights_sha256", TEXT, "digest of the network's weights", "weights_sha256"),
-    _model("samples", INTEGER, "Monte Carlo samples", "samples"),
+    _model("samples", INTEGER, "samples, or members of an ensemble", "samples"),
+    _model("samples_of", TEXT, "what they differ by, as Monte Carlo dropout", "samples_of"),
     _model("uncertainty_kind", TEXT, "variance, entropy or none", "uncertainty"),
     _model("settings", TEXT, "digest of all settings that change results", "settings"),
     _source("analysed_at", MOMENT, "when the analysis ended; pseudonymised, empty"),

@@ -43,7 +43,7 @@ from dicom_node.persistence.rows import CaseRow
 from dicom_node.results.kinds import ResultKind
 from dicom_node.series.scan_facts import ScanFacts
 from dicom_node.uids import is_uid
-from inference.results import Verdict
+from inference.results import SampleKind, Uncertainty, Verdict
 from inference.structures import BY_KEY, Side
 
 REPORT_FILE: Final = "report.json"
@@ -303,8 +303,9 @@ def _model(model: Mapping[str, Any], settings: str) -> Model:
         version=_text(model["version"]),
         weights_sha256=_text(model["weights_sha256"]),
         samples=_integer(model["samples"]),
-        uncertainty=_text(model.get("uncertainty", "variance")),
+        uncertainty=Uncertainty(model.get("uncertainty", Uncertainty.VARIANCE)),
         settings=settings,
+        samples_of=SampleKind(model.get("samples_of", SampleKind.DROPOUT)),
     )
 
 

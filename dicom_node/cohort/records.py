@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from inference.results import Verdict
+from inference.results import SampleKind, Uncertainty, Verdict
 from inference.structures import Segment
 
 
@@ -73,14 +73,21 @@ class Model:
 
     settings: digest of all that changes volumes and uncertainties beside the images, so not of
         a grader; empty in a folder of an earlier version.
+    samples_of: what the samples differ by; a folder of an earlier version is of dropout.
     """
 
     name: str
     version: str
     weights_sha256: str
     samples: int
-    uncertainty: str
+    uncertainty: Uncertainty
     settings: str = ""
+    samples_of: SampleKind = SampleKind.DROPOUT
+
+    @property
+    def doubt_words(self) -> str:
+        """What the uncertainty rests on: its kind, and from how many."""
+        return self.uncertainty.from_words(self.samples_of, self.samples)
 
 
 @dataclass(frozen=True, slots=True)

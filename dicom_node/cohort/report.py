@@ -109,10 +109,9 @@ def _bundle_alerts(cohort: Cohort) -> tuple[str, ...]:
 
 
 def _model_words(model: Model) -> str:
-    samples = f"{model.samples} sample{'' if model.samples == 1 else 's'}"
     return (
-        f"{model.name} {model.version} (weights {model.weights_sha256[:12]}, {samples},"
-        f" uncertainty by {model.uncertainty}"
+        f"{model.name} {model.version} (weights {model.weights_sha256[:12]},"
+        f" {model.doubt_words}, uncertainty by {model.uncertainty}"
         + (f", settings {model.settings[:12]})" if model.settings else ")")
     )
 

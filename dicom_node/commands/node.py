@@ -70,7 +70,7 @@ def check(config: ConfigOption = None) -> None:
         check_accounts(settings)
     except ConfigurationError as error:
         raise ConfigurationError(explained(str(error))) from None
-    for line in describe(settings):
+    for line in (*describe(settings), *_described_bundles(settings)):
         stdout.print(line, highlight=False)
     _warn(concerns(settings))
     _warn(web_concerns(settings))
@@ -185,6 +185,25 @@ def release(  # noqa: PLR0913 - the options of a filter
         config, destination=destination, series_instance_uid=series, by=orders.user_name()
     )
     stdout.print(f"{count} held objects released", highlight=False)
+
+
+def _described_bundles(settings: NodeConfig) -> Iterable[str]:
+    """What each bundle is that the settings name, a sentence a line."""
+    from inference.models.bundle import load_bundle
+    from inference.models.bundle_facts import facts_of
+
+    asked = settings.analysis.samples
+    for name in settings.bundles:
+        facts = facts_of(load_bundle(name))
+        few = (
+            asked is not None and facts.most_samples is not None and asked > facts.most_samples
+        )
+        doubt = f"{facts.doubt}, all it has of the {asked} asked for" if few else facts.doubt
+        yield (
+            f"bundle {facts.name} {facts.version} ({facts.origin or facts.kind}): "
+            f"{facts.structures_words}; uncertainty: {doubt}; calibrated: "
+            f"{facts.calibration_words}"
+        )
 
 
 def _warn_of_certificates(settings: NodeConfig) -> None:

@@ -55,6 +55,8 @@ log = structlog.get_logger()
 
 SOFTWARE_VERSION: Final = version("msk-node")
 NOT_HIP_TO_KNEE: Final = "not-hip-to-knee"
+NOT_WHOLE: Final = (Region.PARTIAL, Region.ELSEWHERE)
+"""Of an unknown region nobody can say that it is less than hip to knee."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +190,7 @@ def publish_series(  # noqa: PLR0913, PLR0917 - all that an answer depends on
     case = load_case(case_folder)
     # An older node kept the case alone: the series is read once more.
     series = load_series(case_folder) or read_series(arrival.paths)
-    if config.analysis.partial == "refuse" and case.coverage.region is not Region.HIP_TO_KNEE:
+    if config.analysis.partial == "refuse" and case.coverage.region in NOT_WHOLE:
         refusal = _partial(case, series)
         refusal = replace(refusal, words=_with_notes(refusal.words, arrival))
         return _refuse(refusal, SeriesState.REFUSED, context, destinations)

@@ -9,23 +9,32 @@ pelvis reaches `PELVIS_ABOVE_MM` above the femur; the *knee* when the femur's lo
 inside the scan, unless it is a stump or the segmentation ends there (`femur_ends`).
 The region is hip to knee when one side shows both, with a femur at least
 `FEMUR_LENGTH_MM` long; it is elsewhere when no bone is found with the muscles that belong
-around it, nor both femora side by side.
+around it, nor both femora side by side. Where the model does not provide the bones that
+would tell, it is unknown (`region`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.anatomy.femur_ends import FemurEnd, femur_ends, femur_ends_words
+from inference.anatomy.region import (
+    DOWN_TO_KNEE,
+    SIDE_WORDS,
+    Extent,
+    leg_of,
+    no_femur_words,
+    region_of,
+    region_words,
+)
 from inference.anatomy.runs import main_run, slice_areas_mm2
 from inference.geometry import Geometry
 from inference.results import Chest, Coverage, LowerLegs, Region
-from inference.structures import BY_KEY, SEGMENTS, STRUCTURES, Group, Segment, Side
+from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
 from inference.volume import Volume
 
 BONE_SEEN_CM3: Final = 10.0
@@ -36,20 +45,6 @@ BONE_SEEN_MM2: Final = 200.0
 MUSCLE_SEEN_MM2: Final = 100.0
 """In a thin slab less is enough: this cross-section through all of it."""
 
-MUSCLES_NEEDED: Final = 3
-"""Muscles that must be seen at the height of a bone for it to be believed."""
-
-FEMORA_BALANCE: Final = 0.5
-"""Two femora are believed without muscles around them (there are few at the condyles) when
-the smaller has at least this share of the larger."""
-
-PELVIS_ABOVE_MM: Final = 40.0
-"""How far the pelvis shows above the femoral head before the hip counts as shown; less is a
-scan of the thigh that begins at the joint. (A whole pelvis reaches 110 to 130 mm.)"""
-
-FEMUR_LENGTH_MM: Final = 200.0
-"""A shorter femur with its lower end in view is a stump, or not recognised."""
-
 BELOW_LUNGS_MM: Final = 60.0
 """A scan that ends nearer below the lungs shows no pelvis: the iliac crest is level with the
 fourth lumbar vertebra, and the lungs, breathed in, end at the first or second."""
@@ -58,14 +53,6 @@ BONE_MEAN_HU: Final = (100.0, 2000.0)
 MUSCLE_MEAN_HU: Final = (-60.0, 130.0)
 """Mean HU outside these is not bone, or not muscle (not even fatty or enhanced): what the
 network labelled so is no evidence."""
-
-DOWN_TO_KNEE: Final = frozenset(
-    structure
-    for structure in STRUCTURES
-    if structure.group is Group.THIGH_MUSCLE and structure.abbreviation != "TFL"
-)
-"""Muscles that an amputation anywhere in the thigh takes part of. The belly of the tensor
-fasciae latae ends in its upper third."""
 
 STUMP_REACH_MM: Final = 30.0
 """What comes as near to a stump's end may go on beyond it."""
@@ -91,6 +78,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - all that was cut, and what is known of
     first_slices: Mapping[Side, int] | None = None,
     chest: Chest | None = None,
     ends: Mapping[Side, FemurEnd] | None = None,
+    provided: Collection[Segment] = SEGMENTS,
 ) -> Coverage:
     """The part of hip to knee that a scan shows.
 
@@ -101,22 +89,25 @@ def coverage(  # noqa: PLR0913, PLR0917 - all that was cut, and what is known of
         first_slices: where it was cut: the first slice that counts on each side.
         chest: what was cut off above the abdomen.
         ends: of the femora, where they have been looked at already.
+        provided: what the model was made to find.
     """
     ends = femur_ends(segments, volume) if ends is None else ends
     lowest = _lowest_slices(first_slices or {})
     areas = slice_areas_mm2(segments, volume.geometry)
     extents = _extents(areas, volume.geometry, _like_tissue(segments, volume), lowest)
-    legs = tuple(_leg(side, extents, ends.get(side, FemurEnd.KNEE)) for side in Side)
-    region = _region(legs, extents)
+    legs = tuple(
+        leg_of(side, extents, ends.get(side, FemurEnd.KNEE), provided) for side in Side
+    )
+    region = region_of(legs, extents, provided)
     if chest is not None and height_below_mm(chest, volume.geometry) < BELOW_LUNGS_MM:
         region = Region.ELSEWHERE
     outermost = np.maximum(areas[lowest, np.arange(len(lowest))], areas[-1])
     rim = _rim_areas_mm2(segments, volume)
     believed = region is not Region.ELSEWHERE
     told = (
-        _words(region, legs),
+        region_words(region, legs, provided),
         femur_ends_words(ends) if believed else "",
-        _no_femur_words(legs, extents) if believed else "",
+        no_femur_words(legs, extents, provided) if believed else "",
         lower_legs_words(lower_legs),
         chest_words(chest),
     )
@@ -142,7 +133,7 @@ def lower_legs_words(legs: LowerLegs | None) -> str:
     several = len(legs.knees) > 1
     joint, leg = ("each knee joint", "legs") if several else ("the knee joint", "leg")
     if not legs.slices:  # the other leg, or thigh, is in all of them
-        sides = " and the ".join(_SIDES[knee.side] for knee in legs.knees)
+        sides = " and the ".join(SIDE_WORDS[knee.side] for knee in legs.knees)
         return f"The {sides} leg was cut {legs.kept_mm:.0f} mm below {joint}."
     slices = f"{legs.slices} slice{'s' if legs.slices != 1 else ''} of the lower {leg}"
     return f"It was cut {legs.kept_mm:.0f} mm below {joint}: {slices} left out."
@@ -169,20 +160,6 @@ def _lowest_slices(first_slices: Mapping[Side, int]) -> NDArray[np.intp]:
     return np.array([first_slices.get(side, 0) if side else 0 for side in sides], dtype=np.intp)
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """From where to where a segment is seen, along the normal; and whether the scan ends."""
-
-    low_mm: float
-    high_mm: float
-    in_first_slice: bool
-    in_last_slice: bool
-    volume_cm3: float
-
-    def overlaps(self, other: _Extent) -> bool:
-        return self.low_mm < other.high_mm and other.low_mm < self.high_mm
-
-
 def _like_tissue(segments: NDArray[np.uint8], volume: Volume) -> frozenset[Segment]:
     """Segments whose mean HU can be that of bone or muscle, whichever they should be."""
     counts, sums = np.zeros(len(SEGMENTS) + 1), np.zeros(len(SEGMENTS) + 1)
@@ -206,7 +183,7 @@ def _extents(
     geometry: Geometry,
     like_tissue: frozenset[Segment],
     lowest: NDArray[np.intp],
-) -> Mapping[Segment, _Extent]:
+) -> Mapping[Segment, Extent]:
     """The extents of all segments that are seen."""
     extents = {}
     for segment in SEGMENTS:
@@ -216,7 +193,7 @@ def _extents(
         if run is not None and run.volume_cm3 >= _needed_cm3(segment, geometry):
             half = geometry.extents_mm / 2
             offsets = geometry.slice_offsets_mm
-            extents[segment] = _Extent(
+            extents[segment] = Extent(
                 low_mm=float(offsets[run.first] - half[run.first]),
                 high_mm=float(offsets[run.last] + half[run.last]),
                 in_first_slice=run.first <= lowest[segment.number],
@@ -232,57 +209,6 @@ def _needed_cm3(segment: Segment, geometry: Geometry) -> float:
     height_mm = float(geometry.extents_mm.sum())
     slab_cm3 = height_mm * (BONE_SEEN_MM2 if bone else MUSCLE_SEEN_MM2) / 1000
     return min(BONE_SEEN_CM3 if bone else MUSCLE_SEEN_CM3, slab_cm3)
-
-
-@dataclass(frozen=True, slots=True)
-class _Leg:
-    """Parts of one side that are shown."""
-
-    side: Side
-    hip: bool
-    thigh: bool
-    knee: bool
-
-
-def _leg(side: Side, extents: Mapping[Segment, _Extent], end: FemurEnd) -> _Leg:
-    pelvis = extents.get(BY_KEY[f"PELVIS_{side}"])
-    femur = extents.get(BY_KEY[f"FEMUR_{side}"])
-    if femur is None:
-        return _Leg(side, hip=False, thigh=False, knee=False)
-    joint = pelvis is not None and pelvis.overlaps(femur)
-    return _Leg(
-        side,
-        hip=joint and pelvis is not None and pelvis.high_mm - femur.high_mm >= PELVIS_ABOVE_MM,
-        thigh=femur.high_mm - femur.low_mm >= FEMUR_LENGTH_MM,
-        knee=end is FemurEnd.KNEE and not femur.in_first_slice,
-    )
-
-
-def _region(legs: Sequence[_Leg], extents: Mapping[Segment, _Extent]) -> Region:
-    if any(leg.hip and leg.thigh and leg.knee for leg in legs):
-        return Region.HIP_TO_KNEE
-    bones = [s for s in extents if s.structure.group is Group.BONE]
-    believed = any(_muscles_around(bone, extents) >= MUSCLES_NEEDED for bone in bones)
-    return Region.PARTIAL if believed or _two_femora(extents) else Region.ELSEWHERE
-
-
-def _muscles_around(bone: Segment, extents: Mapping[Segment, _Extent]) -> int:
-    """Number of muscles of the bone's own side that are seen at its height."""
-    return sum(
-        segment.structure.group is not Group.BONE
-        and bone.side in (None, segment.side)
-        and extent.overlaps(extents[bone])
-        for segment, extent in extents.items()
-    )
-
-
-def _two_femora(extents: Mapping[Segment, _Extent]) -> bool:
-    """True if both femora are seen, at one height and about equally large: two knees."""
-    right, left = (extents.get(BY_KEY[f"FEMUR_{side}"]) for side in Side)
-    if right is None or left is None or not right.overlaps(left):
-        return False
-    sizes = right.volume_cm3, left.volume_cm3
-    return min(sizes) >= FEMORA_BALANCE * max(sizes)
 
 
 def _cut(outermost: NDArray[np.float64], rim_mm2: NDArray[np.float64]) -> tuple[Segment, ...]:
@@ -349,49 +275,3 @@ def height_below_mm(chest: Chest, geometry: Geometry) -> float:
     """Distance that the scan goes on below the lungs."""
     bottom_mm = geometry.slice_offsets_mm[0] - geometry.extents_mm[0] / 2
     return float(chest.lung_mm - bottom_mm)
-
-
-def _words(region: Region, legs: Sequence[_Leg]) -> str:
-    """A sentence for the report and the picture; `cut` is told beside it."""
-    if region == Region.ELSEWHERE:
-        return "The scan shows neither hip nor thigh as far as this method can tell."
-    if region == Region.HIP_TO_KNEE:
-        complete = [leg.side for leg in legs if leg.hip and leg.thigh and leg.knee]
-        return f"The scan shows hip to knee {_on(complete)}."
-    return f"The scan shows only part of hip to knee: {_parts(legs)}."
-
-
-_SIDES: Final = {Side.RIGHT: "right", Side.LEFT: "left"}
-
-
-def _no_femur_words(legs: Sequence[_Leg], extents: Mapping[Segment, _Extent]) -> str:
-    """Sentence on a side with a pelvis and no femur, where the other side's hip is shown."""
-    if not any(leg.hip for leg in legs):
-        return ""
-    without = [
-        _SIDES[side]
-        for side in Side
-        if BY_KEY[f"PELVIS_{side}"] in extents and BY_KEY[f"FEMUR_{side}"] not in extents
-    ]
-    return f"No femur was found on the {without[0]}." if without else ""
-
-
-def _on(sides: Sequence[Side]) -> str:
-    if len(sides) == len(Side):
-        return "on both sides"
-    return f"on the {'right' if sides[0] is Side.RIGHT else 'left'} side only"
-
-
-def _parts(legs: Sequence[_Leg]) -> str:
-    """Parts that are shown, then those that are not, separated by commas."""
-    shown, missing = [], []
-    for name, sides in (
-        ("the hip", [leg.side for leg in legs if leg.hip]),
-        ("the shaft of the femur", [leg.side for leg in legs if leg.thigh]),
-        ("the knee end of the femur", [leg.side for leg in legs if leg.knee]),
-    ):
-        if sides:
-            shown.append(f"{name} {_on(sides)}")
-        else:
-            missing.append(f"not {name}")
-    return ", ".join([*shown, *missing])

@@ -21,7 +21,7 @@ the structures are as symmetric as the body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -33,7 +33,15 @@ from numpy.typing import NDArray
 from inference.anatomy.coverage import BONE_SEEN_CM3, MUSCLE_SEEN_CM3
 from inference.anatomy.runs import Run, main_run
 from inference.geometry import Geometry
-from inference.structures import BY_ABBREVIATION, LABEL_COUNT, STRUCTURES, Group, Structure
+from inference.structures import (
+    BY_ABBREVIATION,
+    LABEL_COUNT,
+    SEGMENTS,
+    STRUCTURES,
+    Group,
+    Segment,
+    Structure,
+)
 
 
 class Exchanged(StrEnum):
@@ -111,6 +119,10 @@ BEHIND: Final = tuple(
 )
 """The sartorius is in neither: it winds from the front to the back of the knee."""
 
+IN_FRONT_OF_BUTTOCKS: Final = tuple(map(BY_ABBREVIATION.__getitem__, ("FEMUR", "GMED", "GMIN")))
+BUTTOCKS: Final = tuple(map(BY_ABBREVIATION.__getitem__, ("GMAX", "SACRUM")))
+"""What is compared where a model provides too few of the others."""
+
 APART_MM: Final = 15.0
 """Middles that are closer from front to back are no evidence."""
 
@@ -124,20 +136,45 @@ AGREEING_SHARE: Final = 0.8
 """This share of the evidence, by volume, has to point one way."""
 
 
-def exchanged_ends(labels: NDArray[np.uint8], geometry: Geometry) -> tuple[Exchanged, ...]:
+def exchanged_ends(
+    labels: NDArray[np.uint8], geometry: Geometry, provided: Collection[Segment] = SEGMENTS
+) -> tuple[Exchanged, ...]:
     """The ends of the body that the frame exchanges, as far as the labels tell.
 
     Args:
         labels: `[slice, row, column]` 0 to 22, as the network gave them, before any cut.
         geometry: the grid of `labels`.
+        provided: what the model was made to find.
     """
     places = _places(labels, geometry)
     found = []
-    if _upside_down(_of_one_body(places)):
+    if _upside_down(_of_one_body(places, provided)):
         found.append(Exchanged.HEAD_AND_FEET)
-    if _back_to_front(places):
+    if any(_back_to_front(places, *ends) for ends in _opposites(provided)):
         found.append(Exchanged.FRONT_AND_BACK)
     return tuple(found)
+
+
+def unchecked(provided: Collection[Segment]) -> str:
+    """Sentence on a model that provides too little to tell how the body lies; or nothing."""
+    structures = {segment.structure for segment in provided}
+    if len(structures) >= STRUCTURES_NEEDED and _opposites(provided):
+        return ""
+    return (
+        "Whether the body lies as the header says was not checked: the model provides too few "
+        "structures."
+    )
+
+
+def _opposites(
+    provided: Collection[Segment],
+) -> list[tuple[Sequence[Structure], Sequence[Structure]]]:
+    """What lies in front and what behind, of what a model provides; none of too few."""
+    structures = {segment.structure for segment in provided}
+    for ends in ((FRONT, BEHIND), (IN_FRONT_OF_BUTTOCKS, BUTTOCKS)):
+        if all(len(structures.intersection(end)) >= PAIRS_OF for end in ends):
+            return [ends]
+    return []
 
 
 def exchanged_words(ends: Sequence[Exchanged]) -> str:
@@ -208,9 +245,15 @@ def _place(
     )
 
 
-def _of_one_body(places: Mapping[Structure, _Place]) -> Mapping[Structure, _Place]:
-    """Those that adjoin the largest bone, or a bone that does; none without a bone."""
-    bones = {s: place for s, place in places.items() if s.group is Group.BONE}
+def _of_one_body(
+    places: Mapping[Structure, _Place], provided: Collection[Segment]
+) -> Mapping[Structure, _Place]:
+    """Those that adjoin the largest bone, or a bone that does; none without a bone.
+
+    Muscles stand for bones where the model provides neither pelvis nor femur.
+    """
+    boneless = not any(s.structure.abbreviation in _LARGE_BONES for s in provided)
+    bones = {s: place for s, place in places.items() if boneless or s.group is Group.BONE}
     if not bones:
         return {}
     largest = max(bones, key=lambda s: bones[s].volume_cm3)
@@ -223,6 +266,9 @@ def _of_one_body(places: Mapping[Structure, _Place]) -> Mapping[Structure, _Plac
             place = bones.pop(structure)
             low, high = min(low, place.low_mm), max(high, place.high_mm)
     return {s: place for s, place in places.items() if _adjoins(place, low, high)}
+
+
+_LARGE_BONES: Final = ("PELVIS", "FEMUR")
 
 
 def _adjoins(place: _Place, low_mm: float, high_mm: float) -> bool:
@@ -278,12 +324,16 @@ class _Order:
         return cls(common / spread, common / float(np.sqrt(spread * seen_spread)))
 
 
-def _back_to_front(places: Mapping[Structure, _Place]) -> bool:
+def _back_to_front(
+    places: Mapping[Structure, _Place],
+    in_front: Sequence[Structure],
+    behind: Sequence[Structure],
+) -> bool:
     """True if what belongs in front lies behind what belongs there, slice by slice."""
     right_cm3 = wrong_cm3 = 0.0
     fronts, backs = set(), set()
-    for front in FRONT:
-        for back in BEHIND:
+    for front in in_front:
+        for back in behind:
             if front not in places or back not in places:
                 continue
             apart_mm, common_cm3 = _behind_by(places[front], places[back])

@@ -8,7 +8,7 @@ it would take half of the time, and the network knows no lower legs. Afterwards 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Final
@@ -16,13 +16,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.anatomy.coverage import FEMUR_LENGTH_MM
 from inference.anatomy.femur_ends import FemurEnd
 from inference.anatomy.knees import SeenKnee, only_lower_legs_at
+from inference.anatomy.region import FEMUR_LENGTH_MM
 from inference.anatomy.runs import Run, main_run, slice_areas_mm2
 from inference.geometry import Geometry
 from inference.results import Knee, LowerLegs
-from inference.structures import BY_KEY, SEGMENTS, Side
+from inference.structures import BY_KEY, SEGMENTS, Segment, Side
 from inference.volume import Volume
 
 KEPT_BELOW_MM: Final = 40.0
@@ -73,11 +73,13 @@ def cut_below_knees(
     geometry: Geometry,
     knees: Sequence[SeenKnee],
     ends: Mapping[Side, FemurEnd] | None = None,
+    provided: Collection[Segment] = SEGMENTS,
 ) -> Cut:
     """Take away what was segmented below each knee that has a lower leg in view.
 
     There is no knee without a thigh: where no femur is, and labels lie below, what the CT
-    seems to show is none. Nor is the end of a femur that is no knee (`ends`). A leg that
+    seems to show is none; where the model does not provide the femur, labels of that side
+    above it are the thigh. Nor is the end of a femur that is no knee (`ends`). A leg that
     was cut without any slice being left out is told only if labels were taken away below a
     knee that the CT shows: the other leg is in those slices.
 
@@ -86,13 +88,19 @@ def cut_below_knees(
         geometry: the grid of `segments`.
         knees: those that the CT shows.
         ends: of the femora; without it each that ends inside the scan ends in a knee.
+        provided: what the model was made to find.
     """
     femora = _femora(segments, geometry)
     seen = _by_side(knees, femora, ends or {}, geometry)
     seen = {
         side: knee
         for side, knee in seen.items()
-        if side in femora or not segments[: _first(knee.height_mm - UNSURE_MM, geometry)].any()
+        if side in femora
+        or not segments[: _first(knee.height_mm - UNSURE_MM, geometry)].any()
+        or (
+            BY_KEY[f"FEMUR_{side}"] not in provided
+            and _OF_SIDE[side][segments[_first(knee.height_mm, geometry) :]].any()
+        )
     }
     joints = {
         side: _joint_mm(femora.get(side), seen.get(side), geometry)

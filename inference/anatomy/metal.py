@@ -11,16 +11,17 @@ zip, a rail) is told apart and spoils nothing, as far as this method is concerne
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from inference.anatomy.midline import find_midline
+from inference.anatomy.midline import find_midline, only_side
 from inference.hounsfield import BODY_ABOVE_HU
 from inference.results import Metal
-from inference.structures import SEGMENTS, Group, Segment, Side
+from inference.structures import BY_KEY, SEGMENTS, Group, Segment, Side
 from inference.volume import Volume
 
 METAL_ABOVE_HU: Final = 2500.0
@@ -55,12 +56,15 @@ the slices that hold it. A surgical clip reaches 10 mm, a hip prosthesis 60 mm."
 Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 
-def find_metal(volume: Volume, segments: NDArray[np.uint8]) -> Metal:
+def find_metal(
+    volume: Volume, segments: NDArray[np.uint8], provided: Collection[Segment] = SEGMENTS
+) -> Metal:
     """Find metal anywhere in the body, whatever it is part of; and beside the body.
 
     Args:
         volume: the CT.
         segments: `[slice, row, column]` 0 to 43 on the CT's grid.
+        provided: what the model was made to find.
     """
     found, _ = _metal_voxels(volume)
     inside = _in_body(found, volume)
@@ -71,8 +75,8 @@ def find_metal(volume: Volume, segments: NDArray[np.uint8]) -> Metal:
         return Metal(outside_cm3=outside_cm3)
     return Metal(
         volume_cm3=_volume_cm3(index, volume),
-        sides=_sides(index, volume, segments),
-        held_by=_held_by(index, volume, segments),
+        sides=_sides(index, volume, segments, provided),
+        held_by=_held_by(index, volume, segments, provided),
         spoiled=_spoiled(index, piece_mm3, volume, segments),
         outside_cm3=outside_cm3,
     )
@@ -143,8 +147,16 @@ def _body(
     return np.asarray(fine[: hu.shape[0], : hu.shape[1]])
 
 
-def _held_by(index: Index, volume: Volume, segments: NDArray[np.uint8]) -> tuple[Segment, ...]:
-    """Segments that the metal lies in; a muscle only on a side where it lies in no bone."""
+def _held_by(
+    index: Index,
+    volume: Volume,
+    segments: NDArray[np.uint8],
+    provided: Collection[Segment],
+) -> tuple[Segment, ...]:
+    """Segments that the metal lies in; a muscle only on a side where it lies in no bone.
+
+    Nor where the model does not provide the bones of that side: they may well hold it.
+    """
     slices, rows, columns = index
     voxel_mm3 = volume.geometry.voxel_volumes_mm3
     mm3 = np.zeros(len(SEGMENTS) + 1)
@@ -158,8 +170,14 @@ def _held_by(index: Index, volume: Volume, segments: NDArray[np.uint8]) -> tuple
     return tuple(
         segment
         for segment in held
-        if segment.structure.group is Group.BONE or segment.side not in in_bone
+        if segment.structure.group is Group.BONE
+        or (segment.side not in in_bone and _has_bones(segment.side, provided))
     )
+
+
+def _has_bones(side: Side | None, provided: Collection[Segment]) -> bool:
+    """True if the model can find the large bones of a side."""
+    return all(BY_KEY[f"{bone}_{side}"] in provided for bone in ("PELVIS", "FEMUR"))
 
 
 def _nearest(
@@ -189,11 +207,19 @@ def _nearest(
 _IS_BONE: Final = np.array([False, *(s.structure.group is Group.BONE for s in SEGMENTS)])
 
 
-def _sides(index: Index, volume: Volume, segments: NDArray[np.uint8]) -> tuple[Side, ...]:
-    """On which side of the patient's midline it lies; nothing where no anatomy is found."""
-    if not segments.any():
+def _sides(
+    index: Index,
+    volume: Volume,
+    segments: NDArray[np.uint8],
+    provided: Collection[Segment],
+) -> tuple[Side, ...]:
+    """On which side of the patient's midline it lies; nothing where no anatomy is found.
+
+    Nor where the model finds one side alone, which shows no midline.
+    """
+    if not segments.any() or only_side(provided) is not None:
         return ()
-    midline = find_midline(_LABEL_OF[segments], volume.geometry)
+    midline = find_midline(_LABEL_OF[segments], volume.geometry, provided)
     leftward = float((midline.leftward_mm(*index) > 0).mean())
     shares = {Side.RIGHT: 1 - leftward, Side.LEFT: leftward}
     return tuple(side for side, share in shares.items() if share >= SIDE_SHARE)

@@ -7,16 +7,19 @@ Evidence, best first:
    at their upper end, so that crossed legs keep their names;
 2. the sacrum, which lies on the midline;
 3. where only one leg is in view: anatomy tells its side (vastus lateralis lies lateral,
-   gracilis medial), and the midline runs along its medial edge;
+   gracilis medial), and the midline runs along its medial edge. Of a model that provides the
+   structures of one side only all is of that side, where anatomy does not contradict it;
 4. a part without any such landmark: half-way between its edges if it is wider than one
    leg, else the sign of its LPS x: a scanner's table, and with it the patient, is centred
    on x = 0.
 
+A model that provides few structures has fewer of them to be two bodies.
 The centre of the image is never used: reconstructions are often centred on one leg.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +28,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from inference.geometry import Geometry
-from inference.structures import BY_ABBREVIATION, STRUCTURES, Side, Structure
+from inference.structures import (
+    BY_ABBREVIATION,
+    SEGMENTS,
+    STRUCTURES,
+    Segment,
+    Side,
+    Structure,
+    segment_of,
+)
 
 PAIR_DISTANCE_MM: Final = 60.0
 """Two bodies of one structure closer than this are no evidence of two legs."""
@@ -34,7 +45,8 @@ PAIR_BALANCE: Final = 0.25
 """The smaller of two bodies has at least this share of the larger, where both are seen."""
 
 PAIRS_NEEDED: Final = 3
-"""Without both femora, this many structures in two bodies show two sides."""
+"""Without both femora, this many structures in two bodies show two sides; where a model
+provides fewer than twice as many on both, half of those."""
 
 LANDMARK_MM3: Final = 1000.0
 """Bodies below this size are no landmarks."""
@@ -83,29 +95,49 @@ class Midline:
         return np.asarray(leftward, dtype=np.float32)
 
 
-def find_midline(labels: Labels, geometry: Geometry) -> Midline:
+def find_midline(
+    labels: Labels, geometry: Geometry, provided: Collection[Segment] = SEGMENTS
+) -> Midline:
     """The midline of a volume that shows at least one structure.
 
     Args:
         labels: `[slice, row, column]` 0 to 22, in the patient frame.
         geometry: the grid of `labels`.
+        provided: what the model was made to find.
     """
     coarse, pixel_mm = _coarse(labels, geometry)
     bodies = _bodies(coarse, pixel_mm, geometry.extents_mm)
-    pairs = [pair for s in STRUCTURES if (pair := _pair(bodies[s])) is not None]
-    two_legs = any(pair.structure == _FEMUR for pair in pairs) or len(pairs) >= PAIRS_NEEDED
+    paired = paired_structures(provided)
+    pairs = [pair for s in paired if (pair := _pair(bodies[s])) is not None]
+    has_femora = any(pair.structure == _FEMUR for pair in pairs)
+    two_legs = has_femora or len(pairs) >= max(1, min(PAIRS_NEEDED, len(paired) // 2))
     points, directions = _between(pairs if two_legs else [], len(labels))
     if bodies[_SACRUM]:
         sacrum_mm = bodies[_SACRUM][0].centroids_mm
         alone = np.isnan(points[:, 0]) & ~np.isnan(sacrum_mm[:, 0])
         points[alone], directions[alone] = sacrum_mm[alone], (0.0, 1.0)
     if np.isnan(points).all():
-        points, directions = _without_landmarks(bodies, coarse, pixel_mm, geometry)
+        points, directions = _without_landmarks(bodies, coarse, pixel_mm, geometry, provided)
     return Midline(
         _along_the_body(points, geometry.slice_offsets_mm),
         _unit(_along_the_body(directions, geometry.slice_offsets_mm)),
         geometry.spacing_mm,
     )
+
+
+def paired_structures(provided: Collection[Segment]) -> list[Structure]:
+    """Those that a model can find on both sides; of others two bodies are no two legs."""
+    return [
+        structure
+        for structure in STRUCTURES
+        if structure.paired and all(segment_of(structure, side) in provided for side in Side)
+    ]
+
+
+def only_side(provided: Collection[Segment]) -> Side | None:
+    """The one side of all that the model was made to find; None where there are both."""
+    sides = {segment.side for segment in provided} - {None}
+    return sides.pop() if len(sides) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,9 +252,12 @@ def _without_landmarks(
     coarse: Labels,
     pixel_mm: tuple[float, float],
     geometry: Geometry,
+    provided: Collection[Segment],
 ) -> tuple[PerSlice, PerSlice]:
     """A midline where neither pairs nor the sacrum show it."""
-    side = _side_of_one_leg(bodies)
+    side, declared = _side_of_one_leg(bodies), only_side(provided)
+    if declared is not None and side in (None, declared):
+        return _beside_one_leg(declared, {}, coarse, pixel_mm)
     if side is not None:
         return _beside_one_leg(side, bodies, coarse, pixel_mm)
     edges = [body.edges_mm for found in bodies.values() for body in found]

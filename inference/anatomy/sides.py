@@ -18,6 +18,7 @@ and connected components again (Soufi et al. 2025, Methods). Here:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -27,7 +28,7 @@ from skimage.segmentation import watershed
 
 from inference.anatomy.midline import Midline, find_midline
 from inference.geometry import Geometry
-from inference.structures import STRUCTURES, Side, segment_of
+from inference.structures import SEGMENTS, STRUCTURES, Segment, Side, segment_of
 
 CORE_MM: Final = 15.0
 """Beyond this distance from the midline a voxel's side is certain enough to grow from."""
@@ -53,13 +54,16 @@ _LEFT: Final = 2
 """Sides while they are being worked out; the sacrum counts as right."""
 
 
-def split_sides(labels: Labels, geometry: Geometry) -> Labels:
+def split_sides(
+    labels: Labels, geometry: Geometry, provided: Collection[Segment] = SEGMENTS
+) -> Labels:
     """Give every structure its side.
 
     Args:
         labels: `[slice, row, column]` 0 to 22, in the patient frame (the column index
             grows to the patient's left).
         geometry: the grid of `labels`.
+        provided: what the model was made to find; of few structures fewer show the midline.
 
     Returns:
         Segment numbers 0 to 43 on the same grid.
@@ -68,7 +72,7 @@ def split_sides(labels: Labels, geometry: Geometry) -> Labels:
     boxes = ndimage.find_objects(labels, max_label=len(STRUCTURES))
     if not any(boxes):
         return segments
-    midline = find_midline(labels, geometry)
+    midline = find_midline(labels, geometry, provided)
     for structure, box in zip(STRUCTURES, boxes, strict=True):
         if box is None:
             continue

@@ -68,6 +68,7 @@ class Bundle:
         for everything that can change a result.
     training: where the weights come from; free words and numbers.
     calibration: None where the bundle has not been calibrated.
+    origin: of a network of another program, what was imported, as its kind declares it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Bundle:
     weights_sha256: str
     training: Mapping[str, Any]
     calibration: Calibration | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def sample_count(self, asked: int | None = None) -> int:
         """Number of samples of an analysis: those asked for, if there can be so many."""
@@ -119,6 +121,7 @@ def load_bundle(name_or_path: str | Path = DEFAULT_BUNDLE) -> Bundle:
         weights_sha256=weights_sha256,
         training=MappingProxyType(declared.training),
         calibration=_calibration(folder, declared.sha256),
+        origin=MappingProxyType(dict(own.get("origin", {}))),
     )
 
 

@@ -32,7 +32,7 @@ VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
 def made_by(case: CaseResult) -> str:
     """The model, and what the page is for."""
     model = case.model
-    return f"{model.name} {model.version}, {model.samples} samples. Research use only."
+    return f"{model.name} {model.version}, {model.doubt_words}. Research use only."
 
 
 def case_uncertainty(case: CaseResult) -> str:

@@ -232,7 +232,8 @@ def _uncertainty(canvas: Canvas, box: Box, shown: Shown, case: CaseResult) -> No
     map_box = (x, y, width, height - SCALE_HEIGHT)
     if case.uncertainty is None:
         canvas.panel(box)
-        canvas.paragraph((x + 10, y + 12, width - 20), "No map: not measured.", 2, SMALL)
+        words = "No map: the model has no measure of doubt."
+        canvas.paragraph((x + 10, y + 12, width - 20), words, 2, SMALL)
         return
     values = case.uncertainty[:, shown.rows, shown.columns]
     plane = mean_inside(values, shown.segments, View.CORONAL)
@@ -302,7 +303,8 @@ def _verdicts(canvas: Canvas, box: Box, case: CaseResult) -> None:
     x, y, width, height = box
     bottom = y + height
     accepted = sum(s.verdict is Verdict.ACCEPTED for s in case.structures)
-    canvas.text((x, y), f"{accepted} of {len(case.structures)} structures accepted", Ink(20))
+    provided = sum(s.verdict is not Verdict.NOT_PROVIDED for s in case.structures)
+    canvas.text((x, y), f"{accepted} of {provided} structures accepted", Ink(20))
     y += 28
     flagged = [s for s in case.structures if s.verdict in DOUBTED]
     flagged.sort(key=lambda s: (DOUBTED.index(s.verdict), -(s.measured.uncertainty or 0)))

@@ -98,7 +98,8 @@ def judge_case(
     only part of hip to knee is shown, a femur ends without a knee, or more than
     `FLAGGED_SHARE` of the structures found are truncated. Inaccurate: average uncertainty
     above its limit for k = -2, more than `FLAGGED_SHARE` flagged, or the segmentation of a
-    femur ends above the knee. Not judged: a structure is not.
+    femur ends above the knee. Not judged: a structure is not, or the model does not provide
+    the bones that would tell what the scan shows.
     """
     if coverage.against_header:
         return Verdict.FAILED, (Finding.AGAINST_HEADER,)
@@ -111,6 +112,7 @@ def judge_case(
         reasons.append(Verdict.SPOILED if metal.spoiled else Verdict.ACCEPTED)
     for applies, finding, verdict in (
         (coverage.region is Region.PARTIAL, Finding.NOT_HIP_TO_KNEE, Verdict.TRUNCATED),
+        (coverage.region is Region.UNKNOWN, Finding.REGION_UNKNOWN, Verdict.NOT_JUDGED),
         (coverage.stump, Finding.NO_KNEE, Verdict.TRUNCATED),
         (coverage.lost, Finding.FEMUR_LOST, Verdict.INACCURATE),
         (coverage.cut, Finding.CUT_BY_SCAN, Verdict.ACCEPTED),

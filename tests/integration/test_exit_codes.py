@@ -195,6 +195,8 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("echo", 5): ("echo {nobody}",),
     ("train", 2): ("train recipe.toml",),
     ("train", 3): ("train none.toml --out out", "train wrong.toml --out out"),
+    ("bundles", 2): ("bundles --nothing",),
+    ("bundles", 3): ("bundles --config wrong.toml", "bundles none", "bundles empty"),
     ("calibrate", 2): ("calibrate bundle none",),
     ("calibrate", 3): ("calibrate none none --data-set x",),
     ("import-keras", 2): ("import-keras file --out out",),

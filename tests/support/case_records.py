@@ -16,13 +16,13 @@ from dicom_node.cohort.records import CaseRecord, Model, Source, StructureRecord
 from dicom_node.persistence.rows import CaseRow
 from dicom_node.series.scan_facts import ScanFacts
 from inference.geometry import Geometry
-from inference.results import SideGrade, Verdict
+from inference.results import SideGrade, Uncertainty, Verdict
 from inference.structures import BY_KEY
 from inference.volume import Patient, Volume
 from support.cases import SHAPE, small_case
 
 ANALYSED_AT = datetime(2026, 11, 22, 6, 4, 5, tzinfo=UTC)
-MODEL = Model("compact", "3.0", "5f" * 32, 10, "variance", "a1" * 32)
+MODEL = Model("compact", "3.0", "5f" * 32, 10, Uncertainty.VARIANCE, "a1" * 32)
 GEOMETRY = Geometry.regular(SHAPE, (5.0, 4.0, 4.0))
 
 

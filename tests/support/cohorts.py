@@ -14,10 +14,10 @@ import numpy as np
 
 from dicom_node.cohort.records import CaseRecord, Grade, Model, Source, StructureRecord
 from inference.evaluation.study import TABLE_7
-from inference.results import Finding, Verdict
+from inference.results import Finding, Uncertainty, Verdict
 from inference.structures import SEGMENTS, Group, Segment
 
-MODEL = Model("compact", "1", "a1" * 32, 10, "variance", "5e77" * 16)
+MODEL = Model("compact", "1", "a1" * 32, 10, Uncertainty.VARIANCE, "5e77" * 16)
 SCANNERS = ("ACME Tomo 64", "ACME Tomo 128", "Nordlicht CT 3")
 LIMITS = (6e-4, 9e-4)
 FIRST_DAY = date(2023, 1, 9)

@@ -101,7 +101,7 @@ COLUMNS: Final = (
 
 EXPLANATION: Final = (
     "The views from front and side are digitally reconstructed radiographs (DRR) of the CT. "
-    "Range: lowest and highest value over the Monte Carlo samples. cm\u00b3/m\u00b2: volume "
+    "Range: lowest and highest value over the samples. cm\u00b3/m\u00b2: volume "
     "over height squared, where the height is known. Lean: above 30 HU; mixed: -30 to 30 HU; "
     "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, or "
     "the entropy of a single answer where the bundle says so, mean over "
@@ -204,7 +204,9 @@ def _algorithm(case: CaseResult) -> Table:
     facts = (
         ("Model", f"{model.name} {model.version}"),
         ("Weights, SHA-256", model.weights_sha256),
-        ("Samples, seed", f"{model.samples}, {model.seed}"),
+        ("Uncertainty from", model.doubt_words),
+        ("Seed", f"{model.seed}"),
+        *([("Origin", model.origin)] if model.origin else []),
         ("Case", case_uncertainty(case)),
         ("Use", USE),
     )

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.results.headers import MANUFACTURER, MODEL_NAME, code_item
-from inference.results import ModelIdentity
+from inference.results import ModelIdentity, SampleKind
 from inference.structures import Segment
 from sr_templates.terms import CATEGORY, REGION, SIDE_TERMS, STRUCTURE_TERMS
 
@@ -80,7 +80,14 @@ def _algorithm_item(model: ModelIdentity) -> Dataset:
     item.AlgorithmName = f"{MODEL_NAME} {model.name}"
     item.AlgorithmVersion = model.version
     item.AlgorithmSource = MANUFACTURER
-    item.AlgorithmParameters = (
-        f"samples={model.samples}; seed={model.seed}; weights_sha256={model.weights_sha256}"
-    )
+    parameters = [
+        f"samples={model.samples}",
+        f"seed={model.seed}",
+        f"weights_sha256={model.weights_sha256}",
+    ]
+    if model.samples_of is not SampleKind.DROPOUT:
+        parameters.append(f"samples_of={model.samples_of}")
+    if model.origin:
+        parameters.append(f"origin={model.origin}")
+    item.AlgorithmParameters = "; ".join(parameters)
     return item

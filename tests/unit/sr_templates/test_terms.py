@@ -6,12 +6,13 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import pytest
 from pydicom.sr.codedict import Collection
-from support.cases import SHAPE, small_case
+from support.cases import MODEL, SHAPE, small_case
 
 from inference.geometry import Geometry
 from inference.results import (
@@ -23,7 +24,9 @@ from inference.results import (
     Measurement,
     Metal,
     Region,
+    SampleKind,
     StructureResult,
+    Uncertainty,
     Verdict,
 )
 from inference.structures import BY_KEY, STRUCTURES, Side
@@ -349,9 +352,58 @@ def test_what_has_no_volume_is_named_with_the_reason():
 
 
 def test_the_numbers_are_explained_without_a_range_where_there_is_one_sample():
-    assert words.reading_words(10).startswith("The range (+, -) is how far the 10 Monte Carlo")
-    assert words.reading_words(1).startswith("Predictive uncertainty is")
-    assert words.reading_words(1).endswith("above 30, from -30 to 30 and below -30 HU.")
+    ten = words.reading_words(replace(MODEL, samples=10))
+    assert ten.startswith("The range (+, -) is how far the 10 samples of Monte Carlo dropout")
+    assert "the variance of the model's answers (10 samples of Monte Carlo dropout)" in ten
+    one = words.reading_words(replace(MODEL, samples=1))
+    assert one.startswith("Predictive uncertainty is")
+    assert one.endswith("above 30, from -30 to 30 and below -30 HU.")
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "kind", "count", "said"),
+    [
+        ("variance", "DROPOUT", 10, "10 samples of Monte Carlo dropout"),
+        ("variance", "FOLDS", 5, "5 folds of a cross-validation"),
+        ("variance", "SEEDS", 3, "3 trainings from different seeds"),
+        ("variance", "CHECKPOINTS", 4, "4 checkpoints of one training"),
+        ("variance", "VARIATIONS", 6, "6 variations of the image"),
+        ("entropy", "NONE", 1, "the entropy of one answer"),
+        ("none", "DROPOUT", 1, "no measure of doubt: not judged"),
+        ("none", "NONE", 1, "no measure of doubt: not judged"),
+    ],
+)
+def test_what_the_uncertainty_rests_on_is_said_with_its_kind_and_number(
+    uncertainty: str, kind: str, count: int, said: str
+):
+    model = replace(
+        MODEL,
+        samples=count,
+        samples_of=SampleKind[kind],
+        uncertainty=Uncertainty(uncertainty),
+    )
+
+    assert model.doubt_words == said
+    assert said in words.reading_words(model)
+
+
+@pytest.mark.parametrize("kind", SampleKind)
+def test_one_of_a_kind_is_said_in_the_singular(kind: SampleKind):
+    assert kind.counted(1).split()[1] in {
+        "sample",
+        "fold",
+        "training",
+        "checkpoint",
+        "variation",
+        "answer",
+    }
+
+
+def test_a_case_is_not_judged_for_want_of_bones_too():
+    told = words.verdict_words(Verdict.NOT_JUDGED, (Finding.REGION_UNKNOWN,))
+
+    assert told == "not judged: what the scan shows cannot be told with this model"
+    assert "measure of its uncertainty" in words.verdict_words(Verdict.NOT_JUDGED, ())
 
 
 def test_the_weak_flags_are_said_to_be_weak_by_name():
