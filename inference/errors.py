@@ -9,6 +9,7 @@ InferenceError
 ├── KerasFileError       a Keras weight file that is not of the published family
 ├── CheckpointError      a checkpoint of torch that is not read: what it names, or its damage
 ├── NnunetFolderError    a results folder of nnU-Net that cannot be taken over, and why
+├── MuscleMapFileError   weights or configuration of MuscleMap that cannot be taken over
 ├── LabelTableError      a label map and its table do not fit
 └── RegistrationError    a label map that cannot be laid on a CT
 ```
@@ -51,6 +52,10 @@ class CheckpointError(InferenceError):
 
 class NnunetFolderError(InferenceError):
     """A results folder of nnU-Net cannot be taken over: what is missing or not supported."""
+
+
+class MuscleMapFileError(InferenceError):
+    """Files of MuscleMap cannot be taken over: which key or tensor does not fit."""
 
 
 class LabelTableError(InferenceError):

@@ -39,6 +39,7 @@ from inference.models.bundle_files import (
     read_table,
 )
 from inference.models.model import Model
+from inference.models.musclemap.declaration import read_model as read_musclemap
 from inference.models.toml_values import MisfitError, value_of
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 
@@ -51,7 +52,9 @@ Reader = Callable[[Path, Mapping[str, Any]], Model]
 declared and are no pickle, and the keys of bundle.toml that are the kind's own. Raises a
 `MisfitError` where keys do not fit, a `BundleError` where the weights do not."""
 
-KINDS: Final[Mapping[str, Reader]] = MappingProxyType({DEFAULT_KIND: read_bayesian_unet})
+KINDS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {DEFAULT_KIND: read_bayesian_unet, "musclemap": read_musclemap}
+)
 """The kinds of networks; a new one is a package beside `bayesian_unet` and a line here."""
 
 Parsed = TypeVar("Parsed")

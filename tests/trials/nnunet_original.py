@@ -163,9 +163,7 @@ def _patch(image: Any, labels: Any, patch: list[int], rng: Any) -> tuple[Any, An
     size = patch if len(patch) == 3 else [1, *patch]
     pads = [(0, 0), *((0, max(0, s - n)) for s, n in zip(size, image.shape[1:], strict=True))]
     image, labels = np.pad(image, pads), np.pad(labels, pads)
-    starts = [
-        int(rng.integers(n - s + 1)) for s, n in zip(size, image.shape[1:], strict=True)
-    ]
+    starts = [int(rng.integers(n - s + 1)) for s, n in zip(size, image.shape[1:], strict=True)]
     cut = tuple(slice(a, a + s) for a, s in zip(starts, size, strict=True))
     x, y = image[(slice(None), *cut)], labels[(0, *cut)]
     if len(patch) == 2:
@@ -187,9 +185,7 @@ def _predict(results: Path, image: Path, out: Path, folds: tuple[int, ...]) -> N
     labels = _labels(predictor, read)
     seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    np.savez_compressed(
-        out, labels=labels, seconds=seconds, before_kb=before, peak_kb=peak
-    )
+    np.savez_compressed(out, labels=labels, seconds=seconds, before_kb=before, peak_kb=peak)
 
 
 def _labels(predictor: Any, read: Any) -> Any:

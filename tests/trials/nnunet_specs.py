@@ -20,7 +20,9 @@ NAMES = (
 def specs(seconds: float) -> list[dict[str, Any]]:
     """What `nnunet_original.py make` makes, each trained for that long a fold."""
     return [
-        _spec("plain_3d_fullres", "3d_fullres", "plain", (3.0, 2.5, 2.5), (40, 56, 56), seconds),
+        _spec(
+            "plain_3d_fullres", "3d_fullres", "plain", (3.0, 2.5, 2.5), (40, 56, 56), seconds
+        ),
         _spec(
             "residual_3d_fullres",
             "3d_fullres",

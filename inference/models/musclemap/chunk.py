@@ -61,7 +61,8 @@ class Rescaling:
         """The values as they are read back."""
         steps = np.rint((hu - np.float32(self.intercept)) / np.float32(self.slope))
         steps = steps.clip(np.iinfo(np.int16).min, np.iinfo(np.int16).max)
-        return (steps.astype(np.float64) * self.slope + self.intercept).astype(np.float32)
+        found = steps.astype(np.float64) * self.slope + self.intercept
+        return np.asarray(found, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,12 @@ The defaults are those of its `mm_segment.py` 1.4 with MONAI 1.5 or newer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
+import torch
 from pydantic import Field
+
+from inference.models.devices import is_fast_in_bfloat16
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0)]
@@ -80,3 +83,19 @@ class Postprocessing:
     """
 
     largest_piece: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """In what numbers the network computes, on each kind of device; table `numbers`."""
+
+    cpu: Literal["float32", "bfloat16"] = "float32"
+    cuda: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def on(self, device: torch.device) -> torch.dtype:
+        """Of a device; single precision where it is slow in bfloat16."""
+        name = self.cuda if device.type == "cuda" else self.cpu
+        if name == "bfloat16" and not is_fast_in_bfloat16(device):
+            name = "float32"
+        found: torch.dtype = getattr(torch, name)
+        return found

@@ -16,13 +16,16 @@ from torch.nn import functional
 from inference.models.musclemap.settings import Windows
 
 
-def over_windows(image: Tensor, network: Callable[[Tensor], Tensor], chosen: Windows) -> Tensor:
+def over_windows(
+    image: Tensor, network: Callable[[Tensor], Tensor], chosen: Windows, classes: int
+) -> Tensor:
     """Logits of a slice.
 
     Args:
         image: float `[x, y]`; what is shorter than a window is filled with 0 at its end.
         network: `[window, 1, x, y]` to logits `[window, class, x, y]`.
         chosen: size, overlap and weights of windows.
+        classes: of the network.
 
     Returns:
         float32 `[class, x, y]`.
@@ -34,18 +37,15 @@ def over_windows(image: Tensor, network: Callable[[Tensor], Tensor], chosen: Win
     places = tuple(
         product(chosen.starts(0, filled.shape[0]), chosen.starts(1, filled.shape[1]))
     )
-    summed: Tensor | None = None
+    summed = torch.zeros((classes, *filled.shape), device=image.device)
     shares = torch.zeros_like(filled, dtype=torch.float32)
     for first in range(0, len(places), chosen.batch):
         some = places[first : first + chosen.batch]
         windows = torch.stack([filled[x : x + x_size, y : y + y_size] for x, y in some])
         logits = network(windows[:, None]).float()
-        if summed is None:
-            summed = torch.zeros((logits.shape[1], *filled.shape), device=image.device)
         for (x, y), one in zip(some, logits, strict=True):
             summed[:, x : x + x_size, y : y + y_size].addcmul_(one, weights)
             shares[x : x + x_size, y : y + y_size] += weights
-    assert summed is not None
     return summed.div_(shares)[:, :rows, :columns]
 
 

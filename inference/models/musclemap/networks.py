@@ -7,6 +7,8 @@ when a slice is asked for; slices in their order are the cheapest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,11 +16,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from inference.errors import DeviceError
 from inference.models.model import Progress
 from inference.models.musclemap.axis import Axis, between
 from inference.models.musclemap.chunk import Chunk, Slices, Span, inside
-from inference.models.musclemap.settings import Postprocessing, Preprocessing, Windows
+from inference.models.musclemap.settings import (
+    Numbers,
+    Postprocessing,
+    Preprocessing,
+    Windows,
+)
 from inference.models.musclemap.sliding import over_windows
+from inference.models.musclemap.unet import MuscleMapUNet, UNet
+from inference.models.weights_files import load_tensors
 from inference.volume import Volume
 
 Network = Callable[[Tensor], Tensor]
@@ -57,7 +67,7 @@ class SlicesOfLogits:
         if place not in chunk.fed:
             return torch.zeros((self._classes, rows, columns), device=self._device)
         image = self._slices.normalised(place, chunk).to(self._device)
-        logits = over_windows(image, self._network, self._windows)
+        logits = over_windows(image, self._network, self._windows, self._classes)
         return _on_image(logits, chunk, self._slices)
 
     def _chunk_of(self, place: int) -> Chunk:
@@ -111,38 +121,81 @@ def largest_pieces(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class MuscleMapNetworks:
-    """Networks of one bundle, ready on a device: `GuestNetwork`."""
+    """Networks of one bundle, ready on a device: `GuestNetwork`.
+
+    All of them stay in memory (54 MB each as published), for they take turns slice by slice.
+    """
 
     def __init__(
         self,
-        networks: Sequence[Network],
+        networks: Sequence[UNet],
         classes: int,
         chosen: tuple[Preprocessing, Windows, Postprocessing],
+        numbers: Numbers,
         device: torch.device,
-        description: str,
     ) -> None:
-        self._networks = tuple(networks)
         self._preprocessing, self._windows, self._postprocessing = chosen
-        self._device = device
-        self.classes = classes
-        self.description = description
+        self._device, self._dtype = device, numbers.on(device)
+        self._networks = [one.eval().to(device, self._dtype) for one in networks]
+        self._classes = classes
 
     @property
     def networks(self) -> int:
         """Sets of weights."""
         return len(self._networks)
 
+    @property
+    def classes(self) -> int:
+        """Output channels."""
+        return self._classes
+
+    @property
+    def description(self) -> str:
+        """Device and numbers in words."""
+        return f"{self._device.type}, {str(self._dtype).removeprefix('torch.')}"
+
     def logits(
         self, volume: Volume, network: int, progress: Progress | None = None
     ) -> SlicesOfLogits:
         """See `GuestNetwork`; the work is done, and progress told, as slices are asked for."""
         del progress
+        ready = partial(self._answer, network)
         chosen = (self._preprocessing, self._windows)
-        return SlicesOfLogits(
-            volume, self._networks[network], chosen, self._device, self.classes
-        )
+        return SlicesOfLogits(volume, ready, chosen, self._device, self._classes)
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """The largest piece of every label, where the bundle says so."""
         del volume
         return largest_pieces(labels) if self._postprocessing.largest_piece else labels
+
+    def _answer(self, network: int, windows: Tensor) -> Tensor:
+        """Logits of some windows; in halves where memory ends."""
+        try:
+            with torch.inference_mode():
+                logits: Tensor = self._networks[network](windows.to(self._dtype)).float()
+        except torch.OutOfMemoryError:
+            if len(windows) == 1:
+                raise DeviceError(f"{self._device}: no memory for a window") from None
+        else:
+            return logits
+        half = len(windows) // 2
+        return torch.cat(
+            [self._answer(network, one) for one in (windows[:half], windows[half:])]
+        )
+
+
+def read_networks(path: Path, shape: MuscleMapUNet, count: int) -> list[UNet]:
+    """Networks with the weights of a bundle's file.
+
+    Raises:
+        BundleError: weights that are no numbers.
+    """
+    tensors = load_tensors(path)
+    networks = []
+    for number in range(count):
+        with torch.device("meta"):
+            network = shape.build()
+        own = {name: tensors[f"{number}/{name}"] for name in network.state_dict()}
+        network.load_state_dict(own, assign=True)
+        networks.append(network.requires_grad_(requires_grad=False))
+    return networks
