@@ -108,10 +108,10 @@ class UNetPredictor:
         uncertainty: Uncertainty = Uncertainty.VARIANCE,
     ) -> UNetPredictor:
         """A network in memory made ready; the CPU's where the device cannot hold it."""
-        fallback = partial(Sampler.of, network, torch.device("cpu"), precision)
+        fallback = partial(Sampler.of, network, torch.device("cpu"), precision, window)
         before = ""
         try:
-            sampler = Sampler.of(network, find_device(device), precision)
+            sampler = Sampler.of(network, find_device(device), precision, window)
         except torch.OutOfMemoryError:
             sampler, before = fallback(), f"{device}: no memory for the weights, "
         return cls(sampler, window, grid, fallback, uncertainty, before)

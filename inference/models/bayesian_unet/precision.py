@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["bfloat16", "float32"]
+from inference.models.precision_probe import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """In what numbers the network may compute, where the device is good at them."""
+    """In what numbers the network may compute, where they are faster and right."""
 
     cpu: Kind = "bfloat16"
     cuda: Kind = "bfloat16"

@@ -164,7 +164,7 @@ def frame_of(volume: Volume, grid: PixelGrid, architecture: Architecture) -> Fra
     box = body_box(volume) if grid.body_only else ((0, source[0]), (0, source[1]))
     start, size = [], []
     for (low, high), step in zip(box, pixel, strict=True):
-        pixels = _rounded_up((high - low) / step, architecture)
+        pixels = rounded_up((high - low) / step, architecture)
         size.append(pixels)
         start.append(int(np.floor((low + high - pixels * step) / 2)))
     return Frame(source, (start[0], start[1]), (pixel[0], pixel[1]), (size[0], size[1]))
@@ -210,7 +210,8 @@ def _extent(
     return max(0, int(places[0]) - margin), min(size, int(places[-1]) + 1 + margin)
 
 
-def _rounded_up(pixels: float, architecture: Architecture) -> int:
+def rounded_up(pixels: float, architecture: Architecture) -> int:
+    """The smallest side of an image that the network takes and that holds these pixels."""
     divisor = int(2 ** (architecture.layers - 1))
     rounded = ceil(round(pixels, 6) / divisor) * divisor
     return max(rounded, architecture.smallest_side)

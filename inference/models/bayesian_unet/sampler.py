@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +16,12 @@ from inference.models.bayesian_unet.dropout import SeededDropout
 from inference.models.bayesian_unet.folding import fold_batch_normalisation
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet, Drop
 from inference.models.bayesian_unet.precision import Precision
-from inference.models.devices import is_fast_in_bfloat16
+from inference.models.bayesian_unet.preprocessing import Window, rounded_up
+from inference.models.precision_probe import choose_precision, two_thighs
+
+CPU_TILE: Final = (1, 96, 128)
+CUDA_TILE: Final = (32, 256, 256)
+"""Images, rows and columns on which the numbers are tried; a GPU needs many to be busy."""
 
 
 class SplitNetwork(Protocol):
@@ -36,25 +43,58 @@ class SplitNetwork(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampler:
-    """A folded network, ready on its device in the numbers it computes in."""
+    """A folded network, ready on its device in the numbers it computes in.
+
+    numbers: these, and why, in words.
+    """
 
     network: SplitNetwork
     device: torch.device
     dtype: torch.dtype
+    numbers: str
 
     @classmethod
-    def of(cls, network: BayesianUNet, device: torch.device, precision: Precision) -> Sampler:
-        """Fold the normalisation and move the network; bfloat16 where it is fast."""
-        allowed = precision.cuda if device.type == "cuda" else precision.cpu
-        half = allowed == "bfloat16" and is_fast_in_bfloat16(device)
-        dtype = torch.bfloat16 if half else torch.float32
+    def of(
+        cls,
+        network: BayesianUNet,
+        device: torch.device,
+        precision: Precision,
+        window: Window | None = None,
+    ) -> Sampler:
+        """Fold the normalisation and move the network; in the fastest numbers that are right.
+
+        window: what it is fed, for the tile on which they are tried.
+        """
+        chosen = choose_precision(
+            partial(cls._on_a_tile, network, device, window or Window()),
+            allowed=precision.cuda if device.type == "cuda" else precision.cpu,
+            device=device,
+            network=(network.architecture, _fingerprint(network), window),
+        )
+        return cls._in(network, device, chosen.dtype, chosen.words)
+
+    @classmethod
+    def _on_a_tile(
+        cls, network: BayesianUNet, device: torch.device, window: Window, dtype: torch.dtype
+    ) -> Callable[[], Tensor]:
+        sampler = cls._in(network, device, dtype)
+        images, *sides = CUDA_TILE if device.type == "cuda" else CPU_TILE
+        rows, columns = (rounded_up(side, network.architecture) for side in sides)
+        tile = window.apply(two_thighs(rows, columns)).to(device)
+        return partial(sampler.softmax_without_dropout, tile.expand(images, 1, -1, -1))
+
+    @classmethod
+    def _in(
+        cls, network: BayesianUNet, device: torch.device, dtype: torch.dtype, words: str = ""
+    ) -> Sampler:
         folded = fold_batch_normalisation(network)
         for parameter in folded.parameters():
             parameter.requires_grad = False
             if parameter.ndim == 4:
                 parameter.data = parameter.contiguous(memory_format=torch.channels_last)
         folded = folded.to(device=device, dtype=dtype)
-        return cls(CpuUNet(folded) if device.type == "cpu" else folded, device, dtype)
+        ready = CpuUNet(folded) if device.type == "cpu" else folded
+        return cls(ready, device, dtype, words)
 
     @property
     def is_on_cpu(self) -> bool:
@@ -64,8 +104,7 @@ class Sampler:
     @property
     def description(self) -> str:
         """Device and numbers in words."""
-        name = str(self.device)
-        return f"{name} {str(self.dtype).removeprefix('torch.')}"
+        return f"{self.device} {self.numbers}"
 
     def softmaxes(
         self, images: Tensor, slices: range, samples: int, seed: int, at_once: int
@@ -97,6 +136,14 @@ class Sampler:
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         features = self.network.deterministic(images)
         return _softmax(self.network.stochastic(features, lambda kept: kept))
+
+
+def _fingerprint(network: BayesianUNet) -> int:
+    """Tells weights from others of the same architecture."""
+    found = 0
+    for tensor in network.state_dict().values():
+        found = zlib.crc32(tensor.cpu().numpy().tobytes(), found)
+    return found
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def held_out_dice(run: Run, cases: Sequence[PreparedCase], slices: int) -> NDArr
         cases: on the network's pixels; slices lie as they were prepared.
         slices: this many at most, evenly over all cases; 0: all.
     """
-    sampler = Sampler.of(run.average, run.device, Precision())
+    sampler = Sampler.of(run.average, run.device, Precision(), run.recipe.window)
     total = sum(len(case.hu()) for case in cases)
     every = max(1, -(-total // slices)) if slices else 1
     scores = [_dice(run, sampler, case, every) for case in cases]

@@ -306,10 +306,10 @@ def test_the_number_of_torch_s_threads_is_put_back(bundle_of: Callable[..., Bund
 
 def test_bfloat16_changes_little(bundle_of: Callable[..., Bundle]) -> None:
     exact, fast = ask(bundle_of()), ask(bundle_of(precision=Precision()))
-    if fast.device == "cpu float32":
+    if fast.device.startswith("cpu float32"):
         pytest.skip("this CPU computes in float32 only")
 
-    assert fast.device == "cpu bfloat16"
+    assert fast.device.startswith("cpu bfloat16 (over 1.2 times as fast as float32, ")
     assert (exact.labels == fast.labels).mean() > 0.97
     assert np.abs(exact.uncertainty - fast.uncertainty).mean() < 0.1 * exact.uncertainty.mean()
 
