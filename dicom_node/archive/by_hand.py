@@ -21,7 +21,7 @@ from dicom_node.persistence.archive_rows import (
     ArchiveState,
     PauseRow,
 )
-from dicom_node.persistence.ledger import existing_ledger
+from dicom_node.persistence.ledger import WRITE_WITHIN_S, existing_ledger
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.schedules import Schedule
 
@@ -29,13 +29,18 @@ GIVEN_UP: Final = (ArchiveState.INCOMPLETE, ArchiveState.FAILED)
 
 
 @contextmanager
-def archive_ledger(config: NodeConfig, *, only_read: bool = False) -> Iterator[ArchiveLedger]:
+def archive_ledger(
+    config: NodeConfig, *, only_read: bool = False, within_s: float = WRITE_WITHIN_S
+) -> Iterator[ArchiveLedger]:
     """The ledger of a node that has run with this version, for a command beside it.
+
+    within_s: so long a write waits for what others have locked.
 
     Raises:
         ConfigurationError: it has not, or the database cannot be used.
     """
-    ledger = existing_ledger(config.node.database_url, only_read=only_read)
+    url = config.node.database_url
+    ledger = existing_ledger(url, only_read=only_read, within_s=within_s)
     try:
         if ledger is None or not ArchiveLedger(ledger).is_there():
             raise ConfigurationError(

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import (
+    Console,
+    ConsoleDimensions,
+    ConsoleOptions,
+    RenderableType,
+    RenderResult,
+)
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 EXIT_USAGE: Final = 2
@@ -41,8 +48,25 @@ _CONTROLS: Final = (
 HARMLESS: Final = dict.fromkeys(_CONTROLS, "\N{REPLACEMENT CHARACTER}")
 
 
+COLUMNS_OF_A_FILE: Final = 10_000
+"""A file, a pipe or a mail has no edge: nothing is cut off or broken there."""
+
+
 class _Console(Console):
     """A console for words of others: none of them reaches the terminal as an order."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The terminal's; without one a line is as long as its words, unless COLUMNS is set."""
+        size = super().size
+        if self.is_terminal or self._width is not None or os.environ.get("COLUMNS"):
+            return size
+        return ConsoleDimensions(COLUMNS_OF_A_FILE, size.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        """Set it for good, as the library's own does."""
+        self._width, self._height = new_size
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -53,6 +77,18 @@ class _Console(Console):
                 yield segment
             else:
                 yield segment._replace(text=segment.text.translate(HARMLESS))
+
+
+class FillingTable(Table):
+    """A table that fills a terminal's width, and elsewhere is as wide as what is in it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render it."""
+        self.expand = options.max_width < COLUMNS_OF_A_FILE
+        if not self.expand:
+            for column in self.columns:
+                column.width = None
+        yield from super().__rich_console__(console, options)
 
 
 # Words come from settings, paths and peers: a bracket in them is a bracket.

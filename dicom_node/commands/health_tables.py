@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dicom_node.commands.console import FillingTable
 from dicom_node.monitoring.alarms import Alarm, Severity
 from dicom_node.monitoring.heartbeats import software_version
 from dicom_node.node.health import (
@@ -99,12 +100,14 @@ def short_table(
         headings: of the columns.
         rows: their cells.
         most: so many rows at most.
-        wide: the columns that share the room that is left, and are cut off at its end.
+        wide: the columns that share the room that is left on a terminal, and are cut off at
+            its end.
         more: where all rows are, for those that are left out.
     """
     if not rows:
         return None
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(wide))
+    kind = FillingTable if wide else Table
+    table = kind(box=None, pad_edge=False, header_style="bold")
     for at, heading in enumerate(headings):
         longest = max(len(each) for each in (heading, *(row[at] for row in rows[:most])))
         is_wide = heading in wide

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from dicom_node.commands.console import EXIT_REFUSED, ConfigOption, stderr, stdout
+from dicom_node.commands.console import EXIT_REFUSED, ConfigOption, FillingTable, stderr, stdout
 
 if TYPE_CHECKING:
     from dicom_node.node.rules_trial import TriedSeries, TriedStudy
@@ -85,7 +85,7 @@ def _as_json(name: str, studies: Sequence[TriedStudy]) -> dict[str, object]:
 
 def _table(study: TriedStudy) -> Table:
     """The series of a study, and what becomes of them."""
-    table = Table(
+    table = FillingTable(
         Column("Series", overflow="fold", ratio=3),
         Column("Kernel", overflow="fold"),
         Column("Slices", justify="right"),
@@ -93,7 +93,6 @@ def _table(study: TriedStudy) -> Table:
         Column("Reasons", overflow="fold", ratio=4),
         title=f"Study {study.study_instance_uid}",
         show_lines=True,
-        expand=True,
     )
     words = {True: "yes", False: "no", None: "open"}
     for each in study.series:

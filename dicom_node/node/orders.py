@@ -36,7 +36,7 @@ from dicom_node.node.selection import arrival_in_spool
 from dicom_node.node.series_events import event, ordered
 from dicom_node.node.work_lists import WorkFilter, key_of, matching
 from dicom_node.persistence.job_queue import JobRequest
-from dicom_node.persistence.ledger import Ledger, existing_ledger
+from dicom_node.persistence.ledger import WRITE_WITHIN_S, Ledger, existing_ledger
 from dicom_node.persistence.operation_ledger import Change, OperationLedger
 from dicom_node.persistence.rows import (
     ANSWERED,
@@ -67,6 +67,7 @@ MOST_ORDERS: Final = 10_000
 """Of one filter at once; what is more is ordered the next time."""
 MOST_OF_A_NAME: Final = 128
 NOT_DONE: Final = "not done: "
+WAITS_ALREADY: Final = "the same order waits already"
 FAILED_ONCE: Final = "it failed, and is tried again; the log says why"
 AGAIN: Final = (OrderKind.RETRY, OrderKind.REANALYSE)
 RETRIED: Final = (SeriesState.REFUSED, SeriesState.FAILED, SeriesState.CANCELLED)
@@ -97,6 +98,7 @@ def place(  # noqa: PLR0913 - all that an order is
     by: str,
     destination: str = "",
     host: str = "",
+    within_s: float = WRITE_WITHIN_S,
 ) -> int:
     """Order something; a worker carries it out within seconds. How many series it is for.
 
@@ -109,12 +111,13 @@ def place(  # noqa: PLR0913 - all that an order is
         by: who orders it.
         destination: only what goes there; empty for all.
         host: from which address, for the audit trail; empty on this machine.
+        within_s: so long it waits for a ledger that others have locked.
 
     Raises:
         ConfigurationError: the ledger cannot be used, or no node of this version has run.
         UnknownNameError: no such destination or series here.
     """
-    ledger = existing_ledger(config.node.database_url)
+    ledger = existing_ledger(config.node.database_url, within_s=within_s)
     if ledger is None:
         raise UnknownNameError("no series has been taken up here: no node has run")
     try:
@@ -202,7 +205,7 @@ def plan(
     for row in _rows(config, ledger, chosen):
         one = planner.planned(kind, row, destination)
         if (kind, row.series_instance_uid, row.revision, destination) in waiting:
-            one = replace(one, objection="the same order waits already")
+            one = replace(one, objection=WAITS_ALREADY)
         planned.append(one)
     return tuple(planned)
 

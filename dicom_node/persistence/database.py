@@ -36,6 +36,9 @@ READ_WITHIN_S: Final = 1.5
 """So long a reader waits for a locked SQLite file: beside a node that works nobody has to wait,
 and whoever asks whether all is well asks more than once, and is to be told in time."""
 
+ORDER_WITHIN_S: Final = 4.0
+"""The same for what a person before a page has ordered: they are told, and may try again."""
+
 CONNECT_TO_READ_WITHIN_S: Final = 3
 """The same with a server that is frozen, or gone without a word."""
 

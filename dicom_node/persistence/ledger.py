@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -110,6 +111,9 @@ KINDS: Final[Mapping[type, type[StrEnum]]] = {
 AT_A_TIME: Final = 100
 """Cases that are held in memory while all are gone through; of each some 10 kB."""
 
+WRITE_WITHIN_S: Final = 30.0
+"""So long a write waits for what others have locked, where nobody waits for it."""
+
 AT_ONCE: Final = 500
 """So many keys are asked for in one statement."""
 
@@ -131,7 +135,7 @@ class Ledger:
     patient: wait while the database is away instead of raising, as a worker does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how it is opened
         self,
         database_url: str,
         *,
@@ -139,6 +143,7 @@ class Ledger:
         patient: bool = False,
         upgrade: bool = True,
         only_read: bool = False,
+        within_s: float = WRITE_WITHIN_S,
     ) -> None:
         """Open the ledger.
 
@@ -148,13 +153,16 @@ class Ledger:
             patient: see above.
             upgrade: make its tables, or bring them up to this version.
             only_read: change nothing, neither in the database nor in an SQLite file's folder.
+            within_s: so long a write waits for what others have locked.
 
         Raises:
             ConfigurationError: the tables are a newer node's, or nobody's that we know.
         """
         self._fence = fence
         self._patient = patient
-        self._engine = open_to_read(database_url) if only_read else _open(database_url)
+        self._engine = (
+            open_to_read(database_url) if only_read else _open(database_url, within_s)
+        )
         if upgrade and not only_read:
             try:
                 bring_up(self._engine)
@@ -647,7 +655,9 @@ def _of_patients_since(moment: datetime) -> sa.ColumnElement[bool]:
     return sa.or_(CASES.c.analysed_at >= moment, CASES.c.patient_key.in_(new))
 
 
-def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | None:
+def existing_ledger(
+    database_url: str, *, only_read: bool = False, within_s: float = WRITE_WITHIN_S
+) -> Ledger | None:
     """The ledger of a node, for a command beside it; None while there is none.
 
     Its tables stay as they are: the process that works brings them up when it starts.
@@ -655,6 +665,7 @@ def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | N
     Args:
         database_url: of its database.
         only_read: change nothing; works without the right to write, too.
+        within_s: so long a write waits for what others have locked.
 
     Raises:
         ConfigurationError: this version cannot use them before that, or at all; or the
@@ -664,7 +675,7 @@ def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | N
     try:
         if path is not None and not path.exists():
             return None
-        ledger = Ledger(database_url, upgrade=False, only_read=only_read)
+        ledger = Ledger(database_url, upgrade=False, only_read=only_read, within_s=within_s)
         try:
             there = ledger.is_there()
         except BaseException:
@@ -681,11 +692,16 @@ def existing_ledger(database_url: str, *, only_read: bool = False) -> Ledger | N
     return None
 
 
-def _open(database_url: str) -> sa.Engine:
-    """The database, prepared where it is a file."""
+def _open(database_url: str, within_s: float) -> sa.Engine:
+    """The database, prepared to wait so long for what others have locked."""
+    within_ms = round(within_s * 1000)
+    if sqlite_path(database_url) is None:
+        # A server's locks are those of our own transactions, which wait for nobody long.
+        is_bounded = within_s < WRITE_WITHIN_S
+        options = {"options": f"-c lock_timeout={within_ms}"} if is_bounded else {}
+        return open_database(database_url, **options)
     database = open_database(database_url)
-    if database.dialect.name == "sqlite":
-        sa.event.listen(database, "connect", _prepare_sqlite)
+    sa.event.listen(database, "connect", partial(_prepare_sqlite, within_s))
     return database
 
 
@@ -735,9 +751,9 @@ def _not_later(table: sa.Table, row: AnyRow) -> sa.ColumnElement[bool]:
     return sa.and_(earlier, unconfirmed, sa.or_(table.c.visit < visit, sa.not_(held)))
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, within_s: float) -> None:
     """Change the mode of a new file; SQLite's own patience does not cover that."""
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + within_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -749,8 +765,8 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             return
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare_sqlite(within_s: float, connection: sqlite3.Connection, _record: object) -> None:
     """Patience with other writers, readers beside a writer, and durable commits."""
-    connection.execute("PRAGMA busy_timeout=30000")
-    _use_write_ahead_log(connection)
+    connection.execute(f"PRAGMA busy_timeout={round(within_s * 1000)}")
+    _use_write_ahead_log(connection, within_s)
     connection.execute("PRAGMA synchronous=FULL")

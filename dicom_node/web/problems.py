@@ -99,4 +99,6 @@ def _of_the_database(request: Request, error: Exception) -> Response:
     """A database that is locked, full or away: it passes."""
     log.error("web.failed", **describe(error))
     words = "the database cannot be used just now; try again in a moment"
+    if request.method not in SAFE:
+        words += ": what was taken of this already is not done twice"
     return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, words)

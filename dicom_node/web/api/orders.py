@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from dicom_node.errors import UnknownNameError
 from dicom_node.node.orders import place
+from dicom_node.persistence.database import ORDER_WITHIN_S
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.web.access import caller, require_operator
 from dicom_node.web.accounts.roles import User
@@ -36,6 +37,7 @@ def order(
         by=user.name,
         destination=wanted.destination,
         host=caller(request).address,
+        within_s=ORDER_WITHIN_S,
     )
     return Ordered(ordered=count)
 

@@ -19,6 +19,7 @@ from dicom_node.archive.by_hand import (
 from dicom_node.archive.overview import ScheduleStatus, overview
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import EVERY_ARCHIVE
+from dicom_node.persistence.database import ORDER_WITHIN_S
 from dicom_node.web.access import require_operator, require_viewer
 from dicom_node.web.pages.shown import config_of, reading, show, with_query
 
@@ -66,7 +67,7 @@ def act(
 ) -> RedirectResponse:
     """Do as the command `requery` does; a running node follows within seconds."""
     config = config_of(request)
-    with archive_ledger(config) as ledger:
+    with archive_ledger(config, within_s=ORDER_WITHIN_S) as ledger:
         match action:
             case "run":
                 begun = run_now(config, ledger, schedule_named(config, name))

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from dicom_node.node.history import RevisionHistory, series_history
 from dicom_node.node.measured_series import measured_series, patient_of_series
-from dicom_node.node.orders import Planner, place
+from dicom_node.node.orders import WAITS_ALREADY, Planner, place, plan
+from dicom_node.persistence.database import ORDER_WITHIN_S
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import OrderKind, SeriesRow
 from dicom_node.results.changes import Changes
@@ -89,21 +90,33 @@ def order(
     user: Annotated[User, Depends(require_operator)],
     asked: Annotated[SeriesOrder, Form()],
 ) -> RedirectResponse:
-    """Order something for one revision of a series."""
+    """Order something for one revision of a series; a second click is the same order."""
     uid = existing_uid(uid)
     config = config_of(request)
     chosen = [(uid, asked.revision)]
-    if not place(
+    is_placed = place(
         config,
         asked.kind,
         chosen,
         by=user.name,
         destination=asked.destination,
         host=caller(request).address,
-    ):
-        raise HTTPException(404, "there is no such revision of a series")
+        within_s=ORDER_WITHIN_S,
+    )
+    if not is_placed and (objection := _objection(request, asked, uid)) != WAITS_ALREADY:
+        raise HTTPException(409, f"nothing was ordered: {objection}")
     back = with_query(f"/series/{uid}", revision=asked.revision, done=asked.kind.value)
     return RedirectResponse(back, status_code=303)
+
+
+def _objection(request: Request, asked: SeriesOrder, uid: str) -> str:
+    """Why an order cannot be carried out, as things are by now."""
+    with reading(request) as ledger:
+        if ledger is None:
+            return "no node has run"
+        chosen, where = [(uid, asked.revision)], asked.destination
+        planned = plan(config_of(request), ledger, asked.kind, chosen, destination=where)
+    return planned[0].objection or "things were changing; try again"
 
 
 def _chosen(rows: tuple[SeriesRow, ...], revision: int | None) -> SeriesRow | None:

@@ -22,6 +22,7 @@ from dicom_node.node.work_lists import (
     key_of,
     matching,
 )
+from dicom_node.persistence.database import ORDER_WITHIN_S
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState, OrderKind, SeriesRow, SeriesState
 from dicom_node.uids import is_uid
@@ -207,6 +208,7 @@ def order(
         by=user.name,
         destination=asked.to,
         host=caller(request).address,
+        within_s=ORDER_WITHIN_S,
     )
     return RedirectResponse(with_query("/work", **asked.fields(), done=placed), 303)
 

@@ -21,11 +21,14 @@ from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.operation_ledger import OperationLedger
 from dicom_node.persistence.rows import OrderKind, SeriesRow, SeriesState
 from dicom_node.web.accounts.roles import Role
+from dicom_node.web.pages import schedules as pages_of_schedules
+from dicom_node.web.pages import series as pages_of_series
 from dicom_node.web.pages import words
+from dicom_node.web.pages import work as pages_of_work
 from dicom_node.web.pages.settings import HIDDEN, text_of
 from dicom_node.web.pages.shown import PLACES
 
-REPORTED = uid_of(SeriesState.REPORTED)
+REPORTED, RECEIVED = uid_of(SeriesState.REPORTED), uid_of(SeriesState.RECEIVED)
 PAGES = (
     *(place for place, _ in PLACES),
     "/find",
@@ -224,6 +227,43 @@ def test_a_database_that_does_not_take_an_order_is_told_in_words(tmp_path: Path)
 
     assert answer.status_code == 503
     assert "the database cannot be used just now" in answer.text
+
+
+@pytest.mark.parametrize("path", [f"/series/{RECEIVED}/order", "/work/order", "/schedules"])
+def test_an_order_does_not_wait_for_a_database_that_is_locked(
+    node: Browser, monkeypatch: pytest.MonkeyPatch, path: str
+):
+    """Within seconds there is a page that says so; of an SQLite file's 30 none is waited."""
+    for each in (pages_of_series, pages_of_work, pages_of_schedules):
+        monkeypatch.setattr(each, "ORDER_WITHIN_S", 0.3)
+    count = {"count": "1", "states": "received", "action": "run", "name": "nightly"}
+    fields = {"kind": "cancel", "revision": "1", **count}
+    token = node.form_token("/login")
+    with closing(sqlite3.connect(str(node.config.node.database_path))) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        answer = node.client.post(path, data={"csrf_token": token, **fields})
+
+    assert answer.status_code == 503
+    assert time.monotonic() - began < 5
+    assert "the database cannot be used just now" in answer.text
+    assert "is not done twice" in answer.text
+    assert _ordered(node) == []
+
+
+def test_a_second_click_on_an_order_is_the_same_order(node: Browser):
+    fields = {"kind": "release", "revision": "1", "destination": "pacs"}
+    answers = [node.post(f"/series/{REPORTED}/order", fields) for _ in range(2)]
+
+    assert [each.status_code for each in answers] == [303, 303]
+    assert _ordered(node) == [(OrderKind.RELEASE, REPORTED, "anna")]
+
+
+def test_an_order_that_somebody_else_was_faster_with_is_told_in_words(node: Browser):
+    answer = node.post(f"/series/{REPORTED}/order", {"kind": "cancel", "revision": "1"})
+
+    assert answer.status_code == 409
+    assert "nothing was ordered: it is reported already" in answer.text
 
 
 @pytest.mark.parametrize(
