@@ -12,7 +12,7 @@ at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.errors import DeviceMemoryError
+from inference.models.guests.combining import Combined, Combiner
 from inference.models.guests.even import EvenVolume, made_even
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Member, Members
@@ -29,15 +30,11 @@ from inference.models.guests.network import GuestLogits, GuestNetwork
 from inference.models.guests.profiles import ProfileTables
 from inference.models.guests.variation import AS_IT_IS, Unvaried
 from inference.models.model import Progress, check_counts
-from inference.models.moments import Moments
 from inference.prediction import Prediction
 from inference.volume import Volume
 
 LOGITS_SHARE: Final = 0.8
 """Of the progress that is told, before the slices are put together."""
-
-Shares = Callable[[Tensor], Tensor]
-"""From logits `[class, row, column]` to the softmax of ours, `[ours, row, column]`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,20 +137,6 @@ def _within(progress: Progress, number: int, passes: int) -> Progress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Slice:
-    """The members' opinions of one slice on the even grid.
-
-    labels: for each count, classes of the guest, uint8 `[row, column]`.
-    uncertainty: for each count, float32 `[row, column]`; none where nobody needs them.
-    drawn: of each member, our labels, uint8 `[row, column]`; none where nobody needs them.
-    """
-
-    labels: list[NDArray[np.uint8]] = field(default_factory=list)
-    uncertainty: list[NDArray[np.float32]] = field(default_factory=list)
-    drawn: list[NDArray[np.uint8]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Task:
     """One volume and its members' opinions; `counts` are numbers of members, growing."""
 
@@ -171,24 +154,20 @@ class _Task:
         classes = np.zeros((len(self.counts), places, *shape[1:]), dtype=np.uint8)
         uncertainty = np.zeros((len(self.counts), *shape), dtype=np.float32)
         tables = ProfileTables.empty(self.counts, shape)
-        shares = self._structures()
-        for place in range(places):
-            own = np.flatnonzero(self.even.place_of == place).tolist()
-            found = self._slice_somewhere(place, shares if own and self.has_doubt else None)
-            classes[:, place] = found.labels
-            for slice_ in own if self.has_doubt else ():
-                uncertainty[:, slice_] = found.uncertainty
-                of_mean = [self.labels.structure_of[one] for one in found.labels]
-                tables.add(slice_, self.volume.hu[slice_], found.drawn, of_mean)
-            told.tell(told.share + (1 - told.share) * (place + 1) / (places + 1))
+        with Combiner.of(self.counts, self.labels.structure_of) as combiner:
+            for place in range(places):
+                own = np.flatnonzero(self.even.place_of == place).tolist()
+                doubt = bool(own) and self.counts[-1] > 1
+                found = self._combined(combiner, place, doubt=doubt)
+                classes[:, place] = found.labels
+                for slice_ in own if doubt else ():
+                    uncertainty[:, slice_] = found.uncertainty
+                    of_mean = [self.labels.structure_of[one] for one in found.labels]
+                    tables.add(slice_, self.volume.hu[slice_], found.drawn, of_mean)
+                told.tell(told.share + (1 - told.share) * (place + 1) / (places + 1))
         predictions = tuple(self._predictions(classes, uncertainty, tables))
         told.tell(1.0)
         return predictions
-
-    @property
-    def has_doubt(self) -> bool:
-        """False of one opinion, which differs from nothing."""
-        return self.counts[-1] > 1
 
     def _predictions(
         self,
@@ -209,11 +188,14 @@ class _Task:
                 device,
             )
 
-    def _slice_somewhere(self, place: int, shares: Shares | None) -> _Slice:
-        """On the networks' device, or from where its memory ends on the CPU."""
+    def _combined(self, combiner: Combiner, place: int, *, doubt: bool) -> Combined:
+        """A slice of the even volume, put together on the networks' device.
+
+        From where its memory ends, on the CPU.
+        """
         if not self.notes:
             try:
-                return self._slice(place, shares)
+                return combiner.combined(self._at(place), doubt=doubt)
             except torch.OutOfMemoryError:
                 self.notes.append(
                     f"out of memory, put together on the cpu from slice {place + 1}"
@@ -221,50 +203,10 @@ class _Task:
             # The error is gone by now, and with it the failed slice's tensors.
             torch.cuda.empty_cache()
         try:
-            return self._slice(place, shares, torch.device("cpu"))
+            return combiner.combined((one.cpu() for one in self._at(place)), doubt=doubt)
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(place) from error
 
-    def _slice(
-        self, place: int, shares: Shares | None, device: torch.device | None = None
-    ) -> _Slice:
-        """The members' opinions of a slice of the even volume.
-
-        shares: softmax of our classes from logits; None where only labels are needed.
-        device: where they are put together; None for where they are.
-        """
-        found = _Slice()
-        total, moments = None, None
-        for count, opinion in enumerate(self.opinions, start=1):
-            logits = opinion.at(place).to(device=device)  # (class, row, column)
-            total = logits if total is None else total + logits
-            if shares is not None:
-                softmax = shares(logits)[None]
-                if moments is None:
-                    moments = Moments.starting_with(softmax)
-                else:
-                    moments.add(softmax)
-                found.drawn.append(self.labels.structure_of[_classes(logits)])
-            if count in self.counts:
-                found.labels.append(_classes(total))
-                if moments is not None:
-                    found.uncertainty.append(moments.uncertainty(count)[0].cpu().numpy())
-        return found
-
-    def _structures(self) -> Shares:
-        """Ours are the rest, and the structures that the guest knows."""
-        ours = np.unique(np.append(self.labels.structure_of, 0))
-        parts = torch.from_numpy(ours[:, None] == self.labels.structure_of).float()
-
-        def shares(logits: Tensor) -> Tensor:
-            softmax = logits.float().softmax(dim=0).flatten(1)
-            # A product, not an indexed sum: a GPU adds those in any order.
-            return (parts.to(logits.device) @ softmax).view(-1, *logits.shape[1:])
-
-        return shares
-
-
-def _classes(logits: Tensor) -> NDArray[np.uint8]:
-    """The largest of each pixel, uint8 `[row, column]`."""
-    found: NDArray[np.uint8] = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
-    return found
+    def _at(self, place: int) -> Iterator[Tensor]:
+        """Each member's logits of a slice `[class, row, column]`, made one by one."""
+        return (opinion.at(place) for opinion in self.opinions)
