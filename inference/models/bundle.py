@@ -40,6 +40,7 @@ from inference.models.bundle_files import (
 )
 from inference.models.model import Model
 from inference.models.musclemap.declaration import read_model as read_musclemap
+from inference.models.nnunet.declaration import read_model as read_nnunet
 from inference.models.toml_values import MisfitError, value_of
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 
@@ -53,7 +54,11 @@ declared and are no pickle, and the keys of bundle.toml that are the kind's own.
 `MisfitError` where keys do not fit, a `BundleError` where the weights do not."""
 
 KINDS: Final[Mapping[str, Reader]] = MappingProxyType(
-    {DEFAULT_KIND: read_bayesian_unet, "musclemap": read_musclemap}
+    {
+        DEFAULT_KIND: read_bayesian_unet,
+        "musclemap": read_musclemap,
+        "nnunet": read_nnunet,
+    }
 )
 """The kinds of networks; a new one is a package beside `bayesian_unet` and a line here."""
 

@@ -1,7 +1,7 @@
 """The original's side of the comparison; run by a Python that has nnunetv2, never by ours.
 
     python nnunet_original.py make FOLDER CASES.npz SPECS.json
-    python nnunet_original.py predict RESULTS_FOLDER IMAGE.npz OUT.npz --folds 0 1
+    python nnunet_original.py predict RESULTS_FOLDER OUT_FOLDER IMAGE.npz ... --folds 0 1
 
 `make` writes a results folder as nnU-Net's own trainer writes it: its network, its checkpoint.
 `predict` is `nnUNetPredictor` with its defaults, on the CPU. Arrays are `[slice, row, column]`
@@ -37,8 +37,8 @@ def main() -> None:
     make.add_argument("specs", type=Path)
     predict = commands.add_parser("predict")
     predict.add_argument("results", type=Path)
-    predict.add_argument("image", type=Path)
     predict.add_argument("out", type=Path)
+    predict.add_argument("images", type=Path, nargs="+")
     predict.add_argument("--folds", nargs="+", type=int, default=[0])
     predict.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
             _make(given.folder, given.cases, spec)
     else:
         torch.set_num_threads(given.threads)
-        _predict(given.results, given.image, given.out, tuple(given.folds))
+        _predict(given.results, given.images, given.out, tuple(given.folds))
 
 
 def _make(folder: Path, cases: Path, spec: dict[str, Any]) -> None:
@@ -172,20 +172,22 @@ def _patch(image: Any, labels: Any, patch: list[int], rng: Any) -> tuple[Any, An
     return x, torch.from_numpy(np.ascontiguousarray(y)).long()[None]
 
 
-def _predict(results: Path, image: Path, out: Path, folds: tuple[int, ...]) -> None:
+def _predict(results: Path, images: list[Path], out: Path, folds: tuple[int, ...]) -> None:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(
         perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
     )
     predictor.initialize_from_trained_model_folder(str(results), folds)
-    read = np.load(image)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.monotonic()
-    labels = _labels(predictor, read)
-    seconds = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    np.savez_compressed(out, labels=labels, seconds=seconds, before_kb=before, peak_kb=peak)
+    for image in images:
+        read = np.load(image)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.monotonic()
+        labels = _labels(predictor, read)
+        seconds = time.monotonic() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = {"labels": labels, "seconds": seconds, "before_kb": before, "peak_kb": peak}
+        np.savez_compressed(out / image.name, **found)
 
 
 def _labels(predictor: Any, read: Any) -> Any:
@@ -193,10 +195,8 @@ def _labels(predictor: Any, read: Any) -> Any:
     hu, spacing = read["hu"], [float(x) for x in read["spacing"]]
     name = predictor.plans_manager.plans["image_reader_writer"]
     if not name.endswith("WithReorient"):
-        properties = {"spacing": spacing}
-        return predictor.predict_single_npy_array(
-            hu[None].astype(np.float32), properties, None, None, False
-        )
+        image = hu[None].astype(np.float32)
+        return predictor.predict_single_npy_array(image, {"spacing": spacing})
     import tempfile
 
     import SimpleITK as sitk

@@ -1,0 +1,171 @@
+"""Compare labels with nnunetv2's own, network by network and image by image.
+
+    python -m tests.trials.nnunet_fidelity FOLDER --original VENV/bin/python [--shared DATA]
+
+FOLDER keeps the networks, which the original's trainer makes in the first run (`--seconds` of
+training a fold), and prints a table of Markdown; docs/networks-fidelity.md has one. The
+original stands in a virtual environment of its own with `nnunetv2==2.8.1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.geometry import Geometry
+from inference.models.nnunet.importing import Wanted, import_bundle
+from inference.structures import BY_KEY
+from inference.volume import Volume
+from tests.support.volumes import body
+from tests.trials.nnunet_specs import specs
+
+KEYS = ("GMAX_L", "GMAX_R", "FEMUR_L", "FEMUR_R", "PELVIS_L", "PELVIS_R", "SACRUM")
+ORIGINAL = Path(__file__).with_name("nnunet_original.py")
+
+
+def main() -> None:
+    """Make what is missing, compare, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--original", type=Path, required=True, help="Python with nnunetv2.")
+    parser.add_argument("--shared", type=Path, help="Folder of the reference data.")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--only", nargs="*", default=[])
+    given = parser.parse_args()
+    _make(given.folder, given.original, given.seconds)
+    images = _images(given.folder / "images", given.shared)
+    print("| network | folds | image | labelled voxels | agree | seconds, here and there |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for spec in specs(given.seconds):
+        if given.only and spec["name"] not in given.only:
+            continue
+        for folds in sorted({1, spec["folds"]}):
+            _compare(given.folder, given.original, spec["name"], folds, images)
+
+
+def _make(folder: Path, original: Path, seconds: float) -> None:
+    """Networks by the original's trainer, of phantoms with noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cases, wanted = folder / "cases.npz", folder / "specs.json"
+    if not cases.exists():
+        np.savez_compressed(cases, **_training_cases())
+    wanted.write_text(json.dumps(specs(seconds)))
+    subprocess.run([original, ORIGINAL, "make", folder, cases, wanted], check=True)
+
+
+def _training_cases() -> dict[str, NDArray[np.generic]]:
+    rng = np.random.default_rng(0)
+    found: dict[str, NDArray[np.generic]] = {}
+    spacings = (((4.0, 2.5, 2.5), -12.0), ((3.0, 2.0, 2.0), 8.0), ((6.0, 2.5, 2.5), 0.0))
+    for number, (spacing, shift) in enumerate(spacings):
+        made = body(spacing_mm=spacing, z_mm=(330.0, 650.0), shift_mm=shift)
+        table = np.zeros(256, np.uint8)
+        for label, key in enumerate(KEYS, start=1):
+            table[BY_KEY[key].number] = label
+        found[f"hu{number}"] = _noisy(made.volume.hu, rng)
+        found[f"labels{number}"] = table[made.segments]
+        found[f"spacing{number}"] = np.array(spacing)
+    return found | {"count": np.array(len(spacings))}
+
+
+def _noisy(
+    hu: NDArray[np.int16] | NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.int16]:
+    blurred = ndimage.gaussian_filter(hu.astype(np.float32), 0.6)
+    return np.round(blurred + rng.normal(0, 20, hu.shape)).astype(np.int16)
+
+
+def _images(folder: Path, shared: Path | None) -> dict[str, Volume]:
+    """Scans to compare on, small enough for a CPU; also written for the original."""
+    rng = np.random.default_rng(1)
+    found = {}
+    for name, spacing, cut in (
+        ("phantom", (5.0, 3.0, 3.0), (slice(24), slice(18, 62), slice(80, 136))),
+        ("anisotropic", (9.0, 1.5, 1.5), (slice(4, 12), slice(40, 120), slice(160, 260))),
+    ):
+        made = body(spacing_mm=spacing, z_mm=(430.0, 560.0)).volume
+        hu = np.ascontiguousarray(_noisy(made.hu, rng)[cut])
+        if name == "phantom":
+            hu[:2], hu[:, :5] = 0, 0  # padding that is cropped off
+        found[name] = Volume(hu, Geometry.regular(hu.shape, spacing))
+    found["oblique"] = _tilted(found["phantom"])
+    if shared is not None:
+        found["real slab"] = _slab(shared / "ct" / "vhf_pelvis_slab")
+    folder.mkdir(exist_ok=True)
+    for name, volume in found.items():
+        offsets = volume.geometry.slice_offsets_mm
+        spacing = (float(np.diff(offsets).mean()), *volume.geometry.spacing_mm)
+        np.savez(folder / f"{name}.npz", hu=volume.hu, spacing=np.round(spacing, 6))
+    return found
+
+
+def _tilted(volume: Volume) -> Volume:
+    """The same voxels, scanned at 20 degrees to the patient's axis."""
+    angle = np.deg2rad(20.0)
+    row = np.array([0.0, np.cos(angle), -np.sin(angle)])
+    column = np.array([1.0, 0.0, 0.0])
+    offsets = volume.geometry.slice_offsets_mm
+    positions = (offsets - offsets[0])[:, None] * np.cross(column, row)
+    hu = volume.hu[:, ::-1].copy()
+    geometry = replace(
+        volume.geometry, positions_mm=positions, row_axis=row, column_axis=column
+    )
+    return Volume(hu, geometry)
+
+
+def _slab(folder: Path) -> Volume:
+    """The middle of a real scan's slices."""
+    from dicom_node.series.reading import read_series
+
+    whole = read_series(sorted(folder.glob("*.dcm"))).volume
+    rows, columns = slice(180, 330), slice(120, 290)
+    hu = np.ascontiguousarray(whole.hu[:, rows, columns])
+    offsets = whole.geometry.slice_offsets_mm
+    spacing = (float(np.diff(offsets).mean()), *whole.geometry.spacing_mm)
+    return Volume(hu, Geometry.regular(hu.shape, spacing))
+
+
+def _compare(
+    folder: Path, original: Path, name: str, folds: int, images: dict[str, Volume]
+) -> None:
+    """Rows of the table for one network."""
+    out = folder / "answers" / f"{name}-{folds}"
+    out.mkdir(parents=True, exist_ok=True)
+    numbers = [str(fold) for fold in range(folds)]
+    paths = [folder / "images" / f"{image}.npz" for image in images]
+    missing = [path for path in paths if not (out / path.name).exists()]
+    if missing:
+        command = [original, ORIGINAL, "predict", folder / name, out, *missing]
+        subprocess.run(
+            [*command, "--folds", *numbers], check=True, stdout=sys.stderr, stderr=sys.stderr
+        )
+    wanted = Wanted(name=name, folds=tuple(numbers))
+    bundle = import_bundle(folder / name, folder / "bundles" / f"{name}-{folds}", wanted)
+    network = bundle.model.load("cpu").network
+    for image, volume in images.items():
+        start = time.monotonic()
+        parts = [network.logits(volume, fold) for fold in range(folds)]
+        sums = (sum(part.at(place) for part in parts) for place in range(len(volume.hu)))
+        labels = np.stack([one.argmax(dim=0).numpy() for one in sums])
+        seconds = time.monotonic() - start
+        theirs = np.load(out / f"{image}.npz")
+        labelled = (labels > 0) | (theirs["labels"] > 0)
+        same = (labels == theirs["labels"])[labelled].mean()
+        print(
+            f"| {name} | {folds} | {image} | {labelled.sum():,} | {100 * same:.3f} % "
+            f"| {seconds:.1f}, {float(theirs['seconds']):.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
