@@ -39,7 +39,13 @@ from inference.models.bundle_facts import origin_words
 from inference.models.model import Predictor
 from inference.prediction import Prediction
 from inference.quality.calibration import Calibration
-from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
+from inference.quality.gate import (
+    average_limits,
+    judge_case,
+    judge_structure,
+    judged_by,
+    mean_uncertainty,
+)
 from inference.quality.turned_over import (
     is_doubted,
     is_surer_turned_over,
@@ -297,6 +303,7 @@ def conclude(  # noqa: PLR0913 - everything a result depends on
         model=model,
         mean_uncertainty=mean_uncertainty(structures),
         mean_uncertainty_limits=average_limits(calibration),
+        judged_by=judged_by(structures, calibration),
     )
 
 
@@ -343,6 +350,7 @@ def _against_header(  # noqa: PLR0913 - what a result holds
         metal=metal,
         model=model,
         mean_uncertainty_limits=average_limits(calibration),
+        judged_by=judged_by(structures, calibration),
     )
 
 

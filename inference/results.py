@@ -54,6 +54,7 @@ class Finding(StrEnum):
     NO_KNEE = "femur ends without a knee"
     FEMUR_LOST = "segmentation of the femur ends above the knee"
     REGION_UNKNOWN = "what the scan shows cannot be told"
+    SAMPLES_DISAGREE = "samples disagree beyond threshold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +119,58 @@ TOLD_ALTHOUGH: Final = MappingProxyType(
 """The quantities that do not mislead although the scan cuts a structure, or metal spoils it."""
 
 
+class Score(StrEnum):
+    """A number that tells bad segmentations without a truth: the higher, the worse.
+
+    UNCERTAINTY: mean voxel-wise uncertainty inside the label (the study's).
+    DISAGREEMENT: 1 - the Dice between the samples.
+    VOLUME_CV: coefficient of variation of the volume over the samples.
+    """
+
+    UNCERTAINTY = "uncertainty"
+    DISAGREEMENT = "disagreement"
+    VOLUME_CV = "volume_cv"
+
+    def of(self, measured: Measurement) -> float | None:
+        """The score of one segment; None where it has none."""
+        match self:
+            case Score.UNCERTAINTY:
+                return measured.uncertainty
+            case Score.DISAGREEMENT:
+                dice = measured.pairwise_dice
+                return None if dice is None else 1 - dice
+            case Score.VOLUME_CV:
+                return measured.volume_cv
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """The score that a verdict rests on, beside what a scan or metal takes away.
+
+    value: of the segment, or the mean over those of a case; None where there is none.
+    limits: above these it counts as (inaccurate, failed).
+    """
+
+    score: Score
+    value: float | None
+    limits: tuple[float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class StructureResult:
     """Everything reported of one segment.
 
     measured: its numbers; see `withhold`.
-    uncertainty_limits: the bundle's thresholds for (inaccurate, failed), if calibrated.
+    uncertainty_limits: the bundle's thresholds of the uncertainty for (inaccurate, failed),
+        if calibrated. The verdict rests on them where `judged_by` says so.
+    judged_by: None without calibration.
     """
 
     measured: Measurement
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     uncertainty_limits: tuple[float, float] | None = None
+    judged_by: JudgedBy | None = None
 
     @property
     def segment(self) -> Segment:
@@ -384,6 +425,8 @@ class CaseResult:
         model that has none.
     structures: 43 results in the order of `SEGMENTS`.
     mean_uncertainty: average of the structures' uncertainty, or None where none is found.
+    judged_by: the score that the case's verdict rests on, averaged over the structures; None
+        without calibration.
     grades: the disease status of both sides, right first; none where no grader was asked.
     """
 
@@ -399,6 +442,7 @@ class CaseResult:
     mean_uncertainty: float | None = None
     mean_uncertainty_limits: tuple[float, float] | None = None
     grades: tuple[SideGrade, ...] = ()
+    judged_by: JudgedBy | None = None
 
     def __post_init__(self) -> None:
         """Tie the arrays to the grid and lock them; no uncertainty where none is measured."""

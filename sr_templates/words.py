@@ -71,7 +71,8 @@ def _caution(case: CaseResult) -> str:
     """Reason why an uncertainty was not judged; empty if it was."""
     if case.model.uncertainty is Uncertainty.NONE:
         return UNMEASURED_WORDS
-    return UNCALIBRATED_WORDS if case.mean_uncertainty_limits is None else ""
+    limits = case.mean_uncertainty_limits or case.judged_by
+    return UNCALIBRATED_WORDS if limits is None else ""
 
 
 def verdict_words(verdict: Verdict, findings: Collection[Finding]) -> str:

@@ -40,6 +40,7 @@ from inference.results import (
     CaseResult,
     Coverage,
     Finding,
+    JudgedBy,
     Measurement,
     Metal,
     ModelIdentity,
@@ -64,6 +65,7 @@ class CaseFacts:
     mean_uncertainty: float | None
     mean_uncertainty_limits: tuple[float, float] | None
     grades: tuple[SideGrade, ...] = ()
+    judged_by: JudgedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,13 @@ _SERIES: Final = TypeAdapter(SeriesFacts)
 SERIES_FILE: Final = "series.json"
 
 LATER_FINDINGS: Final = frozenset(
-    {Finding.AGAINST_HEADER, Finding.NO_KNEE, Finding.FEMUR_LOST, Finding.REGION_UNKNOWN}
+    {
+        Finding.AGAINST_HEADER,
+        Finding.NO_KNEE,
+        Finding.FEMUR_LOST,
+        Finding.REGION_UNKNOWN,
+        Finding.SAMPLES_DISAGREE,
+    }
 )
 """Those that the version before does not know."""
 

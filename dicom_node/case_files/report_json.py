@@ -21,11 +21,13 @@ from inference.results import (
     Chest,
     Coverage,
     Finding,
+    JudgedBy,
     LowerLegs,
     Measurement,
     Metal,
     ModelIdentity,
     Region,
+    Score,
     SideGrade,
     StructureResult,
     Verdict,
@@ -104,6 +106,18 @@ class UncertaintyLimits:
     failed: float
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The score that a verdict rests on: the higher, the worse; see docs/calibration.md.
+
+    score: "disagreement" is 1 - pairwise_dice. value: null where there is none.
+    """
+
+    score: Score
+    value: float | None
+    limits: UncertaintyLimits
+
+
 if TYPE_CHECKING:
     Measured: TypeAlias = Any
 else:
@@ -121,6 +135,7 @@ else:
             ("voxel_count", int),
             *((name, _TYPES[name]) for name in QUANTITIES),
             ("uncertainty_limits", UncertaintyLimits | None),
+            ("judged_by", Judged | None, None),
         ],
         namespace={
             "__doc__": """One of the 43 segments. `number` is its value in labels.nii.gz.
@@ -181,8 +196,8 @@ class CalibratedOn:
 class Case:
     """The result of an analysis.
 
-    calibrated_on: null where the bundle has no calibration; verdicts then do not rest on
-    uncertainty.
+    calibrated_on: null where the bundle has no calibration; verdicts then rest on no score.
+    judged_by: the score that the verdict rests on, averaged over the structures.
     grades: the disease status of both sides, right first, each with a grade or the reason why
         it has none; empty where no grader was asked.
     """
@@ -198,6 +213,7 @@ class Case:
     model: ModelIdentity
     structures: tuple[Measured, ...]
     grades: tuple[SideGrade, ...] = ()
+    judged_by: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +260,7 @@ def case_of(case: CaseResult, calibration: Calibration | None, words: str) -> Ca
         model=case.model,
         structures=tuple(_measured(result) for result in case.structures),
         grades=case.grades,
+        judged_by=_judged(case.judged_by),
     )
 
 
@@ -283,11 +300,16 @@ def _measured(result: StructureResult) -> Measured:
         voxel_count=result.measured.voxel_count,
         **{name: getattr(result.measured, name) for name in QUANTITIES},
         uncertainty_limits=_limits(result.uncertainty_limits),
+        judged_by=_judged(result.judged_by),
     )
 
 
 def _limits(limits: tuple[float, float] | None) -> UncertaintyLimits | None:
     return UncertaintyLimits(*limits) if limits else None
+
+
+def _judged(by: JudgedBy | None) -> Judged | None:
+    return Judged(by.score, by.value, UncertaintyLimits(*by.limits)) if by else None
 
 
 def calibrated_on(calibration: Calibration | None) -> CalibratedOn | None:

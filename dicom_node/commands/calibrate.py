@@ -21,13 +21,12 @@ from inference.models.bundle import Bundle
 from inference.models.bundle_writing import write_calibration
 from inference.results import Uncertainty
 from inference.training.calibrate import (
-    Detection,
     by_bundle,
-    detection,
     fit,
     graded,
     provided_labels,
 )
+from inference.training.detection import Detection, detection
 from inference.training.scoring import LabelledImage, Scored, score_images
 from inference.training.synthesis.stream import labels_of
 

@@ -46,7 +46,7 @@ from inference.evaluation.scores import CaseScore, score_structures
 from inference.models.bundle import Bundle
 
 CASES_FOLDER: Final = "cases"
-SCORES_VERSION: Final = 2
+SCORES_VERSION: Final = 3
 """Grows when the same case would be scored differently."""
 
 MOST_ARMS: Final = 2
@@ -323,6 +323,7 @@ class _Store:
             found.segments,
             found.uncertainty,
             found.not_provided,
+            found.agreements,
         )
         score = CaseScore(
             listed.name, structures, height_m=case.height_m, words=case.table_words

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from dicom_node.case_files.result_names import LABELS_FILE, REPORT_FILE, UNCERTA
 from dicom_node.errors import NoImagesError
 from dicom_node.uids import seed_for
 from inference.errors import LabelTableError
+from inference.evaluation.scores import Agreement
 from inference.label_table import SEGMENT_TABLE
 from inference.models.bundle import Bundle
 from inference.pipeline import analyse_sample_counts
@@ -34,11 +35,13 @@ class Segmented:
 
     uncertainty: None of a model that has none.
     not_provided: segments that the model was not made to find; they have no score.
+    agreements: how much the samples agree, of the segments for which that is known.
     """
 
     segments: NDArray[np.uint8]
     uncertainty: NDArray[np.float32] | None
     not_provided: frozenset[Segment] = frozenset()
+    agreements: Mapping[Segment, Agreement] = field(default_factory=dict)
 
 
 class Segmenter(Protocol):
@@ -132,7 +135,11 @@ class ByBundle:
             progress=self.progress,
         ):
             missing = frozenset(SEGMENTS) - self.bundle.model.segments
-            yield Segmented(found.segments, found.uncertainty, missing)
+            agreements = {
+                one.segment: Agreement(one.measured.pairwise_dice, one.measured.volume_cv)
+                for one in found.structures
+            }
+            yield Segmented(found.segments, found.uncertainty, missing, agreements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,7 @@ class ByResults:
             labels.astype(np.uint8),
             None if uncertainty is None else uncertainty.astype(np.float32),
             _not_provided(_part(report, "case")),
+            _agreements(_part(report, "case")),
         )
 
 
@@ -220,6 +228,15 @@ def _not_provided(case: dict[str, Any]) -> frozenset[Segment]:
         for one in case.get("structures", ())
         if one.get("verdict") == Verdict.NOT_PROVIDED and one.get("key") in BY_KEY
     )
+
+
+def _agreements(case: dict[str, Any]) -> dict[Segment, Agreement]:
+    """What a report says of its samples; nothing where an earlier version wrote it."""
+    return {
+        BY_KEY[one["key"]]: Agreement(one.get("pairwise_dice"), one.get("volume_cv"))
+        for one in case.get("structures", ())
+        if one.get("key") in BY_KEY
+    }
 
 
 def _part(report: Path, *keys: str) -> dict[str, Any]:

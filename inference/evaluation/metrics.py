@@ -82,6 +82,28 @@ def auroc(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> float | None:
     return float((high > low).mean() + 0.5 * (high == low).mean())
 
 
+def aurc(score: NDArray[np.float64], risk: NDArray[np.float64]) -> float | None:
+    """Area under the risk-coverage curve (Zenk et al., Med Image Anal 101 (2025) 103392).
+
+    Kept are the items with the lowest scores; coverage is the share kept, the selective risk
+    the mean risk of those. The area is that of the steps, one for each item: the mean of the
+    selective risks over all coverages. Items of the same score are kept together, so that
+    their order says nothing: each of them has the mean of what the orders would give.
+
+    Args:
+        score: the higher, the less an item is trusted.
+        risk: of each item: 1 - Dice.
+
+    Returns:
+        The lower, the better: the mean risk where scores say nothing. None of no items.
+    """
+    if not len(score):
+        return None
+    _, tied, counts = np.unique(score, return_inverse=True, return_counts=True)
+    even = (np.bincount(tied, risk) / counts)[np.sort(tied)]
+    return float((np.cumsum(even) / np.arange(1, len(even) + 1)).mean())
+
+
 def roc_curve(
     score: NDArray[np.float64], bad: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

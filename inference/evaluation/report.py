@@ -4,7 +4,7 @@
 report.html             self-contained: pictures and tables inside
 scores.csv              every arm, case, structure and scope
 facts.json              what was evaluated on what, by which commands
-tables/table-3.md .csv  ... to table-10; with the bundle's name where a table is of one of two
+tables/table-3.md .csv  ... to table-11; with the bundle's name where a table is of one of two
 figures/figure-4.png    ... to figure-7
 ```
 """

@@ -28,6 +28,8 @@ class Quantity(StrEnum):
     AVE = "ave_percent"
     AIE = "aie_hu"
     UNCERTAINTY = "uncertainty"
+    DISAGREEMENT = "disagreement"
+    VOLUME_CV = "volume_cv"
     VOLUME = "volume_cm3"
     TRUE_VOLUME = "true_volume_cm3"
     MEAN_HU = "mean_hu"

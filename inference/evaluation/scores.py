@@ -8,9 +8,10 @@ which has no sides, once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from inference.evaluation.metrics import (
 )
 from inference.geometry import Geometry
 from inference.measurement.measure import SEGMENT_NUMBERS, Tally, tally
-from inference.structures import STRUCTURES, Segment, Side, Structure, segment_of
+from inference.structures import SEGMENTS, STRUCTURES, Segment, Side, Structure, segment_of
 from inference.volume import Volume
 
 Segments = NDArray[np.uint8]
@@ -46,6 +47,8 @@ class StructureScore:
     dice: None where it is not annotated; 0 where it was not found.
     asd_mm: None also where it was not found.
     uncertainty: mean voxel-wise uncertainty inside the predicted label.
+    disagreement, volume_cv: of the samples, see `results.Score`; of both sides together the
+        mean of the sides, weighted by the volume that was found.
     """
 
     structure: str
@@ -59,6 +62,8 @@ class StructureScore:
     true_mean_hu: float | None = None
     mean_hu: float | None = None
     uncertainty: float | None = None
+    disagreement: float | None = None
+    volume_cv: float | None = None
 
     @property
     def ave_percent(self) -> float | None:
@@ -99,12 +104,21 @@ class CaseScore:
         return None
 
 
-def score_structures(
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How much the samples agree in a segment; see `results.Measurement`."""
+
+    pairwise_dice: float | None
+    volume_cv: float | None
+
+
+def score_structures(  # noqa: PLR0913, PLR0917 - a segmentation has this many parts
     volume: Volume,
     truth: Segments,
     segments: Segments,
     uncertainty: NDArray[np.float32] | None,
     not_provided: Collection[Segment] = (),
+    agreements: Mapping[Segment, Agreement] = MappingProxyType({}),
 ) -> tuple[StructureScore, ...]:
     """Compare a segmentation with the truth, both as segment numbers on the volume's grid.
 
@@ -114,11 +128,12 @@ def score_structures(
         segments: as segmented.
         uncertainty: of the voxels; None of a model that has none.
         not_provided: what the model was not made to find: neither good nor bad there.
+        agreements: of the samples, in the segments for which it is known.
     """
     unknown = frozenset(segment.number for segment in not_provided)
     tallies = tally(volume, truth, uncertainty), tally(volume, segments, uncertainty)
     boxes = _boxes(truth, segments)
-    compared = _Compared(truth, segments, *tallies, boxes, volume.geometry)
+    compared = _Compared(truth, segments, *tallies, boxes, volume.geometry, agreements)
     return tuple(
         _score(structure, scope, numbers, compared, provided=unknown.isdisjoint(numbers))
         for structure in STRUCTURES
@@ -142,6 +157,7 @@ class _Compared:
     found_sums: Tally
     boxes: dict[int, Box]
     geometry: Geometry
+    agreements: Mapping[Segment, Agreement]
 
 
 def _scopes(structure: Structure) -> Iterator[tuple[Scope, tuple[int, ...]]]:
@@ -179,7 +195,30 @@ def _score(
         true_mean_hu=true.mean_hu,
         mean_hu=found.mean_hu,
         uncertainty=found.uncertainty,
+        **_agreement(numbers, compared),
     )
+
+
+def _agreement(numbers: tuple[int, ...], compared: _Compared) -> dict[str, float | None]:
+    """Disagreement and variation of the volume of some segments, weighted by their volumes."""
+    sides = [SEGMENTS[number - 1] for number in numbers]
+    told = [compared.agreements.get(side, Agreement(None, None)) for side in sides]
+    volumes = [
+        _Sums.of(compared.found_sums, (number,), compared.geometry).volume_cm3 or 0.0
+        for number in numbers
+    ]
+    dice = _weighed([one.pairwise_dice for one in told], volumes)
+    return {
+        "disagreement": None if dice is None else 1 - dice,
+        "volume_cv": _weighed([one.volume_cv for one in told], volumes),
+    }
+
+
+def _weighed(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """Mean of the values that are known; None where none is, or none weighs anything."""
+    known = [(v, w) for v, w in zip(values, weights, strict=True) if v is not None and w]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The study's tables 3 to 10, from any labelled cases.
+"""The study's tables 3 to 10, and one of scores, from any labelled cases.
 
 ```
 3   failure detection: correlation, thresholds, AUROC        7   truth, affected and unaffected
 4   Dice and surface distance                                8   agreement of volume and HU
 5   errors of volume and of mean HU                          9   the number of samples
 6   the data sets                                           10   the bundles
+                                                            11   scores side by side
 ```
 A table that the cases cannot fill says why. Mean and standard deviation are over the cases;
 of a group or of all structures, over the cases' own averages.
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from inference.evaluation.exhibits import Cell, Column, Table
 from inference.evaluation.failure import FailureDetection, of_average, of_structure
+from inference.evaluation.score_table import score_table
 from inference.evaluation.scored import Arm, Evaluation, Quantity, SideClass
 from inference.evaluation.statistics import (
     PairedTest,
@@ -96,6 +98,7 @@ def all_tables(evaluation: Evaluation) -> tuple[Table, ...]:
         *(agreement_table(evaluation, arm, named=several) for arm in evaluation.arms),
         samples_table(evaluation),
         bundle_table(evaluation),
+        *(score_table(arm, named=several) for arm in evaluation.arms),
     )
 
 

@@ -92,6 +92,23 @@ def sample_figures(
     return found
 
 
+def whole_figures(
+    profiles: SampleProfiles | None, labels: NDArray[np.uint8], geometry: Geometry
+) -> Mapping[int, SampleFigures]:
+    """The figures of each label, both sides together, as `sample_figures` has them."""
+    if profiles is None or len(profiles.voxels) < FEWEST_SAMPLES:
+        return {}
+    binned = _binned(labels, LABEL_COUNT, profiles.bin_edges)
+    pixel_mm3 = geometry.voxel_volumes_mm3[:, np.newaxis] * profiles.source_pixels
+    found = {}
+    for label in range(1, LABEL_COUNT):
+        share = _share(binned[:, label], binned[:, label])
+        figures = figures_of_label(profiles, label, share * pixel_mm3)
+        if figures is not None:
+            found[label] = figures
+    return found
+
+
 def figures_of_label(
     profiles: SampleProfiles, label: int, pixel_mm3: NDArray[np.float64]
 ) -> SampleFigures | None:

@@ -43,10 +43,13 @@ from inference.models.musclemap.declaration import read_model as read_musclemap
 from inference.models.nnunet.declaration import read_model as read_nnunet
 from inference.models.toml_values import MisfitError, value_of
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
+from inference.results import Score
 
 DEFAULT_BUNDLE: Final = "compact"
 DEFAULT_KIND: Final = "bayesian_unet"
-CALIBRATION_FORMAT: Final = 1
+CALIBRATION_FORMAT: Final = 2
+FIRST_CALIBRATION_FORMAT: Final = 1
+"""Its limits are on the uncertainty alone; still read."""
 
 Reader = Callable[[Path, Mapping[str, Any]], Model]
 """Reads a kind of network: from the bundle's folder, whose weights have the hash that is
@@ -176,7 +179,9 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
             raise BundleError(f"{path}: has no sha256 in {DECLARATION_FILE}")
         return None
     checked_sha256(folder, CALIBRATION_FILE, hashes)
-    table = read_table(path, read_file(path), CALIBRATION_FORMAT)
+    table = read_table(path, read_file(path), CALIBRATION_FORMAT, FIRST_CALIBRATION_FORMAT)
+    if table["format"] == FIRST_CALIBRATION_FORMAT:
+        table = _by_uncertainty_alone(path, table)
     read = _parse(_CalibrationFile, path, table)
     values = {one.name: getattr(read, one.name) for one in fields(read)}
     del values["format"]
@@ -184,6 +189,50 @@ def _calibration(folder: Path, hashes: Mapping[str, str]) -> Calibration | None:
         return Calibration(**values)
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FirstFormat:
+    """The limits of a structure, or of the average, in calibration.toml of format 1."""
+
+    dice_median: float
+    dice_mad: float
+    dice_limits: tuple[float, float]
+    a: float
+    b: float
+    uncertainty_limits: tuple[float, float]
+    auroc_inaccurate: float | None = None
+    auroc_failed: float | None = None
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FirstFile:
+    """The limits of calibration.toml of format 1."""
+
+    average: _FirstFormat | None = None
+    structures: dict[str, _FirstFormat] = field(default_factory=dict)
+
+
+def _by_uncertainty_alone(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A calibration of format 1 as this version writes one."""
+    limits = {key: table[key] for key in ("average", "structures") if key in table}
+    first = _parse(_FirstFile, path, limits)
+
+    def as_now(one: _FirstFormat) -> dict[str, Any]:
+        score = {"a": one.a, "b": one.b, "limits": one.uncertainty_limits, "weak": one.weak}
+        aurocs = {key: getattr(one, key) for key in ("auroc_inaccurate", "auroc_failed")}
+        return {
+            **{key: getattr(one, key) for key in ("dice_median", "dice_mad", "dice_limits")},
+            "gate": Score.UNCERTAINTY,
+            "scores": {Score.UNCERTAINTY: score | aurocs},
+        }
+
+    present = dict(table)
+    if first.average is not None:
+        present["average"] = as_now(first.average)
+    present["structures"] = {key: as_now(one) for key, one in first.structures.items()}
+    return present
 
 
 def _parse(kind: type[Parsed], path: Path, table: Mapping[str, Any]) -> Parsed:

@@ -80,15 +80,16 @@ def bundle_folder(name_or_path: str | Path) -> Path:
     return path
 
 
-def read_table(path: Path, text: bytes, expected_format: int) -> dict[str, Any]:
-    """The values of a TOML file that states the format that this version reads."""
+def read_table(path: Path, text: bytes, *formats: int) -> dict[str, Any]:
+    """The values of a TOML file that states one of the formats that this version reads."""
     try:
         table = tomllib.loads(text.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BundleError(f"{path}: not TOML: {error}") from error
     found = table.get("format")
-    if found != expected_format:
-        raise BundleError(f"{path}: format is {found}, this version reads {expected_format}")
+    if found not in formats:
+        known = " and ".join(str(one) for one in sorted(formats))
+        raise BundleError(f"{path}: format is {found}, this version reads {known}")
     return table
 
 

@@ -96,12 +96,16 @@ def in_figures(result: StructureResult) -> str:
     """Reasons against a structure: `6.2e-04 > 5.0e-04, 900 cm³ implausible`, or nothing."""
     reasons = []
     measured, limits = result.measured, result.uncertainty_limits
+    weak = " (weak flag)" if Finding.WEAK_FLAG in result.findings else ""
     uncertain = Finding.UNCERTAIN in result.findings
     if uncertain and measured.uncertainty is not None and limits is not None:
         inaccurate, failed = limits
         limit = failed if measured.uncertainty > failed else inaccurate
-        weak = " (weak flag)" if Finding.WEAK_FLAG in result.findings else ""
         reasons.append(f"{measured.uncertainty:.1e} > {limit:.1e}{weak}")
+    by = result.judged_by
+    if Finding.SAMPLES_DISAGREE in result.findings and by is not None and by.value is not None:
+        limit = by.limits[1] if by.value > by.limits[1] else by.limits[0]
+        reasons.append(f"samples disagree {by.value:.2f} > {limit:.2f}{weak}")
     if Finding.VOLUME_IMPLAUSIBLE in result.findings and measured.volume_cm3 is not None:
         reasons.append(f"{measured.volume_cm3:.0f} cm\u00b3 implausible")
     if Finding.HU_IMPLAUSIBLE in result.findings and measured.mean_hu is not None:

@@ -6,12 +6,13 @@ without a number. Else per structure, worst reason first:
 1. *absent*: not found. Nothing to judge.
 2. *spoiled by metal*, then *truncated* (by the scan's border, or by an amputation): the
    numbers would mislead, whatever the uncertainty.
-3. *failed* or *inaccurate*: the mean uncertainty inside the label exceeds the bundle's limit
+3. *failed* or *inaccurate*: the score that the bundle's calibration rests on (its samples'
+   disagreement, or the mean uncertainty inside the label: `results.Score`) exceeds the limit
    for k = -3 or k = -2 (study, Methods, "failure detection"). A volume or mean HU outside
    its plausible range makes it inaccurate, both together failed. A femur whose
    segmentation ends above the knee failed.
-4. *not judged*: the model has no measure of its uncertainty, so that nothing speaks against
-   the structure, and nothing for it.
+4. *not judged*: the model has no measure of its uncertainty, or not the score that the
+   calibration rests on, so that nothing speaks against the structure, and nothing for it.
 5. *accepted*.
 
 What a model was not made to find is *not provided*, and counts nowhere. A bundle without
@@ -22,15 +23,18 @@ through `uncertainty_limits` that are None.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Final
 
 from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
 from inference.results import (
     Coverage,
     Finding,
+    JudgedBy,
     Measurement,
     Metal,
     Region,
+    Score,
     StructureResult,
     Verdict,
 )
@@ -46,6 +50,16 @@ FLAGGED_AT_LEAST: Final = 3
 REMNANTS: Final = 2
 """So many muscles of a thigh may be found where there is no leg."""
 
+FINDINGS: Final = MappingProxyType(
+    {
+        Score.UNCERTAINTY: Finding.UNCERTAIN,
+        Score.DISAGREEMENT: Finding.SAMPLES_DISAGREE,
+        Score.VOLUME_CV: Finding.SAMPLES_DISAGREE,
+    }
+)
+"""The reason where a score is above its limit."""
+
+_WEAK: Final = tuple((reason, Finding.WEAK_FLAG) for reason in FINDINGS.values())
 _FLAGGED: Final = (Verdict.INACCURATE, Verdict.FAILED)
 _COUNTED: Final = (Verdict.ACCEPTED, Verdict.NOT_JUDGED, *_FLAGGED)
 
@@ -79,7 +93,13 @@ def judge_structure(
     if spoiled:
         verdict, findings = Verdict.SPOILED, (Finding.METAL_INSIDE, *findings)
     judged = StructureResult(
-        measured, verdict, findings, limits.uncertainty_limits if limits else None
+        measured,
+        verdict,
+        findings,
+        limits.uncertainty_limits if limits else None,
+        JudgedBy(limits.gate, limits.gate.of(measured), limits.judging.limits)
+        if limits
+        else None,
     )
     return judged.withhold()
 
@@ -93,10 +113,10 @@ def judge_case(
     """The verdict on a case: the worst reason that applies; and all reasons as findings.
 
     Failed: the body does not lie as the header says, nothing of the method's anatomy is
-    found, the average uncertainty is above its limit for k = -3, or more than
-    `FLAGGED_SHARE` of the structures failed. Spoiled: metal reaches a structure. Truncated:
-    only part of hip to knee is shown, a femur ends without a knee, or more than
-    `FLAGGED_SHARE` of the structures found are truncated. Inaccurate: average uncertainty
+    found, the average of the score that the calibration rests on is above its limit for
+    k = -3, or more than `FLAGGED_SHARE` of the structures failed. Spoiled: metal reaches a
+    structure. Truncated: only part of hip to knee is shown, a femur ends without a knee, or
+    more than `FLAGGED_SHARE` of the structures found are truncated. Inaccurate: that average
     above its limit for k = -2, more than `FLAGGED_SHARE` flagged, or the segmentation of a
     femur ends above the knee. Not judged: a structure is not, or the model does not provide
     the bones that would tell what the scan shows.
@@ -105,7 +125,7 @@ def judge_case(
         return Verdict.FAILED, (Finding.AGAINST_HEADER,)
     if coverage.region is Region.ELSEWHERE:
         return Verdict.FAILED, (Finding.WRONG_REGION,)
-    gate, findings = _gate_case(structures, average_limits(calibration), coverage)
+    gate, findings = _gate_case(structures, judged_by(structures, calibration), coverage)
     reasons = [gate]
     if metal.volume_cm3 > 0:
         findings.append(Finding.METAL_PRESENT)
@@ -129,9 +149,24 @@ def judge_case(
 
 def mean_uncertainty(structures: Sequence[StructureResult]) -> float | None:
     """Average of the uncertainty of all structures found (the study's average)."""
-    each = [s.measured.uncertainty for s in structures]
-    found = [uncertainty for uncertainty in each if uncertainty is not None]
+    return mean_score(structures, Score.UNCERTAINTY)
+
+
+def mean_score(structures: Sequence[StructureResult], score: Score) -> float | None:
+    """Average of a score of all structures that have one."""
+    each = [score.of(s.measured) for s in structures]
+    found = [value for value in each if value is not None]
     return sum(found) / len(found) if found else None
+
+
+def judged_by(
+    structures: Sequence[StructureResult], calibration: Calibration | None
+) -> JudgedBy | None:
+    """The average that a case is judged by, and its limits; None where not calibrated."""
+    if calibration is None or calibration.average is None:
+        return None
+    average = calibration.average
+    return JudgedBy(average.gate, mean_score(structures, average.gate), average.judging.limits)
 
 
 def average_limits(calibration: Calibration | None) -> tuple[float, float] | None:
@@ -158,7 +193,7 @@ def _gate(
     *,
     whole: bool,
 ) -> tuple[Verdict, tuple[Finding, ...]]:
-    """Verdict and findings for one structure, by uncertainty and plausibility.
+    """Verdict and findings for one structure, by its score and plausibility.
 
     `whole`: the structure is neither cut nor spoiled, so its volume and mean HU can be
     compared with those of others.
@@ -166,10 +201,11 @@ def _gate(
     findings = []
     verdict = Verdict.ACCEPTED if measured.uncertainty is not None else Verdict.NOT_JUDGED
     if limits is not None and measured.uncertainty is not None:
-        verdict = _above(measured.uncertainty, limits.uncertainty_limits)
-        if verdict is not Verdict.ACCEPTED:
-            findings.append(Finding.UNCERTAIN)
-            if limits.weak:
+        value = limits.gate.of(measured)
+        verdict = _above(value, limits.judging.limits)
+        if verdict in _FLAGGED:
+            findings.append(FINDINGS[limits.gate])
+            if limits.judging.weak:
                 findings.append(Finding.WEAK_FLAG)
     if plausible is not None and whole:
         odd = []
@@ -183,11 +219,14 @@ def _gate(
     return verdict, tuple(findings)
 
 
-def _above(uncertainty: float, limits: tuple[float, float]) -> Verdict:
+def _above(value: float | None, limits: tuple[float, float]) -> Verdict:
+    """Of a score; what has none is not judged."""
+    if value is None:
+        return Verdict.NOT_JUDGED
     inaccurate, failed = limits
-    if uncertainty > failed:
+    if value > failed:
         return Verdict.FAILED
-    return Verdict.INACCURATE if uncertainty > inaccurate else Verdict.ACCEPTED
+    return Verdict.INACCURATE if value > inaccurate else Verdict.ACCEPTED
 
 
 def _outside(value: float | None, limits: tuple[float, float] | None) -> bool:
@@ -196,16 +235,15 @@ def _outside(value: float | None, limits: tuple[float, float] | None) -> bool:
 
 def _gate_case(
     structures: Sequence[StructureResult],
-    limits: tuple[float, float] | None,
+    judged_by: JudgedBy | None,
     coverage: Coverage,
 ) -> tuple[Verdict, list[Finding]]:
     """Verdict and findings from the structures together, apart from what is shown."""
     verdict, findings = Verdict.ACCEPTED, []
-    average = mean_uncertainty(structures)
-    if limits is not None and average is not None:
-        verdict = _above(average, limits)
+    if judged_by is not None and judged_by.value is not None:
+        verdict = _above(judged_by.value, judged_by.limits)
         if verdict is not Verdict.ACCEPTED:
-            findings.append(Finding.UNCERTAIN)
+            findings.append(FINDINGS[judged_by.score])
     missing = _missing(structures) if coverage.region is Region.HIP_TO_KNEE else 0
     if missing:
         findings.append(Finding.NOT_FOUND)
@@ -264,8 +302,8 @@ def _is_of_leg(structure: StructureResult) -> bool:
 
 
 def _only_weak(structure: StructureResult) -> bool:
-    """True if flagged by nothing but an uncertainty that is known to tell little."""
-    return structure.findings == (Finding.UNCERTAIN, Finding.WEAK_FLAG)
+    """True if flagged by nothing but a score that is known to tell little."""
+    return structure.findings in _WEAK
 
 
 def _common_reasons(

@@ -49,8 +49,8 @@ def is_doubted(prediction: Prediction, calibration: Calibration | None) -> bool:
         return False
     if calibration is None or calibration.average is None:
         return True
-    limit, _ = calibration.average.uncertainty_limits
-    return bool(prediction.uncertainty[found].mean() > limit)
+    limits = calibration.average.uncertainty_limits
+    return limits is None or bool(prediction.uncertainty[found].mean() > limits[0])
 
 
 def slices_to_turn(labels: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -2,15 +2,16 @@
 
 Cases are segmented with the bundle's own Monte Carlo samples; some are corrupted on purpose
 and by degrees, so that segmentations fail. Per structure: the Dice limits are those of the
-study, median + 1.4826 k MAD over the uncorrupted cases; the regression line of Dice on
-uncertainty, over all cases, turns them into limits of the uncertainty (Soufi et al. 2025,
-Methods, "failure detection").
+study, median + 1.4826 k MAD over the uncorrupted cases; the regression line of Dice on a
+score, over all cases, turns them into limits of the score (Soufi et al. 2025, Methods,
+"failure detection", where the score is the uncertainty). Every score that a model has gets
+its limits; verdicts rest on one of them (`GATES`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +24,11 @@ from inference.evaluation.study import TABLE_7
 from inference.quality.calibration import (
     Calibration,
     PlausibleRange,
+    ScoreLimits,
     StructureCalibration,
     dice_limits,
 )
+from inference.results import Score
 from inference.structures import SEGMENTS, STRUCTURES, Group
 from inference.training.scoring import (
     LabelledImage,
@@ -42,8 +45,14 @@ if TYPE_CHECKING:
     from inference.training.synthesis.body import Body
     from inference.training.synthesis.stream import Sources
 
+GATES: Final = (Score.DISAGREEMENT, Score.UNCERTAINTY, Score.VOLUME_CV)
+"""Verdicts rest on the first of these that has limits; docs/calibration.md says why."""
+
 WEAK_AUROC: Final = 0.7
-"""Below this the uncertainty of a structure hardly tells good from bad (the study: OE, OI)."""
+"""Below this a score of a structure hardly tells good from bad (the study: OE, OI)."""
+
+FEWEST_CASES, FEWEST_CLEAN = 5, 3
+"""Fewer cases, or fewer that were not corrupted, give no line."""
 
 MINIMUM_MAD: Final = 0.005
 """Synthetic cases resemble each other more than patients do: a spread of Dice below half a
@@ -127,13 +136,23 @@ def thinned(image: LabelledImage, every: int) -> LabelledImage:
     )
 
 
-def graded(images: Iterable[LabelledImage], spoilings: int = 2) -> Iterator[LabelledImage]:
+SPOILINGS: Final = 2
+CASES_PER_BODY: Final = 1 + SPOILINGS
+"""Each body is scored as it is, and spoiled in so many ways."""
+
+
+def graded(images: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
     """Each image with a scanner's usual noise, then spoiled, by the corruptions in turn."""
     for number, image in enumerate(images):
-        yield corrupt(image, USUAL, number)
-        for k in range(spoilings):
-            turn = (spoilings * number + k) % len(CORRUPTIONS)
-            yield corrupt(image, CORRUPTIONS[turn], number)
+        yield from graded_one(image, number)
+
+
+def graded_one(image: LabelledImage, number: int) -> Iterator[LabelledImage]:
+    """Image `number` with a scanner's usual noise, then spoiled; see `graded`."""
+    yield corrupt(image, USUAL, number)
+    for k in range(SPOILINGS):
+        turn = (SPOILINGS * number + k) % len(CORRUPTIONS)
+        yield corrupt(image, CORRUPTIONS[turn], number)
 
 
 def score(bundle: Bundle, image: LabelledImage, *, device: str = "cpu") -> Scored:
@@ -149,62 +168,6 @@ def corrupt(image: LabelledImage, corruption: Corruption, seed: int) -> Labelled
     return replace(image, hu=spoiled.to(torch.int16).numpy(), corrupted=corruption.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """Detection of bad segmentations by a calibrated gate among cases it was not fitted on.
-
-    AUROCs are None where all cases are good, or all bad.
-
-    inaccurate, failed: of the average uncertainty against the average Dice (the study's).
-    structure_failed: of all structures of all cases together, each uncertainty relative to
-        its own limit; a structure that was missed counts as the most uncertain of all,
-        since the gate names it without any uncertainty.
-    failures: how many structures failed, of how many.
-    """
-
-    cases: int
-    inaccurate: float | None
-    failed: float | None
-    structure_failed: float | None
-    failures: tuple[int, int]
-
-
-def detection(calibration: Calibration, cases: Sequence[Scored]) -> Detection:
-    """Try the limits of a calibration on scored cases; the Dice limits are the fit's own."""
-    dice = np.stack([case.dice for case in cases])
-    uncertainty = np.stack([case.uncertainty for case in cases])
-    signals, bad = [np.empty(0)], [np.empty(0, dtype=bool)]
-    for k, structure in enumerate(STRUCTURES):
-        fitted = calibration.structures.get(structure.abbreviation)
-        if fitted is None:
-            continue
-        known = np.isfinite(dice[:, k])
-        relative = uncertainty[known, k] / fitted.uncertainty_limits[1]
-        signals.append(np.where(np.isnan(relative), np.inf, relative))
-        bad.append(dice[known, k] < fitted.dice_limits[1])
-    pooled = np.concatenate(bad)
-    return Detection(
-        len(cases),
-        *_average_aurocs(calibration.average, _row_means(dice), _row_means(uncertainty)),
-        structure_failed=auroc(np.concatenate(signals), pooled),
-        failures=(int(pooled.sum()), len(pooled)),
-    )
-
-
-def _average_aurocs(
-    average: StructureCalibration | None,
-    dice: NDArray[np.float64],
-    uncertainty: NDArray[np.float64],
-) -> tuple[float | None, float | None]:
-    """(inaccurate, failed) of the cases' averages; a case where nothing is found is worst."""
-    if average is None:
-        return None, None
-    known = np.isfinite(dice)
-    signal = np.where(np.isnan(uncertainty[known]), np.inf, uncertainty[known])
-    inaccurate, failed = (auroc(signal, dice[known] < limit) for limit in average.dice_limits)
-    return inaccurate, failed
-
-
 def fit(
     cases: Sequence[Scored],
     data_set: str,
@@ -213,55 +176,80 @@ def fit(
 ) -> Calibration:
     """Thresholds from scored cases.
 
-    A structure whose uncertainty does not rise as Dice falls gets no thresholds; one whose
-    AUROC is below `WEAK_AUROC` is marked weak.
+    A structure of which no score rises as Dice falls gets no thresholds; one of whose gate's
+    score the AUROC is below `WEAK_AUROC` is marked weak.
     """
     if not cases:
         return Calibration(data_set, script, today, 0)
     clean = np.array([not case.corrupted for case in cases])
     dice = np.stack([case.dice for case in cases])
-    uncertainty = np.stack([case.uncertainty for case in cases])
+    scores = stacked_scores(cases)
     structures = {}
     for k, structure in enumerate(STRUCTURES):
-        fitted = fit_line(dice[:, k], uncertainty[:, k], clean)
+        of_one = {score: values[:, k] for score, values in scores.items()}
+        fitted = fit_lines(dice[:, k], of_one, clean)
         if fitted is not None:
             structures[structure.abbreviation] = fitted
+    averages = {score: row_means(values) for score, values in scores.items()}
     return Calibration(
         data_set=data_set,
         script=script,
         fitted_on=today,
         expected_cases=len(cases),
-        average=fit_line(_row_means(dice), _row_means(uncertainty), clean),
+        average=fit_lines(row_means(dice), averages, clean),
         structures=structures,
         plausible=plausible_ranges(),
     )
 
 
-def fit_line(
-    dice: NDArray[np.float64], uncertainty: NDArray[np.float64], clean: NDArray[np.bool_]
+def stacked_scores(cases: Sequence[Scored]) -> dict[Score, NDArray[np.float64]]:
+    """(cases, 22) of each score that any of the cases has."""
+    none = np.full(len(STRUCTURES), np.nan)
+    return {
+        score: np.stack([case.scores.get(score, none) for case in cases])
+        for score in Score
+        if any(score in case.scores for case in cases)
+    }
+
+
+def fit_lines(
+    dice: NDArray[np.float64],
+    scores: Mapping[Score, NDArray[np.float64]],
+    clean: NDArray[np.bool_],
 ) -> StructureCalibration | None:
-    """One structure's thresholds; None where the line does not fall or cases are too few.
+    """One structure's thresholds; None where no line falls or cases are too few.
 
     Args:
         dice: (cases,), nan where a case says nothing.
-        uncertainty: (cases,), likewise.
+        scores: (cases,) each, likewise.
         clean: (cases,) which cases were not corrupted.
     """
-    known = np.isfinite(dice) & np.isfinite(uncertainty)
-    if known.sum() < 5 or (known & clean).sum() < 3:
+    known = np.isfinite(dice) & np.any([np.isfinite(one) for one in scores.values()], axis=0)
+    if known.sum() < FEWEST_CASES or (known & clean).sum() < FEWEST_CLEAN:
         return None
     good = dice[known & clean]
     median = float(np.median(good))
     mad = max(float(np.median(np.abs(good - median))), MINIMUM_MAD)
-    b, a = (float(v) for v in np.polyfit(uncertainty[known], dice[known], 1))
+    limits = dice_limits(median, mad)
+    fitted = {score: _line(dice, values, limits) for score, values in scores.items()}
+    lines = {score: line for score, line in fitted.items() if line is not None}
+    gate = next((score for score in GATES if score in lines), None)
+    return StructureCalibration(median, mad, limits, gate, lines) if gate else None
+
+
+def _line(
+    dice: NDArray[np.float64], score: NDArray[np.float64], limits: tuple[float, float]
+) -> ScoreLimits | None:
+    """The limits on one score; None where its line does not fall."""
+    known = np.isfinite(dice) & np.isfinite(score)
+    if known.sum() < FEWEST_CASES or not np.ptp(score[known]):
+        return None
+    b, a = (float(v) for v in np.polyfit(score[known], dice[known], 1))
     if b >= 0:
         return None
-    inaccurate, failed = (
-        auroc(uncertainty[known], dice[known] < limit) for limit in dice_limits(median, mad)
-    )
-    return StructureCalibration.from_line(
-        dice_median=median,
-        dice_mad=mad,
+    inaccurate, failed = (auroc(score[known], dice[known] < limit) for limit in limits)
+    return ScoreLimits.from_line(
+        limits,
         a=a,
         b=b,
         auroc_inaccurate=inaccurate,
@@ -302,7 +290,7 @@ def dice_table(cases: Iterable[Scored]) -> list[tuple[str, float, float, int]]:
     return rows
 
 
-def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(cases,) mean over the structures that a case shows; nan where it shows none."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1)

@@ -6,7 +6,7 @@ score it at once; images may come from anywhere, also from a generator on the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from inference.evaluation.metrics import dice_of_counts
 from inference.geometry import Geometry
+from inference.measurement.sample_range import whole_figures
 from inference.models.bayesian_unet.model import UNetPredictor
 from inference.models.bayesian_unet.network import BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
 from inference.models.model import Predictor
 from inference.prediction import Prediction
+from inference.results import Score
 from inference.structures import LABEL_COUNT
 from inference.volume import Volume
 
@@ -59,12 +61,16 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One segmented case: (22,) Dice and mean uncertainty, nan where there is nothing."""
+    """One segmented case against its truth; nan where there is nothing.
+
+    dice: (22,).
+    scores: (22,) each; those alone that the model has.
+    """
 
     name: str
     corrupted: bool
     dice: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
+    scores: Mapping[Score, NDArray[np.float64]]
 
 
 def monte_carlo(  # noqa: PLR0913 - what a bundle says, without the bundle
@@ -103,30 +109,59 @@ def score_images(
     `labels`: those that the model provides on both sides; of others nothing is said.
     """
     for seed, image in enumerate(images):
-        geometry = Geometry.regular(image.hu.shape, image.spacing_mm)
-        found = segment(Volume(np.ascontiguousarray(image.hu), geometry), seed)
-        yield compare(image, found.labels, found.uncertainty, labels)
+        yield score_image(image, segment, seed, labels)
+
+
+def score_image(
+    image: LabelledImage,
+    segment: Segment,
+    seed: int,
+    labels: Collection[int] = range(1, LABEL_COUNT),
+) -> Scored:
+    """Segment and compare one image; `labels` as in `score_images`."""
+    geometry = Geometry.regular(image.hu.shape, image.spacing_mm)
+    found = segment(Volume(np.ascontiguousarray(image.hu), geometry), seed)
+    return compare(image, found, geometry, labels)
 
 
 def compare(
     image: LabelledImage,
-    labels: NDArray[np.uint8],
-    uncertainty: NDArray[np.float32] | None,
+    prediction: Prediction,
+    geometry: Geometry,
     provided: Collection[int] = range(1, LABEL_COUNT),
 ) -> Scored:
-    """Dice and mean uncertainty of the whole structures, both sides together."""
-    truth = image.labels
+    """Dice and scores of the whole structures, both sides together."""
+    truth, labels = image.labels, prediction.labels
     found = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
     true = np.bincount(truth.ravel(), minlength=LABEL_COUNT)
     both = np.bincount(truth[truth == labels].ravel(), minlength=LABEL_COUNT)
-    uncertainties = np.full(LABEL_COUNT, np.nan)
-    if uncertainty is not None:
-        uncertainties = np.bincount(labels.ravel(), uncertainty.ravel(), minlength=LABEL_COUNT)
-    dice, mean = np.full(LABEL_COUNT - 1, np.nan), np.full(LABEL_COUNT - 1, np.nan)
+    enough = [
+        k for k in provided if true[k] >= FEWEST_VOXELS and found[k] >= FOUND_SHARE * true[k]
+    ]
+    dice = np.full(LABEL_COUNT - 1, np.nan)
     for k in provided:
         if true[k] >= FEWEST_VOXELS:
             dice[k - 1] = dice_of_counts(both[k], true[k], found[k])
-            if found[k] >= FOUND_SHARE * true[k]:
-                mean[k - 1] = uncertainties[k] / found[k]
     name = ", ".join(part for part in (image.name, image.corrupted) if part)
-    return Scored(name, bool(image.corrupted), dice, mean)
+    return Scored(name, bool(image.corrupted), dice, _scores(prediction, geometry, enough))
+
+
+def _scores(
+    prediction: Prediction, geometry: Geometry, wanted: Collection[int]
+) -> dict[Score, NDArray[np.float64]]:
+    """(22,) of each score that the prediction has, nan but for the wanted labels."""
+    labels, uncertainty = prediction.labels, prediction.uncertainty
+    kept = np.isin(np.arange(1, LABEL_COUNT), list(wanted))
+    found: dict[Score, NDArray[np.float64]] = {}
+    if uncertainty is not None:
+        sums = np.bincount(labels.ravel(), uncertainty.ravel(), minlength=LABEL_COUNT)[1:]
+        counts = np.bincount(labels.ravel(), minlength=LABEL_COUNT)[1:]
+        found[Score.UNCERTAINTY] = np.where(kept, sums / np.maximum(counts, 1), np.nan)
+    figures = whole_figures(prediction.profiles, labels, geometry)
+    if figures:
+        for score in (Score.DISAGREEMENT, Score.VOLUME_CV):
+            found[score] = np.full(LABEL_COUNT - 1, np.nan)
+        for k in set(figures) & set(wanted):
+            found[Score.DISAGREEMENT][k - 1] = 1 - figures[k].pairwise_dice
+            found[Score.VOLUME_CV][k - 1] = figures[k].volume_cv
+    return found

@@ -40,14 +40,13 @@ from inference.pictures.panels import overlay_slice
 from inference.quality.calibration import Calibration, StructureCalibration
 from inference.structures import STRUCTURES
 from inference.training.calibrate import (
-    Detection,
     as_image,
-    detection,
     dice_table,
     fit,
     score,
     synthetic_cases,
 )
+from inference.training.detection import Detection, detection
 from inference.training.model_card.tables import (
     CROSS,
     PHANTOMS,
@@ -69,6 +68,8 @@ FIGURES: Final = (
     "<!-- end of figures -->",
 )
 """Marks in the card: what stands between them is replaced."""
+
+SAMPLES_START: Final = "Monte Carlo samples:"
 
 COLUMNS: Final = (
     "structure",
@@ -112,8 +113,13 @@ def evaluate(bundle: Bundle, sources: Sources, bodies: int, device: str = "cpu")
     return Evaluation(
         clean=tuple(case for case in cases if not case.corrupted),
         spoiled=tuple(case for case in cases if case.corrupted),
-        phantoms=tuple(score(bundle, as_image(body), device=device) for body in phantoms()),
+        phantoms=score_phantoms(bundle, device),
     )
+
+
+def score_phantoms(bundle: Bundle, device: str = "cpu") -> tuple[Scored, ...]:
+    """Score a bundle on two phantoms."""
+    return tuple(score(bundle, as_image(body), device=device) for body in phantoms())
 
 
 def phantoms() -> tuple[Body, Body]:
@@ -143,7 +149,8 @@ def figures(found: Evaluation, calibration: Calibration) -> str:
             phantom_rows[name][1] if name in phantom_rows else None,
         ]
         fitted = calibration.structures.get(name)
-        aurocs = [fitted.auroc_inaccurate, fitted.auroc_failed] if fitted else [None, None]
+        judging = fitted.judging if fitted else None
+        aurocs = [judging.auroc_inaccurate, judging.auroc_failed] if judging else [None, None]
         cells = [_number(v, 3) for v in numbers] + [_number(v, 2) for v in aurocs]
         lines.append(f"| {name} | {' | '.join(cells)} | {_flag(fitted)} |")
     means = ", ".join(
@@ -159,15 +166,17 @@ def figures(found: Evaluation, calibration: Calibration) -> str:
 
 
 def gate_words(found: Evaluation, calibration: Calibration) -> str:
-    """On what the gate was fitted, and how well the average uncertainty finds bad cases."""
+    """On what the gate was fitted, and how well its average score finds bad cases."""
     average = calibration.average
     words = f"{calibration.data_set}; fitted on {calibration.fitted_on}. "
     if average is None:
-        return words + "The average uncertainty does not tell good cases from bad: no limit."
+        return words + "No average score tells good cases from bad: no limit."
+    judging = average.judging
     return words + (
-        f"AUROC of the average uncertainty over {len(found.clean) + len(found.spoiled)} cases: "
-        f"{_number(average.auroc_inaccurate, 3)} (inaccurate), "
-        f"{_number(average.auroc_failed, 3)} (failed)."
+        f"Verdicts rest on the {average.gate.value.replace('_', ' ')}. AUROC of its average "
+        f"over {len(found.clean) + len(found.spoiled)} cases: "
+        f"{_number(judging.auroc_inaccurate, 3)} (inaccurate), "
+        f"{_number(judging.auroc_failed, 3)} (failed)."
     )
 
 
@@ -176,16 +185,24 @@ def tried_words(tried: Detection) -> str:
     failures, structures = tried.failures
     return (
         f"Tried on {tried.cases} segmentations of other bodies (seed {TRIED_SEED}): AUROC of "
-        f"the average uncertainty {_number(tried.inaccurate, 3)} (inaccurate), "
+        f"the average {_number(tried.inaccurate, 3)} (inaccurate), "
         f"{_number(tried.failed, 3)} (failed); of all structures together, a missed one "
-        f"counting as most uncertain, {_number(tried.structure_failed, 3)}, where {failures} "
+        f"counting as worst, {_number(tried.structure_failed, 3)}, where {failures} "
         f"of {structures} failed."
     )
 
 
 def samples_words(samples: int, table: str) -> str:
     """Line with the number of samples, above the table that `evaluate --samples` wrote."""
-    return f"Monte Carlo samples: {samples}, chosen by this table.\n\n{table.strip()}"
+    return f"{SAMPLES_START} {samples}, chosen by this table.\n\n{table.strip()}"
+
+
+def kept_samples(card: str) -> list[str]:
+    """What the card says of the number of samples, below its figures; or nothing."""
+    _, _, rest = card.partition(FIGURES[0])
+    figures, _, _ = rest.partition(FIGURES[1])
+    _, found, told = figures.partition(SAMPLES_START)
+    return [f"{found}{told}".strip()] if found else []
 
 
 def with_figures(card: str, words: str) -> str:
@@ -300,20 +317,31 @@ def put_sections(card: Path, sections: Sequence[tuple[Section, str]]) -> None:
     part.replace(card)
 
 
-def calibrated(
-    bundle: Bundle, found: Evaluation, others: Sequence[Scored], samples_table: str = ""
+def calibrated(  # noqa: PLR0913 - what the card says
+    bundle: Bundle,
+    found: Evaluation,
+    others: Sequence[Scored],
+    samples_table: str = "",
+    *,
+    version: str = "",
+    every: int = EVERY,
 ) -> Bundle:
     """The bundle with limits fitted to an evaluation, and its figures in the card.
 
-    `others`: cases that the fit does not see, to try the limits on. `samples_table`: for the
-    card, in Markdown.
+    Args:
+        bundle: its folder is written.
+        found: what the limits are fitted to.
+        others: cases that the fit does not see, to try the limits on.
+        samples_table: for the card, in Markdown; what it has stays without.
+        version: of the bundle from now on; its own where empty.
+        every: only each n-th slice of a body was scored.
     """
     data_set = (
         f"{len(found.clean)} held-out synthetic bodies (seed {HELD_OUT_SEED}, "
-        f"every {EVERY}th slice), each also spoiled in two ways"
+        f"every {every}th slice), each also spoiled in two ways"
     )
     calibration = fit([*found.clean, *found.spoiled], data_set, dt.datetime.now(dt.UTC).date())
-    bundle = write_calibration(bundle, calibration, bundle.version)
+    bundle = write_calibration(bundle, calibration, version or bundle.version)
     card = bundle.folder / MODEL_CARD_FILE
     parts = (
         figures(found, calibration),
@@ -321,8 +349,10 @@ def calibrated(
         tried_words(detection(calibration, others)),
         *([samples_words(bundle.samples, samples_table)] if samples_table else []),
     )
-    words = "\n\n".join(parts)
-    card.write_text(with_figures(card.read_text(encoding="utf-8"), words), encoding="utf-8")
+    text = card.read_text(encoding="utf-8")
+    kept = [] if samples_table else kept_samples(text)
+    words = "\n\n".join([*parts, *kept])
+    card.write_text(with_figures(text, words), encoding="utf-8")
     return bundle
 
 
@@ -338,7 +368,7 @@ def _flag(fitted: StructureCalibration | None) -> str:
     """Worth of a flag on the structure: `none` without limits, `weak`, or empty."""
     if fitted is None:
         return "none"
-    return "weak" if fitted.weak else ""
+    return "weak" if fitted.judging.weak else ""
 
 
 def _number(value: float | None, digits: int) -> str:

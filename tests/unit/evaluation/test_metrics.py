@@ -14,6 +14,7 @@ from scipy import stats
 from inference.evaluation.metrics import (
     FailureClasses,
     absolute_volume_error_percent,
+    aurc,
     auroc,
     average_surface_distance_mm,
     dice_of_counts,
@@ -154,3 +155,22 @@ def test_failures_lie_two_and_three_robust_sigmas_below_the_median():
     assert (classes.median, classes.mad) == pytest.approx((0.92, 0.04))
     assert classes.inaccurate_below == pytest.approx(0.801392)
     assert classes.failed_below == pytest.approx(0.742088)
+
+
+def test_aurc_is_the_mean_of_the_risks_of_the_kept() -> None:
+    """Risks by growing score .1 .2 .6: kept one .1, two .15, three .3; mean 11 / 60."""
+    score, risk = np.array([2.0, 1.0, 3.0]), np.array([0.2, 0.1, 0.6])
+
+    assert aurc(score, risk) == pytest.approx(0.55 / 3)
+
+
+def test_aurc_of_equal_scores_is_that_of_no_order_in_particular() -> None:
+    """Score 1: .1; score 2 twice: .2 and .6, .4 on average. (.1 + .25 + .3) / 3.
+
+    The two orders give (.1 + .15 + .3) / 3 and (.1 + .35 + .3) / 3: their mean.
+    """
+    score, risk = np.array([2.0, 1.0, 2.0]), np.array([0.6, 0.1, 0.2])
+
+    assert aurc(score, risk) == pytest.approx(0.65 / 3)
+    assert aurc(np.zeros(3), risk) == pytest.approx(risk.mean())
+    assert aurc(np.empty(0), np.empty(0)) is None

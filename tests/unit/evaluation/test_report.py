@@ -36,7 +36,7 @@ def test_the_report_needs_no_other_file(tmp_path: Path):
 
     assert text.count('src="data:image/png;base64,') == 5
     assert not re.search(r'(src|href)="(?!data:)', text)
-    for number in range(3, 11):
+    for number in range(3, 12):
         assert f"Table {number}. " in text
     assert "case99, a: &lt;gantry&gt; tilt" in text
 

@@ -8,7 +8,13 @@ from support.volumes import body
 
 from inference.errors import LabelTableError
 from inference.evaluation.labels import segments_of
-from inference.evaluation.scores import CaseScore, Scope, StructureScore, score_structures
+from inference.evaluation.scores import (
+    Agreement,
+    CaseScore,
+    Scope,
+    StructureScore,
+    score_structures,
+)
 from inference.geometry import Geometry
 from inference.label_table import SEGMENT_TABLE, STUDY_TABLE, LabelTable
 from inference.measurement.measure import measure
@@ -171,3 +177,38 @@ def test_a_label_that_the_table_does_not_know_is_refused():
 
 def test_the_study_s_table_knows_every_structure():
     assert len(STUDY_TABLE.meanings) == len(STRUCTURES)
+
+
+def test_samples_of_both_sides_together_agree_as_the_sides_do_by_their_volumes():
+    """Right 6 mm3 with a Dice of .9, left 2 mm3 with .5: 1 - (6 x .9 + 2 x .5) / 8 = .2."""
+    right, left = BY_KEY["GMED_R"], BY_KEY["GMED_L"]
+    segments = gmed_right((2, 0))
+    segments[0, 0, 3] = left.number
+    agreements = {right: Agreement(0.9, 0.1), left: Agreement(0.5, 0.3)}
+
+    scores = score_structures(
+        uneven_volume([10, 30, 50]), segments, segments, None, agreements=agreements
+    )
+
+    both, sided = (of(scores, "GMED", scope) for scope in (Scope.BOTH, Scope.LEFT))
+    assert both.disagreement == pytest.approx(0.2)
+    assert both.volume_cv == pytest.approx(0.15)
+    assert (sided.disagreement, sided.volume_cv) == (0.5, 0.3)
+
+
+def test_what_one_side_alone_knows_is_of_that_side():
+    left = BY_KEY["GMED_L"]
+    segments = gmed_right((2, 0))
+    segments[0, 0, 3] = left.number
+
+    scores = score_structures(
+        uneven_volume([10, 30, 50]),
+        segments,
+        segments,
+        None,
+        agreements={left: Agreement(0.5, None)},
+    )
+
+    assert of(scores, "GMED", Scope.BOTH).disagreement == 0.5
+    assert of(scores, "GMED", Scope.BOTH).volume_cv is None
+    assert of(scores, "GMAX", Scope.BOTH).disagreement is None

@@ -22,7 +22,13 @@ from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle, load_bundle
 from inference.models.bundle_files import bundle_sha256
 from inference.models.bundle_writing import write_calibration
-from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
+from inference.quality.calibration import (
+    Calibration,
+    PlausibleRange,
+    ScoreLimits,
+    StructureCalibration,
+)
+from inference.results import Score
 
 SMALL = Architecture(layers=2, filters=2, batch_normalisation=True, dropout_free_levels=1)
 
@@ -229,10 +235,60 @@ def test_a_calibration_of_an_unknown_structure_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
+FIRST_FORMAT = """
+format = 1
+data_set = "phantoms 1 to 12"
+script = "msk-node calibrate"
+fitted_on = 2026-11-22
+expected_cases = 12
+
+[structures.GMED]
+dice_median = 0.95
+dice_mad = 0.01
+dice_limits = [0.920348, 0.905522]
+a = 0.98
+b = -50.0
+uncertainty_limits = [0.00119304, 0.00148956]
+auroc_inaccurate = 0.9
+weak = true
+
+[plausible.GMED]
+volume_cm3 = [100.0, 600.0]
+"""
+
+
+def test_a_calibration_of_the_first_format_rests_on_the_uncertainty(folder: Path) -> None:
+    (folder / "calibration.toml").write_text(FIRST_FORMAT)
+    declare(folder, "calibration.toml")
+
+    read = load_bundle(folder).calibration
+
+    assert read is not None
+    gmed = read.structures["GMED"]
+    assert gmed.gate is Score.UNCERTAINTY
+    assert gmed.judging == ScoreLimits(0.98, -50.0, (0.00119304, 0.00148956), 0.9, None, True)
+    assert read.plausible["GMED"].volume_cm3 == (100.0, 600.0)
+    assert read.average is None
+
+
+def test_a_calibration_of_an_unknown_format_is_refused(folder: Path) -> None:
+    edited(folder, "format = 2", "format = 3", "calibration.toml")
+    declare(folder, "calibration.toml")
+
+    with pytest.raises(BundleError, match=r"format is 3, this version reads 1 and 2"):
+        load_bundle(folder)
+
+
+def test_a_gate_without_limits_is_refused(folder: Path) -> None:
+    edited(folder, 'gate = "uncertainty"', 'gate = "volume_cv"', "calibration.toml")
+    declare(folder, "calibration.toml")
+
+    with pytest.raises(BundleError, match=r"gate is volume_cv, of which there are no limits"):
+        load_bundle(folder)
+
+
 def test_thresholds_in_the_wrong_order_are_refused(folder: Path) -> None:
-    edited(
-        folder, "uncertainty_limits = [0.001", "uncertainty_limits = [0.9", "calibration.toml"
-    )
+    edited(folder, "\nlimits = [0.001", "\nlimits = [0.9", "calibration.toml")
     declare(folder, "calibration.toml")
     with pytest.raises(BundleError, match=r"calibration\.toml: .*failed lies below inaccurate"):
         load_bundle(folder)

@@ -19,14 +19,20 @@ from inference.pictures.captions import VERDICT_COLOURS, in_figures
 from inference.pictures.panels import Shown, overlay_slice
 from inference.pictures.projections import View, coloured, mean_inside, radiograph, upright
 from inference.pictures.quality_page import LEGEND_TOP, qc_picture, refusal_picture
-from inference.quality.calibration import Calibration, StructureCalibration
+from inference.quality.calibration import Calibration, ScoreLimits, StructureCalibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, Finding, ModelIdentity, Verdict
+from inference.results import CaseResult, Finding, ModelIdentity, Score, Verdict
 from inference.structures import BY_KEY, STRUCTURES
 from inference.volume import Patient
 
 MODEL = ModelIdentity("by hand", "1", "0" * 64, samples=10, seed=1, device="none")
-LINE = StructureCalibration(0.95, 0.01, (0.92, 0.91), 1.0, -200.0, (4e-4, 6e-4))
+LINE = StructureCalibration(
+    0.95,
+    0.01,
+    (0.92, 0.91),
+    Score.UNCERTAINTY,
+    {Score.UNCERTAINTY: ScoreLimits(1.0, -200.0, (4e-4, 6e-4))},
+)
 CALIBRATION = Calibration(
     "hand-made",
     "none",

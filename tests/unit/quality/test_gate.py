@@ -7,17 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from inference.quality.calibration import Calibration, PlausibleRange, StructureCalibration
-from inference.quality.gate import judge_case, judge_structure, mean_uncertainty
+from inference.quality.calibration import (
+    Calibration,
+    PlausibleRange,
+    ScoreLimits,
+    StructureCalibration,
+)
+from inference.quality.gate import judge_case, judge_structure, judged_by, mean_uncertainty
 from inference.results import (
     QUANTITIES,
     TOLD_ALTHOUGH,
     Composition,
     Coverage,
     Finding,
+    JudgedBy,
     Measurement,
     Metal,
     Region,
+    Score,
     Spread,
     StructureResult,
     Verdict,
@@ -34,10 +41,8 @@ def line(*, weak: bool = False) -> StructureCalibration:
         dice_median=0.95,
         dice_mad=0.01,
         dice_limits=(0.92, 0.91),
-        a=1.0,
-        b=-200.0,
-        uncertainty_limits=LIMITS,
-        weak=weak,
+        gate=Score.UNCERTAINTY,
+        scores={Score.UNCERTAINTY: ScoreLimits(1.0, -200.0, LIMITS, weak=weak)},
     )
 
 
@@ -112,6 +117,73 @@ def test_uncertainty_above_a_limit_decides(uncertainty: float, verdict: Verdict)
     assert result.verdict is verdict
     assert (Finding.UNCERTAIN in result.findings) == (verdict is not Verdict.ACCEPTED)
     assert result.uncertainty_limits == LIMITS
+
+
+BY_DISAGREEMENT = replace(
+    calibration(),
+    structures={
+        "GMED": replace(
+            line(),
+            gate=Score.DISAGREEMENT,
+            scores={
+                Score.UNCERTAINTY: ScoreLimits(1.0, -200.0, LIMITS),
+                Score.DISAGREEMENT: ScoreLimits(1.0, -0.5, (0.2, 0.3)),
+            },
+        )
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("dice", "verdict", "findings"),
+    [
+        (0.85, Verdict.ACCEPTED, ()),
+        (0.75, Verdict.INACCURATE, (Finding.SAMPLES_DISAGREE,)),
+        (0.65, Verdict.FAILED, (Finding.SAMPLES_DISAGREE,)),
+    ],
+)
+def test_a_structure_is_judged_by_the_score_that_its_calibration_rests_on(
+    dice: float, verdict: Verdict, findings: tuple[Finding, ...]
+):
+    """Limits .2 and .3 on 1 - Dice; the uncertainty, far above its own, is told and no more."""
+    measured = measurement(uncertainty=1.0, pairwise_dice=dice)
+    result = judge_structure(measured, BY_DISAGREEMENT, WHOLE, Metal())
+
+    assert (result.verdict, result.findings) == (verdict, findings)
+    assert result.uncertainty_limits == LIMITS
+    assert result.judged_by == JudgedBy(Score.DISAGREEMENT, pytest.approx(1 - dice), (0.2, 0.3))
+
+
+def test_what_lacks_the_score_that_verdicts_rest_on_is_not_judged():
+    measured = measurement(pairwise_dice=None)
+
+    assert judge_structure(measured, BY_DISAGREEMENT, WHOLE, Metal()).verdict is (
+        Verdict.NOT_JUDGED
+    )
+
+
+def test_a_case_is_judged_by_the_mean_of_its_score_over_the_structures():
+    """Disagreements .1 and .5: a mean of .3, above .2 and not above .35."""
+    average = StructureCalibration(
+        0.95,
+        0.01,
+        (0.92, 0.91),
+        Score.DISAGREEMENT,
+        {Score.DISAGREEMENT: ScoreLimits(1.0, -0.5, (0.2, 0.35))},
+    )
+    results = [
+        StructureResult(Measurement(BY_KEY[key], 9, pairwise_dice=dice), Verdict.ACCEPTED)
+        for key, dice in (("GMED_L", 0.9), ("GMED_R", 0.5))
+    ]
+    rule = replace(calibration(), average=average)
+
+    assert judge_case(results, rule, replace(WHOLE, region=Region.PARTIAL), Metal()) == (
+        Verdict.TRUNCATED,
+        (Finding.SAMPLES_DISAGREE, Finding.NOT_HIP_TO_KNEE),
+    )
+    by = judged_by(results, rule)
+    assert by is not None
+    assert by.value == pytest.approx(0.3)
 
 
 def test_a_flag_on_a_weak_structure_says_that_it_is_weak():

@@ -6,6 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from inference.geometry import Geometry
+from inference.prediction import Prediction, SampleProfiles
+from inference.results import Score
 from inference.structures import LABEL_COUNT
 from inference.training.calibrate import CORRUPTIONS, graded, thinned
 from inference.training.scoring import LabelledImage, compare
@@ -21,6 +24,15 @@ import inference.training.calibrate
 import inference.training.scoring
 """
 ABSENT = {"SimpleITK", "pydicom", "highdicom", "structlog", "pydantic", "PIL", "typer"}
+
+
+GRID = Geometry.regular((4, 20, 20), (4.0, 2.0, 2.0))
+
+
+def predicted(
+    labels: np.ndarray, uncertainty: np.ndarray | None, profiles: SampleProfiles | None = None
+) -> Prediction:
+    return Prediction(labels, uncertainty, profiles, "by hand")
 
 
 def image() -> LabelledImage:
@@ -48,16 +60,17 @@ def test_dice_and_uncertainty_are_of_the_label_that_was_found() -> None:
     uncertainty = np.zeros(found.shape, np.float32)
     uncertainty[:, :5, :] = 0.002
 
-    scored = compare(one, found, uncertainty)
+    scored = compare(one, predicted(found, uncertainty), GRID)
 
     assert scored.dice[0] == pytest.approx(1200 / 1400)
-    assert scored.uncertainty[0] == pytest.approx(0.001)
+    assert scored.scores[Score.UNCERTAINTY][0] == pytest.approx(0.001)
 
 
 def test_what_is_small_or_not_annotated_is_no_case() -> None:
     one = image()
 
-    scored = compare(one, one.labels, np.zeros(one.labels.shape, np.float32))
+    certain = np.zeros(one.labels.shape, np.float32)
+    scored = compare(one, predicted(one.labels, certain), GRID)
 
     assert np.isfinite(scored.dice).sum() == 1
     assert len(scored.dice) == LABEL_COUNT - 1
@@ -66,10 +79,11 @@ def test_what_is_small_or_not_annotated_is_no_case() -> None:
 def test_a_structure_that_is_missed_has_dice_but_no_uncertainty() -> None:
     one = image()
 
-    scored = compare(one, np.zeros_like(one.labels), np.zeros(one.labels.shape, np.float32))
+    certain = np.zeros(one.labels.shape, np.float32)
+    scored = compare(one, predicted(np.zeros_like(one.labels), certain), GRID)
 
     assert scored.dice[0] == 0
-    assert np.isnan(scored.uncertainty[0])
+    assert np.isnan(scored.scores[Score.UNCERTAINTY][0])
 
 
 def test_an_image_and_labels_of_other_shapes_are_refused() -> None:
@@ -92,3 +106,31 @@ def test_a_thinned_image_stands_for_as_much_as_before() -> None:
 
     assert few.hu.shape[0] == 2
     assert few.spacing_mm == (8.0, 2.0, 2.0)
+
+
+def test_disagreement_and_volume_are_of_the_samples_of_both_sides_together() -> None:
+    """Two samples of 100 and 60 pixels in each slice, 50 of them shared.
+
+    1 - 2 x 50 / 160 = .375; volumes 100 and 60: SD 28.28 over a mean of 80.
+    """
+    one = image()
+    voxels = np.zeros((2, 4, LABEL_COUNT, 1), np.int32)
+    voxels[0, :, 1], voxels[1, :, 1] = 100, 60
+    agreeing = np.zeros((4, LABEL_COUNT, 1), np.int64)
+    agreeing[:, 1] = 50
+    hu = np.zeros(voxels.shape, np.float32)
+    edges = np.array([-0.5, 19.5])
+    profiles = SampleProfiles(voxels, hu, voxels[0], hu[0], agreeing, edges, 1.0)
+
+    scores = compare(one, predicted(one.labels, None, profiles), GRID).scores
+
+    assert set(scores) == {Score.DISAGREEMENT, Score.VOLUME_CV}
+    assert scores[Score.DISAGREEMENT][0] == pytest.approx(0.375)
+    assert scores[Score.VOLUME_CV][0] == pytest.approx(np.sqrt(800) / 80)
+    assert np.isnan(scores[Score.DISAGREEMENT][1:]).all()
+
+
+def test_a_model_without_samples_and_uncertainty_has_no_scores() -> None:
+    one = image()
+
+    assert compare(one, predicted(one.labels, None), GRID).scores == {}

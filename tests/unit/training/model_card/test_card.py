@@ -9,8 +9,10 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 
 from inference.geometry import Geometry
 from inference.models.bundle import load_bundle
+from inference.results import Score
 from inference.structures import STRUCTURES
-from inference.training.calibrate import Detection, fit
+from inference.training.calibrate import fit
+from inference.training.detection import Detection
 from inference.training.model_card.card import (
     FIGURES,
     PICTURE_COLUMNS,
@@ -30,7 +32,7 @@ from inference.volume import Volume
 
 def case(name: str, dice: float, *, corrupted: bool = False) -> Scored:
     every = np.full(len(STRUCTURES), dice)
-    return Scored(name, corrupted, every, (1 - every) / 50)
+    return Scored(name, corrupted, every, {Score.UNCERTAINTY: (1 - every) / 50})
 
 
 @pytest.fixture
