@@ -2,8 +2,8 @@
 
 A processor that says it knows bfloat16 may compute in it 4 to 16 times slower than in float32,
 or wrongly (pytorch issues 183815, 163347). So each of the numbers that a bundle allows is tried
-with the network itself, on the device itself, when the network is made ready. bfloat16 is taken
-where it is at least `FASTER` times as fast as float32 and its answer `Alike`; else float32 is.
+with the network itself, on the device itself, when the network is made ready. bfloat16 (or
+float16) is taken where it is right and at least `FASTER` times as fast as float32.
 
 A result repeats itself only in the same numbers, so the choice must not hang on chance: it is
 made once in a process for each network and device; both take turns, in time of the one core
@@ -27,10 +27,13 @@ from torch import Tensor
 from inference.hounsfield import AIR_HU
 
 Kind = Literal["bfloat16", "float32"]
-"""Numbers that a bundle may allow."""
+"""Numbers that a Bayesian U-Net's bundle may allow."""
+
+Numbers = Literal["bfloat16", "float16", "float32"]
+"""Numbers that can be tried."""
 
 FASTER: Final = 1.2
-"""bfloat16 is taken from here on: where it is fast at all, it is 1.5 to 2.5 times as fast."""
+"""Half the bits are taken from here on: where they are fast at all, it is by 1.5 to 2.5."""
 
 CLOSE: Final = (1.0, 1.5)
 ROUNDS, MOST_ROUNDS = 3, 9
@@ -47,7 +50,7 @@ LEAD: Final = 0.1
 
 ALIKE: Final = 0.98
 MEAN_DIFFERENCE: Final = 0.03
-"""bfloat16 is right where such a share of those labels is float32's, and the softmax differs by
+"""They are right where such a share of those labels is float32's, and the softmax differs by
 no more in the mean over all pixels and classes that one of the two gives a hundredth. What is
 wrong is arithmetic that is broken, not what rounding makes: over `compact` and nine networks of
 random weights it left 0.9967 or more of the labels, and differences of 0.0102 or less."""
@@ -76,13 +79,13 @@ class Choice:
 FLOAT32: Final = Choice(torch.float32, "float32")
 """Where nothing else is allowed, nothing is tried."""
 
-_CHOSEN: Final[dict[tuple[Hashable, str], Choice]] = {}
+_CHOSEN: Final[dict[tuple[Hashable, Numbers, str], Choice]] = {}
 
 
 def choose_precision(
     ready: Callable[[torch.dtype], Run],
     *,
-    allowed: Kind,
+    allowed: Numbers,
     device: torch.device,
     network: Hashable,
 ) -> Choice:
@@ -99,31 +102,34 @@ def choose_precision(
     """
     if allowed == "float32":
         return FLOAT32
-    key = (network, str(device))
+    key = (network, allowed, str(device))
     if key not in _CHOSEN:
         with torch.inference_mode(), _clock(device) as clock:
-            _CHOSEN[key] = _tried(ready, clock)
+            _CHOSEN[key] = _tried(ready, allowed, clock)
     return _CHOSEN[key]
 
 
-def _tried(ready: Callable[[torch.dtype], Run], clock: Callable[[], float]) -> Choice:
+def _tried(
+    ready: Callable[[torch.dtype], Run], numbers: Numbers, clock: Callable[[], float]
+) -> Choice:
+    dtype = torch.float16 if numbers == "float16" else torch.bfloat16
     exact = ready(torch.float32)
     expected = exact().float()  # also warms up
     try:
-        half = ready(torch.bfloat16)
+        half = ready(dtype)
         found = half().float()
     except RuntimeError:  # also without memory: float32, as if there were nothing else
-        return Choice(torch.float32, "float32 (bfloat16 cannot be computed)")
+        return Choice(torch.float32, f"float32 ({numbers} cannot be computed)")
     alike = labels_alike(found, expected)
     share = f"{100 * alike:.2f} % of labels alike"
     if not is_right(found, expected):
-        return Choice(torch.float32, f"float32 (bfloat16 is wrong: {share})", alike=alike)
+        return Choice(torch.float32, f"float32 ({numbers} is wrong: {share})", alike=alike)
     speed = _speed(half, exact, clock)
     if speed < FASTER:
-        words = f"float32 (bfloat16 is less than {FASTER:g} times as fast)"
+        words = f"float32 ({numbers} is less than {FASTER:g} times as fast)"
         return Choice(torch.float32, words, speed, alike)
-    words = f"bfloat16 (over {FASTER:g} times as fast as float32, {share})"
-    return Choice(torch.bfloat16, words, speed, alike)
+    words = f"{numbers} (over {FASTER:g} times as fast as float32, {share})"
+    return Choice(dtype, words, speed, alike)
 
 
 def labels_alike(found: Tensor, expected: Tensor) -> float:

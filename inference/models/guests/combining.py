@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference.errors import DeviceError
 from inference.models.moments import Moments
 
 ROWS_AT_ONCE: Final = 8
@@ -148,17 +149,29 @@ def _one_below_the_other(bands: Sequence[Combined]) -> Combined:
 def best_classes(logits: Tensor) -> NDArray[np.uint8]:
     """The class of each pixel's largest logit, the first of equals, uint8 `[row, column]`.
 
-    logits: `[class, row, column]`.
+    Args:
+        logits: `[class, row, column]`.
+
+    Raises:
+        DeviceError: some pixel has no number: what is not said must not look like background.
     """
     if logits.device.type != "cpu":
-        found: NDArray[np.uint8] = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        on_device, which = logits.max(dim=0)
+        _check_finite(on_device)
+        found: NDArray[np.uint8] = which.to(torch.uint8).cpu().numpy()
         return found
     best, winner = logits[0].clone(), torch.zeros_like(logits[0], dtype=torch.uint8)
     for number in range(1, len(logits)):
         winner.masked_fill_(logits[number] > best, number)
         torch.maximum(best, logits[number], out=best)
+    _check_finite(best)
     classes: NDArray[np.uint8] = winner.numpy()
     return classes
+
+
+def _check_finite(best: Tensor) -> None:
+    if not best.isfinite().all():
+        raise DeviceError("the network's answer for a slice has values that are no numbers")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

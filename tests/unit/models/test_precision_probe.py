@@ -34,8 +34,10 @@ class Network:
     """Computes for as long as it is told, and answers as it is told."""
 
     def __init__(self, half_ms: float, half: Tensor = SURE, waits_ms: float = 0) -> None:
-        self.milliseconds = {torch.float32: 4.0, torch.bfloat16: half_ms}
-        self.answers = {torch.float32: SURE, torch.bfloat16: half}
+        self.milliseconds = {torch.float32: 4.0}
+        self.answers = {torch.float32: SURE}
+        for dtype in (torch.bfloat16, torch.float16):
+            self.milliseconds[dtype], self.answers[dtype] = half_ms, half
         self.waits_ms = waits_ms
         self.made_ready: list[torch.dtype] = []
 
@@ -113,6 +115,14 @@ def test_a_network_is_tried_once_and_another_one_by_itself():
     assert choose(first, "a") is choose(second, "a")
     assert second.made_ready == []
     assert choose(second, "b").dtype is torch.float32
+
+
+def test_a_gpu_s_other_half_numbers_are_tried_alike():
+    network = Network(half_ms=1.0)
+    found = choose_precision(network.ready, allowed="float16", device=CPU, network="a")
+
+    assert found.dtype is torch.float16
+    assert found.words.startswith("float16 (over 1.2 times as fast as float32")
 
 
 def test_nothing_is_tried_where_float32_alone_is_allowed():

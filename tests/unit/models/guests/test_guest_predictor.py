@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.tiny_guest import LABELS, TinyNetwork
 
-from inference.errors import DeviceMemoryError
+from inference.errors import DeviceError, DeviceMemoryError
 from inference.geometry import Geometry
 from inference.models.guests.members import Members
 from inference.models.guests.predictor import GuestPredictor
@@ -203,3 +203,10 @@ def test_progress_grows_and_ends_when_all_is_done():
     assert told == sorted(told)
     assert told[0] == (2, 5)  # the first of two members is .8 / 2 of the work
     assert told.index((5, 5)) == len(told) - 1
+
+
+@pytest.mark.parametrize("counts", [[1], [2]])
+def test_an_answer_that_is_no_number_is_an_error_and_not_background(counts: list[int]):
+    """Not a number as the softmax of a pixel, by one network or by the mean of two."""
+    with pytest.raises(DeviceError, match="values that are no numbers"):
+        predict(Given([[[[np.nan, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]]]]), counts)
