@@ -316,7 +316,7 @@ class Uncertainty(StrEnum):
             case Uncertainty.NONE:
                 return "no measure of doubt: not judged"
             case Uncertainty.ENTROPY:
-                return "the entropy of one answer"
+                return "the entropy of the model's single answer"
             case Uncertainty.VARIANCE:
                 return samples_of.counted(count)
 

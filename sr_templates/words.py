@@ -188,8 +188,14 @@ def reading_words(model: ModelIdentity) -> str:
         if model.samples > 1
         else ""
     )
+    agreement = (
+        "The Dice between the samples is 1 where all give a structure the same voxels; the "
+        "smaller, the less sure. "
+        if model.samples > 1
+        else ""
+    )
     return (
-        f"{ranges}{_uncertainty_words(model)}Lean, mixed and fat are the shares of "
+        f"{ranges}{_uncertainty_words(model)}{agreement}Lean, mixed and fat are the shares of "
         f"voxels above {high}, from {low} to {high} and below {low} HU."
     )
 

@@ -176,7 +176,9 @@ def test_a_structure_spoiled_by_metal_is_named_without_volume_or_attenuation(tmp
 
     group = groups(dataset)["Femur, left"]
     assert [name(item) for item in group.ContentSequence if item.ValueType == "NUM"] == [
-        "Predictive uncertainty"
+        "Predictive uncertainty",
+        "Dice between the samples of the model",
+        "Variation of the volume over the samples of the model",
     ]
     (words,) = named(group, "Quality verdict, in words")
     assert words.TextValue == "spoiled by metal; no volume is given"
@@ -354,7 +356,7 @@ def test_the_case_is_judged_in_codes_and_in_words(report: Dataset):
     assert value("Metal") == "373067005"
     assert value("Rule that closed the series") == "no image for 60 s"
     assert "obturator externus and obturator internus" in value("Weak quality flags")
-    assert "the 10 Monte Carlo samples reach" in value("How to read the numbers")
+    assert "the 10 samples of Monte Carlo dropout reach" in value("How to read the numbers")
     assert value("Intended use").startswith("Research use.")
 
 

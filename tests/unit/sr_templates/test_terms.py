@@ -368,7 +368,7 @@ def test_the_numbers_are_explained_without_a_range_where_there_is_one_sample():
         ("variance", "SEEDS", 3, "3 trainings from different seeds"),
         ("variance", "CHECKPOINTS", 4, "4 checkpoints of one training"),
         ("variance", "VARIATIONS", 6, "6 variations of the image"),
-        ("entropy", "NONE", 1, "the entropy of one answer"),
+        ("entropy", "NONE", 1, "the entropy of the model's single answer"),
         ("none", "DROPOUT", 1, "no measure of doubt: not judged"),
         ("none", "NONE", 1, "no measure of doubt: not judged"),
     ],
