@@ -21,12 +21,13 @@ setup: $(STAMP)  ## make .venv with the pinned versions, if missing or stale
 demo: setup  ## a node, a phantom, and a table of measured against known
 	$(BIN)/msk-node demo --out demo-out
 
-test: setup harness-packages  ## everything: linters, types, imports, all tests
+test:  ## everything: linters, types, imports, all tests
 	@$(MAKE) --no-print-directory --jobs=2 lint checks
 
 # Tests wait a good deal (for servers, restarts, peers), so the linters cost little beside them;
-# where they fail, make lets the tests end, and fails. Shares: tests/support/shares.py.
-checks: setup
+# where they fail, make lets the tests end, and fails. pip and apt-get fetch side by side.
+# Shares: tests/support/shares.py.
+checks: setup harness-packages
 	$(BIN)/pytest --numprocesses=$(WORKERS)
 
 lint: setup  ## linters, formatting, types, and who may import whom

@@ -27,7 +27,7 @@ from dicom_node.archive.retrieve_jobs import RetrieveJobs, retrieve_job
 from dicom_node.archive.runs import BEGUN, listed, plan, run_name, up_to
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import RunRow, WindowState
-from dicom_node.persistence.job_queue import JobKind, JobRequest
+from dicom_node.persistence.jobs import JobKind, JobRequest
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.node import NodeConfig
 from dicom_node.settings.schedules import Schedule

@@ -32,7 +32,7 @@ from dicom_node.persistence.archive_rows import (
     WindowRow,
     WindowState,
 )
-from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.persistence.jobs import JobRequest, Payload
 from dicom_node.settings.archives import ArchiveSettings
 from dicom_node.settings.schedules import Schedule
 from dicom_node.uids import is_uid

@@ -39,7 +39,7 @@ from dicom_node.archive.stock import Stock, stock_of, stock_or_why
 from dicom_node.errors import PeerError, PeerUnreachableError
 from dicom_node.peers.archives import Answer, Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState
-from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.persistence.jobs import JobRequest, Payload
 from dicom_node.persistence.rows import AGAINST_RULES, COMPETING, RELEASED, SeriesState
 from dicom_node.series.candidate_reading import candidate_of
 from dicom_node.series.candidates import Candidate

@@ -47,7 +47,7 @@ from dicom_node.delivery.release import release
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, AuditOutcome, open_trail
 from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
 from dicom_node.peers.transports import transport_for
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CommitmentRow, DeliveryRow, DeliveryState
 from dicom_node.settings.destinations import Destination

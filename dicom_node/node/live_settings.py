@@ -6,12 +6,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dicom_node.persistence.jobs import JobKind, JobRequest
 from dicom_node.settings.node import NodeConfig
-
-if TYPE_CHECKING:
-    from dicom_node.persistence.job_queue import JobKind, JobRequest
 
 Take = Callable[[NodeConfig], None]
 
@@ -51,7 +49,6 @@ def live_kinds(now: Callable[[], Mapping[str, JobKind]]) -> Mapping[str, JobKind
     A job that is under way ends as it began; the next one of the same series is by the new
     settings.
     """
-    from dicom_node.persistence.job_queue import JobKind  # noqa: PLC0415 - as roles do
 
     def run(name: str, payload: Mapping[str, Any]) -> tuple[JobRequest, ...]:
         return tuple(now()[name].run(payload))

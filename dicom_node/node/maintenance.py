@@ -29,7 +29,7 @@ from dicom_node.delivery.release import STUCK, resume
 from dicom_node.errors import PeerError
 from dicom_node.node.retention import purge
 from dicom_node.peers.transports import transport_for
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.rows import DeliveryRow, DeliveryState
 
 log = structlog.get_logger()

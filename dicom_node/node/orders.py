@@ -35,7 +35,7 @@ from dicom_node.node.find import resolved
 from dicom_node.node.selection import arrival_in_spool
 from dicom_node.node.series_events import event, ordered
 from dicom_node.node.work_lists import WorkFilter, key_of, matching
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import WRITE_WITHIN_S, Ledger, existing_ledger
 from dicom_node.persistence.operation_ledger import Change, OperationLedger
 from dicom_node.persistence.rows import (

@@ -16,7 +16,7 @@ from dicom_node.archive.asking import Asking
 from dicom_node.node.orders import ORDER_LIFE
 from dicom_node.node.selection import arrival_in_spool
 from dicom_node.peers.archives import Wanted
-from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
+from dicom_node.persistence.jobs import JobKind, JobRequest, Payload
 from dicom_node.persistence.operation_ledger import OperationLedger
 from dicom_node.persistence.rows import OrderRow, SeriesRow
 from dicom_node.settings.archives import ArchiveSettings

@@ -22,7 +22,7 @@ from dicom_node.archive.politeness import zone_of
 from dicom_node.node.maintenance import Note, say_nothing, start_repeating
 from dicom_node.peers.archives import Archive, Retrieval, Wanted
 from dicom_node.persistence.archive_ledger import ArchiveLedger
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.settings.archives import ArchiveSettings, sender_title
 from dicom_node.settings.node import NodeConfig

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from dicom_node.node.refetch import Refetch
     from dicom_node.node.workflow import Workflow
     from dicom_node.peers.transports import Transport
-    from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
+    from dicom_node.persistence.job_queue import Engine
+    from dicom_node.persistence.jobs import JobKind, JobRequest
     from dicom_node.persistence.leases import Leases
     from dicom_node.spool.completeness import Expectation
     from dicom_node.spool.watcher import Watcher

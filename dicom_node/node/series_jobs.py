@@ -9,7 +9,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from dicom_node.persistence.job_queue import JobRequest, Payload
+from dicom_node.persistence.jobs import JobRequest, Payload
 from dicom_node.persistence.rows import AWAITS_RULES, SeriesRow
 from dicom_node.spool.arrivals import SeriesArrival
 

@@ -87,7 +87,7 @@ from dicom_node.node.series_jobs import (
     select_later,
 )
 from dicom_node.node.series_keys import keys_of
-from dicom_node.persistence.job_queue import JobKind, JobRequest, Payload
+from dicom_node.persistence.jobs import JobKind, JobRequest, Payload
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.operation_ledger import OperationLedger

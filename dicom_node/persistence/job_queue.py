@@ -38,7 +38,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 import structlog
@@ -53,6 +53,7 @@ from dbos import (
 from dicom_node.errors import JobFailedError
 from dicom_node.monitoring.logs import describe
 from dicom_node.persistence.database import SERVER_OPTIONS, retry_until_available, sqlite_path
+from dicom_node.persistence.jobs import Job, JobKind, JobRequest
 from dicom_node.persistence.leases import Leases
 from dicom_node.persistence.locks import hold_lock
 
@@ -71,41 +72,6 @@ LONGEST_POLLING_S: Final = 130.0
 """DBOS looks at a queue that many workers contend for less and less often, to two minutes."""
 MAX_RETRIES: Final = 4
 """Retries of a job that raised: after 10, 20, 40 and 80 seconds."""
-
-Payload: TypeAlias = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class JobRequest:
-    """One job to do.
-
-    kind: which job.
-    key: names this piece of work for ever; the same key again is the same work.
-    payload: JSON values.
-    delay_s: how long to wait before it may begin.
-    """
-
-    kind: str
-    key: str
-    payload: Payload
-    delay_s: float = 0.0
-
-
-Job: TypeAlias = Callable[[Payload], tuple[JobRequest, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class JobKind:
-    """The rules for jobs of one kind.
-
-    run: does one.
-    queue: where they wait.
-    fallback: done instead when `run` has raised at every try.
-    """
-
-    run: Job
-    queue: str
-    fallback: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)

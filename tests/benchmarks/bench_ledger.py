@@ -168,7 +168,8 @@ def make_queue(url: str, count: int) -> None:
     import sqlalchemy as sa  # noqa: PLC0415
 
     from dicom_node.persistence.database import open_database  # noqa: PLC0415
-    from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest  # noqa: PLC0415
+    from dicom_node.persistence.job_queue import Engine  # noqa: PLC0415
+    from dicom_node.persistence.jobs import JobKind, JobRequest  # noqa: PLC0415
 
     payload = {
         "paths": [f"/msk/spool/{uid_of(0)}/{uid_of(n)}.dcm" for n in range(NAMES_IN_A_JOB)]

@@ -31,7 +31,8 @@ from support.postgres import running_postgres
 from support.small_node import small_config
 from support.spooled import keep
 
-from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.jobs import JobKind, JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import SeriesState
 from dicom_node.settings.node import NodeConfig

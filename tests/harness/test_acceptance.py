@@ -20,7 +20,7 @@ from support.small_node import small_config
 from dicom_node.cohort.reading import records_of_ledger
 from dicom_node.node.acceptance.run import AcceptanceOptions, accept
 from dicom_node.node.workflow import Workflow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings
 from dicom_node.results.pdf.protocol import Outcome, Protocol

@@ -16,7 +16,7 @@ from support.sent_results import SEG, SERIES, SR, STUDY, Site
 from dicom_node.delivery.attempts import is_slow
 from dicom_node.node.maintenance import MaintenanceTasks
 from dicom_node.peers.transports import transport_for
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config

@@ -30,7 +30,7 @@ from support.sent_results import SEG, SR, Site
 from support.small_node import result_pacs
 from support.web_archive import Reply, WebArchive
 
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config

@@ -30,7 +30,7 @@ from dicom_node.cohort.reading import record_of_row, records_of_ledger
 from dicom_node.cohort.records import CaseRecord
 from dicom_node.node.workflow import Workflow
 from dicom_node.persistence.database import open_database
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import CaseRow, SeriesRow, SeriesState
 from dicom_node.persistence.tables import METADATA

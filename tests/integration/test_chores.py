@@ -24,7 +24,7 @@ from dicom_node.delivery.attempts import is_slow
 from dicom_node.delivery.release import release
 from dicom_node.node.maintenance import MaintenanceTasks
 from dicom_node.node.status import node_status
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState
 from dicom_node.settings.loading import parse_config

@@ -17,7 +17,8 @@ import pytest
 from support.waiting import wait_until
 
 from dicom_node.errors import EngineBusyError
-from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.jobs import JobKind, JobRequest, Payload
 
 QUEUES = {"gpu": 1, "light": 4}
 
@@ -258,7 +259,8 @@ LINKS = 6
 CHAIN = f"""
 import sys, os
 from pathlib import Path
-from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.jobs import JobKind, JobRequest
 folder = Path(sys.argv[1])
 def link(payload):
     with open(folder / "effects", "a") as effects:

@@ -97,6 +97,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 @pytest.fixture(autouse=True)
 def well(watched: Watched) -> None:
     """Each claim begins with a node that is well."""
+    assert watched.node.process is not None
+    if watched.node.process.poll() is not None:
+        watched.node.start()
     wait_until(watched.is_well, WITHIN_S, "the node is well", 0.3)
 
 
@@ -189,4 +192,3 @@ def test_a_killed_node_is_told_from_one_that_ended_in_order(watched: Watched) ->
     code, said = watched.said()
     assert (code, said["alarms"]) == (8, [])
     assert "ended in order" in said["words"]
-    watched.node.start()

@@ -30,7 +30,7 @@ from dicom_node.node.find import Found, find
 from dicom_node.node.history import NO_EVENTS, series_history
 from dicom_node.node.orders import ORDER_LIFE, Orders, place, plan
 from dicom_node.node.workflow import Workflow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.operation_ledger import OperationLedger
 from dicom_node.persistence.rows import (

@@ -26,7 +26,7 @@ from dicom_node.errors import PeerFailedError, PeerRefusedError, PeerUnreachable
 from dicom_node.node.requery import RequeryTasks
 from dicom_node.peers.archives import Answer, Level, Query, Retrieval, RetrievalEnd
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow, ArchiveState, WindowState
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.rows import SeriesRow, SeriesState
 from dicom_node.spool import copies
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from support.waiting import wait_until
 
-from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.jobs import JobKind, JobRequest, Payload
 
 TABLE = "operation_outputs"
 

@@ -37,7 +37,7 @@ from dicom_node.case_files.report_reader import reported_structures
 from dicom_node.case_files.result_folder import segment_to_folder
 from dicom_node.errors import ResultError
 from dicom_node.node.workflow import Workflow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.locks import try_lock
 from dicom_node.persistence.rows import DeliveryState, SeriesState

@@ -28,7 +28,7 @@ from dicom_node.peers.archives import (
 )
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import ArchiveSeriesRow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.settings.loading import parse_config
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicom_node.node.workflow import Workflow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.spool.arrivals import SeriesArrival, arrival_of
 from dicom_node.spool.revisions import Revision, write_marker
 from dicom_node.spool.spool import Spool

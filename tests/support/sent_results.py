@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.delivery.attempts import first_rows
 from dicom_node.delivery.jobs import DeliveryJobs, delivery_job
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryRow, ResultRow, SeriesRow, SeriesState
 from dicom_node.results.kinds import ResultKind

@@ -19,6 +19,8 @@ NO_FAULT = ("does not support", "not yet supported")
 PIXELMED = Path("/usr/share/java/pixelmed.jar")
 GENERAL_TITLE = ("126000", "DCM", "Imaging Measurement Report")
 """Of a report by TID 1500 (CID 7021); by such a title PixelMed knows what to check."""
+MEASUREMENTS = "126010"
+"""Imaging Measurements (DCM): the container of a report's groups."""
 HARMLESS = re.compile(
     r"|Found \w+ IOD|Found Root Template .*|Root Template Validation Complete"
     r"|IOD validation complete"
@@ -28,7 +30,7 @@ REPORTS = Path(__file__).parent / "ValidateReports.java"
 # The validator's style sheets are larger than Java's default limits for XPath.
 JAVA = (
     "java",
-    "-Xmx12g",  # a report of 43 groups takes 9 GB of it
+    "-Xmx6g",
     "-XX:+UseSerialGC",  # the others take every core
     "-XX:TieredStopAtLevel=1",  # it runs for seconds: compiling it better takes twice as long
     "-Djdk.xml.xpathExprGrpLimit=0",
@@ -69,15 +71,23 @@ def dciodvfy_errors(path: Path) -> list[str]:
 def pixelmed(*paths: Path) -> dict[Path, Said]:
     """What PixelMed's DicomSRValidator finds in the templates of documents, by file.
 
-    It knows a template by the document's title, of those that the template names. A report by
-    TID 1500 that has a title of its own is checked in a copy with the general one; as it is
-    it would be told that nothing in it is in a template (`pixelmed_as_sent`).
+    It is given copies, in which
+
+    - a report by TID 1500 that has a title of its own has the general one: it knows a template
+      by the document's title, of those that the template names, and would say of every item
+      that it is in no template (`pixelmed_as_sent`);
+    - of groups that are alike in all but their numbers, codes and words there is the first: it
+      takes two seconds and more for each, and says the same of every one.
     """
     with tempfile.TemporaryDirectory() as folder:
-        copies = {
-            _with_known_title(path, Path(folder) / f"{number}.dcm"): path
-            for number, path in enumerate(paths)
-        }
+        copies = {Path(folder) / f"{number}.dcm": path for number, path in enumerate(paths)}
+        for copy, path in copies.items():
+            document = pydicom.dcmread(path)
+            if has_own_title(path):
+                (title,) = document.ConceptNameCodeSequence
+                title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = GENERAL_TITLE
+            _keep_one_group_of_each_form(document)
+            document.save_as(copy)
         return {copies[copy]: said for copy, said in pixelmed_as_sent(*copies).items()}
 
 
@@ -106,15 +116,26 @@ def has_own_title(path: Path) -> bool:
     )
 
 
-def _with_known_title(path: Path, copy: Path) -> Path:
-    """The file itself, or `copy` made of it, of which PixelMed knows the template."""
-    if not has_own_title(path):
-        return path
-    dataset = pydicom.dcmread(path)
-    (title,) = dataset.ConceptNameCodeSequence
-    title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = GENERAL_TITLE
-    dataset.save_as(copy)
-    return copy
+def _keep_one_group_of_each_form(document: pydicom.Dataset) -> None:
+    """Take out groups of measurements that are of the form of one before them."""
+    for container in document.ContentSequence:
+        if _name(container) == MEASUREMENTS:
+            first = {_form(group): group for group in reversed(container.ContentSequence)}
+            container.ContentSequence = list(reversed(first.values()))
+
+
+def _form(item: pydicom.Dataset) -> tuple[object, ...]:
+    """What a template says of an item and of all below it: how, what, under what name."""
+    measured = item.get("MeasuredValueSequence", ())
+    units = [one.MeasurementUnitsCodeSequence[0].CodeValue for one in measured]
+    below = [_form(one) for one in item.get("ContentSequence", ())]
+    return (item.RelationshipType, item.ValueType, _name(item), *units, *below)
+
+
+def _name(item: pydicom.Dataset) -> str:
+    """The code of an item's name; empty where it has none, as an image of a key object."""
+    names = item.get("ConceptNameCodeSequence", ())
+    return str(names[0].CodeValue) if names else ""
 
 
 def templates(text: str) -> Said:

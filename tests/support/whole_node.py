@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from dicom_node.node.status import NodeStatus, node_status
 from dicom_node.node.workflow import Workflow
 from dicom_node.peers.outcome import SendOutcome
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import SeriesRow
 from dicom_node.receiving.receiver import Receiver, ReceiverSettings

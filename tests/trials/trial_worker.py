@@ -33,7 +33,8 @@ from dicom_node.monitoring.heartbeats import Heart
 from dicom_node.monitoring.logs import configure_logging
 from dicom_node.node.roles import _monitor
 from dicom_node.persistence.database import open_database, sqlite_path
-from dicom_node.persistence.job_queue import Engine, JobKind, JobRequest, Payload
+from dicom_node.persistence.job_queue import Engine
+from dicom_node.persistence.jobs import JobKind, JobRequest, Payload
 from dicom_node.persistence.leases import Leases
 from dicom_node.persistence.ledger import Ledger, no_fence
 from dicom_node.persistence.locks import try_lock

@@ -26,6 +26,11 @@ from dicom_node.settings.loading import parse_config
 from pathlib import Path
 parse_config({}, source="", folder=Path()).node.database_path
 """
+WEB = "import dicom_node.web.process, dicom_node.web.server"
+LOOKING = """
+import dicom_node.commands.cli, dicom_node.commands.health, dicom_node.node.find
+import dicom_node.node.health, dicom_node.node.status, dicom_node.settings.loading
+"""
 NEEDLESS_TO_WORK = (
     "alembic dicomweb_client fastapi nibabel prometheus_client reportlab scipy.stats"
     " skimage.measure torch"
@@ -33,12 +38,20 @@ NEEDLESS_TO_WORK = (
 NEEDLESS_TO_RECEIVE = (
     "alembic dbos fastapi highdicom nibabel prometheus_client scipy sqlalchemy torch"
 )
+NEEDLESS_TO_LOOK = (
+    "alembic dbos dicomweb_client highdicom nibabel psycopg reportlab scipy torch"
+)
 
 
 @pytest.mark.parametrize(
     ("process", "needless"),
-    [(WORKER, NEEDLESS_TO_WORK), (RECEIVER, NEEDLESS_TO_RECEIVE)],
-    ids=["worker", "receiver"],
+    [
+        (WORKER, NEEDLESS_TO_WORK),
+        (RECEIVER, NEEDLESS_TO_RECEIVE),
+        (WEB, NEEDLESS_TO_LOOK),
+        (LOOKING, f"{NEEDLESS_TO_LOOK} fastapi"),
+    ],
+    ids=["worker", "receiver", "web", "a command that looks"],
 )
 def test_a_process_loads_only_what_every_series_needs(
     process: str, needless: str, tmp_path: Path

@@ -19,7 +19,7 @@ from dicom_node.node import case_room, room, workflow
 from dicom_node.node.room import PUBLICATION, Disk
 from dicom_node.node.status import node_status
 from dicom_node.node.workflow import MAX_WAIT_FOR_ROOM_S, UNEXPLAINED_TRIES, Workflow
-from dicom_node.persistence.job_queue import JobRequest
+from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import SeriesState
 from dicom_node.settings.node import NodeConfig
