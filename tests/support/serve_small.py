@@ -17,9 +17,10 @@ from dicom_node.errors import NodeError
 from dicom_node.node.supervisor import ROLE_NAMES, serve
 from dicom_node.settings.loading import load_config
 from dicom_node.settings.node import NodeConfig
-from support.fast_analysis import COMMAND
 
 ROLE = "--role"
+COMMAND = (sys.executable, str(Path(__file__).with_name("fast_analysis.py")))
+"""Not imported from there: the supervisor would load all that an analysis needs."""
 
 
 def main(arguments: list[str]) -> int:
