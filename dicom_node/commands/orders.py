@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from dicom_node.commands.console import ConfigOption, counted, stdout
+from dicom_node.commands.console import HARMLESS, ConfigOption, counted, stdout
 
 if TYPE_CHECKING:
     from dicom_node.node.orders import Planned
@@ -169,18 +169,20 @@ def _tell(kind: OrderKind, count: int, passed_over: int) -> None:
 
 
 def _show(planned: tuple[Planned, ...]) -> None:
-    """What would be ordered, and what not."""
-    table = Table("series", "revision", "state", "received", "what would be done")
+    """What would be ordered, and what not: a line each, and how many of each there are."""
+    totals: Counter[str] = Counter()
     for each in planned:
         row, words = each.row, each.remark or "ordered"
         if each.objection:
             words = f"nothing: {each.objection}"
+        totals[words] += 1
         received = row.received_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(
-            row.series_instance_uid, str(row.revision), row.state.value, received, words
-        )
+        about = f"{row.series_instance_uid} revision {row.revision} {row.state.value}"
+        # Ten thousand lines: a table of them takes longer than all the rest.
+        typer.echo(f"{about} received {received}: {words}".translate(HARMLESS))
+    for words, count in totals.most_common():
+        stdout.print(f"{count} series: {words}", highlight=False, soft_wrap=True)
     possible = sum(not each.objection for each in planned)
-    stdout.print(table)
     stdout.print(f"{counted(possible, 'order')} would be given", highlight=False)
 
 

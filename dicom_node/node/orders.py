@@ -32,7 +32,7 @@ from dicom_node.delivery.release import due_again, is_releasable, released_event
 from dicom_node.errors import UnknownNameError
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.node.find import resolved
-from dicom_node.node.selection import arrival_in_spool
+from dicom_node.node.selection import are_images_here, arrival_in_spool
 from dicom_node.node.series_events import event, ordered
 from dicom_node.node.work_lists import WorkFilter, key_of, matching
 from dicom_node.persistence.jobs import JobRequest
@@ -52,6 +52,7 @@ from dicom_node.persistence.rows import (
     SeriesRow,
     SeriesState,
 )
+from dicom_node.persistence.work_queries import OfMany, of_many
 from dicom_node.results.kinds import ResultKind, kinds_for
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import SeriesArrival
@@ -202,39 +203,54 @@ def plan(
         for order in OperationLedger(ledger).open_orders(MOST_ORDERS)
     }
     planned = []
-    for row in _rows(config, ledger, chosen):
-        one = planner.planned(kind, row, destination)
-        if (kind, row.series_instance_uid, row.revision, destination) in waiting:
-            one = replace(one, objection=WAITS_ALREADY)
-        planned.append(one)
+    for rows in _pages(config, ledger, chosen):
+        knowing = replace(planner, known=of_many(ledger, rows))
+        for row in rows:
+            one = knowing.planned(kind, row, destination)
+            if (kind, row.series_instance_uid, row.revision, destination) in waiting:
+                one = replace(one, objection=WAITS_ALREADY)
+            planned.append(one)
     return tuple(planned)
 
 
-def _rows(config: NodeConfig, ledger: Ledger, chosen: Chosen) -> Iterator[SeriesRow]:
-    """The series that are meant; of a filter, so many at most."""
+def _pages(config: NodeConfig, ledger: Ledger, chosen: Chosen) -> Iterator[Sequence[SeriesRow]]:
+    """The series that are meant, some hundred at a time; of a filter, so many at most."""
     if not isinstance(chosen, WorkFilter):
-        for uid, revision in chosen:
-            row = ledger.series(uid, revision)
-            if row is None:
-                raise UnknownNameError(f"no series {uid!r} has a revision {revision} here")
-            yield row
+        for at in range(0, len(chosen), ROWS_AT_A_TIME):
+            yield [_known_row(ledger, each) for each in chosen[at : at + ROWS_AT_A_TIME]]
         return
     wanted = resolved(config, ledger, chosen)
     after, count = None, 0
     while count < MOST_ORDERS:
         page = matching(ledger, wanted, ROWS_AT_A_TIME, after)
-        yield from page
+        yield page
         if len(page) < ROWS_AT_A_TIME:
             return
         after, count = key_of(page[-1]), count + len(page)
 
 
+def _known_row(ledger: Ledger, key: tuple[str, int]) -> SeriesRow:
+    """One revision of a series.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    row = ledger.series(*key)
+    if row is None:
+        raise UnknownNameError(f"no series {key[0]!r} has a revision {key[1]} here")
+    return row
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Says what would become of orders, by the ledger and the disks."""
+    """Says what would become of orders, by the ledger and the disks.
+
+    known: what the ledger has of the series in question, where it was read before.
+    """
 
     config: NodeConfig
     ledger: Ledger
+    known: OfMany | None = None
 
     def planned(self, kind: OrderKind, row: SeriesRow, destination: str = "") -> Planned:
         """What would become of an order for a series."""
@@ -259,14 +275,15 @@ class Planner:
             return Planned(row, "rules left it out: release it")
         if kind is OrderKind.RETRY and row.state not in RETRIED:
             return Planned(row, f"it is {row.state}: analyse it again")
-        latest = self.ledger.revisions(row.series_instance_uid)[-1]
-        if latest.revision != row.revision:
-            return Planned(row, f"revision {latest.revision} came after it")
+        known = self.known or of_many(self.ledger, [row])
+        latest = known.latest[row.series_instance_uid]
+        if latest != row.revision:
+            return Planned(row, f"revision {latest} came after it")
         return self._if_images(row)
 
     def _if_images(self, row: SeriesRow) -> Planned:
         """What needs the images of a series."""
-        if arrival_in_spool(self.config.node.spool, row) is not None:
+        if are_images_here(self.config.node.spool, row):
             return Planned(row)
         if not self.config.archives:
             words = "its images are here no more, and there is no archive to fetch them from"
@@ -304,10 +321,9 @@ class Planner:
 
     def deliveries(self, row: SeriesRow, destination: str) -> tuple[DeliveryRow, ...]:
         """The deliveries of a revision, to one destination or to all."""
-        uid, revision = _key(row)
-        return self.ledger.deliveries(
-            series_instance_uid=uid, revision=revision, destination=destination or None
-        )
+        known = self.known or of_many(self.ledger, [row])
+        found = known.deliveries.get(_key(row), ())
+        return tuple(each for each in found if destination in ("", each.destination))
 
     def releasable(self, row: SeriesRow, destination: str) -> list[DeliveryRow]:
         """Those that are held, or tried slowly."""
@@ -321,7 +337,8 @@ class Planner:
 
         A destination that never got any of it gets what its profile asks for, of what was made.
         """
-        results = self.ledger.results(*_key(row))
+        known = self.known or of_many(self.ledger, [row])
+        results = known.results.get(_key(row), ())
         rows = self.deliveries(row, destination)
         if not rows:
             rows = self._never_sent(row, results, destination)

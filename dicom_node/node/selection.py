@@ -36,7 +36,7 @@ from dicom_node.settings.node import Completion, NodeConfig
 from dicom_node.settings.rules import RuleSet
 from dicom_node.spool.arrivals import SeriesArrival, arrival_of, study_of
 from dicom_node.spool.pending import read_waiting
-from dicom_node.spool.revisions import read_marker
+from dicom_node.spool.revisions import Revision, read_marker
 from dicom_node.spool.spool import Spool
 from dicom_node.uids import sources_digest
 
@@ -169,15 +169,33 @@ def arrival_in_spool(spool: Path, row: SeriesRow) -> SeriesArrival | None:
     """A series in the ledger with its images; None where the spool has them no more."""
     folder = spool / row.series_instance_uid
     with contextlib.suppress(OSError, ValueError):
-        revisions = read_marker(folder)
-        if revisions and all((folder / name).exists() for name in revisions[-1].files):
-            arrival = arrival_of(folder, revisions[-1])
+        if revision := _whole_revision(folder):
+            arrival = arrival_of(folder, revision)
             return replace(
                 arrival,
                 revision=row.revision,
                 calling_ae_title=row.calling_ae_title,
                 called_ae_title=row.called_ae_title,
             )
+    return None
+
+
+def are_images_here(spool: Path, row: SeriesRow) -> bool:
+    """True if the spool has the images of a series still; none of them is read."""
+    with contextlib.suppress(OSError, ValueError):
+        return _whole_revision(spool / row.series_instance_uid) is not None
+    return False
+
+
+def _whole_revision(folder: Path) -> Revision | None:
+    """The last revision of a series, if every file of it is there.
+
+    Raises:
+        OSError, ValueError: its record cannot be read.
+    """
+    revisions = read_marker(folder)
+    if revisions and set(revisions[-1].files) <= {path.name for path in folder.iterdir()}:
+        return revisions[-1]
     return None
 
 

@@ -190,6 +190,19 @@ class Ledger:
         """Write rows that are not there yet; those that are stay as they are."""
         self._write(self.statement(row, keep=True) for row in rows)
 
+    def add_many(self, rows: Sequence[AnyRow]) -> None:
+        """Write rows that are not there yet, many of a kind at once, in one transaction."""
+        by_kind: dict[type, list[AnyRow]] = {}
+        for row in rows:
+            by_kind.setdefault(type(row), []).append(row)
+
+        def write(connection: sa.Connection) -> None:
+            for same in by_kind.values():
+                statement = self.statement(same[0], keep=True)
+                connection.execute(statement, [_stored(row) for row in same])
+
+        self.transact(write)
+
     def reach(
         self,
         row: SeriesRow,

@@ -98,7 +98,7 @@ class OperationLedger:
         """Enter orders, each with the event that tells of it."""
         for at in range(0, len(placed), ORDERS_IN_A_TRANSACTION):
             part = placed[at : at + ORDERS_IN_A_TRANSACTION]
-            self.ledger.add(*(row for pair in part for row in pair))
+            self.ledger.add_many([row for pair in part for row in pair])
 
     def note(self, order: OrderRow, words: str) -> None:
         """Say what an order waits for that is not carried out yet."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import sqlalchemy as sa
 from support.cases import source_datasets
 from support.ct import SERIES_UID, STUDY_UID
 from support.fast_analysis import COMMAND
@@ -29,6 +30,7 @@ from dicom_node.node.audit_log import read_audit
 from dicom_node.node.find import Found, find
 from dicom_node.node.history import NO_EVENTS, series_history
 from dicom_node.node.orders import ORDER_LIFE, Orders, place, plan
+from dicom_node.node.work_lists import WorkFilter
 from dicom_node.node.workflow import Workflow
 from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
@@ -489,6 +491,32 @@ def test_an_order_that_its_answer_overtakes_is_about_the_answer(
     assert node.last_order().done_at is not None
     is_held = kind is OrderKind.HOLD
     assert node.deliveries() == {DeliveryState.HELD if is_held else DeliveryState.WAITING}
+
+
+@pytest.mark.parametrize("kind", [*OrderKind])
+def test_what_becomes_of_many_orders_is_asked_for_all_of_them_at_once(
+    make: Make, kind: OrderKind
+) -> None:
+    """As many queries for three hundred series as for three."""
+    node, queries = make(), []
+    node.receive()
+    node.finish()
+    row = node.ledger.series(SERIES_UID, 1)
+    assert row is not None
+    many = [replace(row, series_instance_uid=f"1.2.3.{number}") for number in range(300)]
+    node.ledger.save(*many)
+    sa.event.listen(node.ledger._engine, "before_cursor_execute", lambda *_: queries.append(1))
+    asked = []
+    for most in (3, 300):
+        queries.clear()
+        uids = tuple(each.series_instance_uid for each in many[:most])
+        planned = plan(
+            node.config, node.ledger, kind, WorkFilter(series=uids), destination="pacs"
+        )
+        assert len(planned) == most
+        asked.append(len(queries))
+
+    assert asked[0] == asked[1]
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
