@@ -7,7 +7,7 @@ segmentations fail. Every n-th case is kept out of the fit: on those the gate is
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -17,14 +17,17 @@ import numpy as np
 from dicom_node.case_files.labelled_cases import ListedCase, listed_cases, read_case
 from dicom_node.errors import ConfigurationError, SeriesError
 from inference.errors import LabelTableError
+from inference.measurement.sample_range import FEWEST_SAMPLES
 from inference.models.bundle import Bundle
 from inference.models.bundle_writing import write_calibration
-from inference.results import Uncertainty
+from inference.results import Score, Uncertainty
+from inference.structures import STRUCTURES
 from inference.training.calibrate import (
     by_bundle,
     fit,
     graded,
     provided_labels,
+    stacked_scores,
 )
 from inference.training.detection import Detection, detection
 from inference.training.scoring import LabelledImage, Scored, score_images
@@ -38,12 +41,18 @@ class Fitted:
     """A bundle with its new limits, and how the gate does on the cases kept out of the fit.
 
     held_out: None where no case was kept out.
+    by_score: the same by each score that has limits.
     left_out: names of cases that could not be read, with the reason.
+    without_limits: structures of the model that got none, so that no flag comes of a score.
+    not_provided: structures that the model was not made to find.
     """
 
     bundle: Bundle
     held_out: Detection | None
+    by_score: Mapping[Score, Detection]
     left_out: tuple[str, ...]
+    without_limits: tuple[str, ...]
+    not_provided: tuple[str, ...]
 
 
 def calibrate(  # noqa: PLR0913 - the command's options
@@ -71,11 +80,9 @@ def calibrate(  # noqa: PLR0913 - the command's options
 
     Raises:
         ConfigurationError: the cases cannot be listed, or are too few for any limit, or the
-            model has no uncertainty; then the bundle is left as it was.
+            model has no score; then the bundle is left as it was.
     """
-    if bundle.model.uncertainty is Uncertainty.NONE:
-        words = "its model has no measure of uncertainty: there is nothing to set limits to"
-        raise ConfigurationError(f"{bundle.name}: {words}")
+    _check_scores(bundle)
     cases = listed_cases(source, table)
     kept = [hold_out_every > 0 and n % hold_out_every == 0 for n in range(1, len(cases) + 1)]
     left_out: list[str] = []
@@ -98,8 +105,41 @@ def calibrate(  # noqa: PLR0913 - the command's options
         raise ConfigurationError(f"{words}: three readable cases and failures are needed")
     held_out = scored(held=True) if any(kept) else []
     done = write_calibration(bundle, calibration, version or bundle.version)
-    tried = detection(calibration, held_out) if held_out else None
-    return Fitted(done, tried, tuple(left_out))
+    provided = provided_labels(bundle)
+    return Fitted(
+        bundle=done,
+        held_out=detection(calibration, held_out) if held_out else None,
+        by_score={
+            score: detection(calibration, held_out, score)
+            for score in (stacked_scores(held_out) if held_out else ())
+        },
+        left_out=tuple(left_out),
+        without_limits=tuple(
+            one.abbreviation
+            for one in STRUCTURES
+            if one.label in provided and one.abbreviation not in calibration.structures
+        ),
+        not_provided=tuple(one.abbreviation for one in STRUCTURES if one.label not in provided),
+    )
+
+
+def _check_scores(bundle: Bundle) -> None:
+    """Refuse a model that has no score to set limits to.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    kind = bundle.model.uncertainty
+    if kind is Uncertainty.NONE:
+        words = "its model has no measure of uncertainty: there is nothing to set limits to"
+        raise ConfigurationError(f"{bundle.name}: {words}")
+    if kind is Uncertainty.VARIANCE and bundle.sample_count() < FEWEST_SAMPLES:
+        words = "a single sample varies by nothing: set samples to 2 or more in bundle.toml"
+        if bundle.model.most_samples == 1:
+            words = (
+                "its model has one member, which varies by nothing: there is no limit to set"
+            )
+        raise ConfigurationError(f"{bundle.name}: {words}")
 
 
 def _images(cases: Sequence[ListedCase], left_out: list[str]) -> Iterator[LabelledImage]:

@@ -193,5 +193,12 @@ def calibrate(  # noqa: PLR0913 - a command line has as many options as it has
     for line in fitted.left_out:
         stderr.print(f"left out: {line}", highlight=False)
     stdout.print(f"limits written into {fitted.bundle.folder}", highlight=False)
+    for words, structures in (
+        ("no limits, too few cases or no score that falls with Dice", fitted.without_limits),
+        ("not provided by the model", fitted.not_provided),
+    ):
+        if structures:
+            stdout.print(f"{words}: {', '.join(structures)}", highlight=False)
     if fitted.held_out is not None:
-        stdout.print_json(data=asdict(fitted.held_out))
+        by_score = {score.value: asdict(one) for score, one in fitted.by_score.items()}
+        stdout.print_json(data={**asdict(fitted.held_out), "by_score": by_score})

@@ -110,6 +110,8 @@ class Arm:
         self, quantity: Quantity, structures: Sequence[Structure] = STRUCTURES
     ) -> Values:
         """(cases,) mean over the structures that a case has a value of."""
+        if not structures:
+            return np.full(len(self.cases), np.nan)
         table = np.stack([self.values(structure, quantity) for structure in structures])
         known = np.isfinite(table)
         sums = np.where(known, table, 0.0).sum(axis=0)
@@ -157,6 +159,18 @@ class Evaluation:
     def first(self) -> Arm:
         """The arm that the figures of a single bundle are of."""
         return self.arms[0]
+
+    @property
+    def shared_structures(self) -> tuple[Structure, ...]:
+        """Those annotated that every arm's model was made to find."""
+        each = [arm.structures() for arm in self.arms]
+        return tuple(one for one in STRUCTURES if all(one in known for known in each))
+
+    @property
+    def all_structures(self) -> tuple[Structure, ...]:
+        """Those annotated that any arm's model was made to find."""
+        each = [arm.structures() for arm in self.arms]
+        return tuple(one for one in STRUCTURES if any(one in known for known in each))
 
     @property
     def data_sets(self) -> tuple[str, ...]:

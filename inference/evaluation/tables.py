@@ -151,13 +151,12 @@ def accuracy_table(
 ) -> Table:
     """Tables 4 and 5: per structure, both sides together; two bundles with their tests."""
     first, *others = evaluation.arms
-    structures = first.structures()
+    structures = evaluation.all_structures
     columns = [Column("structure"), Column("cases")]
     cells: list[list[Cell]] = [
-        [one.abbreviation, int(np.isfinite(first.values(one, Quantity.DICE)).sum())]
-        for one in structures
+        [one.abbreviation, _most_cases(evaluation.arms, one)] for one in structures
     ]
-    groups = _groups(structures)
+    groups = _groups(evaluation.shared_structures)
     cells += [[name, len(first.cases)] for name, _ in groups]
     tests: list[PairedTest] = []
     for measure in measures:
@@ -182,6 +181,22 @@ def accuracy_table(
     )
 
 
+def _most_cases(arms: Sequence[Arm], structure: Structure) -> int:
+    return max(int(np.isfinite(arm.values(structure, Quantity.DICE)).sum()) for arm in arms)
+
+
+def _unshared_notes(evaluation: Evaluation) -> list[str]:
+    """Which structures are in no average of arms that are compared, and whose they are."""
+    shared = evaluation.shared_structures
+    told = [
+        f"{arm.name} alone: {', '.join(one.abbreviation for one in own)}"
+        for arm in evaluation.arms
+        if (own := [one for one in arm.structures() if one not in shared])
+    ]
+    words = f"Averages are over the {len(shared)} structures that both were made to find."
+    return [f"{words} {'; '.join(told)}."] if told else []
+
+
 def _accuracy_notes(
     measures: Sequence[Measure], evaluation: Evaluation, tests: Sequence[PairedTest]
 ) -> tuple[str, ...]:
@@ -191,6 +206,7 @@ def _accuracy_notes(
             "ASD and AIE leave out cases in which a structure was not found at all; Dice counts"
             " them as 0 and AVE as 100 %."
         )
+    notes += _unshared_notes(evaluation)
     if len(evaluation.arms) > 1:
         notes.append(_test_words(tests))
     return tuple(notes)
@@ -212,7 +228,8 @@ def _groups(structures: Sequence[Structure]) -> list[tuple[str, tuple[Structure,
         (f"{group.value}s", tuple(one for one in structures if one.group is group))
         for group in Group
     ]
-    return [(name, members) for name, members in groups if members] + [(ALL, tuple(structures))]
+    found = [(name, members) for name, members in groups if members]
+    return [*found, (ALL, tuple(structures))] if structures else []
 
 
 def _down(
@@ -444,6 +461,7 @@ def bundle_table(evaluation: Evaluation) -> Table:
     rows = tuple(_bundle_row(arm, evaluation, measures) for arm in evaluation.arms)
     notes = [
         "Averages over the structures; correlation and AUROC of a case's averages.",
+        *_unshared_notes(evaluation),
         *([] if len(evaluation.arms) > 1 else [f"No p: {ONE_ARM}."]),
     ]
     return Table(10, "The bundles", columns, rows, notes=tuple(notes))
@@ -452,17 +470,19 @@ def bundle_table(evaluation: Evaluation) -> Table:
 def _bundle_row(
     arm: Arm, evaluation: Evaluation, measures: Sequence[Measure]
 ) -> tuple[Cell, ...]:
-    found = of_average(arm)
+    shared, first = evaluation.shared_structures, evaluation.first
+    found = FailureDetection.of(
+        *(arm.averages(quantity, shared) for quantity in (Quantity.DICE, Quantity.UNCERTAINTY))
+    )
     limits = found.dice_limits
     areas = [found.auroc(limit) for limit in limits] if limits else [None, None]
-    first = evaluation.first
-    test = paired_test(first.averages(Quantity.DICE), arm.averages(Quantity.DICE))
+    test = paired_test(*(one.averages(Quantity.DICE, shared) for one in (first, arm)))
     return (
         arm.name,
         arm.trained_on or "not said",
         arm.samples,
         len(arm.cases),
-        *(mean_sd(arm.averages(m.quantity)) for m in measures),
+        *(mean_sd(arm.averages(m.quantity, shared)) for m in measures),
         found.correlation,
         *areas,
         None if arm is first else test.p,

@@ -247,7 +247,7 @@ class _Rows:
     case_failed: NDArray[np.bool_]
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913, PLR0917 - a row's parts
         cls,
         signal: Values,
         dice: Values,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
 import numpy as np
 import pytest
 from support.bundles import untrained_bundle
+from support.threshold_kind import Thresholds
 
 import dicom_node.commands.calibrate as command
 from dicom_node.case_files.labelled_cases import listed_cases, read_case, write_segments
@@ -15,12 +17,15 @@ from dicom_node.case_files.phantom_series import write_phantom_series
 from dicom_node.commands.calibrate import calibrate
 from dicom_node.errors import ConfigurationError
 from dicom_node.series.reading import read_series
+from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bundle import Bundle, load_bundle
 from inference.models.bundle_files import CALIBRATION_FILE
 from inference.phantom.body import BodySpec
 from inference.phantom.render import phantom
 from inference.phantom.spec import PhantomSpec, Zone
 from inference.prediction import Prediction, SampleProfiles
+from inference.results import Score
+from inference.structures import SEGMENTS
 from inference.training.scoring import Segment
 from inference.training.synthesis.stream import labels_of
 from inference.volume import Volume
@@ -103,3 +108,37 @@ def test_a_bundle_stays_as_it_was_where_cases_are_too_few(
 
     assert not (bundle.folder / CALIBRATION_FILE).exists()
     assert load_bundle(bundle.folder).sha256 == bundle.sha256
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Thresholds(Path(), ("PELVIS",)), "no measure of uncertainty"),
+        (Thresholds(Path(), ("PELVIS",), 20.0), "a single sample varies by nothing"),
+    ],
+)
+def test_a_model_that_has_no_score_is_refused_before_any_case_is_read(
+    bundle: Bundle, tmp_path: Path, model: Thresholds, words: str
+) -> None:
+    alone = replace(bundle, model=model, samples=1)
+
+    with pytest.raises(ConfigurationError, match=words):
+        calibrate(alone, tmp_path / "no cases", "none", device="cpu")
+
+
+def test_what_a_model_lacks_or_no_limit_could_be_fitted_of_is_named(
+    cases: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pelvis, femur and piriformis; coarse phantoms show too little of the last."""
+    some = frozenset(
+        one for one in SEGMENTS if one.structure.abbreviation in {"PELVIS", "FEMUR", "PI"}
+    )
+    monkeypatch.setattr(command, "by_bundle", lambda *_: knowing(cases))
+    monkeypatch.setattr(BayesianUNetModel, "segments", some)
+
+    fitted = calibrate(bundle, cases, "four phantoms", device="cpu")
+
+    assert fitted.without_limits == ("PI",)
+    assert len(fitted.not_provided) == 19
+    assert set(fitted.by_score) == {Score.UNCERTAINTY}
+    assert fitted.by_score[Score.UNCERTAINTY] == fitted.held_out

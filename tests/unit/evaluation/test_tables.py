@@ -17,6 +17,7 @@ from inference.evaluation.exhibits import Table
 from inference.evaluation.failure import of_average
 from inference.evaluation.scored import Arm, Evaluation, Quantity, SideClass
 from inference.evaluation.scores import CaseScore, Scope, StructureScore
+from inference.evaluation.statistics import MeanSd
 from inference.structures import BY_ABBREVIATION, STRUCTURES, Side
 
 GMED = BY_ABBREVIATION["GMED"]
@@ -235,3 +236,29 @@ def test_averages_over_structures_leave_out_what_is_not_annotated():
     assert arm.averages(Quantity.DICE).tolist() == [0.9]
     assert arm.averages(Quantity.DICE, STRUCTURES[:1]).size == 1
     assert np.isnan(arm.averages(Quantity.DICE, STRUCTURES[:1])[0])
+
+
+def test_bundles_that_find_different_structures_are_averaged_over_what_both_find():
+    """The second knows no pelvis, the first no sacrum: neither is in an average."""
+    some = STRUCTURES[:4]
+    arms = [
+        scored_arm(name, structures=tuple(one for one in some if one.abbreviation != lacks))
+        for name, lacks in (("a", "SACRUM"), ("b", "PELVIS"))
+    ]
+    evaluation = Evaluation(tuple(arms))
+
+    accuracy = tables.accuracy_table(evaluation, 4, "Dice", (tables.DICE,))
+    bundles = tables.bundle_table(evaluation)
+
+    rows = {row[0]: row for row in accuracy.rows}
+    shared = [one for one in some if one.abbreviation in {"FEMUR", "GMAX"}]
+    dice = [arm.averages(Quantity.DICE, shared).mean() for arm in arms]
+    means = [cell.mean for cell in rows["all structures"] if isinstance(cell, MeanSd)]
+    assert means == pytest.approx(dice)
+    assert (rows["PELVIS"][3], rows["SACRUM"][2]) == (None, None)
+    assert [row[4].mean for row in bundles.rows] == pytest.approx(dice)
+    words = (
+        "over the 2 structures that both were made to find. a alone: PELVIS; b alone: SACRUM."
+    )
+    assert any(words in note for note in accuracy.notes)
+    assert any(words in note for note in bundles.notes)
