@@ -7,6 +7,8 @@ training a fold), and prints a table of Markdown; docs/networks-fidelity.md has 
 original stands in a virtual environment of its own with `nnunetv2==2.8.1`.
 """
 
+# ruff: noqa: T201 - a script that prints
+
 from __future__ import annotations
 
 import argparse
@@ -16,17 +18,19 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
 from inference.models.nnunet.importing import Wanted, import_bundle
 from inference.structures import BY_KEY
 from inference.volume import Volume
 from tests.support.volumes import body
-from tests.trials.nnunet_specs import specs
+from tests.trials.nnunet_specs import reference_specs, specs
 
 KEYS = ("GMAX_L", "GMAX_R", "FEMUR_L", "FEMUR_R", "PELVIS_L", "PELVIS_R", "SACRUM")
 ORIGINAL = Path(__file__).with_name("nnunet_original.py")
@@ -40,8 +44,12 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="Folder of the reference data.")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--reference", action="store_true", help="Write that of the tests.")
     given = parser.parse_args()
-    _make(given.folder, given.original, given.seconds)
+    if given.reference:
+        _write_reference(given.folder, given.original, given.seconds)
+        return
+    _make(given.folder, given.original, specs(given.seconds))
     images = _images(given.folder / "images", given.shared)
     print("| network | folds | image | labelled voxels | agree | seconds, here and there |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
@@ -52,14 +60,34 @@ def main() -> None:
             _compare(given.folder, given.original, spec["name"], folds, images)
 
 
-def _make(folder: Path, original: Path, seconds: float) -> None:
+def _write_reference(folder: Path, original: Path, seconds: float) -> None:
+    """Small networks, an image, and what the original answers: `tests/support/nnunet_made`."""
+    wanted = reference_specs(seconds)
+    _make(folder, original, wanted)
+    rng = np.random.default_rng(2)
+    made = body(spacing_mm=(6.0, 3.0, 3.0), z_mm=(430.0, 520.0)).volume
+    hu = _noisy(made.hu, rng)[2:13, 20:56, 60:104]
+    np.savez_compressed(folder / "image.npz", hu=hu, spacing=np.array([6.0, 3.0, 3.0]))
+    for spec in wanted:
+        folds = [str(fold) for fold in range(spec["folds"])]
+        out = folder / spec["name"]
+        command = [original, ORIGINAL, "predict", out, out, folder / "image.npz"]
+        subprocess.run([*command, "--folds", *folds], check=True, stdout=sys.stderr)
+        answer = np.load(out / "image.npz")["labels"].astype(np.uint8)
+        np.savez_compressed(out / "answer.npz", labels=answer)
+        (out / "image.npz").unlink()
+    for left in ("cases.npz", "specs.json"):
+        (folder / left).unlink()
+
+
+def _make(folder: Path, original: Path, wanted: list[dict[str, Any]]) -> None:
     """Networks by the original's trainer, of phantoms with noise."""
     folder.mkdir(parents=True, exist_ok=True)
-    cases, wanted = folder / "cases.npz", folder / "specs.json"
+    cases, listed = folder / "cases.npz", folder / "specs.json"
     if not cases.exists():
         np.savez_compressed(cases, **_training_cases())
-    wanted.write_text(json.dumps(specs(seconds)))
-    subprocess.run([original, ORIGINAL, "make", folder, cases, wanted], check=True)
+    listed.write_text(json.dumps(wanted))
+    subprocess.run([original, ORIGINAL, "make", folder, cases, listed], check=True)
 
 
 def _training_cases() -> dict[str, NDArray[np.generic]]:
@@ -124,9 +152,7 @@ def _tilted(volume: Volume) -> Volume:
 
 def _slab(folder: Path) -> Volume:
     """The middle of a real scan's slices."""
-    from dicom_node.series.reading import read_series
-
-    whole = read_series(sorted(folder.glob("*.dcm"))).volume
+    whole = read_series(sorted(folder.glob("*.dcm")), min_slices=2).volume
     rows, columns = slice(180, 330), slice(120, 290)
     hu = np.ascontiguousarray(whole.hu[:, rows, columns])
     offsets = whole.geometry.slice_offsets_mm

@@ -8,6 +8,8 @@
 as SimpleITK reads an axial series; NIfTI files are in between where a reader turns them.
 """
 
+# ruff: noqa: N813, PLC0415, SIM112, T201 - imports of another environment, a script that prints
+
 from __future__ import annotations
 
 import argparse

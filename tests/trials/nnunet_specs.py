@@ -61,6 +61,26 @@ def specs(seconds: float) -> list[dict[str, Any]]:
     ]
 
 
+def reference_specs(seconds: float) -> list[dict[str, Any]]:
+    """Networks small enough to be kept with the tests, with what the original answered."""
+    small = {"features": (4, 6)}
+    return [
+        _spec("plain_2d", "2d", "plain", (4.0, 4.0), (16, 24), seconds, folds=2, **small),
+        _spec(
+            "residual_3d_fullres",
+            "3d_fullres",
+            "residual",
+            (5.0, 4.0, 4.0),
+            (8, 12, 16),
+            seconds,
+            folds=1,
+            reader="NibabelIOWithReorient",
+            mirror=(1, 2),
+            **small,
+        ),
+    ]
+
+
 def _spec(  # noqa: PLR0917 - a network has this many sides
     name: str,
     configuration: str,
@@ -75,17 +95,18 @@ def _spec(  # noqa: PLR0917 - a network has this many sides
     transpose: tuple[int, ...] = (0, 1, 2),
     scheme: str = "CTNormalization",
     thin: bool = False,
+    features: tuple[int, ...] = (8, 16, 32, 32),
 ) -> dict[str, Any]:
     axes = len(patch)
     kernel, stride = [3] * axes, [2] * axes
     across = [1, *stride[1:]] if thin else stride
-    levels = 4
+    levels = len(features)
     architecture = {
         "n_stages": levels,
-        "features_per_stage": [8, 16, 32, 32],
+        "features_per_stage": list(features),
         "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
-        "kernel_sizes": [[1, 3, 3] if thin else kernel, kernel, kernel, kernel],
-        "strides": [[1] * axes, across, stride, stride],
+        "kernel_sizes": [[1, 3, 3] if thin else kernel, *[kernel] * (levels - 1)],
+        "strides": [[1] * axes, across, *[stride] * (levels - 2)],
         "n_conv_per_stage_decoder": [1] * (levels - 1),
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
@@ -97,7 +118,7 @@ def _spec(  # noqa: PLR0917 - a network has this many sides
     }
     kind = "PlainConvUNet" if encoder == "plain" else "ResidualEncoderUNet"
     blocks = "n_conv_per_stage" if encoder == "plain" else "n_blocks_per_stage"
-    architecture[blocks] = [2, 2, 2, 2] if encoder == "plain" else [1, 2, 2, 2]
+    architecture[blocks] = [2] * levels if encoder == "plain" else [1] + [2] * (levels - 1)
     resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
     return {
         "name": name,

@@ -63,8 +63,9 @@ def _choices(own: Mapping[str, Any]) -> str:
         f"Settings: {origin['settings']}.",
         (
             f"Rows and columns run towards {way['orientation']}, as the plans' reader hands"
-            " images over, or as told at the import. A reader of nnU-Net that keeps images as they are"
-            " stored does not say how that was: LPS, the order of DICOM, is then presumed."
+            " images over, or as told at the import. A reader of nnU-Net that keeps images as"
+            " they are stored does not say how that was: LPS, the order of DICOM, is then"
+            " presumed."
         ),
         (
             f"Axes in the order {way['transpose']}, resampled to {sizes} mm; normalised by"
