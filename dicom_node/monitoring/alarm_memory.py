@@ -60,6 +60,8 @@ class Memory:
         """The memory after a look that saw these alarms."""
         keys = {each.key for each in alarms}
         gone = {key: self.gone.get(key, now) for key in self.since if key not in keys}
+        # From before the clock was set back: it would be remembered until that comes again.
+        gone = {key: min(at, now) for key, at in gone.items()}
         over = {key for key, at in gone.items() if now - at >= ENDS_AFTER}
         since = {key: at for key, at in self.since.items() if key not in over}
         since |= {key: now for key in keys if key not in since}

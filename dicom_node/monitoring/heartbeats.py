@@ -130,6 +130,7 @@ class Heart:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._told = False
+        self._began_s = time.monotonic()
         now = datetime.now(UTC)
         self._beat = Beat(
             role=role,
@@ -208,7 +209,11 @@ class Heart:
             self._told = False
 
     def _values(self, ended_at: datetime | None) -> dict[str, Any]:
-        """The beat as JSON has it. Loops count by the steady clock, whatever the other says."""
+        """The beat as JSON has it.
+
+        Loops and the start count by the steady clock, whatever the other is set to meanwhile:
+        all moments of a beat can be compared.
+        """
         now, now_s = datetime.now(UTC), time.monotonic()
         loops = {
             name: [(now - timedelta(seconds=now_s - at_s)).isoformat(), every_s]
@@ -223,7 +228,7 @@ class Heart:
             "place": beat.place,
             "host": beat.host,
             "version": beat.version,
-            "started_at": beat.started_at.isoformat(),
+            "started_at": (now - timedelta(seconds=now_s - self._began_s)).isoformat(),
             "beat_at": now.isoformat(),
             "ended_at": ended_at.isoformat() if ended_at is not None else None,
             "loops": loops,

@@ -8,6 +8,7 @@ tells is what a supervisor does not: all but the processes, and the supervisor i
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from dicom_node.monitoring.heartbeats import SUPERVISE, Heart
 from dicom_node.monitoring.notify import Channel, NotToldError, channels_of
 from dicom_node.node.process_health import node_name, node_processes
 from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.watch_clock import WatchClock
 
 log = structlog.get_logger()
 
@@ -79,8 +81,11 @@ class Watch:
 
     def _run(self, stop: threading.Event) -> None:
         patience_s = self.every_s + self._longest_telling_s()
+        set_clock = WatchClock(time.time, time.monotonic, 0.0)
         while not stop.wait(self.every_s):
             self.heart.note("alarms", patience_s)
+            if set_clock.jumped():
+                continue  # every beat seems to be of another time, until the next one
             try:
                 self.look()
             except Exception:
@@ -166,7 +171,10 @@ class ProcessAlarmTask(Watch):
 
 
 def _is_lasting(alarm: Alarm, now: datetime) -> bool:
-    return alarm.since is None or (now - alarm.since).total_seconds() > GONE_FOR_S
+    """True if it has lasted, or nobody can say: the clock was set back since it began."""
+    if alarm.since is None:
+        return True
+    return not 0 <= (now - alarm.since).total_seconds() <= GONE_FOR_S
 
 
 def _logged(memory: Memory, alarms: Sequence[Alarm]) -> Memory:

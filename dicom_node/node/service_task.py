@@ -9,6 +9,7 @@ reason: that may be a database's or a peer's fault, and is an alarm.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -39,12 +40,14 @@ class ServiceTask:
 
     roles: those that are run here.
     started_at: older beats are of processes that ran before.
+    began_s: the same by the steady clock, which tells it where the other was set back since.
     """
 
     config: NodeConfig
     roles: Sequence[str]
     manager: ServiceManager = field(default_factory=our_manager)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began_s: float = field(default_factory=time.monotonic)
     is_ready: bool = False
 
     def run(self, stop: threading.Event) -> None:
@@ -65,16 +68,19 @@ class ServiceTask:
     def look(self, now: datetime) -> None:
         """Look at the heartbeats once, and tell what they say."""
         found = node_processes(self.config, now)
+        by_steady = now - timedelta(seconds=time.monotonic() - self.began_s)
+        started_at = min(self.started_at, by_steady)
         ours = {
             each.role: each
             for each in found.processes
-            if each.node == node_name(self.config) and each.started_at >= self.started_at
+            if each.node == node_name(self.config) and each.started_at >= started_at
         }
         here = [ours[role] for role in self.roles if role in ours]
         if not self.is_ready and len(here) == len(self.roles) and all(map(_has_begun, here)):
             self.is_ready = True
             self.manager.tell(READY)
-        late = [each.role for each in here if now - each.beat_at > LATE_AFTER]
+        # A beat of the future: the clock was set back, and there was none since.
+        late = [each.role for each in here if abs(now - each.beat_at) > LATE_AFTER]
         if late:
             self.manager.tell(f"STATUS=no heartbeat of {', '.join(late)}")
         else:

@@ -50,6 +50,15 @@ def test_its_end_is_told_once_it_has_been_gone_for_a_while() -> None:
     assert not over.after("mail", ended).changes("mail", (DOWN,), ALL)
 
 
+def test_an_end_is_told_although_the_clock_was_set_back_by_a_day() -> None:
+    past = NOW - timedelta(days=1)
+    memory = told(Memory().seeing((HELD, DOWN), NOW)).seeing((DOWN,), NOW)
+    memory = memory.seeing((DOWN,), past).seeing((DOWN,), past + ENDS_AFTER)
+
+    ended = memory.changes("mail", (DOWN,), ALL).ended
+    assert [each.kind for each in ended] == [AlarmKind.DELIVERY_HELD]
+
+
 def test_one_that_comes_and_goes_is_one_alarm_since_it_was_first_seen() -> None:
     memory = told(Memory().seeing((HELD, DOWN), NOW))
     for minute in range(1, 6):

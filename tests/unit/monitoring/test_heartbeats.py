@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -221,3 +221,25 @@ def test_loops_may_be_noted_by_many_threads_while_beats_are_written(tmp_path: Pa
     heart.stop()
 
     assert failed == []
+
+
+@pytest.mark.parametrize("set_by", [timedelta(hours=-1), timedelta(hours=1)])
+def test_all_moments_of_a_beat_can_be_compared_when_the_clock_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, set_by: timedelta
+) -> None:
+    """Else a role that is gone would be older than its supervisor, and missed by nobody."""
+    heart = Heart(tmp_path, "work")
+    (tmp_path / HEARTBEATS).mkdir()
+    heart.note("main thread")
+
+    class SetClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + set_by
+
+    monkeypatch.setattr(module, "datetime", SetClock)
+    heart._write()
+    (beat,) = read_beats(tmp_path)
+
+    assert beat.beat_at - beat.started_at < timedelta(seconds=10)
+    assert beat.started_at <= beat.loops["main thread"].at <= beat.beat_at

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.monitoring.heartbeats import HEARTBEATS, Heart
 from dicom_node.monitoring.notify import NotToldError
+from dicom_node.node import alarm_task
 from dicom_node.node.alarm_task import AlarmTask, ProcessAlarmTask
 from dicom_node.node.alarms import current_alarms
 from dicom_node.node.audit_log import audit_alarms
@@ -498,6 +501,21 @@ def test_a_worker_leaves_processes_to_the_supervisor_and_tells_of_the_supervisor
     assert ProcessAlarmTask(config, heart).found(later) == []
 
 
+def test_a_role_that_is_gone_is_told_although_the_clock_was_set_back(site: Site) -> None:
+    config = process_gone(site)
+    for path in (config.node.spool / HEARTBEATS).glob("*supervise*"):
+        path.unlink()
+    other = Heart(config.node.spool, "supervise", node="node", serves=("work",))
+    other._write()
+    values = {**other._values(None), "role": "work", "serves": [], "start": "0"}
+    path = config.node.spool / HEARTBEATS / "work.node.json"
+    path.write_text(json.dumps(values))
+
+    task = ProcessAlarmTask(config, Heart(config.node.spool, "x"))
+    back = datetime.now(UTC) - timedelta(hours=1)
+    assert "node work" in [each.subject for each in task.found(back)]
+
+
 def test_a_way_of_telling_that_fails_keeps_no_other_from_telling(site: Site) -> None:
     class Broken:
         name = "broken"
@@ -517,3 +535,32 @@ def test_a_way_of_telling_that_fails_keeps_no_other_from_telling(site: Site) -> 
 
     assert Kept.times == 1
     assert set(MemoryFile(config.node.spool, "workers").load().failing) == {"broken"}
+
+
+def test_no_process_is_told_to_be_frozen_because_the_clock_was_set(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the first look after that every beat is of another time."""
+    looks: list[str] = []
+
+    class Clock:
+        jumps = iter([False, True, False])
+
+        def __init__(self, *_: object) -> None:
+            """Jumps before the second look."""
+
+        def jumped(self) -> bool:
+            has = next(self.jumps, None)
+            if has is None:
+                stop.set()
+            looks.append("passed over" if has else "looked")
+            return bool(has)
+
+    stop = threading.Event()
+    monkeypatch.setattr(alarm_task, "WatchClock", Clock)
+    monkeypatch.setattr(ProcessAlarmTask, "every_s", 0.01)
+    monkeypatch.setattr(ProcessAlarmTask, "look", lambda _self: looks.append("told"))
+    config = site.config()
+    ProcessAlarmTask(config, Heart(config.node.spool, "x")).run(stop).join(30)
+
+    assert looks[:5] == ["looked", "told", "passed over", "looked", "told"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,6 +77,24 @@ def test_the_watchdog_is_fed_only_while_every_process_beats(
     assert told == ["STATUS=no heartbeat of receive, work"]
 
 
+def test_a_role_that_freezes_after_the_clock_was_set_back_is_found(
+    task: ServiceTask, told: list[str]
+) -> None:
+    """It was started later than we were, by a clock that says so no more."""
+    an_hour = timedelta(hours=1)
+    task.started_at += an_hour
+    receiver, worker = heart(task, "receive"), heart(task, "work")
+    receiver._write()
+    worker._write()
+    task.began_s -= 31
+    task.look(datetime.now(UTC) + timedelta(seconds=31))
+    assert told == ["STATUS=no heartbeat of receive, work"]
+
+    told.clear()
+    task.look(datetime.now(UTC) - an_hour)  # set back again, and no beat since
+    assert told == ["STATUS=no heartbeat of receive, work"]
+
+
 def test_beats_of_processes_that_ran_before_count_for_nothing(
     task: ServiceTask, told: list[str]
 ) -> None:
@@ -84,6 +103,7 @@ def test_beats_of_processes_that_ran_before_count_for_nothing(
     receiver._write()
     worker._write()
     task.started_at = datetime.now(UTC) + timedelta(seconds=1)
+    task.began_s = time.monotonic() + 1
     task.look(datetime.now(UTC))
 
     assert "READY=1" not in told
