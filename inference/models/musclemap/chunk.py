@@ -87,7 +87,9 @@ class Slices:
     """Slices of a volume on the network's grid."""
 
     def __init__(self, volume: Volume, chosen: Preprocessing) -> None:
-        row_mm, column_mm = volume.geometry.spacing_mm
+        grid = volume.geometry
+        row_mm = stored_mm(grid.row_axis, grid.spacing_mm[0])
+        column_mm = stored_mm(grid.column_axis, grid.spacing_mm[1])
         _, rows, columns = volume.hu.shape
         self.x = Axis.of(columns, column_mm, chosen.pixel_mm[0])
         self.y = Axis.of(rows, row_mm, chosen.pixel_mm[1])
@@ -174,6 +176,15 @@ class Slices:
             return None
         part = hu[slices.start : slices.stop]
         return Rescaling.of(float(part.min()), float(part.max()))
+
+
+def stored_mm(axis: NDArray[np.float64], spacing_mm: float) -> float:
+    """Distance of pixels as it comes back from a NIfTI file, which keeps single precision.
+
+    0.8 mm becomes 0.800000012: of pixels a millimetre apart none then lies exactly on one of
+    the image, and next to an edge fewer voxels are exactly 0.
+    """
+    return float(np.linalg.norm((axis * spacing_mm).astype(np.float32).astype(np.float64)))
 
 
 def inside(span: Span, axis: Axis) -> range:
