@@ -201,6 +201,8 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("calibrate", 3): ("calibrate none none --data-set x",),
     ("import-keras", 2): ("import-keras file --out out",),
     ("import-keras", 3): ("import-keras file --layers 5 --out out",),
+    ("import-nnunet", 2): ("import-nnunet empty", "import-nnunet empty --out out --folds x"),
+    ("import-nnunet", 3): ("import-nnunet empty --out out",),
     ("evaluate", 2): ("evaluate empty",),
     ("evaluate", 3): ("evaluate empty --out out",),
     ("demo", 2): ("demo --nothing",),
