@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.commands.console import DeviceOption, slices_done, stderr, stdout
+from inference.training.keras.windows import KerasWindow
 
 
 def train(  # noqa: PLR0913 - a command line has as many options as it has
@@ -69,21 +70,41 @@ def train(  # noqa: PLR0913 - a command line has as many options as it has
 
 
 def import_keras(  # noqa: PLR0913 - a file of weights leaves this much to be told
-    file: Annotated[Path, typer.Argument(help="Keras weights or model (HDF5).")],
-    layers: Annotated[int, typer.Option(min=2, max=8, help="Encoder levels: 5 or 6.")],
+    file: Annotated[
+        Path, typer.Argument(help="Keras model or weights: HDF5, or a .keras archive.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the bundle.")],
+    layers: Annotated[
+        int | None,
+        typer.Option(min=2, max=8, help="Encoder levels that the file must have; 5 or 6."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the bundle; that of its folder.")] = None,
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
     labels: Annotated[
         Path | None,
         typer.Option(help="Text file: what each output channel is, one a line."),
     ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=0.99, help="Share dropped in training, where the file has weights alone."
+        ),
+    ] = None,
+    window: Annotated[
+        KerasWindow | None,
+        typer.Option(
+            help="Of the group's tools: femur (-150 350 HU to 0 255), "
+            "phantom (-400 700 HU to -127.5 127.5)."
+        ),
+    ] = None,
     window_hu: Annotated[
-        tuple[float, float], typer.Option(help="Hounsfield units that the training clipped to.")
-    ] = (-150.0, 350.0),
+        tuple[float, float] | None,
+        typer.Option(help="Hounsfield units that the training clipped to, if it had others."),
+    ] = None,
     window_values: Annotated[
-        tuple[float, float], typer.Option(help="What the training scaled these two to.")
-    ] = (0.0, 255.0),
+        tuple[float, float] | None,
+        typer.Option(help="What the training scaled these two to; with --window-hu."),
+    ] = None,
     pixel_mm: Annotated[
         float | None,
         typer.Option(min=0.1, max=10, help="Pixel size of the training, if it had only one."),
@@ -93,28 +114,25 @@ def import_keras(  # noqa: PLR0913 - a file of weights leaves this much to be to
     ] = False,
     samples: Annotated[int, typer.Option(min=1, help="Monte Carlo samples.")] = 10,
 ) -> None:
-    """Make a model bundle, not calibrated, of weights that Keras wrote."""
-    from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
+    """Make a model bundle, not calibrated, of a model or weights that Keras wrote."""
+    from dicom_node.commands.import_keras import told_window, words_of
+    from inference.models.bayesian_unet.preprocessing import PixelGrid
     from inference.training.keras.importing import import_bundle, read_labels
 
-    try:
-        window = Window(*window_hu, *window_values)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     bundle = import_bundle(
         file,
         out,
         layers=layers,
         name=name or out.resolve().name,
         version=version,
-        window=window,
+        window=told_window(window, window_hu, window_values),
+        dropout=dropout,
         grid=PixelGrid(pixel_mm, body_only),
         samples=samples,
         labels=read_labels(labels) if labels else None,
     )
-    stdout.print(f"bundle written to {bundle.folder}, not calibrated", highlight=False)
-    if labels is None:
-        stdout.print("the order of its labels is presumed: look at a segmentation first")
+    for line in words_of(bundle):
+        stdout.print(line, highlight=False, soft_wrap=True)
 
 
 def evaluate(  # noqa: PLR0913 - a command line has as many options as it has

@@ -48,15 +48,21 @@ class Step:
 _OF_CLASS: Final = {
     "InputLayer": Kind.INPUT,
     "ReflectionPadding2D": Kind.PAD,
+    "Reflection2Padding2D": Kind.PAD,  # so called in the group's two released tools
     "Conv2D": Kind.CONVOLUTION,
     "Conv2DTranspose": Kind.TRANSPOSED,
     "BatchNormalization": Kind.NORMALISATION,
+    "BatchNormalizationV1": Kind.NORMALISATION,  # TensorFlow 1.13 has two, alike when used
+    "BatchNormalizationV2": Kind.NORMALISATION,
     "MCDropout": Kind.DROPOUT,
     "Dropout": Kind.DROPOUT,  # the plain U-Net of the family; always on here
     "MaxPooling2D": Kind.POOLING,
     "Cropping2D": Kind.CROP,
     "Concatenate": Kind.CONCATENATION,
 }
+_OWN_CLASSES: Final = ("ReflectionPadding2D", "Reflection2Padding2D", "MCDropout")
+"""Not Keras' own: whoever registers them puts a package before the name, `Custom>MCDropout`."""
+
 _OF_ACTIVATION: Final = {"relu": Kind.RELU, "softmax": Kind.SOFTMAX}
 
 _CONVOLUTION: Final = {
@@ -155,7 +161,9 @@ def described_dropout(
 
 def _check_step(where: str, step: Step, layer: Mapping[str, Any], names: Sequence[str]) -> None:
     if _kind(layer) is not step.kind:
-        raise KerasFileError(f"{where}: the published network has {step.kind} there")
+        known = " or ".join(name for name, kind in _OF_CLASS.items() if kind is step.kind)
+        as_class = f", as class {known}" if known else ""
+        raise KerasFileError(f"{where}: the published network has {step.kind} there{as_class}")
     for setting, allowed in _SETTINGS.get(step.kind, {}).items():
         value = layer["config"].get(setting, allowed[0])
         if value not in allowed:
@@ -171,7 +179,9 @@ def _check_step(where: str, step: Step, layer: Mapping[str, Any], names: Sequenc
 def _kind(layer: Mapping[str, Any]) -> Kind | None:
     if layer["class_name"] == "Activation":
         return _OF_ACTIVATION.get(str(layer["config"].get("activation")))
-    return _OF_CLASS.get(str(layer["class_name"]))
+    name = str(layer["class_name"])
+    package, _, own = name.rpartition(">")
+    return _OF_CLASS.get(own if package and own in _OWN_CLASSES else name)
 
 
 def _name(layer: Mapping[str, Any]) -> str:

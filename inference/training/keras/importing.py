@@ -33,6 +33,7 @@ from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
 from inference.models.bundle_files import DECLARATION_FILE
 from inference.training.keras.family import Kind, Step, described_dropout, published_steps
+from inference.training.keras.other_files import shard_words
 from inference.training.keras.weights_file import KerasFile, KerasLayer, read_keras_file
 from inference.training.model_card.card import FIGURES
 
@@ -46,12 +47,16 @@ class Imported:
     layers: tuple[str, ...]
 
 
+TOLD: Final = "told at import"
+
 _CALLED: Final = {
     Kind.CONVOLUTION: "conv2d",
     Kind.TRANSPOSED: "conv2d_transpose",
     Kind.NORMALISATION: "batch_normalization",
 }
 """How Keras names such layers, with a number, unless a person does."""
+
+_LEVELS: Final = range(2, 9)
 
 _ROLES: Final = {
     Kind.CONVOLUTION: {"kernel": "weight", "bias": "bias"},
@@ -66,16 +71,22 @@ _ROLES: Final = {
 """Keras' names of weights, and torch's."""
 
 
-def import_network(path: Path, layers: int, labels: Sequence[str] = LABELS) -> Imported:
-    """Read a Keras file into the published network of that many encoder levels.
+def import_network(
+    path: Path,
+    layers: int | None = None,
+    labels: Sequence[str] = LABELS,
+    dropout: float | None = None,
+) -> Imported:
+    """Read a Keras file into the published network.
 
-    Filters, batch normalisation and the share dropped follow from the file; without a
-    description the share is the published one half.
+    Levels, filters and batch normalisation follow from the weights, the share dropped from
+    the description; a file without one takes `dropout`, or the published one half.
 
     Args:
-        path: the HDF5 file.
-        layers: encoder levels, 5 or 6 as published.
+        path: an HDF5 file or a `.keras` archive.
+        layers: encoder levels, if the file shall be refused that has others.
         labels: what the file's output channels stand for, in order.
+        dropout: the share dropped in training; of a described model, only its own.
 
     Raises:
         KerasFileError: the first thing that does not fit.
@@ -88,11 +99,8 @@ def import_network(path: Path, layers: int, labels: Sequence[str] = LABELS) -> I
         )
     source = read_keras_file(path)
     architecture = _architecture(source, layers)
+    architecture = replace(architecture, dropout=_share(source, architecture, dropout))
     steps = [step for step in published_steps(architecture) if step.module]
-    _check_count(source, architecture, len(steps))
-    if source.description is not None:
-        share = described_dropout(path, source.description, architecture)
-        architecture = replace(architecture, dropout=share)
     with torch.device("meta"):  # shapes alone: a wrong file may ask for any amount of memory
         network = BayesianUNet(architecture)
     state: dict[str, Tensor] = {}
@@ -110,25 +118,27 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
     path: Path,
     folder: Path,
     *,
-    layers: int,
     name: str,
     version: str,
-    window: Window,
     grid: PixelGrid,
     samples: int,
+    layers: int | None = None,
+    window: Window | None = None,
+    dropout: float | None = None,
     labels: Sequence[str] | None = None,
 ) -> Bundle:
     """Write a bundle of a Keras file, not calibrated, with a card that says what it is.
 
     Args:
-        path: the HDF5 file.
+        path: see `import_network`.
         folder: where the bundle shall stand; an older bundle there is replaced.
-        layers: see `import_network`.
         name: see `Bundle`.
         version: see `Bundle`.
-        window: see `Bundle`; that of the training, as everything below.
-        grid: see `Bundle`.
+        grid: see `Bundle`; that of the training, as everything below.
         samples: see `Bundle`.
+        layers: see `import_network`.
+        window: see `Bundle`; None presumes that of the group's femur tool.
+        dropout: see `import_network`.
         labels: what the output channels stand for; None presumes the order used here.
 
     Raises:
@@ -137,14 +147,19 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
     """
     if folder.exists() and not (folder / DECLARATION_FILE).is_file():
         raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
-    imported = import_network(path, layers, labels or LABELS)
-    training = _provenance(imported, labels_told=labels is not None)
+    imported = import_network(path, layers, labels or LABELS, dropout)
+    training = _provenance(
+        imported,
+        label_order="presumed" if labels is None else TOLD,
+        window="presumed" if window is None else TOLD,
+        share="presumed" if dropout is None else TOLD,
+    )
     return write_unet_bundle(
         folder,
         name=name,
         version=version,
         network=imported.network,
-        window=window,
+        window=window or Window(),
         grid=grid,
         samples=samples,
         training=training,
@@ -161,7 +176,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _architecture(source: KerasFile, layers: int) -> Architecture:
+def _architecture(source: KerasFile, layers: int | None) -> Architecture:
     first = next((one for one in source.layers if "kernel" in one.weights), None)
     if first is None:
         raise KerasFileError(f"{source.path}: has no convolution")
@@ -171,30 +186,49 @@ def _architecture(source: KerasFile, layers: int) -> Architecture:
             f"{source.path}: {first.name}: kernel is {_size(kernel.shape)}, not that of a "
             "2-D convolution (3, 3, 1, filters)"
         )
-    return Architecture(
-        layers=layers,
+    architecture = Architecture(
         filters=kernel.shape[3],
         batch_normalisation=any("gamma" in one.weights for one in source.layers),
         classes=len(LABELS),
     )
+    return replace(architecture, layers=_levels(source, architecture, layers))
 
 
-def _check_count(source: KerasFile, architecture: Architecture, expected: int) -> None:
+def _levels(source: KerasFile, architecture: Architecture, asked: int | None) -> int:
+    """Encoder levels: those of the network with as many layers with weights as the file."""
     found = len(source.layers)
-    if found == expected:
-        return
+    counts = {
+        levels: sum(
+            bool(s.module) for s in published_steps(replace(architecture, layers=levels))
+        )
+        for levels in _LEVELS
+    }
+    fitting = [levels for levels, count in counts.items() if count == found]
+    if fitting and asked in {None, fitting[0]}:
+        return fitting[0]
     words = "with" if architecture.batch_normalisation else "without"
-    fitting = [
-        other
-        for other in range(2, 10)
-        if len([s for s in published_steps(replace(architecture, layers=other)) if s.module])
-        == found
-    ]
-    hint = f"; {found} is what --layers {fitting[0]} has" if fitting else ""
-    raise KerasFileError(
-        f"{source.path}: has {found} layers with weights, {architecture.layers} levels "
-        f"{words} batch normalisation have {expected}{hint}"
-    )
+    if asked is None:
+        wanted = ", ".join(f"{levels} levels {counts[levels]}" for levels in (5, 6))
+        refusal = f"published are, {words} batch normalisation, {wanted}"
+    else:
+        refusal = f"{asked} levels {words} batch normalisation have {counts[asked]}"
+        refusal += f"; {found} is what --layers {fitting[0]} has" if fitting else ""
+    shard = None if fitting else shard_words(source.path)
+    hint = f"; {shard}" if shard else ""
+    raise KerasFileError(f"{source.path}: has {found} layers with weights, {refusal}{hint}")
+
+
+def _share(source: KerasFile, architecture: Architecture, asked: float | None) -> float:
+    """The share dropped: the model's own, else the one asked for, else the published one."""
+    if source.description is None:
+        return architecture.dropout if asked is None else asked
+    own = described_dropout(source.path, source.description, architecture)
+    if asked is not None and asked != own:
+        raise KerasFileError(
+            f"{source.path}: its own description drops {own:g}, --dropout says {asked:g}; "
+            "leave --dropout out"
+        )
+    return own
 
 
 def _in_order(source: KerasFile, steps: Sequence[Step]) -> Iterator[KerasLayer]:
@@ -232,6 +266,8 @@ def _taken_over(
         values = layer.weights[role]
         shape = _as_keras(tuple(expected[torch_name].shape))
         if values.shape != shape:
+            if step.module == "head" and values.shape[:-1] == shape[:-1]:
+                raise KerasFileError(_other_labels(path, layer.name, values.shape[-1]))
             raise KerasFileError(
                 f"{path}: {layer.name}: {role} is {_size(values.shape)}, not {_size(shape)} "
                 f"({step.module})"
@@ -244,6 +280,13 @@ def _taken_over(
         yield f"{step.module}.{torch_name}", torch.from_numpy(turned)
     if step.kind is Kind.NORMALISATION:
         yield f"{step.module}.num_batches_tracked", torch.tensor(0)
+
+
+def _other_labels(path: Path, layer: str, channels: int) -> str:
+    return (
+        f"{path}: {layer}, the last one, has {channels} output channels, not {len(LABELS)}: a "
+        f"network for other labels than background and the {len(LABELS) - 1} structures"
+    )
 
 
 def _as_torch(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -262,7 +305,9 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _provenance(imported: Imported, *, labels_told: bool) -> dict[str, Any]:
+def _provenance(
+    imported: Imported, *, label_order: str, window: str, share: str
+) -> dict[str, Any]:
     source = imported.source
     described = source.description is not None
     with source.path.open("rb") as file:
@@ -273,7 +318,9 @@ def _provenance(imported: Imported, *, labels_told: bool) -> dict[str, Any]:
         "source_sha256": sha256,
         "keras_version": source.keras_version,
         "settings": "checked against the file's model_config" if described else "presumed",
-        "label_order": "told at import" if labels_told else "presumed",
+        "dropout_share": "the model's own" if described else share,
+        "window_of_training": window,
+        "label_order": label_order,
         "layers": list(imported.layers),
         "torch": torch.__version__,
         "imported_on": dt.datetime.now(dt.UTC).date(),
@@ -291,7 +338,7 @@ def _card(name: str, imported: Imported, training: Mapping[str, Any]) -> str:
     )
     labels = (
         "as told at the import"
-        if training["label_order"].startswith("told")
+        if training["label_order"] == TOLD
         else "**presumed** to be the order used here; a file of weights does not say it. "
         "Look at a segmentation before anything else"
     )
@@ -307,10 +354,11 @@ For research only.
 - Keras version of the file: {training["keras_version"]}; imported on {training["imported_on"]}
 - Network: {architecture.layers} levels, {architecture.filters} filters,
   {"with" if architecture.batch_normalisation else "without"} batch normalisation,
-  dropout {architecture.dropout:g}
-- Padding, dropout and other settings: {settings}
+  dropout {architecture.dropout:g} ({training["dropout_share"]})
+- Padding, place of dropout and other settings: {settings}
 - Order of the labels: {labels}
-- Window, pixel size and samples: as given at the import (see `bundle.toml`)
+- Window: {training["window_of_training"]}; pixel size and samples: as given at the import
+  (all in `bundle.toml`)
 
 Whoever has labelled cases can evaluate and calibrate this bundle: see docs/keras.md.
 

@@ -1,13 +1,17 @@
-"""Weights that Keras wrote, layer by layer, as numpy arrays: HDF5 in any of its three layouts.
+"""Weights that Keras wrote, layer by layer, as numpy arrays: HDF5 in any of its layouts.
 
 - *Full model* (`model.save`, Keras 2 and 3): attribute `model_config`, group `model_weights`.
 - *Weights only* (`model.save_weights`, Keras 2): the same groups at the file's root.
-- *Weights only* (`.weights.h5` of Keras 3): groups `layers/<kind>_<n>/vars/<number>`.
+- *Weights only* (`.weights.h5` of Keras 3): groups `layers/<kind>_<n>/vars/<number>`; the same
+  file, with its model's description beside it, is what a `.keras` archive holds.
 
 The first two list their layers in forward order in the attribute `layer_names`, and each
 layer's weights in `weight_names`. The third has no lists: there, and where the lists were
 lost, layers are sorted by the numbers in their names. What the layers are good for is not
 this module's business: see `importing`.
+
+An HDF5 file can point at other files of the machine (external links, external storage,
+virtual datasets). Keras writes none of these, and none is followed.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -25,13 +29,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import KerasFileError
+from inference.training.keras.archive import is_archive, unpacked
+from inference.training.keras.other_files import (
+    UNPACKED,
+    is_one_of_several,
+    is_unpacked,
+    shard_words,
+    way_out,
+)
 
 MOST_VALUES: Final = 2**26
 """No kernel of the family has as many; a damaged header may claim any number."""
 
 ROLES: Final = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _ROLE: Final = re.compile(rf"({'|'.join(ROLES)})(_\d+)?(:\d+)?")
-_NUMBERED: Final = re.compile(r"(conv2d_transpose|conv2d|batch_normalization)(?:_(\d+))?")
+_NUMBERED: Final = re.compile(
+    r"(conv2d_transpose|conv2d|batch_normalization)(?:_v[12])?(?:_(\d+))?"
+)
+"""`_v1` and `_v2` are of TensorFlow 1.13 to 1.15, where there were two such classes."""
+
 _NO_WEIGHTS: Final = ("seed_generator", "optimizer", "optimizer_weights", "metrics")
 """Groups of what training and random numbers left; nothing of the network."""
 
@@ -81,28 +97,45 @@ def read_keras_file(path: Path) -> KerasFile:
     """Read a file's layers.
 
     Raises:
-        KerasFileError: it is not there, is not HDF5, or holds no Keras layers.
+        KerasFileError: it is not there, is neither HDF5 nor a `.keras` archive, holds no Keras
+            layers, or only some of a model's.
     """
+    if not path.is_file() or not _readable(path):
+        words = way_out(path) or ("not an HDF5 file" if path.exists() else "no such file")
+        raise KerasFileError(f"{path}: {words}")
+    if is_unpacked(path):
+        raise KerasFileError(f"{path}: {UNPACKED}")
+    if is_one_of_several(path):
+        raise KerasFileError(f"{path}: {shard_words(path)}")
+    if not is_archive(path):
+        return _read(path, path)
+    with unpacked(path) as archive:
+        read = _read(path, archive.weights)
+        return replace(
+            read,
+            description=_layers_of(path, archive.config),
+            keras_version=archive.keras_version or read.keras_version,
+        )
+
+
+def _readable(path: Path) -> bool:
+    return bool(h5py.is_hdf5(path)) or is_archive(path)
+
+
+def _read(path: Path, source: Any) -> KerasFile:
+    """Read HDF5 from a path, or from a file that is open already."""
     try:
-        with h5py.File(path, "r") as file:
-            return _read(path, file)
+        with h5py.File(source, "r") as file:
+            return _read_layers(path, file)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         # h5py raises any of these, and its words ("file signature not found") help nobody.
-        if not path.is_file():
-            raise KerasFileError(f"{path}: no such file") from error
-        if not h5py.is_hdf5(path):
-            raise KerasFileError(f"{path}: not an HDF5 file{_hint(path)}") from error
         raise KerasFileError(f"{path}: damaged HDF5 file: {error}") from error
 
 
-def _hint(path: Path) -> str:
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    return "; a .keras archive holds one: unzip model.weights.h5 from it" if zipped else ""
-
-
-def _read(path: Path, file: Any) -> KerasFile:
-    group = file.get("model_weights", file)
+def _read_layers(path: Path, file: Any) -> KerasFile:
+    group = file
+    if "model_weights" in file:
+        group = _member(path, file, "model_weights")
     if _text(group.attrs.get("backend", "")) == "theano":
         raise KerasFileError(
             f"{path}: written with Theano, whose kernels are turned by 180 degrees; "
@@ -125,7 +158,8 @@ def _listed(path: Path, group: Any, names: list[str]) -> tuple[KerasLayer, ...]:
     """Layers in the order of `layer_names`; those of a model within the model, too."""
     weights: dict[tuple[str, str], dict[str, NDArray[np.floating[Any]]]] = {}
     for name in names:
-        for weight in _list(group[name], "weight_names"):
+        held = _member(path, group, name)
+        for weight in _list(held, "weight_names"):
             if "seed_generator" in weight:
                 continue
             above, _, leaf = weight.rpartition("/")
@@ -138,25 +172,29 @@ def _listed(path: Path, group: Any, names: list[str]) -> tuple[KerasLayer, ...]:
             roles = weights.setdefault((name, layer), {})
             if role[1] in roles:
                 raise KerasFileError(f"{path}: layer {layer} has two weights {role[1]}")
-            roles[role[1]] = _array(path, group[name][weight])
+            roles[role[1]] = _array(path, _member(path, held, weight))
     return tuple(KerasLayer(layer, roles) for (_, layer), roles in weights.items())
 
 
 def _found(path: Path, file: Any) -> tuple[KerasLayer, ...]:
     """Layers of a file that keeps no order, by kind and number."""
-    weights: dict[str, dict[str, NDArray[np.floating[Any]]]] = {}
+    weights: dict[tuple[str, ...], dict[str, NDArray[np.floating[Any]]]] = {}
     for parts, dataset in _datasets(file):
         if any(part in _NO_WEIGHTS for part in parts):
             continue
-        layer = ["", "", *(part for part in parts if part != "vars")][-2]
+        above = tuple(part for part in parts[:-1] if part != "vars")
+        layer = above[-1] if above else ""
         numbered = _NUMBERED.fullmatch(layer)
         if numbered is None:
             raise KerasFileError(f"{path}: {'/'.join(parts)} is of no layer of this family")
         role = _role(parts[-1], numbered[1])
         if role is None:
             raise KerasFileError(f"{path}: layer {layer} has a weight {parts[-1]} too many")
-        weights.setdefault(layer, {})[role] = _array(path, dataset)
-    layers = (KerasLayer(name, roles) for name, roles in weights.items())
+        roles = weights.setdefault(above, {})
+        if role in roles:
+            raise KerasFileError(f"{path}: layer {layer} has two weights {role}")
+        roles[role] = _array(path, dataset)
+    layers = (KerasLayer(above[-1], roles) for above, roles in weights.items())
     return tuple(sorted(layers, key=lambda layer: (layer.kind or "", layer.number)))
 
 
@@ -167,6 +205,20 @@ def _role(leaf: str, kind: str) -> str | None:
         return named[1]
     roles = ROLES[2:] if kind == "batch_normalization" else ROLES[:2]
     return roles[int(leaf)] if leaf.isdecimal() and int(leaf) < len(roles) else None
+
+
+def _member(path: Path, group: Any, name: str) -> Any:
+    """A group or dataset below a group, by hard links alone."""
+    found = group
+    for part in name.split("/"):
+        if part:
+            link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                raise KeyError(name)  # the caller's words for a damaged file
+            if not isinstance(link, h5py.HardLink):
+                raise KerasFileError(f"{path}: {name} is a link, as Keras writes none")
+            found = found[part]
+    return found
 
 
 def _datasets(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -185,6 +237,10 @@ def _array(path: Path, dataset: Any) -> NDArray[np.floating[Any]]:
         raise KerasFileError(f"{path}: {dataset.name} is no array of real numbers")
     if dataset.size > MOST_VALUES:
         raise KerasFileError(f"{path}: {dataset.name} claims {dataset.size} values")
+    if dataset.external or dataset.is_virtual:
+        raise KerasFileError(
+            f"{path}: {dataset.name} keeps its values in another file, as Keras never does"
+        )
     values: NDArray[np.floating[Any]] = dataset[()]
     return values
 
@@ -202,15 +258,26 @@ def _text(value: Any) -> str:
 
 
 def _description(path: Path, text: Any) -> tuple[Mapping[str, Any], ...] | None:
-    """The layers of `model_config`; those of the model within, where a sampler wraps it."""
+    """The layers of `model_config`; None where there is none."""
     if text is None:
         return None
     try:
-        layers = json.loads(_text(text))["config"]["layers"]
+        config = json.loads(_text(text))
+    except (ValueError, RecursionError) as error:
+        raise KerasFileError(f"{path}: its model_config cannot be read: {error}") from error
+    return _layers_of(path, config)
+
+
+def _layers_of(path: Path, config: Any) -> tuple[Mapping[str, Any], ...]:
+    """The layers of a model's description; those of the model within, where one wraps it."""
+    try:
+        layers = config["config"]["layers"]
         while inner := [one for one in layers if "layers" in one["config"]]:
             layers = inner[0]["config"]["layers"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise KerasFileError(f"{path}: its model_config cannot be read: {error}") from error
+    except (KeyError, TypeError, IndexError) as error:
+        raise KerasFileError(
+            f"{path}: its model_config cannot be read: {type(error).__name__} {error}"
+        ) from error
     if not all(isinstance(one["config"], dict) and "class_name" in one for one in layers):
         raise KerasFileError(f"{path}: its model_config has a layer without class or settings")
     return tuple(layers)

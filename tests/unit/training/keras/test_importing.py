@@ -276,7 +276,7 @@ def whole_numbers(model: Model) -> None:
         (wider, r"conv2d_3: kernel is \(3, 3, 2, 5\), not \(3, 3, 2, 4\) \(encoder.1.first"),
         (larger_kernels, r"conv2d_1: kernel is \(5, 5, 1, 2\), not \(3, 3, 1, 2\)"),
         (three_channels_in, r"conv2d_1: kernel is \(3, 3, 3, 2\), not \(3, 3, 1, 2\)"),
-        (four_classes, r"conv2d_11: kernel is \(3, 3, 2, 4\), not \(3, 3, 2, 23\) \(head\)"),
+        (four_classes, "conv2d_11, the last one, has 4 output channels, not 23: a network for"),
         (not_a_number, "conv2d_transpose_1: kernel has values that are not finite"),
         (negative_variance, "batch_normalization_4: a variance is below zero"),
         (no_bias, "conv2d_2 has kernel; the convolution in its place .* has kernel, bias"),
@@ -392,6 +392,83 @@ def test_the_share_dropped_is_the_models_own(tmp_path: Path) -> None:
     assert network.architecture.dropout == 0.25
 
 
+def test_a_share_told_that_is_not_the_models_own_is_refused(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.h5", small())
+
+    assert import_network(path, dropout=0.5).network.architecture.dropout == 0.5
+    with pytest.raises(KerasFileError, match=r"drops 0.5, --dropout says 0.25; leave"):
+        import_network(path, dropout=0.25)
+
+
+def test_weights_alone_take_the_share_that_is_told(tmp_path: Path) -> None:
+    path = write_weights(tmp_path / "w.h5", small())
+
+    assert import_network(path, dropout=0.25).network.architecture.dropout == 0.25
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("levels", [2, 5, 6])
+def test_the_number_of_levels_follows_from_the_file(
+    levels: int, normalised: bool, tmp_path: Path
+) -> None:
+    model = keras_model(levels, 1, normalised=normalised)
+
+    network = import_network(write_weights(tmp_path / "w.h5", model)).network
+
+    assert network.architecture.layers == levels
+
+
+def renamed(class_name: str, to: str) -> Callable[[Model], dict[str, Any]]:
+    def changed(model: Model) -> dict[str, Any]:
+        config = described(model)
+        for layer in config["config"]["layers"]:
+            layer["class_name"] = (
+                to if layer["class_name"] == class_name else layer["class_name"]
+            )
+        return config
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("class_name", "to"),
+    [
+        ("ReflectionPadding2D", "Reflection2Padding2D"),
+        ("ReflectionPadding2D", "Custom>ReflectionPadding2D"),
+        ("ReflectionPadding2D", "our_hospital>Reflection2Padding2D"),
+        ("MCDropout", "Custom>MCDropout"),
+        ("BatchNormalization", "BatchNormalizationV1"),
+    ],
+)
+def test_classes_that_are_the_published_ones_by_another_name_are_taken(
+    class_name: str, to: str, tmp_path: Path
+) -> None:
+    model = small()
+    path = write_model(tmp_path / "m.h5", model, renamed(class_name, to))
+
+    assert_the_same(import_network(path).network, model, grey_image(16, 16))
+
+
+@pytest.mark.parametrize(
+    ("class_name", "to", "words"),
+    [
+        (
+            "ReflectionPadding2D",
+            "MirrorPadding",
+            r"_1 \(MirrorPadding\): .* padding there, as class ReflectionPadding2D or Refl",
+        ),
+        ("Conv2D", "Custom>Conv2D", r"\(Custom>Conv2D\): .* has convolution there, as class"),
+    ],
+)
+def test_a_class_that_is_not_known_is_named_with_those_that_are(
+    class_name: str, to: str, words: str, tmp_path: Path
+) -> None:
+    path = write_model(tmp_path / "m.h5", small(), renamed(class_name, to))
+
+    with pytest.raises(KerasFileError, match=words):
+        import_network(path)
+
+
 def empty_hdf5(path: Path) -> None:
     h5py.File(path, "w").close()
 
@@ -443,7 +520,7 @@ def huge(path: Path) -> None:
         (lambda _: None, "no such file"),
         (lambda path: path.write_bytes(b"weights"), "not an HDF5 file$"),
         (lambda path: path.write_bytes(b""), "not an HDF5 file$"),
-        (lambda path: path.write_bytes(b"PK\x03\x04..."), "unzip model.weights.h5 from it"),
+        (lambda path: path.write_bytes(b"PK\x03\x04..."), "damaged archive"),
         (empty_hdf5, "without layers that Keras wrote"),
         (theano, "written with Theano"),
         (dense, "layers/dense/vars/0 is of no layer of this family"),
@@ -475,9 +552,7 @@ def test_a_file_cut_off_is_refused_in_words(tmp_path: Path) -> None:
 def imported_bundle(folder: Path, model: Model, **changed: Any) -> Path:
     file = write_weights(folder / "theirs.h5", model)
     given = {"grid": PixelGrid(pixel_mm=8.0), "samples": 2} | changed
-    import_bundle(
-        file, folder / "taken", layers=3, name="taken", version="7", window=Window(), **given
-    )
+    import_bundle(file, folder / "taken", name="taken", version="7", **given)
     return folder / "taken"
 
 
@@ -493,7 +568,8 @@ def test_a_bundle_says_where_it_comes_from_and_what_it_lacks(tmp_path: Path) -> 
         "conv2d_1 (convolution) is encoder.0.first.convolution"
     )
     assert len(bundle.training["layers"]) == 25
-    assert bundle.training["settings"] == bundle.training["label_order"] == "presumed"
+    presumed = ("settings", "dropout_share", "window_of_training", "label_order")
+    assert [bundle.training[key] for key in presumed] == ["presumed"] * 4
     assert bundle.training["source_sha256"] in card
     assert "Imported, and not validated here" in card
     assert "not calibrated" in card
@@ -551,13 +627,18 @@ def test_the_command_writes_a_bundle_with_what_it_was_told(tmp_path: Path) -> No
     assert bundle.training["settings"].startswith("checked")
 
 
-def test_an_empty_window_is_wrong_usage(tmp_path: Path) -> None:
-    arguments = f"import-keras x.h5 --layers 5 --out {tmp_path / 'b'} --window-hu 5 5"
+def test_a_window_that_is_empty_half_told_or_told_twice_is_wrong_usage(tmp_path: Path) -> None:
+    for options, words in (
+        ("--window-hu 5 5 --window-values 0 255", "the window is empty"),
+        ("--window-hu 5 50", "are given together"),
+        ("--window femur --window-hu 5 50 --window-values 0 255", "leave the numbers out"),
+    ):
+        arguments = f"import-keras x.h5 --out {tmp_path / 'b'} {options}"
 
-    ended = CliRunner().invoke(cli.app, arguments.split())
+        ended = CliRunner().invoke(cli.app, arguments.split())
 
-    assert ended.exit_code == 2
-    assert "the window is empty" in ended.output
+        assert ended.exit_code == 2
+        assert words in " ".join(ended.output.replace("│", "").split())
 
 
 def test_descriptions_of_both_keras_versions_say_the_same(tmp_path: Path) -> None:
