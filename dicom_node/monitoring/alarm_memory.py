@@ -2,7 +2,8 @@
 
 Each way of telling has its own record of what it has told, so that one that fails is tried
 again and the others say nothing twice; a restart changes nothing of that. An alarm that is gone
-is told to have ended only when it has been gone for a while: one that comes and goes is one.
+is told to have ended only when it has been gone for a while: one that comes and goes is one,
+and one that comes back soon after its end has to be gone for twice as long each time.
 There is a file for the supervisors of a spool and one for its workers: a worker that is frozen
 must not keep a supervisor from telling so.
 """
@@ -28,6 +29,11 @@ log = structlog.get_logger()
 
 ALARMS: Final = ".alarms"
 ENDS_AFTER: Final = timedelta(seconds=120)
+LONGEST_END: Final = timedelta(hours=1)
+"""So long an alarm that comes back again and again is gone before its end is told."""
+COMES_BACK_WITHIN: Final = timedelta(hours=1)
+MOST_RETURNS: Final = 10
+"""More make no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Memory:
 
     since: when each alarm that lasts, or has only just gone, was first seen.
     gone: when those that have gone did.
+    returns: of those whose end was not long ago, when that was, and how often each had come
+        back before.
     told: by the way of telling, what it has told to have begun and not to have ended.
     failing: by the way of telling, since when it fails, and why.
     """
@@ -55,6 +63,7 @@ class Memory:
     gone: Mapping[str, datetime] = field(default_factory=dict)
     told: Mapping[str, Mapping[str, Alarm]] = field(default_factory=dict)
     failing: Mapping[str, tuple[datetime, str]] = field(default_factory=dict)
+    returns: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
 
     def seeing(self, alarms: Iterable[Alarm], now: datetime) -> Memory:
         """The memory after a look that saw these alarms."""
@@ -62,11 +71,32 @@ class Memory:
         gone = {key: self.gone.get(key, now) for key in self.since if key not in keys}
         # From before the clock was set back: it would be remembered until that comes again.
         gone = {key: min(at, now) for key, at in gone.items()}
-        over = {key for key, at in gone.items() if now - at >= ENDS_AFTER}
+        over = {key for key, at in gone.items() if now - at >= self._ends_after(key)}
         since = {key: at for key, at in self.since.items() if key not in over}
-        since |= {key: now for key in keys if key not in since}
+        back = {key for key in keys if key not in since}
+        since |= dict.fromkeys(back, now)
         lasting = {key: at for key, at in gone.items() if key not in over}
-        return replace(self, since=since, gone=lasting)
+        returns = self._returns(since, back, over, now)
+        return replace(self, since=since, gone=lasting, returns=returns)
+
+    def _ends_after(self, key: str) -> timedelta:
+        """How long an alarm has to be gone until it has ended."""
+        _, count = self.returns.get(key, (None, 0))
+        return min(ENDS_AFTER * 2**count, LONGEST_END)
+
+    def _returns(
+        self, since: Mapping[str, datetime], back: set[str], over: set[str], now: datetime
+    ) -> dict[str, tuple[datetime, int]]:
+        """How often the alarms that last, or ended not long ago, have come back."""
+        found = {
+            key: (ended_at, count)
+            for key, (ended_at, count) in self.returns.items()
+            if (key in since and key not in back) or now - ended_at <= COMES_BACK_WITHIN
+        }
+        for key in back & set(found):
+            ended_at, count = found[key]
+            found[key] = (ended_at, min(count + 1, MOST_RETURNS))
+        return found | {key: (now, found.get(key, (now, 0))[1]) for key in over}
 
     def changes(self, channel: str, alarms: Sequence[Alarm], least: Severity) -> Changes:
         """What a way of telling has to tell, once the memory has seen the alarms."""
@@ -184,6 +214,10 @@ def _load(path: Path) -> Memory:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Memory(
+            returns={
+                key: (moment_of(at), int(count))
+                for key, (at, count) in values.get("returns", {}).items()
+            },
             since=_moments(values["since"]),
             gone=_moments(values["gone"]),
             told={
@@ -216,6 +250,9 @@ def _values(memory: Memory) -> dict[str, Any]:
         },
         "failing": {
             name: [at.isoformat(), reason] for name, (at, reason) in memory.failing.items()
+        },
+        "returns": {
+            key: [at.isoformat(), count] for key, (at, count) in memory.returns.items()
         },
     }
 

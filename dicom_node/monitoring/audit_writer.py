@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -42,6 +43,8 @@ MOST_STUDIES: Final = 50
 FIRST_WAIT_S: Final = 1.0
 MAX_WAIT_S: Final = 30.0
 CLOSE_WITHIN_S: Final = 5.0
+HANGS_AFTER_S: Final = 60.0
+"""A write that neither ends nor fails for so long is told of as one that fails."""
 TROUBLE: Final = ".audit-unwritten."
 """The beginning of the name of a small file in the spool, while a process cannot write."""
 
@@ -64,6 +67,8 @@ class Writer:
     _closing: threading.Event = field(default_factory=threading.Event, init=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
     _is_in_trouble: bool = field(default=False, init=False)
+    _began_s: float | None = field(default=None, init=False)
+    """When the write that is under way began."""
 
     def __post_init__(self) -> None:
         """Begin the thread."""
@@ -72,6 +77,9 @@ class Writer:
 
     def record(self, event: AuditEvent) -> None:
         """Have an event written soon; never raises, and waits for nothing."""
+        began_s = self._began_s
+        if began_s is not None and time.monotonic() - began_s > HANGS_AFTER_S:
+            self._trouble(TimeoutError(errno.ETIMEDOUT, "a write does not end"))
         try:
             self._waiting.put_nowait((event, datetime.now(UTC)))
         except queue.Full:
@@ -111,13 +119,16 @@ class Writer:
         wait_s = FIRST_WAIT_S
         while True:
             try:
+                self._began_s = time.monotonic()
                 self.file.append(messages)
             except OSError as error:
+                self._began_s = None
                 self._trouble(error)
                 if self._closing.wait(wait_s):
                     return
                 wait_s = min(2 * wait_s, MAX_WAIT_S)
             else:
+                self._began_s = None
                 self._well()
                 return
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from dicom_node.monitoring.alarm_memory import (
     ENDS_AFTER,
     Changes,
@@ -67,6 +69,31 @@ def test_one_that_comes_and_goes_is_one_alarm_since_it_was_first_seen() -> None:
 
         assert not memory.changes("mail", seen, ALL)
     assert memory.since[HELD.key] == NOW
+
+
+@pytest.mark.parametrize("away_min", [3, 5, 10])
+def test_one_that_comes_back_again_and_again_floods_nobody(
+    tmp_path: Path, away_min: int
+) -> None:
+    """There for five minutes and gone for some, for a whole day, through restarts."""
+    file, memory, messages = MemoryFile(tmp_path, "workers"), Memory(), 0
+    file.path.parent.mkdir()
+    for minute in range(24 * 60):
+        seen = (DOWN,) if minute % (5 + away_min) < 5 else ()
+        memory = memory.seeing(seen, NOW + timedelta(minutes=minute))
+        changes = memory.changes("mail", seen, ALL)
+        messages += bool(changes)
+        memory = memory.after("mail", changes)
+        if minute % 240 == 0:
+            file.save(memory)
+            memory = file.load()
+    file.save(memory)
+
+    assert messages <= 10
+    later = NOW + timedelta(days=2)
+    quiet = file.load().seeing((), later).seeing((), later + timedelta(hours=1))
+    assert quiet.changes("mail", (), ALL).ended
+    assert not quiet.seeing((), later + timedelta(hours=3)).returns
 
 
 def test_each_way_of_telling_has_told_its_own() -> None:

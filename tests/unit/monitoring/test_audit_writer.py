@@ -102,3 +102,22 @@ def test_a_disk_that_takes_nothing_keeps_nobody_waiting_and_gets_all_later(
 
     told = [each["words"] for each in messages(tmp_path) if each["words"]]
     assert told == ["15 events were lost while the audit trail could not be written"]
+
+
+def test_a_disk_that_hangs_is_an_alarm_as_one_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network file system does whose server is gone; here, a pipe that nobody reads."""
+    monkeypatch.setattr(audit_writer, "HANGS_AFTER_S", 0.1)
+    trail = writer(tmp_path)
+    os.mkfifo(trail.file.path)
+    trail.record(EVENT)
+    wait_until(lambda: trail._began_s is not None, 10, "it is being written")
+
+    def is_told() -> bool:
+        trail.record(EVENT)
+        return bool(list(tmp_path.glob(".audit-unwritten.*")))
+
+    wait_until(is_told, 10, "a file tells of it")
+    trail._closing.set()
+    os.close(os.open(trail.file.path, os.O_RDWR | os.O_NONBLOCK))  # lets go of the thread
