@@ -16,6 +16,8 @@ from inference.models.bayesian_unet.network import (
 def fold_batch_normalisation(network: BayesianUNet) -> BayesianUNet:
     """The same function without batch normalisation, for inference.
 
+    What needs no folding shares its memory with the original.
+
     gamma (w x + b - mean) / sqrt(variance + epsilon) + beta is again a convolution: scale
     s = gamma / sqrt(variance + epsilon), weights s w, bias s (b - mean) + beta.
     """
@@ -28,7 +30,8 @@ def fold_batch_normalisation(network: BayesianUNet) -> BayesianUNet:
         dropout_free_levels=source.dropout_free_levels,
         classes=source.classes,
     )
-    folded = BayesianUNet(architecture)
+    with torch.device("meta"):  # weights of its own would be drawn, and thrown away
+        folded = BayesianUNet(architecture)
     state = {}
     for name, module in network.named_modules():
         if isinstance(module, Convolution | Upsampling):
@@ -36,7 +39,7 @@ def fold_batch_normalisation(network: BayesianUNet) -> BayesianUNet:
             state[f"{name}.convolution.weight"] = weight
             state[f"{name}.convolution.bias"] = bias
     state |= {f"head.{name}": value for name, value in network.head.state_dict().items()}
-    folded.load_state_dict(state)
+    folded.load_state_dict(state, assign=True)
     return folded.eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -65,28 +65,23 @@ class Sampler:
 
         window: what it is fed, for the tile on which they are tried.
         """
+        ready: dict[torch.dtype, Sampler] = {}
+
+        def on_a_tile(dtype: torch.dtype) -> Callable[[], Tensor]:
+            ready[dtype] = cls._in(network, device, dtype)
+            return ready[dtype].on_a_tile(window or Window())
+
         chosen = choose_precision(
-            partial(cls._on_a_tile, network, device, window or Window()),
+            on_a_tile,
             allowed=precision.cuda if device.type == "cuda" else precision.cpu,
             device=device,
             network=(network.architecture, _fingerprint(network), window),
         )
-        return cls._in(network, device, chosen.dtype, chosen.words)
+        sampler = ready.get(chosen.dtype) or cls._in(network, device, chosen.dtype)
+        return replace(sampler, numbers=chosen.words)
 
     @classmethod
-    def _on_a_tile(
-        cls, network: BayesianUNet, device: torch.device, window: Window, dtype: torch.dtype
-    ) -> Callable[[], Tensor]:
-        sampler = cls._in(network, device, dtype)
-        images, *sides = CUDA_TILE if device.type == "cuda" else CPU_TILE
-        rows, columns = (rounded_up(side, network.architecture) for side in sides)
-        tile = window.apply(two_thighs(rows, columns)).to(device)
-        return partial(sampler.softmax_without_dropout, tile.expand(images, 1, -1, -1))
-
-    @classmethod
-    def _in(
-        cls, network: BayesianUNet, device: torch.device, dtype: torch.dtype, words: str = ""
-    ) -> Sampler:
+    def _in(cls, network: BayesianUNet, device: torch.device, dtype: torch.dtype) -> Sampler:
         folded = fold_batch_normalisation(network)
         for parameter in folded.parameters():
             parameter.requires_grad = False
@@ -94,7 +89,14 @@ class Sampler:
                 parameter.data = parameter.contiguous(memory_format=torch.channels_last)
         folded = folded.to(device=device, dtype=dtype)
         ready = CpuUNet(folded) if device.type == "cpu" else folded
-        return cls(ready, device, dtype, words)
+        return cls(ready, device, dtype, str(dtype).removeprefix("torch."))
+
+    def on_a_tile(self, window: Window) -> Callable[[], Tensor]:
+        """What computes the softmax of a tile, to try the numbers."""
+        images, *sides = CPU_TILE if self.is_on_cpu else CUDA_TILE
+        rows, columns = (rounded_up(side, self.network.architecture) for side in sides)
+        tile = window.apply(two_thighs(rows, columns)).to(self.device)
+        return partial(self.softmax_without_dropout, tile.expand(images, 1, -1, -1))
 
     @property
     def is_on_cpu(self) -> bool:
