@@ -82,7 +82,7 @@ class Memory:
     def _ends_after(self, key: str) -> timedelta:
         """How long an alarm has to be gone until it has ended."""
         _, count = self.returns.get(key, (None, 0))
-        return min(ENDS_AFTER * 2**count, LONGEST_END)
+        return min(ENDS_AFTER * (1 << count), LONGEST_END)
 
     def _returns(
         self, since: Mapping[str, datetime], back: set[str], over: set[str], now: datetime
