@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,24 +98,33 @@ def origin_words(origin: Mapping[str, Any]) -> str:
     Args:
         origin: the table of that name of a guest's `bundle.toml`; empty of our own networks.
     """
-    program = " ".join(str(origin.get(key, "")) for key in ("program", "version")).strip()
-    weights = origin.get("weights", [])
-    sources = (
-        [one for one in weights if isinstance(one, Mapping)]
-        if isinstance(weights, list)
-        else []
-    )
-    files = [f"{one.get('file')} (sha256 {str(one.get('sha256', ''))[:12]})" for one in sources]
+    named = ("program", "version", "dataset", "configuration")
+    told = [origin.get(key) for key in named]
+    program = " ".join(one for one in told if isinstance(one, str) and one)
     if not program:
         return ""
+    files = [f"{name} (sha256 {sha256[:12]})" for name, sha256 in _weights(origin)]
     return f"{program}, imported from {', '.join(files)}" if files else program
+
+
+def _weights(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and hashes of the files that weights came from, as importers note them."""
+    weights, files = origin.get("weights"), origin.get("files")
+    if isinstance(weights, list):
+        for one in weights:
+            if isinstance(one, Mapping):
+                yield str(one.get("file", "")), str(one.get("sha256", ""))
+    elif isinstance(files, Mapping):
+        for name, sha256 in files.items():
+            if not str(name).endswith(".json"):
+                yield str(name), str(sha256)
 
 
 def _licence(origin: Mapping[str, Any]) -> str:
     if not origin:
         return OWN_LICENCE
     told = str(origin.get("licence", "")).strip()
-    return told if told not in {"", "not given"} else NOT_STATED
+    return NOT_STATED if not told or told.startswith("not given") else told
 
 
 def _structure_words(key: str, lacking: tuple[str, ...]) -> str:

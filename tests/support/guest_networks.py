@@ -14,19 +14,19 @@ from typing import Final
 
 import numpy as np
 import torch
-from inference.models.musclemap.chunk import Slices
-from inference.models.musclemap.settings import Preprocessing
-from inference.models.musclemap.unet import MuscleMapUNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from inference.models.musclemap.chunk import Slices
+from inference.models.musclemap.settings import Preprocessing
+from inference.models.musclemap.unet import MuscleMapUNet
+from inference.models.nnunet.architecture import Architecture, UNet
 from inference.phantom.render import Phantom, phantom
 from inference.phantom.spec import SMALL_PHANTOM
 from inference.structures import SEGMENTS, Group
 from inference.volume import Volume
 
 BONE, MUSCLE = 1, 2
-ITERATIONS: Final = 100
 WINDOW: Final = 128
 
 LEFT_LEG: Final = replace(
@@ -56,21 +56,25 @@ def tissue_of(patient: Phantom) -> NDArray[np.float32]:
     return tissue.astype(np.float32)
 
 
-def train(network: nn.Module, pairs: Tensor, seed: int) -> None:
+def train(network: nn.Module, pairs: Tensor, seed: int, iterations: int) -> None:
     """Fit a network to bone and muscle.
 
     Args:
         network: images `[image, 1, ...]` to logits `[image, class, ...]`.
         pairs: `[image, 2, ...]`, what the network is fed, and what is true of it.
         seed: of the order of the images.
+        iterations: of three images each.
     """
     optimiser = torch.optim.Adam(network.parameters(), 0.02)
     drawn = torch.Generator().manual_seed(seed)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         part = pairs[torch.randint(len(pairs), (3,), generator=drawn)]
         optimiser.zero_grad()
-        loss: Tensor = nn.functional.cross_entropy(network(part[:, :1]), part[:, 1].long())
-        loss.backward()  # type: ignore[no-untyped-call]
+        logits = network(part[:, :1])
+        weight = torch.ones(logits.shape[1])
+        weight[BONE] = 5.0  # there is little of it
+        loss = nn.functional.cross_entropy(logits, part[:, 1].long(), weight=weight)
+        loss.backward()
         optimiser.step()
 
 
@@ -81,7 +85,12 @@ def write_musclemap(folder: Path) -> tuple[Path, Path]:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = NETWORK.build()
-    train(_Reordered(network, order), _seen_by_musclemap(phantom(LEFT_LEG)), seed=1)
+    train(
+        _Reordered(network, order),
+        _seen_by_musclemap(phantom(LEFT_LEG)),
+        seed=1,
+        iterations=200,
+    )
     weights, config = folder / "wholebody.pth", folder / "wholebody.json"
     torch.save(network.state_dict(), weights)
     config.write_text(json.dumps(_configuration(order)))
@@ -148,3 +157,85 @@ def _configuration(order: list[int]) -> dict[str, object]:
             for value in order
         ],
     }  # fmt: skip
+
+
+NNUNET: Final = Architecture(
+    encoder="plain",
+    axes=2,
+    features=(8, 8),
+    kernels=((3, 3), (3, 3)),
+    strides=((1, 1), (2, 2)),
+    blocks=(1, 1),
+    decoder_blocks=(1,),
+)
+NAMES: Final = ("background", "FEMUR", "VLVI")
+CLIPPED_HU, MEAN_HU, DEVIATION_HU = (-120.0, 700.0), 120.0, 180.0
+
+
+def write_nnunet(folder: Path, folds: int = 2) -> Path:
+    """A results folder of a 2d configuration that knows `SMALL_PHANTOM`, both legs in view."""
+    results = folder / "nnUNetTrainer__nnUNetPlans__2d"
+    results.mkdir(parents=True, exist_ok=True)
+    labels = {name: number for number, name in enumerate(NAMES)}
+    dataset = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
+    (results / "dataset.json").write_text(json.dumps(dataset))
+    (results / "plans.json").write_text(json.dumps(_plans()))
+    patient = phantom(SMALL_PHANTOM)
+    fed = (patient.volume.hu.clip(*CLIPPED_HU) - MEAN_HU) / DEVIATION_HU
+    pairs = np.stack([fed.astype(np.float32), tissue_of(patient)], axis=1)[::2]
+    for fold in range(folds):
+        with torch.random.fork_rng():
+            torch.manual_seed(fold)
+            network = UNet(NNUNET, len(NAMES))
+        train(network, torch.from_numpy(pairs), seed=fold, iterations=80)
+        (results / f"fold_{fold}").mkdir(exist_ok=True)
+        checkpoint = {
+            "network_weights": network.state_dict(),
+            "trainer_name": "nnUNetTrainer",
+            "init_args": {"configuration": "2d", "fold": fold},
+            "inference_allowed_mirroring_axes": (0, 1),
+        }
+        torch.save(checkpoint, results / f"fold_{fold}" / "checkpoint_final.pth")
+    return results
+
+
+def _plans() -> dict[str, object]:
+    levels = len(NNUNET.features)
+    network = {
+        "n_stages": levels,
+        "features_per_stage": NNUNET.features,
+        "conv_op": "torch.nn.modules.conv.Conv2d",
+        "kernel_sizes": NNUNET.kernels,
+        "strides": NNUNET.strides,
+        "n_conv_per_stage": NNUNET.blocks,
+        "n_conv_per_stage_decoder": NNUNET.decoder_blocks,
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    }
+    plans = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    intensities = {
+        "percentile_00_5": CLIPPED_HU[0],
+        "percentile_99_5": CLIPPED_HU[1],
+        "mean": MEAN_HU,
+        "std": DEVIATION_HU,
+    }
+    return {
+        "dataset_name": "Dataset901_Phantom",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": intensities},
+        "configurations": {
+            "2d": {
+                "preprocessor_name": "DefaultPreprocessor",
+                "patch_size": [128, 128],
+                "spacing": [SMALL_PHANTOM.pixel_mm] * 2,
+                "normalization_schemes": ["CTNormalization"],
+                "use_mask_for_norm": [False],
+                "architecture": {"network_class_name": plans, "arch_kwargs": network},
+            }
+        },
+    }
