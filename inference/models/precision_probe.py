@@ -15,7 +15,7 @@ with a result say what was decided and by which limits, not a time that differs 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -107,6 +107,35 @@ def choose_precision(
         with torch.inference_mode(), _clock(device) as clock:
             _CHOSEN[key] = _tried(ready, allowed, clock)
     return _CHOSEN[key]
+
+
+def choose_by_logits(
+    network_in: Callable[[torch.dtype], Callable[[Tensor], Tensor]],
+    shape: Sequence[int],
+    *,
+    allowed: Numbers,
+    device: torch.device,
+    network: Hashable,
+) -> Choice:
+    """`choose_precision` of a network that is fed z-scores and answers with logits.
+
+    Args:
+        network_in: makes it ready in these numbers: from float32 `[1, 1, ...]` on the device
+            to logits `[1, class, ...]`.
+        shape: of the tile, two axes or three; small, since a start waits for a few of them.
+        allowed: the smallest numbers that the bundle allows.
+        device: where the network computes.
+        network: what tells it from others.
+    """
+
+    def ready(dtype: torch.dtype) -> Run:
+        answer = network_in(dtype)
+        hu = two_thighs(shape[-2], shape[-1])
+        scores = (hu - hu.mean()) / hu.std()
+        tile = scores.expand(1, 1, *shape).contiguous().to(device)
+        return lambda: answer(tile).float().softmax(dim=1)
+
+    return choose_precision(ready, allowed=allowed, device=device, network=network)
 
 
 def _tried(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from inference.models import precision_probe
 from inference.models.precision_probe import (
     Choice,
     Run,
+    choose_by_logits,
     choose_precision,
     is_right,
     labels_alike,
@@ -181,6 +183,29 @@ def test_a_bayesian_u_net_says_which_numbers_it_took_and_why(
     predictor = untrained_bundle(tmp_path / "b").model.load("cpu")
 
     assert predictor.sampler.description.startswith(words)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (4, 48, 64)])
+def test_a_guest_is_tried_by_its_logits_on_scores_in_two_or_three_axes(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+):
+    """Scores have a mean of 0 and a deviation of 1; the second class is what is above 0."""
+    monkeypatch.setattr(precision_probe, "_speed", lambda *_: 2.0)
+    seen: list[Tensor] = []
+
+    def network_in(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        def answer(tile: Tensor) -> Tensor:
+            seen.append(tile)
+            logits = torch.cat([-tile, tile], dim=1).to(dtype)
+            return logits if dtype is torch.float32 else logits.flip(1)  # wrong
+
+        return answer
+
+    found = choose_by_logits(network_in, shape, allowed="bfloat16", device=CPU, network="a")
+
+    assert seen[0].shape == (1, 1, *shape)
+    assert (seen[0].mean().item(), seen[0].std().item()) == pytest.approx((0, 1), abs=0.01)
+    assert found.words.startswith("float32 (bfloat16 is wrong: 0.00 % of labels alike")
 
 
 def test_it_is_tried_again_with_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
