@@ -300,6 +300,16 @@ class Planner:
         gone = [each for each in results if not Path(each.path).exists()]
         return f"{len(gone)} of its result files are here no more" if gone else ""
 
+    def resendable(self, row: SeriesRow) -> tuple[tuple[str, ...], str]:
+        """To which destinations it can be sent again; where to none, why."""
+        objections = {
+            each.name: self._against_resending(row, each.name)
+            for each in self.config.destinations
+        }
+        there = tuple(name for name, words in objections.items() if not words)
+        why = next(iter(objections.values()), "there is no destination")
+        return there, "" if there else why
+
     def _hold(self, row: SeriesRow, destination: str) -> Planned:
         if row.state in UNANSWERED:
             return Planned(row, remark="its results are held when they come to be")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -225,7 +225,10 @@ def _only(chosen: WorkFilter, by: BatchBy, title: str) -> WorkFilter:
 
 def day_limits(day: str) -> tuple[datetime, datetime]:
     """The first moment of a day here, and that of the next."""
-    first = datetime.combine(datetime.fromisoformat(day).date(), time()).astimezone()
-    after = first.date() + timedelta(days=1)
-    last = datetime.combine(after, time()).astimezone()
-    return first.astimezone(UTC), last.astimezone(UTC)
+    first = date.fromisoformat(day)
+    return day_start(first), day_start(first + timedelta(days=1))
+
+
+def day_start(day: date) -> datetime:
+    """The first moment of a day by this machine's clock: a day may have 23 or 25 hours."""
+    return datetime.combine(day, time()).astimezone(UTC)

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
 
-from dicom_node.settings.node import NodeConfig
 from dicom_node.web.accounts.callers import Caller
 from dicom_node.web.accounts.registry import NotLetInError, Registry, Seat, UnknownTokenError
 from dicom_node.web.accounts.roles import User
+from dicom_node.web.behind import config_of
 from dicom_node.web.scraping import METRICS_PATH, is_scraper
 
 OPEN: Final = frozenset({"/login", "/health"})
@@ -74,7 +74,7 @@ async def guard(request: Request) -> None:
 
 def _may_scrape(request: Request) -> bool:
     """True for a reader of metrics whom the settings let in without a token."""
-    config: NodeConfig = request.app.state.config
+    config = config_of(request)
     return request.url.path == METRICS_PATH and is_scraper(
         caller(request), request.headers, config.metrics
     )

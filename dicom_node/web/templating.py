@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dicom_node.settings.node import NodeConfig
+from dicom_node.web.behind import config_of
 
 FOLDER: Final = Path(__file__).parent / "templates"
 STATIC: Final = Path(__file__).parent / "static"
@@ -41,7 +41,7 @@ def page(
     That is `user` (None before the login), `csrf_token`, `mark`, `show_patients`, `scheme` and
     `path`.
     """
-    config: NodeConfig = request.app.state.config
+    config = config_of(request)
     common = {
         "user": getattr(request.state, "user", None),
         "csrf_token": getattr(request.state, "csrf_token", ""),

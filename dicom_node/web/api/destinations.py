@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request
 
 from dicom_node.archive.overview import overview
-from dicom_node.errors import PeerError, UnknownNameError
+from dicom_node.errors import UnknownNameError
 from dicom_node.monitoring.audit import AuditKind
-from dicom_node.peers.transports import transport_for
+from dicom_node.node.destination_check import check_destination
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.web.access import require_operator
 from dicom_node.web.api.reading import ConfigNow, LedgerNow
@@ -20,7 +19,6 @@ from dicom_node.web.auditing import tell
 from dicom_node.web.health import HealthLook
 
 router: Final = APIRouter(tags=["destinations and schedules"])
-PATIENCE_S: Final = 10.0
 
 
 @router.get("/destinations")
@@ -34,18 +32,12 @@ def destinations(request: Request) -> list[DestinationOut]:
 def test_destination(
     request: Request, config: ConfigNow, name: Annotated[Name, Path()]
 ) -> TestOut:
-    """Ask a destination whether it is there: C-ECHO, or a query by DICOMweb."""
+    """Ask a destination whether it is there, and what it takes; nothing is stored."""
     destination = config.destination(name)
     if destination is None:
         raise UnknownNameError(f"there is no destination {name}")
     tell(request, AuditKind.ORDERED, words=f"test of destination {name}")
-    began_s, reason = time.monotonic(), ""
-    try:
-        transport_for(config, destination).within(PATIENCE_S).verify()
-    except PeerError as error:
-        reason = str(error)
-    seconds = round(time.monotonic() - began_s, 3)
-    return TestOut(name=name, is_there=not reason, reason=reason, seconds=seconds)
+    return TestOut.model_validate(check_destination(config, destination))
 
 
 @router.get("/schedules")

@@ -12,8 +12,9 @@ from typing import Annotated, Final
 
 from fastapi import Depends, HTTPException, Query, Request
 
-from dicom_node.persistence.ledger import Ledger, existing_ledger
+from dicom_node.persistence.ledger import Ledger
 from dicom_node.settings.node import NodeConfig
+from dicom_node.web.behind import config_of, reading
 
 MOST: Final = 500
 MOMENT: Final = re.compile(
@@ -26,23 +27,13 @@ After = Annotated[
 ]
 
 
-def config_now(request: Request) -> NodeConfig:
-    """The settings of the node."""
-    found: NodeConfig = request.app.state.config
-    return found
+ConfigNow = Annotated[NodeConfig, Depends(config_of)]
 
 
-ConfigNow = Annotated[NodeConfig, Depends(config_now)]
-
-
-def ledger_now(config: ConfigNow) -> Iterator[Ledger | None]:
+def ledger_now(request: Request) -> Iterator[Ledger | None]:
     """The ledger, to be read while a request is answered; None where there is none yet."""
-    ledger = existing_ledger(config.node.database_url, only_read=True)
-    try:
+    with reading(request) as ledger:
         yield ledger
-    finally:
-        if ledger is not None:
-            ledger.close()
 
 
 LedgerNow = Annotated[Ledger | None, Depends(ledger_now)]

@@ -242,14 +242,30 @@ class FoundOut(Schema):
     destinations: list[str]
 
 
+class TakenOut(Schema):
+    """One kind of object, or a service, that a destination was offered."""
+
+    title: str
+    is_taken: bool
+    is_wanted: bool
+    words: str
+
+
 class TestOut(Schema):
-    """Whether a destination answers now; `reason` says why not."""
+    """Whether a destination answers now, `reason` says why not; and what it takes.
+
+    `is_enough`: it answered, and takes all that its settings have for it. A DICOMweb service
+    negotiates nothing: `taken` is empty.
+    """
 
     __test__ = False
 
     name: str
     is_there: bool
+    is_enough: bool
     reason: str
+    note: str
+    taken: list[TakenOut]
     seconds: float
 
 

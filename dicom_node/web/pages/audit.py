@@ -22,7 +22,8 @@ from dicom_node.node.audit_log import (
 )
 from dicom_node.web.access import require_operator, require_viewer
 from dicom_node.web.auditing import tell
-from dicom_node.web.pages.shown import Day, config_of, day_starts, or_none, show, with_query
+from dicom_node.web.behind import config_of
+from dicom_node.web.pages.shown import Day, day_starts, or_none, show, with_query
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

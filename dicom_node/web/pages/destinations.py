@@ -8,13 +8,16 @@ from typing import Final
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
+from dicom_node.monitoring.audit import AuditKind
 from dicom_node.node.destination_check import DestinationCheck, check_destination
 from dicom_node.node.health import node_health
 from dicom_node.node.work_lists import sent_to
 from dicom_node.settings.description import describe_destination
 from dicom_node.settings.destinations import Destination
 from dicom_node.web.access import require_operator, require_viewer
-from dicom_node.web.pages.shown import Day, config_of, day_starts, reading, show
+from dicom_node.web.auditing import tell
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import Day, day_starts, show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -48,6 +51,7 @@ def destination_page(
 def test_destination(request: Request, name: str) -> HTMLResponse:
     """Ask it whether it is there and what it takes; nothing is stored."""
     destination = _named(request, name)
+    tell(request, AuditKind.ORDERED, words=f"test of destination {name}")
     answer = check_destination(config_of(request), destination)
     return _page(request, destination, None, None, answer)
 

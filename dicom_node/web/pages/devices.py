@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse
 from dicom_node.node.devices import LATEST, devices
 from dicom_node.receiving.rejections import read_rejections
 from dicom_node.web.access import require_viewer
-from dicom_node.web.pages.shown import config_of, reading, show
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

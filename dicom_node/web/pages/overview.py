@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,6 +16,7 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.monitoring.alarms import Alarm, Severity
 from dicom_node.node.health import Health, node_health
 from dicom_node.node.remedies import remedy_of
+from dicom_node.node.work_lists import day_start
 from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.ledger import Ledger
 from dicom_node.persistence.rows import DeliveryState, SeriesState
@@ -22,7 +24,8 @@ from dicom_node.persistence.today import Day, day_since
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.pending import read_waiting
 from dicom_node.web.access import require_viewer
-from dicom_node.web.pages.shown import config_of, local_midnight, reading, show
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -42,11 +45,10 @@ def overview_page(request: Request) -> HTMLResponse:
     """How the node is, now."""
     config, now = config_of(request), datetime.now(UTC)
     health = node_health(config, now)
-    try:
-        with reading(request) as ledger:
-            read = _read(config, ledger, now) if ledger is not None else _Read()
-    except ConfigurationError:
-        read = _Read()  # health says why
+    read = _Read()
+    if not health.database:  # else it says why, and asking again would take as long
+        with suppress(ConfigurationError), reading(request) as ledger:
+            read = _read(config, ledger, now) if ledger is not None else read
     return show(
         request,
         "overview.html",
@@ -64,7 +66,7 @@ def overview_page(request: Request) -> HTMLResponse:
 
 def _read(config: NodeConfig, ledger: Ledger, now: datetime) -> _Read:
     return _Read(
-        day_since(ledger, local_midnight(now)),
+        day_since(ledger, day_start(now.astimezone().date())),
         dict.fromkeys(SeriesState, 0) | dict(ledger.count_series()),
         dict.fromkeys(DeliveryState, 0) | dict(ledger.count_deliveries()),
         overview(config, ArchiveLedger(ledger), now),

@@ -18,7 +18,8 @@ from dicom_node.persistence.rows import ResultRow
 from dicom_node.results.kinds import ResultKind
 from dicom_node.web.access import require_viewer
 from dicom_node.web.auditing import tell_look
-from dicom_node.web.pages.shown import config_of, existing_uid, reading
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import existing_uid
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

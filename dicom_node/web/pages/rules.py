@@ -19,7 +19,8 @@ from dicom_node.persistence.rows import SeriesState
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.spool import Spool
 from dicom_node.web.access import require_viewer
-from dicom_node.web.pages.shown import config_of, reading, show
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

@@ -21,7 +21,8 @@ from dicom_node.persistence.archive_ledger import ArchiveLedger
 from dicom_node.persistence.archive_rows import EVERY_ARCHIVE
 from dicom_node.persistence.database import ORDER_WITHIN_S
 from dicom_node.web.access import require_operator, require_viewer
-from dicom_node.web.pages.shown import config_of, reading, show, with_query
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import show, with_query
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

@@ -11,7 +11,8 @@ from dicom_node.monitoring.audit import AuditKind
 from dicom_node.node.find import find
 from dicom_node.web.access import require_viewer
 from dicom_node.web.auditing import tell
-from dicom_node.web.pages.shown import config_of, show
+from dicom_node.web.behind import config_of
+from dicom_node.web.pages.shown import show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 

@@ -22,8 +22,9 @@ from dicom_node.spool.pending import read_waiting
 from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
 from dicom_node.web.auditing import tell_look
+from dicom_node.web.behind import config_of, reading
 from dicom_node.web.pages.pictures import kept_page, pictured
-from dicom_node.web.pages.shown import config_of, existing_uid, reading, show, with_query
+from dicom_node.web.pages.shown import existing_uid, show, with_query
 from dicom_node.web.pages.work import FOR_DESTINATION, ORDERS
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
@@ -191,26 +192,15 @@ def _orderables(config: NodeConfig, ledger: Ledger, row: SeriesRow) -> list[Orde
     found = []
     for kind, word, meaning in ORDERS:
         if kind is OrderKind.RESEND:
-            objection, remark, told = _resendable(planner, row, names)
-        else:
-            planned = planner.planned(kind, row)
-            objection, remark = planned.objection, planned.remark
-            told = names if kind in FOR_DESTINATION else ()
-        found.append(Orderable(kind.value, word, meaning, objection, remark, told))
+            there, objection = planner.resendable(row)
+            found.append(Orderable(kind.value, word, meaning, objection, "", there))
+            continue
+        planned = planner.planned(kind, row)
+        there = names if kind in FOR_DESTINATION else ()
+        found.append(
+            Orderable(kind.value, word, meaning, planned.objection, planned.remark, there)
+        )
     return found
-
-
-def _resendable(
-    planner: Planner, row: SeriesRow, names: tuple[str, ...]
-) -> tuple[str, str, tuple[str, ...]]:
-    """Why nothing can be sent again, or to whom."""
-    objections = {
-        name: planner.planned(OrderKind.RESEND, row, name).objection for name in names
-    }
-    told = tuple(name for name, words in objections.items() if not words)
-    if told:
-        return "", "", told
-    return next(iter(objections.values()), "there is no destination"), "", ()
 
 
 def _told(history: RevisionHistory) -> Mapping[str, Any]:

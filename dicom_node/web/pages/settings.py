@@ -23,7 +23,8 @@ from dicom_node.settings.reference import SettingEntry, sections_reference, sett
 from dicom_node.settings.values import Section
 from dicom_node.web.access import require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
-from dicom_node.web.pages.shown import config_of, show
+from dicom_node.web.behind import config_of
+from dicom_node.web.pages.shown import show
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])
 
@@ -118,8 +119,6 @@ def _shown(config: NodeConfig, entry: SettingEntry) -> ShownSetting:
 
 def _values(table: Any, parts: list[str], name: str) -> Iterator[tuple[str, Any]]:
     """The values of a key; of lists of tables one for each that has it."""
-    if table is None:
-        return
     if not parts:
         yield name, table
         return

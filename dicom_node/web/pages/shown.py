@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -13,9 +11,9 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from pydantic import AfterValidator, BeforeValidator
 
-from dicom_node.persistence.ledger import Ledger, existing_ledger
-from dicom_node.settings.node import NodeConfig
+from dicom_node.node.work_lists import day_start
 from dicom_node.uids import is_uid
+from dicom_node.web.behind import config_of
 from dicom_node.web.pages import words
 from dicom_node.web.templating import environment, page
 
@@ -51,27 +49,6 @@ def show(
         "version": version("msk-node"),
     }
     return page(request, template, status_code=status_code, **(around | values))
-
-
-def config_of(request: Request) -> NodeConfig:
-    """The settings that the pages were started with, or reloaded since."""
-    config: NodeConfig = request.app.state.config
-    return config
-
-
-@contextmanager
-def reading(request: Request) -> Iterator[Ledger | None]:
-    """The ledger, to be read; None where no node has run yet.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    ledger = existing_ledger(config_of(request).node.database_url, only_read=True)
-    try:
-        yield ledger
-    finally:
-        if ledger is not None:
-            ledger.close()
 
 
 def existing_uid(uid: str) -> str:
@@ -113,14 +90,8 @@ Day = Annotated[date | None, BeforeValidator(or_none), AfterValidator(_in_the_ca
 
 
 def day_starts(day: date | None) -> datetime | None:
-    """When a day begins where the pages are served."""
-    return datetime.combine(day, time()).astimezone() if day is not None else None
-
-
-def local_midnight(now: datetime) -> datetime:
-    """When today began where the pages are served."""
-    local = now.astimezone()
-    return local.replace(hour=0, minute=0, second=0, microsecond=0)
+    """When a day begins where the pages are served; None where none is asked for."""
+    return day_start(day) if day is not None else None
 
 
 def _section(path: str) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 STEPS_S: Final = ((86400, "d"), (3600, "h"), (60, "min"))
 """Units of a duration above the second."""
@@ -114,8 +114,29 @@ def figure(value: float | None, digits: int = 1) -> str:
 
 
 def signed(value: float | None, digits: int = 1) -> str:
-    """A difference with its sign."""
-    return "\u2013" if value is None else f"{value:+.{digits}f}".replace("-", "\u2212")
+    """A difference with its sign; one that rounds to nothing has none."""
+    if value is None:
+        return "\u2013"
+    return f"{value:+.{digits}f}".replace("-", "\u2212") if round(value, digits) else "0"
+
+
+def uncertainty(value: float | None) -> str:
+    """An uncertainty as the QC page has it, in two digits: they differ by powers of ten."""
+    return "\u2013" if value is None else f"{value:.1e}"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of something: `1 attempt`, `2 attempts`."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def coded(text: str) -> Markup:
+    """A text in which what stands between backticks is code."""
+    plain, *rest = text.split("`")
+    pairs = zip(rest[::2], [*rest[1::2], ""], strict=False)
+    return Markup("").join(
+        [escape(plain), *(Markup("<code>{}</code>{}").format(*pair) for pair in pairs)]
+    )
 
 
 def tone(state: object) -> str:
@@ -137,6 +158,8 @@ def segment(value: object) -> str:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": ago,
+    "coded": coded,
+    "counted": counted,
     "duration": duration,
     "figure": figure,
     "megabytes": megabytes,
@@ -146,4 +169,5 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "signed": signed,
     "since": since,
     "tone": tone,
+    "uncertainty": uncertainty,
 }

@@ -28,15 +28,8 @@ from dicom_node.persistence.rows import DeliveryState, OrderKind, SeriesRow, Ser
 from dicom_node.uids import is_uid
 from dicom_node.web.access import caller, require_operator, require_viewer
 from dicom_node.web.accounts.roles import User
-from dicom_node.web.pages.shown import (
-    Day,
-    config_of,
-    day_starts,
-    or_none,
-    reading,
-    show,
-    with_query,
-)
+from dicom_node.web.behind import config_of, reading
+from dicom_node.web.pages.shown import Day, day_starts, or_none, show, with_query
 from inference.results import Verdict
 
 router: Final = APIRouter(include_in_schema=False, dependencies=[Depends(require_viewer)])

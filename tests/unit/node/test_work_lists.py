@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from support.postgres import running_postgres
@@ -13,6 +14,7 @@ from dicom_node.node.work_lists import (
     BatchBy,
     WorkFilter,
     batches,
+    day_start,
     key_of,
     matching,
     sent_to,
@@ -145,3 +147,18 @@ def test_what_was_sent_to_a_destination_in_a_time(ledger: Ledger) -> None:
     assert (sent.series_instance_uid, sent.kind, sent.sent_at) == ("1.2.0", "SR", NOON)
     assert sent_to(ledger, "other") == ()
     assert len(sent_to(ledger, "pacs", most=1)) == 1
+
+
+def test_a_day_of_23_hours_begins_at_its_own_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks go forward at 02:00: the day begins an hour further from UTC than it ends."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        day = date(2026, 3, 29)
+        begins, ends = day_start(day), day_start(day + timedelta(days=1))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert begins == datetime(2026, 3, 28, 23, tzinfo=UTC)
+    assert ends == datetime(2026, 3, 29, 22, tzinfo=UTC)

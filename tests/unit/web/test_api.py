@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.hostile_node import fill_ledger
+from support.small_node import result_pacs
 from support.web_client import PASSWORD, Browser, logged_in, token_for, web_config
 
 from dicom_node.persistence.rows import SeriesState
@@ -128,6 +129,19 @@ def test_a_destination_that_is_not_there_is_told_as_that(full: NodeConfig) -> No
     assert not found["is_there"]
     assert found["reason"]
     assert client.post("/api/v1/destinations/x/test", headers=headers).status_code == 404
+
+
+def test_a_test_of_a_destination_says_what_it_takes(tmp_path: Path) -> None:
+    with result_pacs(label_maps=False).running() as pacs:
+        config = web_config(tmp_path, {"destinations": [{**PACS, "port": pacs.port}]})
+        headers = {"authorization": f"Bearer {token_for(config, Role.OPERATOR)}"}
+        path = "/api/v1/destinations/pacs/test"
+        found = Browser(config).client.post(path, headers=headers).json()
+
+    taken = {each["title"]: each["is_taken"] for each in found["taken"]}
+    assert found["is_there"], found["reason"]
+    assert taken["Segmentation (SEG)"]
+    assert not taken["Label map segmentation"]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,17 @@ def test_what_people_do_in_pages_and_api_is_in_the_trail(node: Browser) -> None:
     assert [problems(each.xml) for each in read_audit(config) if problems(each.xml)] == []
 
 
+def test_a_test_of_a_destination_is_told_whoever_asks_for_it(node: Browser) -> None:
+    operator = {"authorization": f"Bearer {token_for(node.config, Role.OPERATOR)}"}
+    node.post("/destinations/pacs/test", {})
+    node.client.post("/api/v1/destinations/pacs/test", headers=operator)
+
+    by_hand, by_program = told(node.config, AuditKind.ORDERED, 2)
+    assert by_hand.words == by_program.words
+    assert "test of destination pacs" in by_hand.words
+    assert by_hand.user == "anna" != by_program.user
+
+
 @pytest.mark.parametrize("headers", [{}, {"x-refresh": "1", "sec-purpose": "prefetch"}])
 def test_a_look_at_a_series_is_told_once_whatever_its_requests_say(
     node: Browser, headers: dict[str, str]

@@ -369,6 +369,10 @@ def test_settings_are_shown_with_their_meaning_and_without_secrets(tmp_path: Pat
     assert "geheim" not in text
     assert f"postgresql://{HIDDEN}@127.0.0.1" in text
     assert "How long nothing must have arrived" in text
+    # [receive] is there: a key of it that has no value is not set, whatever else there is not.
+    receive = text.partition("<code>[receive]</code>")[2].partition("</section>")[0]
+    assert "not set" in receive
+    assert "no such table" not in receive
 
 
 @pytest.mark.parametrize(
@@ -449,6 +453,25 @@ def test_pages_follow_each_other_without_a_gap(tmp_path: Path):
 )
 def test_durations_in_words(seconds: float, told: str):
     assert words.duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(None, "\u2013"), (2.04, "+2.0"), (-2.04, "\u22122.0"), (-0.04, "0")]
+)
+def test_a_change_has_a_sign_unless_it_rounds_to_nothing(value: float | None, told: str):
+    assert words.signed(value) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("none", "none"),
+        ("with `a.b` and `c`", "with <code>a.b</code> and <code>c</code>"),
+        ("`<b>` & `open", "<code>&lt;b&gt;</code> &amp; <code>open</code>"),
+    ],
+)
+def test_what_stands_between_backticks_is_code_and_nothing_else(text: str, told: str):
+    assert words.coded(text) == told
 
 
 def test_a_moment_is_local_to_people_and_utc_to_programs():
