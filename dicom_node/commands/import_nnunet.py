@@ -96,7 +96,8 @@ def import_nnunet(  # noqa: PLR0913 - a results folder leaves this much to be to
     )
     bundle = import_bundle(results, out, wanted)
     found = sorted(segment.key for segment in bundle.model.segments)
-    stdout.print(f"bundle written to {bundle.folder}, not calibrated", highlight=False)
+    written = f"bundle written to {bundle.folder}, not calibrated"
+    stdout.print(written, highlight=False, soft_wrap=True)
     stdout.print(f"it finds {', '.join(found)}", highlight=False, soft_wrap=True)
 
 

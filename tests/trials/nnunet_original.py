@@ -1,10 +1,11 @@
 """The original's side of the comparison; run by a Python that has nnunetv2, never by ours.
 
     python nnunet_original.py make FOLDER CASES.npz SPECS.json
-    python nnunet_original.py predict RESULTS_FOLDER OUT_FOLDER IMAGE.npz ... --folds 0 1
+    python nnunet_original.py predict JOBS.json
 
 `make` writes a results folder as nnU-Net's own trainer writes it: its network, its checkpoint.
-`predict` is `nnUNetPredictor` with its defaults, on the CPU. Arrays are `[slice, row, column]`
+`predict` is `nnUNetPredictor` with its defaults, on the CPU, for a list of jobs: `results`,
+`folds`, `images` and the folder `out` of the answers. Arrays are `[slice, row, column]`
 as SimpleITK reads an axial series; NIfTI files are in between where a reader turns them.
 """
 
@@ -38,18 +39,17 @@ def main() -> None:
     make.add_argument("cases", type=Path)
     make.add_argument("specs", type=Path)
     predict = commands.add_parser("predict")
-    predict.add_argument("results", type=Path)
-    predict.add_argument("out", type=Path)
-    predict.add_argument("images", type=Path, nargs="+")
-    predict.add_argument("--folds", nargs="+", type=int, default=[0])
-    predict.add_argument("--threads", type=int, default=2)
+    predict.add_argument("jobs", type=Path)
+    predict.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     if given.command == "make":
         for spec in json.loads(given.specs.read_text()):
             _make(given.folder, given.cases, spec)
     else:
         torch.set_num_threads(given.threads)
-        _predict(given.results, given.images, given.out, tuple(given.folds))
+        for job in json.loads(given.jobs.read_text()):
+            images = [Path(image) for image in job["images"]]
+            _predict(Path(job["results"]), images, Path(job["out"]), tuple(job["folds"]))
 
 
 def _make(folder: Path, cases: Path, spec: dict[str, Any]) -> None:

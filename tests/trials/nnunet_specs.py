@@ -81,6 +81,24 @@ def reference_specs(seconds: float) -> list[dict[str, Any]]:
     ]
 
 
+def memory_spec() -> dict[str, Any]:
+    """As many classes as TotalSegmentator's, at twice the scan's voxel size; not trained."""
+    made = _spec(
+        "many_classes",
+        "3d_fullres",
+        "plain",
+        (3.0, 3.0, 3.0),
+        (48, 64, 64),
+        0.01,
+        folds=1,
+        mirror=(),
+        features=(4, 6),
+    )
+    more = {f"other_{number}": number for number in range(len(NAMES), 118)}
+    made["dataset"]["labels"] |= more
+    return made
+
+
 def _spec(  # noqa: PLR0917 - a network has this many sides
     name: str,
     configuration: str,

@@ -18,8 +18,8 @@ def card(name: str, own: Mapping[str, Any]) -> str:
     return f"""# {name}
 
 **Imported, and not validated here.** The network was trained elsewhere and taken over from a
-results folder of nnU-Net. This program has not tried it on any case, and it is **not
-calibrated**. For research only.
+results folder of nnU-Net. This program has not tried it on any case. It is
+**not calibrated**. For research only.
 
 - Data set {origin["dataset"] or "(not named)"}, configuration {origin["configuration"]},
   trainer {origin["trainer"]}, {", ".join(origin["folds"])}; imported on {origin["imported_on"]}
