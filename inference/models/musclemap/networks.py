@@ -98,8 +98,8 @@ def _spread(logits: Tensor, dim: int, span: Span, axis: Axis) -> Tensor:
 def largest_pieces(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Of every label only its largest piece; the rest becomes 0.
 
-    Voxels that share a face hang together. Of pieces of one size the one that comes first
-    stays.
+    Voxels that share a face hang together. Of pieces of one size the one that reaches furthest
+    to the patient's right stays: in a file of axes x, y, z it comes first.
 
     Args:
         labels: `[slice, row, column]`, 0 for background.
@@ -111,12 +111,12 @@ def largest_pieces(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        shown = labels[box] == label
+        shown = (labels[box] == label).transpose(2, 1, 0)
         pieces, count = ndimage.label(shown)
         if count > 1:
             sizes = np.bincount(pieces.ravel())
             largest = int(sizes[1:].argmax()) + 1
-            kept[box][shown & (pieces != largest)] = 0
+            kept[box].transpose(2, 1, 0)[shown & (pieces != largest)] = 0
     return kept
 
 

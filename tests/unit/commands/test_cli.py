@@ -74,6 +74,7 @@ def test_every_command_is_listed_with_a_sentence():
         "echo",
         "train",
         "import-keras",
+        "import-musclemap",
         "evaluate",
         "calibrate",
         "phantom",

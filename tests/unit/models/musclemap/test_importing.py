@@ -126,7 +126,7 @@ def test_in_the_published_table_the_last_digit_is_the_side():
 def test_a_table_with_the_wrong_side_is_refused(tmp_path: Path):
     config = read_config(write_configuration(tmp_path / "c.json"))
     table = LabelTable.read({"6171": "FEMUR_R"}, "table.toml")
-    with pytest.raises(LabelTableError, match="label 6171 is FEMUR_R, but .* says left"):
+    with pytest.raises(LabelTableError, match=r"label 6171 is FEMUR_R, but .* says left"):
         fitted(table, config)
 
 

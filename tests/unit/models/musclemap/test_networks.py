@@ -176,7 +176,7 @@ def test_the_last_chunk_is_what_is_left():
 
 
 def test_rescaled_chunks_lose_the_exact_zero():
-    """From -1024 to 1023.5 in 65535 steps of 1/32 at 2047.97: 0 lies between two of them."""
+    """From -1024 to 1023 HU in 65535 steps of 2047 / 65535 HU: 0 lies between two of them."""
     scale = Rescaling.of(-1024.0, 1023.0)
     back = scale(np.array([-1024.0, 0.0, 1023.0], dtype=np.float32))
     assert back[1] != 0
@@ -234,7 +234,7 @@ def test_windows_begin_every_share_of_their_size(
 
 
 def test_weights_are_a_gaussian_that_never_falls_below_a_thousandth():
-    """Sigma is an eighth of 256, 32 pixels: half a pixel from the middle exp(-1/8192) in each."""
+    """Sigma is an eighth of 256, 32 pixels; the four middle pixels lie half a pixel off."""
     weights = window_weights(Windows())
     assert float(weights[127, 128]) == pytest.approx(np.exp(-2 * 0.5**2 / (2 * 32**2)))
     assert float(weights[0, 0]) == pytest.approx(1e-3)
@@ -270,6 +270,12 @@ def test_of_each_label_the_largest_piece_stays():
     expected[0, 1, 2] = 0
     assert np.array_equal(largest_pieces(labels), expected)
     assert labels[0, 1, 2] == 1, "a new array"
+
+
+def test_of_two_pieces_of_one_size_the_right_one_stays():
+    """The first in a file whose first axis is x, as the original reads it."""
+    labels = np.array([[[0, 0, 1], [1, 0, 0]]], dtype=np.uint8)
+    assert largest_pieces(labels).tolist() == [[[0, 0, 0], [1, 0, 0]]]
 
 
 def test_without_the_rule_labels_stay(reference: dict[str, Any]):
