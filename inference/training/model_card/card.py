@@ -180,11 +180,11 @@ def gate_words(found: Evaluation, calibration: Calibration) -> str:
     )
 
 
-def tried_words(tried: Detection) -> str:
+def tried_words(tried: Detection, which: str = f"seed {TRIED_SEED}") -> str:
     """Sentence on how the gate does on bodies that it was not fitted on."""
     failures, structures = tried.failures
     return (
-        f"Tried on {tried.cases} segmentations of other bodies (seed {TRIED_SEED}): AUROC of "
+        f"Tried on {tried.cases} segmentations of other bodies ({which}): AUROC of "
         f"the average {_number(tried.inaccurate, 3)} (inaccurate), "
         f"{_number(tried.failed, 3)} (failed); of all structures together, a missed one "
         f"counting as worst, {_number(tried.structure_failed, 3)}, where {failures} "
@@ -281,7 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             device=asked.device,
         )
         table = asked.samples_table.read_text(encoding="utf-8") if asked.samples_table else ""
-        bundle = calibrated(bundle, found, list(others), table)
+        data_set = (
+            f"{len(found.clean)} held-out synthetic bodies (seed {HELD_OUT_SEED}, "
+            f"every {EVERY}th slice), each also spoiled in two ways"
+        )
+        limits = fit([*found.clean, *found.spoiled], data_set, dt.datetime.now(dt.UTC).date())
+        tried = tried_words(detection(limits, list(others)))
+        bundle = calibrated(bundle, found, data_set, tried, table)
     volumes = {"phantom": phantom(DEFAULT_PHANTOM).volume}
     for scan in asked.scan:
         name, _, file = scan.partition("=")
@@ -320,33 +326,29 @@ def put_sections(card: Path, sections: Sequence[tuple[Section, str]]) -> None:
 def calibrated(  # noqa: PLR0913 - what the card says
     bundle: Bundle,
     found: Evaluation,
-    others: Sequence[Scored],
+    data_set: str,
+    tried: str,
     samples_table: str = "",
     *,
     version: str = "",
-    every: int = EVERY,
 ) -> Bundle:
     """The bundle with limits fitted to an evaluation, and its figures in the card.
 
     Args:
         bundle: its folder is written.
         found: what the limits are fitted to.
-        others: cases that the fit does not see, to try the limits on.
+        data_set: what that was, as text.
+        tried: words on how limits do on other cases.
         samples_table: for the card, in Markdown; what it has stays without.
         version: of the bundle from now on; its own where empty.
-        every: only each n-th slice of a body was scored.
     """
-    data_set = (
-        f"{len(found.clean)} held-out synthetic bodies (seed {HELD_OUT_SEED}, "
-        f"every {every}th slice), each also spoiled in two ways"
-    )
     calibration = fit([*found.clean, *found.spoiled], data_set, dt.datetime.now(dt.UTC).date())
     bundle = write_calibration(bundle, calibration, version or bundle.version)
     card = bundle.folder / MODEL_CARD_FILE
     parts = (
         figures(found, calibration),
         gate_words(found, calibration),
-        tried_words(detection(calibration, others)),
+        tried,
         *([samples_words(bundle.samples, samples_table)] if samples_table else []),
     )
     text = card.read_text(encoding="utf-8")
