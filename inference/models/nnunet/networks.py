@@ -122,10 +122,6 @@ class NnunetNetworks:
         """See `GuestNetwork.logits`."""
         self._load(network)
         image, placing = prepared(volume, self.preprocessing)
-        if 0 in image.shape:
-            raise DeviceError(
-                f"a volume of {volume.hu.shape} is no voxel thick at the network's spacing"
-            )
         values = self._tiled(torch.from_numpy(image), progress)
         return NnunetLogits(
             values, placing, self.preprocessing, volume.geometry.shape, self.device
@@ -150,9 +146,10 @@ class NnunetNetworks:
                         numbers=numbers,
                         progress=progress,
                     )
-            except torch.OutOfMemoryError:
+            except torch.OutOfMemoryError as error:
                 if kept_on.type == "cpu":
-                    raise
+                    words = f"{self.device}: no memory for a tile of {self.tiles.patch}"
+                    raise DeviceError(words) from error
                 kept_on = torch.device("cpu")
                 continue
             if numbers is torch.float32 or all(bool(one.isfinite().all()) for one in values):

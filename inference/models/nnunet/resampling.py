@@ -50,9 +50,13 @@ def lowres_axis(
 def new_shape(
     shape: Sequence[int], old_mm: Sequence[float], new_mm: Sequence[float]
 ) -> tuple[int, ...]:
-    """Voxels of the same field in another size, rounded half to even."""
+    """Voxels of the same field in another size, rounded half to even, at least one.
+
+    nnunetv2 makes none of a slice that is thinner than half a voxel, and fails.
+    """
     return tuple(
-        round(old / new * count) for old, new, count in zip(old_mm, new_mm, shape, strict=True)
+        max(1, round(old / new * count))
+        for old, new, count in zip(old_mm, new_mm, shape, strict=True)
     )
 
 

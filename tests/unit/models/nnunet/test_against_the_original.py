@@ -95,6 +95,15 @@ def test_sums_that_leave_half_precision_are_made_again_in_single(tmp_path: Path)
     assert network.logits(scan(), 0).values.dtype == torch.float32
 
 
+def test_a_slice_thinner_than_half_a_voxel_is_answered(tmp_path: Path) -> None:
+    """1 mm at 5 mm: nnunetv2 resamples it to nothing, and fails."""
+    network = imported("residual_3d_fullres", tmp_path / "bundle").model.load("cpu").network
+    hu = scan().hu[4:5]
+    thin = Volume(hu, Geometry.regular(hu.shape, (1.0, 3.0, 3.0)))
+
+    assert network.logits(thin, 0).at(0).shape == (8, *hu.shape[1:])
+
+
 def test_where_the_scan_is_0_all_around_it_is_background(tmp_path: Path) -> None:
     hu = np.pad(scan().hu, ((2, 0), (3, 4), (0, 5)))
     padded = Volume(hu, Geometry.regular(hu.shape, (6.0, 3.0, 3.0)))
