@@ -203,8 +203,6 @@ CASES: Mapping[tuple[str, int], tuple[str, ...]] = {
     ("import-nnunet", 3): ("import-nnunet empty --out out",),
     ("import-keras", 2): ("import-keras file",),
     ("import-keras", 3): ("import-keras file --out out",),
-    ("import-keras", 2): ("import-keras file --out out",),
-    ("import-keras", 3): ("import-keras file --layers 5 --out out",),
     ("import-musclemap", 2): (
         "import-musclemap file none.json",
         "import-musclemap file --out out",

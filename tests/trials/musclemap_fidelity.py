@@ -133,7 +133,9 @@ def write_nifti(volume: Volume, path: Path) -> None:
     affine = np.eye(4)
     affine[:3, 0] = grid.column_axis * grid.spacing_mm[1]
     affine[:3, 1] = grid.row_axis * grid.spacing_mm[0]
-    affine[:3, 2] = np.diff(grid.positions_mm, axis=0).mean(axis=0)
+    affine[:3, 2] = grid.normal * grid.extents_mm[0]
+    if len(grid.positions_mm) > 1:
+        affine[:3, 2] = np.diff(grid.positions_mm, axis=0).mean(axis=0)
     affine[:3, 3] = grid.positions_mm[0]
     lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
     nib.save(
