@@ -105,9 +105,9 @@ EXPLANATION: Final = (
     "over height squared, where the height is known. Lean: above 30 HU; mixed: -30 to 30 HU; "
     "fat: below -30 HU. Uncertainty: variance of the prediction over the samples, or "
     "the entropy of a single answer where the bundle says so, mean over "
-    "the structure. Dice: overlap of the samples, 1 where they all agree. Truncated structures are cut by the border of the scan, or end with "
-    "a femur that has no knee; they, and those that metal spoils, have no volume. Absent: "
-    "not found in the scan."
+    "the structure. Dice: overlap of the samples, 1 where they all agree. Truncated "
+    "structures are cut by the border of the scan, or end with a femur that has no knee; "
+    "they, and those that metal spoils, have no volume. Absent: not found in the scan."
 )
 
 
