@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from inference.models.bayesian_unet.folding import fold_batch_normalisation
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet, Drop
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import Window, rounded_up
-from inference.models.precision_probe import choose_precision, two_thighs
+from inference.models.precision_probe import choose_precision, fingerprint, two_thighs
 
 CPU_TILE: Final = (1, 96, 128)
 CUDA_TILE: Final = (32, 256, 256)
@@ -75,7 +74,7 @@ class Sampler:
             on_a_tile,
             allowed=precision.cuda if device.type == "cuda" else precision.cpu,
             device=device,
-            network=(network.architecture, _fingerprint(network), window),
+            network=(network.architecture, fingerprint(network), window),
         )
         sampler = ready.get(chosen.dtype) or cls._in(network, device, chosen.dtype)
         return replace(sampler, numbers=chosen.words)
@@ -138,14 +137,6 @@ class Sampler:
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         features = self.network.deterministic(images)
         return _softmax(self.network.stochastic(features, lambda kept: kept))
-
-
-def _fingerprint(network: BayesianUNet) -> int:
-    """Tells weights from others of the same architecture."""
-    found = 0
-    for tensor in network.state_dict().values():
-        found = zlib.crc32(tensor.cpu().numpy().tobytes(), found)
-    return found
 
 
 def _softmax(logits: Tensor) -> Tensor:
