@@ -28,6 +28,7 @@ from dicom_node.durable_files import INCOMING, PART
 from dicom_node.persistence.ledger import existing_ledger
 from dicom_node.persistence.rows import UNANSWERED
 from dicom_node.settings.node import NodeConfig
+from dicom_node.spool.image_index import NAME as IMAGE_INDEX
 from dicom_node.spool.revisions import MARKER, known_names, read_marker
 from dicom_node.spool.touched import LOOKED_THROUGH
 from dicom_node.uids import is_uid
@@ -43,6 +44,7 @@ PASSING: Final = (
     ".metrics",
     ".reload",
     ".web-sessions",
+    IMAGE_INDEX,
     LOOKED_THROUGH,
 )
 """How the names begin of what only a running node needs, or finds again by itself; and of

@@ -9,6 +9,7 @@ digests alone (`series_keys.py`) is looked for by the same digest.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from dicom_node.persistence.tables import CASES
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.arrivals import first_titles, study_of
 from dicom_node.spool.digest_key import existing_digest_key
+from dicom_node.spool.image_index import look_up
 from dicom_node.spool.pending import WaitingSeries, read_waiting
 from dicom_node.spool.refusals import (
     lost_images,
@@ -296,23 +298,32 @@ def _listed(row: ArchiveSeriesRow, text: str) -> Found:
 def image_in_spool(spool: Path, sop_instance_uid: str) -> str:
     """The series that has an image, or had it when it was handed over; empty where none.
 
-    No table names the images of a series, which are five hundred each: it is looked for
-    among the folders, and then in the records of what was handed over.
+    An index says which series may have it (`spool/image_index.py`); those that it does not
+    know are looked into, and at last all for one that has come late.
     """
     if not spool.is_dir():
         return ""
-    folders = [spool / uid for uid in Spool(spool, only_look=True).series()]
-    for folder in folders:
-        if (folder / f"{sop_instance_uid}.dcm").exists():
-            return folder.name
-    needle = f'"{sop_instance_uid}'.encode()
-    for folder in folders:
-        with contextlib.suppress(OSError, ValueError):
-            if needle in (folder / MARKER).read_bytes() and _handed_over(
-                folder, sop_instance_uid
-            ):
-                return folder.name
-    return ""
+    found = look_up(spool, sop_instance_uid)
+    for uid in found.candidates:
+        if _is_in(spool / uid, sop_instance_uid):
+            return uid
+    series = Spool(spool, only_look=True).series()
+    for uid in series:
+        if uid not in found.noted and _is_in(spool / uid, sop_instance_uid):
+            return uid
+    late = (uid for uid in series if uid in found.noted)
+    name = f"{sop_instance_uid}.dcm"
+    return next((uid for uid in late if os.path.exists(f"{spool}/{uid}/{name}")), "")  # noqa: PTH110 - a hundred thousand of them
+
+
+def _is_in(folder: Path, sop_instance_uid: str) -> bool:
+    """True if a series has an image, or had it when it was handed over."""
+    if (folder / f"{sop_instance_uid}.dcm").exists():
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        if f'"{sop_instance_uid}'.encode() in (folder / MARKER).read_bytes():
+            return _handed_over(folder, sop_instance_uid)
+    return False
 
 
 def _handed_over(folder: Path, sop_instance_uid: str) -> bool:

@@ -46,6 +46,7 @@ from dicom_node.spool.completeness import (
 )
 from dicom_node.spool.copies import Images, contradiction, digests, images_of, newest_of_several
 from dicom_node.spool.digest_key import digest_key
+from dicom_node.spool.image_index import ImageIndex
 from dicom_node.spool.open_associations import Sending, sending
 from dicom_node.spool.pending import WaitingList, WaitingSeries
 from dicom_node.spool.refusals import (
@@ -250,6 +251,7 @@ class Watcher:
         """Of series that nothing is to be remembered of but this."""
         self._walk: Iterator[str] | None = None
         self._list = WaitingList(spool.folder)
+        self._index = ImageIndex(spool.folder)
         self._note = note
 
     def change(self, settings: Completion) -> None:
@@ -374,6 +376,7 @@ class Watcher:
             arrival = self._offer(folder, revisions)
             watch.told = None
             return arrival
+        self._index.note(uid, revisions)
         entries = self._spool.entries(uid)
         watch.beside, lost = _lost(folder, entries, revisions)
         glance = self._glance(watch, entries, revisions, sending(folder), lost)
