@@ -69,8 +69,9 @@ def main():
 
 
 def version_of(keras):
-    """Of Keras itself; TensorFlow 2.13 to 2.15 hide that of theirs."""
-    return getattr(keras, "__version__", None) or importlib.import_module("keras").__version__
+    """Of Keras itself; TensorFlow from 2.13 on hides that of its own."""
+    home = keras.layers.Layer.__module__.split(".")[0]  # keras, tf_keras
+    return getattr(keras, "__version__", None) or importlib.import_module(home).__version__
 
 
 def arguments():

@@ -83,9 +83,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     names = [info.filename for info in infos]
     for name in (CONFIG, WEIGHTS):
         if name not in names:
-            raise KerasFileError(
-                f"{path}: a zip, but no .keras archive of Keras: it has no {name}"
-            )
+            torch = any(one.endswith("/data.pkl") for one in names)
+            of = "a file of PyTorch, not of Keras" if torch else "a zip, but no .keras archive"
+            raise KerasFileError(f"{path}: {of}: it has no {name}")
     for info in infos:
         if info.filename not in MOST_BYTES:
             raise KerasFileError(

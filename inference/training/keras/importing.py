@@ -285,7 +285,8 @@ def _taken_over(
 def _other_labels(path: Path, layer: str, channels: int) -> str:
     return (
         f"{path}: {layer}, the last one, has {channels} output channels, not {len(LABELS)}: a "
-        f"network for other labels than background and the {len(LABELS) - 1} structures"
+        f"network for other labels than background and the {len(LABELS) - 1} structures, "
+        "which are not taken over"
     )
 
 

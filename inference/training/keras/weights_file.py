@@ -41,12 +41,14 @@ from inference.training.keras.other_files import (
 MOST_VALUES: Final = 2**26
 """No kernel of the family has as many; a damaged header may claim any number."""
 
+NEITHER: Final = "neither an HDF5 file nor a .keras archive"
+
 ROLES: Final = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 _ROLE: Final = re.compile(rf"({'|'.join(ROLES)})(_\d+)?(:\d+)?")
 _NUMBERED: Final = re.compile(
     r"(conv2d_transpose|conv2d|batch_normalization)(?:_v[12])?(?:_(\d+))?"
 )
-"""`_v1` and `_v2` are of TensorFlow 1.13 to 1.15, where there were two such classes."""
+"""`_v1` and `_v2` are of TensorFlow 1.13, which had two such classes."""
 
 _NO_WEIGHTS: Final = ("seed_generator", "optimizer", "optimizer_weights", "metrics")
 """Groups of what training and random numbers left; nothing of the network."""
@@ -101,7 +103,7 @@ def read_keras_file(path: Path) -> KerasFile:
             layers, or only some of a model's.
     """
     if not path.is_file() or not _readable(path):
-        words = way_out(path) or ("not an HDF5 file" if path.exists() else "no such file")
+        words = way_out(path) or (NEITHER if path.exists() else "no such file")
         raise KerasFileError(f"{path}: {words}")
     if is_unpacked(path):
         raise KerasFileError(f"{path}: {UNPACKED}")

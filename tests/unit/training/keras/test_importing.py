@@ -518,8 +518,11 @@ def huge(path: Path) -> None:
     ("write", "words"),
     [
         (lambda _: None, "no such file"),
-        (lambda path: path.write_bytes(b"weights"), "not an HDF5 file$"),
-        (lambda path: path.write_bytes(b""), "not an HDF5 file$"),
+        (
+            lambda path: path.write_bytes(b"weights"),
+            "neither an HDF5 file nor a .keras archive$",
+        ),
+        (lambda path: path.write_bytes(b""), "neither an HDF5 file nor a .keras archive$"),
         (lambda path: path.write_bytes(b"PK\x03\x04..."), "damaged archive"),
         (empty_hdf5, "without layers that Keras wrote"),
         (theano, "written with Theano"),

@@ -110,6 +110,11 @@ def no_description(path: Path) -> None:
     rewritten(path, "config.json", None)
 
 
+def of_pytorch(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"never read")
+
+
 def description_cut(path: Path) -> None:
     rewritten(path, "config.json", b'{"config": {"lay')
 
@@ -137,7 +142,8 @@ def bytes_turned(path: Path) -> None:
     [
         (other_member, "the archive holds 'assets/lambda.pkl', which no network of this"),
         (member_twice, "the archive holds config.json twice"),
-        (no_description, "no .keras archive of Keras: it has no config.json"),
+        (no_description, "a zip, but no .keras archive: it has no config.json"),
+        (of_pytorch, "a file of PyTorch, not of Keras"),
         (description_cut, "its config.json cannot be read"),
         (description_of_nothing, "its model_config cannot be read"),
         (description_too_large, "config.json has 16777217 bytes, more than the 16777216"),
