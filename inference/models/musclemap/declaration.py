@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from inference.models.bundle_files import WEIGHTS_FILE
+from inference.models.bundle_files import WEIGHTS_FILE, file_sha256
 from inference.models.devices import find_device
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Members
@@ -77,6 +77,7 @@ class _Loader:
             (declared.preprocessing, declared.windows, declared.postprocessing),
             declared.numbers,
             device,
+            file_sha256(self.weights_path),
         )
 
 

@@ -6,7 +6,8 @@ when a slice is asked for; slices in their order are the cheapest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from inference.models.musclemap.settings import (
 )
 from inference.models.musclemap.sliding import over_windows
 from inference.models.musclemap.unet import MuscleMapUNet, UNet
+from inference.models.precision_probe import choose_precision, two_thighs
 from inference.models.weights_files import load_tensors
 from inference.volume import Volume
 
@@ -124,6 +126,7 @@ class MuscleMapNetworks:
     """Networks of one bundle, ready on a device: `GuestNetwork`.
 
     All of them stay in memory (54 MB each as published), for they take turns slice by slice.
+    `identity` tells the bundle from others whose numbers were tried.
     """
 
     def __init__(
@@ -133,11 +136,17 @@ class MuscleMapNetworks:
         chosen: tuple[Preprocessing, Windows, Postprocessing],
         numbers: Numbers,
         device: torch.device,
+        identity: Hashable = None,
     ) -> None:
         self._preprocessing, self._windows, self._postprocessing = chosen
-        self._device, self._dtype = device, numbers.on(device)
-        self._networks = [one.eval().to(device, self._dtype) for one in networks]
-        self._classes = classes
+        self._device, self._classes = device, classes
+        on_device = [one.eval().to(device) for one in networks]
+        ready = partial(_tile, on_device[0], self._windows.size, device)
+        # Weights of one file are of one kind: the first set speaks for all.
+        self._choice = choose_precision(
+            ready, allowed=numbers.allowed(device), device=device, network=identity
+        )
+        self._networks = [one.to(self._choice.dtype) for one in on_device]
 
     @property
     def networks(self) -> int:
@@ -152,7 +161,7 @@ class MuscleMapNetworks:
     @property
     def description(self) -> str:
         """Device and numbers in words."""
-        return f"{self._device.type}, {str(self._dtype).removeprefix('torch.')}"
+        return f"{self._device.type}, {self._choice.words}"
 
     def logits(
         self, volume: Volume, network: int, progress: Progress | None = None
@@ -172,7 +181,7 @@ class MuscleMapNetworks:
         """Logits of some windows; in halves where memory ends."""
         try:
             with torch.inference_mode():
-                logits: Tensor = self._networks[network](windows.to(self._dtype)).float()
+                logits: Tensor = self._networks[network](windows.to(self._choice.dtype)).float()
         except torch.OutOfMemoryError:
             if len(windows) == 1:
                 raise DeviceError(f"{self._device}: no memory for a window") from None
@@ -182,6 +191,16 @@ class MuscleMapNetworks:
         return torch.cat(
             [self._answer(network, one) for one in (windows[:half], windows[half:])]
         )
+
+
+def _tile(
+    network: UNet, size: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    """A network in some numbers, and a window of two thighs to try it on."""
+    hu = two_thighs(*size)
+    window = ((hu - hu.mean()) / hu.std())[None, None].to(device, dtype)
+    tried = deepcopy(network).to(dtype)
+    return lambda: tried(window).float().softmax(dim=1)
 
 
 def read_networks(path: Path, shape: MuscleMapUNet, count: int) -> list[UNet]:

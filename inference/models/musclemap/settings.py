@@ -11,8 +11,6 @@ from typing import Annotated, Final, Literal
 import torch
 from pydantic import Field
 
-from inference.models.devices import is_fast_in_bfloat16
-
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0)]
 
@@ -87,15 +85,14 @@ class Postprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """In what numbers the network computes, on each kind of device; table `numbers`."""
+    """The smallest numbers that may be taken on each kind of device; table `numbers`.
+
+    They are tried on one window, and taken where they are right and faster.
+    """
 
     cpu: Literal["float32", "bfloat16"] = "float32"
     cuda: Literal["float32", "bfloat16", "float16"] = "float32"
 
-    def on(self, device: torch.device) -> torch.dtype:
-        """Of a device; single precision where it is slow in bfloat16."""
-        name = self.cuda if device.type == "cuda" else self.cpu
-        if name == "bfloat16" and not is_fast_in_bfloat16(device):
-            name = "float32"
-        found: torch.dtype = getattr(torch, name)
-        return found
+    def allowed(self, device: torch.device) -> Literal["float32", "bfloat16", "float16"]:
+        """The smallest that may be taken on a device."""
+        return self.cuda if device.type == "cuda" else self.cpu

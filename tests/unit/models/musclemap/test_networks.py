@@ -288,6 +288,22 @@ def test_without_the_rule_labels_stay(reference: dict[str, Any]):
     assert networks(small_network(), Preprocessing()).cleaned(labels, scan).sum() == 1
 
 
+def test_numbers_are_tried_and_said(monkeypatch: pytest.MonkeyPatch):
+    """Where bfloat16 may be taken, it or float32 is, and the words say why."""
+    chosen = Preprocessing(), WINDOWS, Postprocessing()
+    exact = MuscleMapNetworks([small_network()], 8, chosen, Numbers(), CPU)
+    assert exact.description == "cpu, float32"
+    monkeypatch.setattr(
+        "inference.models.precision_probe._speed", lambda half, exact, clock: 2.0
+    )
+    half = MuscleMapNetworks([small_network()], 8, chosen, Numbers(cpu="bfloat16"), CPU, "x")
+    assert half.description.startswith("cpu, bfloat16 (over")
+
+    scan = volume(small_ct("int16"))
+    difference = exact.logits(scan, 0).at(1) - half.logits(scan, 0).at(1)
+    assert 0 < float(difference.abs().mean()) < 0.1
+
+
 @pytest.mark.parametrize("units", [0, 1, 2])
 def test_a_window_comes_back_in_its_own_size(units: int):
     shape = MuscleMapUNet(
