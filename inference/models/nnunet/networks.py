@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +21,13 @@ from inference.models.nnunet.architecture import Architecture, UNet
 from inference.models.nnunet.preprocessing import Placing, Preprocessing, prepared
 from inference.models.nnunet.resampling import between, nearest, plane_resampled
 from inference.models.nnunet.tiles import Tiles
+from inference.models.precision_probe import Choice, choose_by_logits
 from inference.volume import Volume
 
 Number = Literal["float32", "bfloat16", "float16"]
+
+_TRIED: Final = 32
+"""Voxels of a side of the tile on which numbers are tried."""
 
 _CERTAIN: Final = 100.0
 """Logit of background where nnU-Net does not look and answers background."""
@@ -31,7 +37,8 @@ _CERTAIN: Final = 100.0
 class Numbers:
     """In what numbers a network computes, on each kind of device; the `[numbers]` table.
 
-    nnunetv2 computes in single precision on a CPU and in half precision on a GPU.
+    nnunetv2 computes in single precision on a CPU and in half precision on a GPU. Other than
+    single precision is tried on a small tile first: see `inference.models.precision_probe`.
     """
 
     cpu: Literal["float32", "bfloat16"] = "float32"
@@ -86,6 +93,15 @@ class NnunetLogits:
         return plane_resampled(plane, (wanted[first], wanted[second]))
 
 
+def tile_to_try(patch: Sequence[int], network: Architecture) -> tuple[int, ...]:
+    """A tile about 32 wide that the network can shrink evenly, no larger than its own."""
+    shrunk = [math.prod(steps) for steps in zip(*network.strides, strict=True)]
+    return tuple(
+        min(side, by * max(2, math.ceil(_TRIED / by)))
+        for side, by in zip(patch, shrunk, strict=True)
+    )
+
+
 @dataclass(slots=True, eq=False)
 class NnunetNetworks:
     """Networks of the same architecture; see `GuestNetwork`.
@@ -103,18 +119,25 @@ class NnunetNetworks:
     device: torch.device
     _network: UNet = field(init=False)
     _loaded: int | None = field(init=False, default=None)
+    _choice: Choice = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the network, and read the first weights: a device without memory shows."""
         self._network = UNet(self.architecture, self.classes).eval().to(self.device)
         self._network.requires_grad_(requires_grad=False)
         self._load(0)
+        self._choice = choose_by_logits(
+            self._in,
+            tile_to_try(self.tiles.patch, self.architecture),
+            allowed=self.numbers.cuda if self.device.type == "cuda" else self.numbers.cpu,
+            device=self.device,
+            network=(self.weights_path, self.weights_path.stat().st_mtime_ns),
+        )
 
     @property
     def description(self) -> str:
         """Device and numbers in words."""
-        kind = self.device.type
-        return f"{kind}, {self.numbers.cuda if kind == 'cuda' else self.numbers.cpu}"
+        return f"{self.device.type}, {self._choice.words}"
 
     def logits(
         self, volume: Volume, network: int, progress: Progress | None = None
@@ -137,7 +160,7 @@ class NnunetNetworks:
         kept_on, numbers = self.device, torch.float16
         while True:
             try:
-                with torch.inference_mode(), self._autocast():
+                with torch.inference_mode(), self._autocast(self._choice.dtype):
                     values = self.tiles.logits(
                         image.to(self.device),
                         self._network,
@@ -156,11 +179,20 @@ class NnunetNetworks:
                 return values
             numbers = torch.float32
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        name = self.numbers.cuda if self.device.type == "cuda" else self.numbers.cpu
-        if name == "float32":
+    def _in(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """The network in these numbers, to try them."""
+
+        def answer(tile: Tensor) -> Tensor:
+            with self._autocast(dtype):
+                logits: Tensor = self._network(tile)
+            return logits
+
+        return answer
+
+    def _autocast(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
+        if dtype is torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, name))
+        return torch.autocast(self.device.type, dtype=dtype)
 
     def _load(self, number: int) -> None:
         if number == self._loaded:

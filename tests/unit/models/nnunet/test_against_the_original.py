@@ -95,6 +95,16 @@ def test_sums_that_leave_half_precision_are_made_again_in_single(tmp_path: Path)
     assert network.logits(scan(), 0).values.dtype == torch.float32
 
 
+def test_the_original_setting_computes_in_float32_and_the_fast_one_says_what_it_took(
+    tmp_path: Path,
+) -> None:
+    slow = imported("plain_2d", tmp_path / "slow").model.load("cpu").network
+    fast = imported("plain_2d", tmp_path / "fast", fast=True).model.load("cpu").network
+
+    assert slow.description == "cpu, float32"
+    assert "bfloat16" in fast.description
+
+
 def test_a_slice_thinner_than_half_a_voxel_is_answered(tmp_path: Path) -> None:
     """1 mm at 5 mm: nnunetv2 resamples it to nothing, and fails."""
     network = imported("residual_3d_fullres", tmp_path / "bundle").model.load("cpu").network
