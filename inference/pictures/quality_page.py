@@ -341,8 +341,8 @@ def _flagged_row(
     canvas.square((x, y + 4), 13, result.segment.structure.colour_rgb)
     canvas.text((x + 20, y), abbreviated(result), LIST)
     ink = Ink(17, VERDICT_COLOURS[result.verdict])
-    canvas.text((x + 98, y), result.verdict.value, ink)
-    canvas.paragraph((x + 194, y, width - 194), in_figures(result), 1, Ink(16))
+    canvas.text((x + 108, y), result.verdict.value, ink)
+    canvas.paragraph((x + 204, y, width - 204), in_figures(result), 1, Ink(16))
 
 
 def _legend(canvas: Canvas, at: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ Their networks are small, of the originals' architecture, and know bone and musc
 
 from __future__ import annotations
 
-import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -102,15 +102,12 @@ def test_a_network_of_musclemap_answers_and_is_not_judged(
 def test_the_folds_of_an_nnu_net_answer_and_say_how_much_they_agree(
     node: NodeProcess, orthanc: Orthanc, tmp_path: Path, out: Path
 ) -> None:
-    """Sent to the other title. Of ten samples that are asked for it has two."""
+    """Sent to the other title by a scanner. Of ten samples that are asked for it has two."""
     body = replace(SMALL_PHANTOM, zones=(Zone(15.25, 640.0),))
     write_phantom_series(tmp_path / "made", body)
     series = as_own_series(tmp_path / "made", tmp_path / "own")
-    place = {"AET": OTHER_TITLE, "Host": "127.0.0.1", "Port": NODE_PORT}
-    orthanc.put("/modalities/ours", json.dumps(place).encode())
-    orthanc.upload(series)
-    wanted = {"Level": "Series", "Query": {"StudyInstanceUID": study_of(series)}}
-    orthanc.post("/modalities/ours/store", {"Resources": orthanc.post("/tools/find", wanted)})
+    call = ("/usr/bin/dcmsend", "--aetitle", "SCANNER", "--call", OTHER_TITLE, "127.0.0.1")
+    subprocess.run([*call, str(NODE_PORT), *map(str, series)], check=True)
 
     found = answers(orthanc, study_of(series), {"SEG", "SR", "OT"})
 

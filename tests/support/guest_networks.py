@@ -67,6 +67,8 @@ def train(network: nn.Module, pairs: Tensor, seed: int, iterations: int) -> None
     """
     optimiser = torch.optim.Adam(network.parameters(), 0.02)
     drawn = torch.Generator().manual_seed(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as small as this, several only wait for each other
     for _ in range(iterations):
         part = pairs[torch.randint(len(pairs), (3,), generator=drawn)]
         optimiser.zero_grad()
@@ -76,6 +78,7 @@ def train(network: nn.Module, pairs: Tensor, seed: int, iterations: int) -> None
         loss = nn.functional.cross_entropy(logits, part[:, 1].long(), weight=weight)
         loss.backward()
         optimiser.step()
+    torch.set_num_threads(threads)
 
 
 def write_musclemap(folder: Path) -> tuple[Path, Path]:

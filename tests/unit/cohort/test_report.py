@@ -215,7 +215,7 @@ def test_one_sample_is_no_uncertainty_of_0():
     ]
     words = Read(report(cases)).text
 
-    assert "1 sample, uncertainty by" in words
+    assert "1 sample of Monte Carlo dropout, uncertainty by" in words
     assert "Not given: every uncertainty is 0: one sample does not vary" in words
     assert "no verdict says anything of how sure the network was" in words
 
