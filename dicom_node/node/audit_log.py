@@ -106,8 +106,11 @@ def read_audit(config: NodeConfig, wanted: AuditFilter | None = None) -> Iterato
     Raises:
         ConfigurationError: there is no trail.
     """
-    chosen = wanted or AuditFilter()
-    for path in reversed(audit_file(config).paths()):
+    return _taken(reversed(audit_file(config).paths()), wanted or AuditFilter())
+
+
+def _taken(paths: Iterable[Path], chosen: AuditFilter) -> Iterator[AuditEntry]:
+    for path in paths:
         for line in _lines_backwards(path):
             entry = _entry(line)
             if entry is None:

@@ -110,6 +110,16 @@ def test_no_page_has_script_or_style_within(config: NodeConfig) -> None:
             assert " onclick=" not in text, door
 
 
+def test_an_audit_trail_that_is_not_kept_is_no_table_and_no_error_inside(
+    config: NodeConfig,
+) -> None:
+    answer = logged_in(config).get("/audit.csv")
+
+    assert answer.status_code == 503
+    assert "there is no audit trail" in answer.text
+    assert not answer.headers["content-type"].startswith("text/csv")
+
+
 def test_an_error_inside_is_told_without_its_words(config: NodeConfig) -> None:
     browser = logged_in(config)
     router = APIRouter()
