@@ -19,6 +19,7 @@ from inference.models.musclemap.settings import (
     Numbers,
     Postprocessing,
     Preprocessing,
+    Way,
     Windows,
 )
 from inference.models.musclemap.unet import MuscleMapUNet
@@ -54,6 +55,16 @@ class Declared:
                 " by which the network divides"
             )
 
+    @property
+    def way(self) -> Way:
+        """What is chosen from image to labels."""
+        return Way(
+            preprocessing=self.preprocessing,
+            windows=self.windows,
+            postprocessing=self.postprocessing,
+            numbers=self.numbers,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Loader:
@@ -74,8 +85,7 @@ class _Loader:
         return MuscleMapNetworks(
             read_networks(self.weights_path, declared.network, declared.members.networks),
             declared.network.out_channels,
-            (declared.preprocessing, declared.windows, declared.postprocessing),
-            declared.numbers,
+            declared.way,
             device,
             file_sha256(self.weights_path),
         )

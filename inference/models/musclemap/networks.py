@@ -21,12 +21,7 @@ from inference.errors import DeviceError
 from inference.models.model import Progress
 from inference.models.musclemap.axis import Axis, between
 from inference.models.musclemap.chunk import Chunk, Slices, Span, inside
-from inference.models.musclemap.settings import (
-    Numbers,
-    Postprocessing,
-    Preprocessing,
-    Windows,
-)
+from inference.models.musclemap.settings import Way
 from inference.models.musclemap.sliding import over_windows
 from inference.models.musclemap.unet import MuscleMapUNet, UNet
 from inference.models.precision_probe import choose_precision, two_thighs
@@ -44,13 +39,13 @@ class SlicesOfLogits:
         self,
         volume: Volume,
         network: Network,
-        chosen: tuple[Preprocessing, Windows],
+        way: Way,
         device: torch.device,
         classes: int,
     ) -> None:
-        self._preprocessing, self._windows = chosen
-        self._slices = Slices(volume, self._preprocessing)
-        self._chunks = self._preprocessing.chunks(len(volume.hu))
+        self._windows = way.windows
+        self._slices = Slices(volume, way.preprocessing)
+        self._chunks = way.preprocessing.chunks(len(volume.hu))
         self._shape = volume.hu.shape
         self._network, self._device, self._classes = network, device, classes
         self._chunk: Chunk | None = None
@@ -133,18 +128,17 @@ class MuscleMapNetworks:
         self,
         networks: Sequence[UNet],
         classes: int,
-        chosen: tuple[Preprocessing, Windows, Postprocessing],
-        numbers: Numbers,
+        way: Way,
         device: torch.device,
         identity: Hashable = None,
     ) -> None:
-        self._preprocessing, self._windows, self._postprocessing = chosen
+        self._way = way
         self._device, self._classes = device, classes
         on_device = [one.eval().to(device) for one in networks]
-        ready = partial(_tile, on_device[0], self._windows.size, device)
+        ready = partial(_tile, on_device[0], way.windows.size, device)
         # Weights of one file are of one kind: the first set speaks for all.
         self._choice = choose_precision(
-            ready, allowed=numbers.allowed(device), device=device, network=identity
+            ready, allowed=way.numbers.allowed(device), device=device, network=identity
         )
         self._networks = [one.to(self._choice.dtype) for one in on_device]
 
@@ -169,13 +163,12 @@ class MuscleMapNetworks:
         """See `GuestNetwork`; the work is done, and progress told, as slices are asked for."""
         del progress
         ready = partial(self._answer, network)
-        chosen = (self._preprocessing, self._windows)
-        return SlicesOfLogits(volume, ready, chosen, self._device, self._classes)
+        return SlicesOfLogits(volume, ready, self._way, self._device, self._classes)
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """The largest piece of every label, where the bundle says so."""
         del volume
-        return largest_pieces(labels) if self._postprocessing.largest_piece else labels
+        return largest_pieces(labels) if self._way.postprocessing.largest_piece else labels
 
     def _answer(self, network: int, windows: Tensor) -> Tensor:
         """Logits of some windows; in halves where memory ends."""

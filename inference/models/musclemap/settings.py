@@ -5,7 +5,7 @@ The defaults are those of its `mm_segment.py` 1.4 with MONAI 1.5 or newer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
 import torch
@@ -96,3 +96,13 @@ class Numbers:
     def allowed(self, device: torch.device) -> Literal["float32", "bfloat16", "float16"]:
         """The smallest that may be taken on a device."""
         return self.cuda if device.type == "cuda" else self.cpu
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """All that is chosen on the way from an image to labels."""
+
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    windows: Windows = field(default_factory=Windows)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    numbers: Numbers = field(default_factory=Numbers)

@@ -23,6 +23,7 @@ from inference.models.musclemap.settings import (
     Numbers,
     Postprocessing,
     Preprocessing,
+    Way,
     Windows,
 )
 from inference.models.musclemap.sliding import over_windows, window_weights
@@ -61,8 +62,8 @@ def networks(
     network: UNet, preprocessing: Preprocessing, windows: Windows = WINDOWS, **rest: Any
 ) -> MuscleMapNetworks:
     """One network, ready on the CPU."""
-    chosen = preprocessing, windows, rest.get("postprocessing", Postprocessing())
-    return MuscleMapNetworks([network], 8, chosen, Numbers(), CPU)
+    way = Way(preprocessing=preprocessing, windows=windows, **rest)
+    return MuscleMapNetworks([network], 8, way, CPU)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -290,13 +291,12 @@ def test_without_the_rule_labels_stay(reference: dict[str, Any]):
 
 def test_numbers_are_tried_and_said(monkeypatch: pytest.MonkeyPatch):
     """Where bfloat16 may be taken, it or float32 is, and the words say why."""
-    chosen = Preprocessing(), WINDOWS, Postprocessing()
-    exact = MuscleMapNetworks([small_network()], 8, chosen, Numbers(), CPU)
+    exact = networks(small_network(), Preprocessing())
     assert exact.description == "cpu, float32"
     monkeypatch.setattr(
         "inference.models.precision_probe._speed", lambda half, exact, clock: 2.0
     )
-    half = MuscleMapNetworks([small_network()], 8, chosen, Numbers(cpu="bfloat16"), CPU, "x")
+    half = networks(small_network(), Preprocessing(), numbers=Numbers(cpu="bfloat16"))
     assert half.description.startswith("cpu, bfloat16 (over")
 
     scan = volume(small_ct("int16"))
