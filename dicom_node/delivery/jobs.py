@@ -49,7 +49,12 @@ from dicom_node.peers.outcome import MAX_RETRY_AFTER_S
 from dicom_node.peers.transports import transport_for
 from dicom_node.persistence.jobs import JobRequest
 from dicom_node.persistence.ledger import Ledger
-from dicom_node.persistence.rows import CommitmentRow, DeliveryRow, DeliveryState
+from dicom_node.persistence.rows import (
+    NOT_CONFIGURED,
+    CommitmentRow,
+    DeliveryRow,
+    DeliveryState,
+)
 from dicom_node.settings.destinations import Destination
 from dicom_node.settings.node import NodeConfig
 from dicom_node.spool.commitment_reports import Report, forget_report, read_reports
@@ -62,7 +67,6 @@ Group = tuple[str, int, str]
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """By so much, those of two workers may."""
 SENT: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED)
-GONE: Final = "the destination is no longer configured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,7 @@ class DeliveryJobs:
     ) -> Mapping[str, Outcome]:
         """Send what is on its way to one destination; ask for what it says it has already."""
         if destination is None:
-            gone = Failure(GONE, Remedy.PERSON)
+            gone = Failure(NOT_CONFIGURED, Remedy.PERSON)
             return {each.row.sop_instance_uid: gone for each in objects if each.waits}
         outcome_by_uid = attempt_delivery(transport_for(self.config, destination), objects)
         there = claimed([each.row for each in objects], outcome_by_uid)

@@ -47,7 +47,10 @@ def release_held(
     """
     settings = load_config(config)
     if destination is not None and settings.destination(destination) is None:
-        raise UnknownNameError(f"there is no destination {destination!r} in the settings")
+        raise UnknownNameError(
+            f"there is no destination {destination!r} in the settings; "
+            "what is held for it goes on when there is one of that name again"
+        )
     ledger = existing_ledger(settings.node.database_url)
     try:
         if series_instance_uid is not None:

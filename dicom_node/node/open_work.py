@@ -26,6 +26,7 @@ from dicom_node.persistence.archive_rows import (
 )
 from dicom_node.persistence.rows import (
     AWAITS_RULES,
+    NOT_CONFIGURED,
     RELEASED,
     DeliveryRow,
     DeliveryState,
@@ -135,6 +136,8 @@ def open_delivery(
         case DeliveryState.HELD:
             waits = f"a person: {row.reason}" if row.reason else "a person"
             ends = f"`msk-node release --destination {name}`"
+            if row.reason == NOT_CONFIGURED:
+                ends = f"`[[destinations]]` named {name} in the settings again, then {ends}"
             if row.resumes:
                 waits, ends = f"{name}'s return: {row.reason}", f"by itself then, or {ends}"
             return Openness(row.changed_at, waits, ends)

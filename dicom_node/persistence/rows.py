@@ -134,6 +134,8 @@ class DeliveryState(StrEnum):
 
 HELD_BY: Final = "held by order of "
 """So begins the reason of a delivery that a person holds: only a person lets it go on."""
+NOT_CONFIGURED: Final = "the destination is no longer configured"
+"""The reason of a delivery whose destination was taken out of the settings."""
 
 FINISHED: Final = (DeliveryState.SENT, DeliveryState.CONFIRMED, DeliveryState.REPLACED)
 """States in which nothing is left to send."""

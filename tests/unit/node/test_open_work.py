@@ -34,6 +34,7 @@ from dicom_node.persistence.rows import (
     AGAINST_RULES,
     AWAITS_RULES,
     NOT_BEST,
+    NOT_CONFIGURED,
     RELEASED,
     SUPERSEDED,
     DeliveryRow,
@@ -230,3 +231,15 @@ def test_things_that_wait_for_the_same_are_told_once_by_the_oldest() -> None:
     ]
     assert found[0].since == old
     assert (found[3].since, found[3].waits_for) == (old, "no connection")
+
+
+def test_what_is_held_for_a_destination_that_was_taken_out_says_what_ends_it() -> None:
+    """To release it alone is refused: there is nobody to send it to."""
+    held = replace(DELIVERY, state=DeliveryState.HELD, reason=NOT_CONFIGURED)
+    found = open_delivery(held, CONFIG)
+
+    assert found is not None
+    assert found.ends == (
+        "`[[destinations]]` named pacs in the settings again, "
+        "then `msk-node release --destination pacs`"
+    )
