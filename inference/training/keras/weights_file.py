@@ -39,7 +39,8 @@ from inference.training.keras.other_files import (
 )
 
 MOST_VALUES: Final = 2**26
-"""No kernel of the family has as many; a damaged header may claim any number."""
+"""In all arrays together: the published network has at most 44 million. A damaged header may
+claim any number, and a file of a few kB any number of arrays."""
 
 NEITHER: Final = "neither an HDF5 file nor a .keras archive"
 
@@ -159,6 +160,7 @@ def _read_layers(path: Path, file: Any) -> KerasFile:
 def _listed(path: Path, group: Any, names: list[str]) -> tuple[KerasLayer, ...]:
     """Layers in the order of `layer_names`; those of a model within the model, too."""
     weights: dict[tuple[str, str], dict[str, NDArray[np.floating[Any]]]] = {}
+    arrays = _Arrays(path)
     for name in names:
         held = _member(path, group, name)
         for weight in _list(held, "weight_names"):
@@ -174,13 +176,14 @@ def _listed(path: Path, group: Any, names: list[str]) -> tuple[KerasLayer, ...]:
             roles = weights.setdefault((name, layer), {})
             if role[1] in roles:
                 raise KerasFileError(f"{path}: layer {layer} has two weights {role[1]}")
-            roles[role[1]] = _array(path, _member(path, held, weight))
+            roles[role[1]] = arrays.read(_member(path, held, weight))
     return tuple(KerasLayer(layer, roles) for (_, layer), roles in weights.items())
 
 
 def _found(path: Path, file: Any) -> tuple[KerasLayer, ...]:
     """Layers of a file that keeps no order, by kind and number."""
     weights: dict[tuple[str, ...], dict[str, NDArray[np.floating[Any]]]] = {}
+    arrays = _Arrays(path)
     for parts, dataset in _datasets(file):
         if any(part in _NO_WEIGHTS for part in parts):
             continue
@@ -195,7 +198,7 @@ def _found(path: Path, file: Any) -> tuple[KerasLayer, ...]:
         roles = weights.setdefault(above, {})
         if role in roles:
             raise KerasFileError(f"{path}: layer {layer} has two weights {role}")
-        roles[role] = _array(path, dataset)
+        roles[role] = arrays.read(dataset)
     layers = (KerasLayer(above[-1], roles) for above, roles in weights.items())
     return tuple(sorted(layers, key=lambda layer: (layer.kind or "", layer.number)))
 
@@ -234,17 +237,29 @@ def _datasets(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
                 yield from _datasets(one, (*above, name))
 
 
-def _array(path: Path, dataset: Any) -> NDArray[np.floating[Any]]:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
-        raise KerasFileError(f"{path}: {dataset.name} is no array of real numbers")
-    if dataset.size > MOST_VALUES:
-        raise KerasFileError(f"{path}: {dataset.name} claims {dataset.size} values")
-    if dataset.external or dataset.is_virtual:
-        raise KerasFileError(
-            f"{path}: {dataset.name} keeps its values in another file, as Keras never does"
-        )
-    values: NDArray[np.floating[Any]] = dataset[()]
-    return values
+class _Arrays:
+    """Reads arrays of one file, up to `MOST_VALUES` values in all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.left = MOST_VALUES
+
+    def read(self, dataset: Any) -> NDArray[np.floating[Any]]:
+        """The values of a dataset that is real numbers, and holds them itself."""
+        where = f"{self.path}: {dataset.name}"
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
+            raise KerasFileError(f"{where} is no array of real numbers")
+        if dataset.external or dataset.is_virtual:
+            raise KerasFileError(
+                f"{where} keeps its values in another file, as Keras never does"
+            )
+        if dataset.size > self.left:
+            raise KerasFileError(
+                f"{where} claims {dataset.size} values; no network of this family has so many"
+            )
+        self.left -= dataset.size
+        values: NDArray[np.floating[Any]] = dataset[()]
+        return values
 
 
 def _list(group: Any, name: str) -> list[str]:

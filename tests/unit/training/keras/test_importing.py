@@ -514,6 +514,15 @@ def huge(path: Path) -> None:
         file.create_dataset("conv2d/vars/0", (3, 3, 2**20, 2**20), np.float32, chunks=True)
 
 
+def many_arrays(path: Path) -> None:
+    """A few kB that would fill 1.7 GB: nothing of it is stored."""
+    with h5py.File(path, "w") as file:
+        for n in range(12):
+            name = f"layers/conv2d_{n}/vars/0"
+            file.create_dataset(name, (3, 3, 2**10, 4000), np.float32, chunks=True)
+    assert path.stat().st_size < 100_000
+
+
 @pytest.mark.parametrize(
     ("write", "words"),
     [
@@ -532,6 +541,7 @@ def huge(path: Path) -> None:
         (layer_gone, "damaged HDF5 file: .*conv2d_4"),
         (unreadable_description, "its model_config cannot be read"),
         (huge, "/conv2d/vars/0 claims 9895604649984 values"),
+        (many_arrays, "/layers/conv2d_1/vars/0 claims 36864000 values; no network of this"),
     ],
 )
 def test_a_file_that_is_something_else_is_refused_in_words(
