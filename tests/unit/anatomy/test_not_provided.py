@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +19,19 @@ from support.truth_kind import (
     LABEL_OF,
     MUSCLES,
     TOTAL,
+    Truth,
     answered,
     of_structures,
+    truth_bundle,
     without,
 )
 
 from inference.anatomy.frame import Exchanged, exchanged_ends, unchecked
 from inference.phantom.render import Phantom, phantom
 from inference.phantom.spec import LEG_PHANTOM, SMALL_PHANTOM, PhantomSpec, Zone
-from inference.results import CaseResult, Finding, Region, Verdict
+from inference.pipeline import analyse
+from inference.prediction import Prediction
+from inference.results import CaseResult, Finding, Region, SampleKind, Verdict
 from inference.structures import BY_KEY, Group, Segment, Side
 from inference.volume import Volume
 from sr_templates.words import case_words
@@ -201,6 +206,26 @@ def test_no_part_of_an_upright_body_contradicts_its_header_with_few_structures(l
         labels = LABEL_OF[np.where(np.isin(part.segments, numbers), part.segments, 0)]
 
         assert exchanged_ends(labels, part.volume.geometry, KNOWN[known]) == ()
+
+
+@pytest.mark.parametrize(
+    ("samples_of", "asked"), [(SampleKind.DROPOUT, 2), (SampleKind.VARIATIONS, 1)]
+)
+def test_only_of_dropout_is_doubt_about_a_turned_body_known_to_mean_something(
+    samples_of: SampleKind, asked: int
+):
+    """A bundle without calibration, whose doubt is asked about wherever it may be."""
+    answers = []
+
+    class Counting(Truth):
+        def predict(self, volume: Volume, **told: Any) -> tuple[Prediction, ...]:
+            answers.append(len(volume.hu))
+            return super().predict(volume, **told)
+
+    model = Counting(scan().segments, samples_of=samples_of, slice_by_slice=True)
+    analyse(scan().volume, truth_bundle(model), seed=1)
+
+    assert len(answers) == asked
 
 
 def test_a_model_of_few_structures_says_that_it_could_not_check_the_header():
