@@ -24,10 +24,13 @@ from dicom_node.series.reading import read_series
 from inference.geometry import Geometry
 from inference.results import (
     CaseResult,
+    Coverage,
     Finding,
     GradeCode,
     GraderIdentity,
     HipCentre,
+    Region,
+    SampleKind,
     SideGrade,
     Verdict,
 )
@@ -69,6 +72,45 @@ def test_a_case_that_the_version_before_stored_comes_back_the_same(
     path.write_text(json.dumps(facts))
 
     assert load_case(tmp_path / "case").structures == case.structures
+
+
+def test_what_a_guest_s_samples_differ_by_and_its_origin_come_back(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """A case of the version before says neither: it is of Monte Carlo dropout."""
+    case = small_case(series.volume.geometry)
+    guest = replace(
+        case.model, samples_of=SampleKind.FOLDS, samples=5, origin="nnU-Net 2, imported from x"
+    )
+    save_case(tmp_path / "case", series, replace(case, model=guest))
+    path = tmp_path / "case" / "case.json"
+    facts = json.loads(path.read_bytes())
+    now = load_case(tmp_path / "case").model
+    del facts["model"]["samples_of"], facts["model"]["origin"]
+    path.write_text(json.dumps(facts))
+    before = load_case(tmp_path / "case").model
+
+    assert now == guest
+    assert (before.samples_of, before.origin) == (SampleKind.DROPOUT, "")
+
+
+def test_the_version_before_takes_an_unknown_region_for_a_part(
+    tmp_path: Path, series: CtSeries
+) -> None:
+    """It does not know the word; this version finds what was meant."""
+    case = small_case(
+        series.volume.geometry,
+        coverage=Coverage(Region.UNKNOWN, words="It cannot be told."),
+        findings=(Finding.REGION_UNKNOWN,),
+        verdict=Verdict.NOT_JUDGED,
+    )
+    save_case(tmp_path / "case", series, case)
+    facts = json.loads((tmp_path / "case" / "case.json").read_bytes())
+
+    assert facts["coverage"]["region"] == Region.PARTIAL
+    assert facts["findings"] == []
+    assert load_case(tmp_path / "case").coverage == case.coverage
+    assert load_case(tmp_path / "case").findings == case.findings
 
 
 def test_its_series_comes_back_exactly_without_its_files(

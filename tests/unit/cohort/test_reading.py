@@ -128,14 +128,25 @@ def test_what_an_older_report_does_not_say_is_not_there(tmp_path: Path):
     told = json.loads((folder / "report.json").read_text())
     for one in told["case"]["structures"]:
         del one["composition"], one["uncertainty_limits"], one["mean_hu_spread"]
-    del told["case"]["model"]["uncertainty"]
+    del told["case"]["model"]["uncertainty"], told["case"]["model"]["samples_of"]
     (folder / "report.json").write_text(json.dumps(told))
     ((case,), unreadable) = read(tmp_path)
 
     assert unreadable == []
     assert case.structures[2].lean is None
     assert case.model is not None
-    assert case.model.uncertainty == "variance"
+    assert case.model.doubt_words == "10 samples of Monte Carlo dropout"
+
+
+def test_a_case_of_a_guest_says_what_its_uncertainty_rests_on(tmp_path: Path):
+    folder = write(tmp_path / "a", date(2026, 1, 1))
+    told = json.loads((folder / "report.json").read_text())
+    told["case"]["model"] |= {"samples_of": "folds of a cross-validation", "samples": 5}
+    (folder / "report.json").write_text(json.dumps(told))
+    ((case,), _) = read(tmp_path)
+
+    assert case.model is not None
+    assert case.model.doubt_words == "5 folds of a cross-validation"
 
 
 @pytest.mark.parametrize("name", ["report.json", "source.json"])
