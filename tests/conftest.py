@@ -65,12 +65,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: turn_of(share_of(paths[item])))
 
 
+def _plain_logging() -> None:
+    """Structlog as it comes, but for tracebacks with the values of all variables in them.
+
+    To print one takes seconds where the variables are an application or a volume.
+    """
+    structlog.reset_defaults()
+    *before, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(
+        colors=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(processors=[*before, plain])
+
+
+_plain_logging()
+
+
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
     """Undo what a command sets up for its log: its stream ends with its test."""
     handlers = logging.getLogger().handlers[:]
     yield
-    structlog.reset_defaults()
+    _plain_logging()
     logging.captureWarnings(capture=False)
     logging.getLogger().handlers = handlers
 
