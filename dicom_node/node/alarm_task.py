@@ -17,7 +17,7 @@ from typing import ClassVar, Final
 
 import structlog
 
-from dicom_node.monitoring.alarm_memory import Memory, MemoryFile
+from dicom_node.monitoring.alarm_memory import Changes, Memory, MemoryFile
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 from dicom_node.monitoring.heartbeats import SUPERVISE, Heart
 from dicom_node.monitoring.notify import Channel, NotToldError, channels_of
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 LOG: Final = "log"
 OF_PROCESSES: Final = (AlarmKind.PROCESS_GONE, AlarmKind.PROCESS_STUCK)
+USUAL_TELLING_S: Final = 60.0
 GONE_FOR_S: Final = 20.0
 """A process that ended by itself is started anew within this time; to tell of it is noise."""
 
@@ -46,6 +47,8 @@ class Watch:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     channels: Sequence[Channel] | None = None
     _memory: MemoryFile = field(init=False)
+    _telling: dict[str, threading.Thread] = field(default_factory=dict, init=False)
+    """By the way of telling, the thread that last told by it."""
 
     name: ClassVar[str]
     every_s: ClassVar[float]
@@ -119,7 +122,7 @@ class Watch:
         if not changes:
             return memory
         try:
-            channel.tell(changes)
+            self._tell_in_time(channel, changes)
         except NotToldError as error:
             log.warning("alarm.untold", kind=channel.name, reason=str(error))
             return memory.after_failure(channel.name, str(error), self.clock())
@@ -127,10 +130,45 @@ class Watch:
         log.info("alarm.told", kind=channel.name, count=began + ended)
         return memory.after(channel.name, changes)
 
+    def _tell_in_time(self, channel: Channel, changes: Changes) -> None:
+        """Tell by one way, on a thread of its own: a server that answers by drops has no end.
+
+        Raises:
+            NotToldError: nobody took it, or it has no end, now or since an earlier look.
+        """
+        last = self._telling.get(channel.name)
+        if last is not None and last.is_alive():
+            raise NotToldError("its server neither takes nor refuses what was told before")
+        failed: list[Exception] = []
+
+        def tell() -> None:
+            try:
+                channel.tell(changes)
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failed.append(error)
+
+        thread = threading.Thread(target=tell, name=channel.name, daemon=True)
+        self._telling[channel.name] = thread
+        thread.start()
+        within_s = self._longest_by_s().get(channel.name, USUAL_TELLING_S)
+        thread.join(within_s)
+        if thread.is_alive():
+            raise NotToldError(f"its server has come to no end within {within_s:g} s")
+        if failed:
+            raise failed[0]
+
     def _longest_telling_s(self) -> float:
+        return sum(self._longest_by_s().values())
+
+    def _longest_by_s(self) -> dict[str, float]:
+        """How long each way of telling may take."""
         mail, hook = self.config.alarms.mail, self.config.alarms.webhook
-        longest = 6 * mail.timeout_s if mail is not None else 0.0
-        return longest + (hook.attempts * (hook.timeout_s + 10.0) if hook is not None else 0.0)
+        longest = {}
+        if mail is not None:
+            longest["mail"] = 6 * mail.timeout_s
+        if hook is not None:
+            longest["webhook"] = hook.attempts * (hook.timeout_s + 10.0)
+        return longest
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from support.installed_node import free_port
 from support.waiting import wait_until
 
 from dicom_node.delivery.holding import hold
-from dicom_node.monitoring.alarm_memory import MemoryFile
+from dicom_node.monitoring.alarm_memory import Changes, MemoryFile
 from dicom_node.monitoring.alarms import Alarm, AlarmKind, Severity
 from dicom_node.monitoring.audit import AuditEvent, AuditKind, open_trail
 from dicom_node.monitoring.heartbeats import HEARTBEATS, Heart
@@ -564,3 +564,41 @@ def test_no_process_is_told_to_be_frozen_because_the_clock_was_set(
     ProcessAlarmTask(config, Heart(config.node.spool, "x")).run(stop).join(30)
 
     assert looks[:5] == ["looked", "told", "passed over", "looked", "told"]
+
+
+def test_a_server_that_comes_to_no_end_keeps_no_other_way_from_telling(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again when the telling before has ended, and not once more beside it."""
+    monkeypatch.setattr(alarm_task, "USUAL_TELLING_S", 0.2)
+    ends = threading.Event()
+    begun: list[Changes] = []
+    told: list[Changes] = []
+
+    class Endless:
+        name = "endless"
+
+        def tell(self, changes: Changes) -> None:
+            begun.append(changes)
+            ends.wait(60)
+
+    class Quick:
+        name = "quick"
+
+        def tell(self, changes: Changes) -> None:
+            told.append(changes)
+
+    config = process_gone(site)
+    heart = Heart(config.node.spool, "x")
+    task = AlarmTask(config, heart, channels=(Endless(), Quick()))
+    task.look()
+    task.look()
+    assert (len(begun), len(told)) == (1, 1)
+    failing = MemoryFile(config.node.spool, "workers").load().failing
+    assert list(failing) == ["endless"]
+
+    ends.set()
+    task._telling["endless"].join(10)
+    task.look()
+    assert len(begun) == 2
+    assert not MemoryFile(config.node.spool, "workers").load().failing
