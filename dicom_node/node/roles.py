@@ -385,7 +385,7 @@ def run_role(role: str, run: Role, live: LiveSettings | None = None) -> int:
             heart.note(STARTING, STARTS_WITHIN_S)
             run(settings, stop, heart)
     except (ConfigurationError, EngineBusyError, InferenceError) as error:
-        print(error, flush=True)  # noqa: T201 - for the supervisor
+        print(error, flush=True)  # noqa: T201 - our answer - for the supervisor
         return EXIT_UNUSABLE
     except Exception:
         log.exception("role.crashed")
@@ -424,7 +424,7 @@ def _take_line(live: LiveSettings, line: bytes) -> None:
         problem = describe_error(error)["error"]
         if isinstance(error, ConfigurationError | InferenceError):
             problem = str(error)
-    print(TAKEN.dump_json(Taken(digest, problem)).decode(), flush=True)  # noqa: T201
+    print(TAKEN.dump_json(Taken(digest, problem)).decode(), flush=True)  # noqa: T201 - our answer
 
 
 def _first_line() -> bytes:

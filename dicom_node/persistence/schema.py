@@ -120,7 +120,7 @@ def _lock(connection: sa.Connection) -> None:
 def _migrate(connection: sa.Connection) -> None:
     """Do, in the transaction of a connection, every migration that was not done yet."""
     from alembic import command  # noqa: PLC0415 - rarely needed, and slow to load
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 - a ledger of today needs no Alembic
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -329,7 +329,9 @@ def _meta(stream: _Within) -> FileMetaDataset:
         is_little_endian=True,
         stop_when=_is_past_meta,
     )
-    return FileMetaDataset({tag: found.get_item(tag) for tag in found.keys()})  # noqa: SIM118
+    # A Dataset iterates over its elements, each decoded for it.
+    tags = found.keys()
+    return FileMetaDataset({tag: found.get_item(tag) for tag in tags})
 
 
 def _is_past_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:

@@ -576,7 +576,8 @@ def stated_values(header: Dataset, frame_number: int | None) -> dict[str, str]:
     found: dict[str, str] = {}
     with named_damage("a header cannot be read"):
         for holder in (*_functional_groups(header, frame_number), header):
-            tags = [tag for tag in holder.keys() if not tag.is_private]  # noqa: SIM118
+            # A Dataset iterates over its elements, each decoded for it.
+            tags = [tag for tag in holder.keys() if not tag.is_private]  # noqa: SIM118 - see above
             words = [keyword for tag in tags if (keyword := _comparable(tag))]
             decoded = texts_of(holder, words)
             for keyword in words:
