@@ -29,6 +29,7 @@ from sr_templates.context import InstanceInSeries, ReportContext
 from sr_templates.report_document import report_document
 from sr_templates.structure_items import (
     evaluation_items,
+    judged_items,
     limit_items,
     measurement_group,
     number_items,
@@ -91,7 +92,11 @@ def _group(
 ) -> Any:
     """One structure and side with its outline, TID 1410."""
     terms = () if result.verdict is Verdict.FAILED else KEY_SLICE_TERMS
-    grounds = [*uncertainty_items(result), *limit_items(result.uncertainty_limits)]
+    grounds = [
+        *uncertainty_items(result),
+        *limit_items(result.uncertainty_limits),
+        *judged_items(result.judged_by, prefix=""),
+    ]
     said = [
         *number_items(result, terms),
         *evaluation_items(result, grounds),

@@ -17,6 +17,7 @@ from sr_templates.context import ReportContext, SegmentPlace, SegmentReferences
 from sr_templates.report_document import report_document
 from sr_templates.structure_items import (
     evaluation_items,
+    judged_items,
     limit_items,
     measurement_group,
     number_items,
@@ -48,9 +49,10 @@ def _group(
         segment_number=place.number,
         source_series=sr.SourceSeriesForSegmentation(context.sources[0].series_instance_uid),
     )
+    grounds = [*limit_items(result.uncertainty_limits), *judged_items(result.judged_by)]
     said = [
         *number_items(result, MEASURED_TERMS),
-        *evaluation_items(result, limit_items(result.uncertainty_limits)),
+        *evaluation_items(result, grounds),
         *referenced,
     ]
     tracking_uid = context.tracking_uids[result.segment.number]

@@ -26,6 +26,7 @@ from sr_templates.structure_items import (
     CONTAINS,
     HAS_CONCEPT_MOD,
     infer,
+    judged_items,
     limit_items,
     number_item,
 )
@@ -212,7 +213,8 @@ def _case_evaluations(case: CaseResult, context: ReportContext, about: str | Non
 
 def _case_codes(case: CaseResult) -> Iterator[Any]:
     verdict = _code_item("case_verdict", VERDICT_TERMS[case.verdict].code)
-    infer(verdict, [*_mean_uncertainty(case), *limit_items(case.mean_uncertainty_limits)])
+    grounds = [*_mean_uncertainty(case), *limit_items(case.mean_uncertainty_limits)]
+    infer(verdict, [*grounds, *judged_items(case.judged_by, "mean_")])
     yield verdict
     for finding in case.findings:
         yield _code_item("case_finding", FINDING_TERMS[finding].code)

@@ -13,8 +13,10 @@ from highdicom import sr
 from pydicom.sr.coding import Code
 
 from inference.results import (
+    JudgedBy,
     ModelIdentity,
     SampleKind,
+    Score,
     Spread,
     StructureResult,
     Uncertainty,
@@ -114,6 +116,29 @@ def limit_items(limits: tuple[float, float] | None) -> list[Any]:
         return []
     terms = (QUANTITY_TERMS["limit_inaccurate"], QUANTITY_TERMS["limit_failed"])
     return [number_item(term, limit) for term, limit in zip(terms, limits, strict=True)]
+
+
+def judged_items(judged_by: JudgedBy | None, prefix: str | None = None) -> list[Any]:
+    """The limits that a verdict rests on where they are not the uncertainty's.
+
+    Disagreement is told as what it comes of, the Dice between the samples, which is bad below
+    its limits. `prefix`: of the name under which the number itself is told too: `mean_` of
+    a case's, empty of a structure's; None where it is told elsewhere.
+    """
+    if judged_by is None or judged_by.score is Score.UNCERTAINTY:
+        return []
+    by_dice = judged_by.score is Score.DISAGREEMENT
+    name = "pairwise_dice" if by_dice else "volume_cv"
+    numbers = {
+        f"{prefix or ''}{name}": None if prefix is None else judged_by.value,
+        f"limit_{name}_inaccurate": judged_by.limits[0],
+        f"limit_{name}_failed": judged_by.limits[1],
+    }
+    return [
+        number_item(QUANTITY_TERMS[key], 1 - number if by_dice else number)
+        for key, number in numbers.items()
+        if number is not None
+    ]
 
 
 def number_item(term: QuantityTerm, value: float, name: Code | None = None) -> Any:

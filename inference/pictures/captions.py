@@ -10,6 +10,7 @@ from inference.results import (
     CaseResult,
     Finding,
     Metal,
+    Score,
     StructureResult,
     Uncertainty,
     Verdict,
@@ -36,11 +37,16 @@ def made_by(case: CaseResult) -> str:
 
 
 def case_uncertainty(case: CaseResult) -> str:
-    """The average over the structures with its limits, in words."""
+    """The average that the case is judged by, with its limits, in words."""
     if case.model.uncertainty is Uncertainty.NONE:
         return "the model has no measure of its uncertainty"
     if case.mean_uncertainty is None:
         return "nothing measured" if case.coverage.against_header else "nothing found"
+    by = case.judged_by
+    if by is not None and by.score is Score.DISAGREEMENT and by.value is not None:
+        inaccurate, failed = (1 - limit for limit in by.limits)
+        limits = f"(inaccurate < {inaccurate:.2f}, failed < {failed:.2f})"
+        return f"mean Dice between samples {1 - by.value:.2f} {limits}"
     value = f"mean uncertainty {case.mean_uncertainty:.1e}"
     if case.mean_uncertainty_limits is None:
         return f"{value} (not calibrated)"
@@ -105,7 +111,10 @@ def in_figures(result: StructureResult) -> str:
     by = result.judged_by
     if Finding.SAMPLES_DISAGREE in result.findings and by is not None and by.value is not None:
         limit = by.limits[1] if by.value > by.limits[1] else by.limits[0]
-        reasons.append(f"samples disagree {by.value:.2f} > {limit:.2f}{weak}")
+        if by.score is Score.DISAGREEMENT:
+            reasons.append(f"Dice of samples {1 - by.value:.2f} < {1 - limit:.2f}{weak}")
+        else:
+            reasons.append(f"volume varies {by.value:.2f} > {limit:.2f}{weak}")
     if Finding.VOLUME_IMPLAUSIBLE in result.findings and measured.volume_cm3 is not None:
         reasons.append(f"{measured.volume_cm3:.0f} cm\u00b3 implausible")
     if Finding.HU_IMPLAUSIBLE in result.findings and measured.mean_hu is not None:

@@ -15,13 +15,13 @@ from inference.anatomy.coverage import coverage
 from inference.anatomy.metal import find_metal
 from inference.measurement.measure import measure
 from inference.pictures.canvas import BACKGROUND, FAINT, PANEL, TEXT, Colour
-from inference.pictures.captions import VERDICT_COLOURS, in_figures
+from inference.pictures.captions import VERDICT_COLOURS, case_uncertainty, in_figures
 from inference.pictures.panels import Shown, overlay_slice
 from inference.pictures.projections import View, coloured, mean_inside, radiograph, upright
 from inference.pictures.quality_page import LEGEND_TOP, qc_picture, refusal_picture
 from inference.quality.calibration import Calibration, ScoreLimits, StructureCalibration
 from inference.quality.gate import average_limits, judge_case, judge_structure, mean_uncertainty
-from inference.results import CaseResult, Finding, ModelIdentity, Score, Verdict
+from inference.results import CaseResult, Finding, JudgedBy, ModelIdentity, Score, Verdict
 from inference.structures import BY_KEY, STRUCTURES
 from inference.volume import Patient
 
@@ -258,3 +258,23 @@ def test_colours_and_uncertainty_are_only_where_segments_are():
     assert not colours.opacity[empty].any()
     assert np.isnan(mean[empty]).all()
     assert mean[~empty] == pytest.approx(3e-4)
+
+
+def test_a_verdict_by_the_samples_disagreement_is_told_as_the_dice_between_them():
+    """Limits .25 and .375 on 1 - Dice, of which a structure has .3, the case .1."""
+    patient = body()
+    case = case_of(patient, 3e-4)
+    by = JudgedBy(Score.DISAGREEMENT, 0.3, (0.25, 0.375))
+    flagged = replace(
+        case.of(BY_KEY["GMED_L"]),
+        verdict=Verdict.INACCURATE,
+        findings=(Finding.SAMPLES_DISAGREE,),
+        judged_by=by,
+    )
+    varied = replace(flagged, judged_by=replace(by, score=Score.VOLUME_CV, value=0.4))
+
+    assert in_figures(flagged) == "Dice of samples 0.70 < 0.75"
+    assert in_figures(varied) == "volume varies 0.40 > 0.38"
+    assert case_uncertainty(replace(case, judged_by=replace(by, value=0.1))) == (
+        "mean Dice between samples 0.90 (inaccurate < 0.75, failed < 0.62)"
+    )

@@ -25,7 +25,7 @@ from dicom_node.results.builders import publish_case
 from dicom_node.results.kinds import ResultKind
 from dicom_node.results.result_files import write_results
 from dicom_node.series.selection import ExcludedImage
-from inference.results import Finding, Metal, Verdict
+from inference.results import Finding, JudgedBy, Metal, Score, Verdict
 from inference.structures import BY_KEY, SEGMENTS, Side
 from sr_templates.context import InstanceInSeries
 
@@ -286,6 +286,34 @@ def test_the_verdict_of_the_case_is_inferred_from_the_mean_uncertainty(report: D
     (verdict,) = named(evaluations, "Quality verdict of the case")
 
     assert [number(item) for item in verdict.ContentSequence] == [4.1e-4, 6e-4, 9e-4]
+
+
+def test_a_verdict_by_the_samples_disagreement_is_inferred_from_the_dice_between_them(
+    tmp_path: Path,
+):
+    """Limits .25 and .375 on 1 - Dice: .75 and .625 on the Dice; of the case a mean of .875."""
+    series = small_series(tmp_path)
+    by = JudgedBy(Score.DISAGREEMENT, 0.125, (0.25, 0.375))
+    case = small_case(series.volume.geometry, judged_by=by)
+    structures = tuple(replace(one, judged_by=by) for one in case.structures)
+    dataset = of_kind(
+        publish_case(series, replace(case, structures=structures), CONTEXT, RECORD), "SR"
+    )
+
+    (verdict,) = named(groups(dataset)["Obturator externus, right"], "Quality verdict")
+    limits = [
+        (name(item), number(item))
+        for item in verdict.ContentSequence
+        if "between samples" in name(item)
+    ]
+    assert limits == [
+        ("Limit of the Dice between samples for inaccurate (k = -2)", 0.75),
+        ("Limit of the Dice between samples for failed (k = -3)", 0.625),
+    ]
+    (evaluations,) = named(dataset, "Qualitative Evaluations")
+    (of_case,) = named(evaluations, "Quality verdict of the case")
+    numbers = [number(item) for item in of_case.ContentSequence]
+    assert numbers == [4.1e-4, 6e-4, 9e-4, 0.875, 0.75, 0.625]
 
 
 def test_without_calibration_there_are_no_limits(tmp_path: Path):
