@@ -92,6 +92,7 @@ def test_a_network_of_musclemap_answers_and_is_not_judged(
     assert reported["FEMUR_R"].verdict is Verdict.ABSENT
     assert reported.keys() == KNOWN
     assert Verdict.ACCEPTED not in {one.verdict for one in reported.values()}
+    assert "Case not judged: the model does not provide the bones" in said
     assert "Not provided by the model: pelvis (both sides), sacrum" in said
     assert "No predictive uncertainty is given (no measure of doubt: not judged)" in said
     assert "the model does not provide the pelvis" in said
