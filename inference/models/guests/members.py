@@ -41,15 +41,15 @@ MOST_MEMBERS: Final = 64
 VARIATIONS: Final = (
     AS_IT_IS,
     Variation(mirrored=True),
-    Variation(offset_hu=20.0),
-    Variation(offset_hu=-20.0),
-    Variation(shift_voxels=(3, 13, 7)),
-    Variation(mirrored=True, shift_voxels=(5, 7, 13)),
+    Variation(noise_hu=20.0),
+    Variation(offset_hu=20.0, noise_hu=10.0),
+    Variation(shift_voxels=(3, 13, 7), noise_hu=10.0),
+    Variation(mirrored=True, shift_voxels=(5, 7, 13), noise_hu=20.0),
 )
-"""What an importer declares: an error of 20 HU is what scanners, tubes and kernels differ by in
-muscle; the shifts move the borders of tiles and chunks, and are no multiples of each other or
-of what networks divide by. What a network's own crop or normalisation undoes makes its member
-agree, and cannot be told from confidence."""
+"""What an importer declares: an offset of 20 HU is what scanners, tubes and kernels differ by
+in muscle; the shifts move the borders of tiles and chunks, and are no multiples of each other
+or of what networks divide by. A z-score, as MuscleMap's, undoes any offset or scale to the
+voxel: hence the noise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from inference.volume import Volume
 
 MOST_SHIFTED: Final = 64
 MOST_OFFSET_HU: Final = 200.0
+MOST_NOISE_HU: Final = 100.0
 SCALES: Final = (0.5, 2.0)
 
 
@@ -27,12 +28,15 @@ class Variation:
     shift_voxels: slices, rows, columns by which the body lies further from the image's first
         voxel. The image grows by as many, which repeat its border: nothing is cut off.
     scale, offset_hu: HU become HU x scale + offset.
+    noise_hu: deviation of noise that is added, the same each time: no normalisation and no
+        crop undoes it.
     """
 
     mirrored: bool = False
     shift_voxels: tuple[int, int, int] = (0, 0, 0)
     scale: float = 1.0
     offset_hu: float = 0.0
+    noise_hu: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what would be another body."""
@@ -42,6 +46,8 @@ class Variation:
             raise ValueError(f"scale is {self.scale}, not {SCALES[0]} to {SCALES[1]}")
         if not abs(self.offset_hu) <= MOST_OFFSET_HU:
             raise ValueError(f"offset_hu is {self.offset_hu}, beyond {MOST_OFFSET_HU:g}")
+        if not 0 <= self.noise_hu <= MOST_NOISE_HU:
+            raise ValueError(f"noise_hu is {self.noise_hu}, not 0 to {MOST_NOISE_HU:g}")
 
     def of(self, volume: Volume) -> Volume:
         """The changed image of even slices; the volume itself where nothing changes."""
@@ -57,12 +63,15 @@ class Variation:
     def _other_hu(
         self, hu: NDArray[np.int16] | NDArray[np.float32]
     ) -> NDArray[np.int16] | NDArray[np.float32]:
-        if self.scale == 1 and self.offset_hu == 0:
+        if self.scale == 1 and self.offset_hu == 0 and self.noise_hu == 0:
             return hu
         changed = np.empty_like(hu)
         limits = np.iinfo(np.int16)
         for place, image in enumerate(hu):  # one slice at a time: no volume of floats
             values = image.astype(np.float32) * self.scale + self.offset_hu
+            if self.noise_hu:
+                drawn = np.random.default_rng(place).standard_normal(image.shape, np.float32)
+                values += np.float32(self.noise_hu) * drawn
             if hu.dtype == np.int16:
                 values = values.round().clip(limits.min, limits.max)
             changed[place] = values

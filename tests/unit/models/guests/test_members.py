@@ -58,6 +58,7 @@ def test_without_members_all_weights_give_one_answer():
         ({"kind": "dropout", "networks": 2}, "kind: Input should be 'folds'"),
         ({"kind": "variations", "variations": [{}, {"scale": 3.0}]}, "scale is 3.0, not 0.5"),
         ({"kind": "variations", "variations": [{}, {"offset_hu": -201.0}]}, "beyond 200"),
+        ({"kind": "variations", "variations": [{}, {"noise_hu": -1.0}]}, "not 0 to 100"),
         (
             {"kind": "variations", "variations": [{}, {"shift_voxels": [0, 0, 65]}]},
             r"\(0, 0, 65\), not 0 to 64",
