@@ -146,7 +146,7 @@ def test_nothing_is_said_for_calibration_of_what_a_model_does_not_provide(tmp_pa
 
     assert provided_labels(bundle) == (2, 21)
     assert np.flatnonzero(np.isfinite(scored.dice)).tolist() == [1, 20]
-    assert np.isnan(scored.uncertainty).all()
+    assert not any(np.isfinite(one).any() for one in scored.scores.values())
     assert not fit([scored] * 6, "six", dt.date(2026, 11, 29)).structures
 
 
@@ -203,9 +203,9 @@ def test_a_bundle_is_calibrated_by_the_uncertainty_that_it_is_used_with(tmp_path
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(tmp_path: Path):
     untrained_bundle(tmp_path / "b")
     path = tmp_path / "b" / "bundle.toml"
-    path.write_text(f'kind = "nnunet"\n{path.read_text()}')
+    path.write_text(f'kind = "monai"\n{path.read_text()}')
 
-    words = r"bundle\.toml: kind is 'nnunet', this version knows bayesian_unet"
+    words = r"kind is 'monai', this version knows bayesian_unet, musclemap, nnunet"
     with pytest.raises(BundleError, match=words):
         load_bundle(tmp_path / "b")
 
