@@ -9,7 +9,7 @@ and right, and fat, which is none of ours. Its original keeps no class of fewer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from inference.models.bundle_writing import write_bundle
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Members
 from inference.models.guests.model import GuestModel
+from inference.models.guests.network import GuestLogits
 from inference.models.model import Progress
 from inference.models.toml_text import as_table
 from inference.models.toml_values import value_of
@@ -57,6 +58,7 @@ class TinyNetwork:
     smallest: int = 0
     description: str = "cpu by hand"
     seen: list[Volume] = field(default_factory=list)
+    averaged: Callable[[Iterable[GuestLogits]], GuestLogits] | None = None
 
     @property
     def networks(self) -> int:
@@ -76,6 +78,10 @@ class TinyNetwork:
         if progress is not None:
             progress(1, 1)
         return TinyLogits(volume, self.hu[network])
+
+    def mean(self, each: Iterable[GuestLogits]) -> GuestLogits | None:
+        """None, unless networks are to be averaged as their original would."""
+        return self.averaged(each) if self.averaged is not None else None
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """The same without the classes that are too small."""

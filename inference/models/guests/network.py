@@ -9,6 +9,7 @@ the agreement of the members, and the way from their labels to ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -62,6 +63,15 @@ class GuestNetwork(Protocol):
             volume: HU in the patient frame, slices evenly spaced.
             network: from 0.
             progress: called with (done, in all) in whatever parts it goes.
+        """
+
+    def mean(self, each: Iterable[GuestLogits]) -> GuestLogits | None:
+        """The mean of several networks' answers for one volume, as the original averages them.
+
+        An original that averages on its own grid, in its own numbers, gives other labels
+        where classes nearly tie than one that averages the finished slices; and it holds one
+        sum, not every answer. None of an original that has no mean of its own: slices are
+        then averaged, and nothing is taken from `each`.
         """
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.errors import DeviceMemoryError
-from inference.models.guests.combining import Combined, Combiner
+from inference.models.guests.combining import Combined, Combiner, best_classes
 from inference.models.guests.even import EvenVolume, made_even
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Member, Members
@@ -66,21 +66,27 @@ class GuestPredictor:
                 self._opinion(even.volume, member, told.part(number, counts[-1]))
                 for number, member in enumerate(each[: counts[-1]])
             ]
-            task = _Task(self.network, self.labels, volume, even, opinions, tuple(counts))
+            means = [self._mean(opinions[:count]) for count in counts]
+            task = _Task(self.network, self.labels, volume, even, opinions, counts, means)
             return task.run(told)
 
     def _opinion(self, even: Volume, member: Member, progress: Progress) -> GuestLogits:
         """One member's logits for the even volume."""
         varied = member.variation.of(even)
         passes = len(member.networks)
-        found = [
+        each = (
             self.network.logits(varied, network, _within(progress, number, passes))
             for number, network in enumerate(member.networks)
-        ]
-        logits = found[0] if passes == 1 else _Mean(found)
+        )
+        logits = next(each) if passes == 1 else self.network.mean(each) or _Mean(tuple(each))
         if member.variation == AS_IT_IS:
             return logits
         return Unvaried(logits, member.variation, self.labels.exchanged)
+
+    def _mean(self, opinions: Sequence[GuestLogits]) -> GuestLogits | None:
+        """The original's own mean of members that are networks; see `GuestNetwork.mean`."""
+        alone = len(opinions) == 1 or self.members.kind == "variations"
+        return None if alone else self.network.mean(opinions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,14 +144,19 @@ def _within(progress: Progress, number: int, passes: int) -> Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """One volume and its members' opinions; `counts` are numbers of members, growing."""
+    """One volume and its members' opinions.
+
+    counts: numbers of members, growing.
+    means: for each of them, the original's own mean of so many; None for that of slices.
+    """
 
     network: GuestNetwork
     labels: GuestLabels
     volume: Volume
     even: EvenVolume
     opinions: Sequence[GuestLogits]
-    counts: tuple[int, ...]
+    counts: Sequence[int]
+    means: Sequence[GuestLogits | None]
     notes: list[str] = field(default_factory=list)
 
     def run(self, told: _Told) -> tuple[Prediction, ...]:
@@ -153,8 +164,8 @@ class _Task:
         places, shape = len(self.even.volume.hu), self.volume.hu.shape
         classes = np.zeros((len(self.counts), places, *shape[1:]), dtype=np.uint8)
         uncertainty = np.zeros((len(self.counts), *shape), dtype=np.float32)
-        tables = ProfileTables.empty(self.counts, shape)
-        with Combiner.of(self.counts, self.labels.structure_of) as combiner:
+        tables = ProfileTables.empty(tuple(self.counts), shape)
+        with Combiner.of(tuple(self.counts), self.labels.structure_of) as combiner:
             for place in range(places):
                 own = np.flatnonzero(self.even.place_of == place).tolist()
                 doubt = bool(own) and self.counts[-1] > 1
@@ -195,7 +206,7 @@ class _Task:
         """
         if not self.notes:
             try:
-                return combiner.combined(self._at(place), doubt=doubt)
+                return self._put_together(combiner, place, doubt=doubt)
             except torch.OutOfMemoryError:
                 self.notes.append(
                     f"out of memory, put together on the cpu from slice {place + 1}"
@@ -203,10 +214,17 @@ class _Task:
             # The error is gone by now, and with it the failed slice's tensors.
             torch.cuda.empty_cache()
         try:
-            return combiner.combined((one.cpu() for one in self._at(place)), doubt=doubt)
+            return self._put_together(combiner, place, doubt=doubt, on=torch.device("cpu"))
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(place) from error
 
-    def _at(self, place: int) -> Iterator[Tensor]:
-        """Each member's logits of a slice `[class, row, column]`, made one by one."""
-        return (opinion.at(place) for opinion in self.opinions)
+    def _put_together(
+        self, combiner: Combiner, place: int, *, doubt: bool, on: torch.device | None = None
+    ) -> Combined:
+        """A slice, on a device or where its logits are; members' logits one after the other."""
+        each = (opinion.at(place).to(device=on) for opinion in self.opinions)
+        found = combiner.combined(each, doubt=doubt)
+        for at, mean in enumerate(self.means):
+            if mean is not None:
+                found.labels[at] = best_classes(mean.at(place).to(device=on))
+        return found

@@ -6,7 +6,7 @@ when a slice is asked for; slices in their order are the cheapest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.errors import DeviceError
+from inference.models.guests.network import GuestLogits
 from inference.models.model import Progress
 from inference.models.musclemap.axis import Axis, between
 from inference.models.musclemap.chunk import Chunk, Slices, Span, inside
@@ -165,6 +166,10 @@ class MuscleMapNetworks:
         del progress
         ready = partial(self._answer, network)
         return SlicesOfLogits(volume, ready, self._way, self._device, self._classes)
+
+    def mean(self, each: Iterable[GuestLogits]) -> None:
+        """None: MuscleMap's program knows one network."""
+        del each
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """The largest piece of every label, where the bundle says so."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from inference.errors import BundleError, DeviceError
+from inference.models.guests.network import GuestLogits
 from inference.models.model import Progress
 from inference.models.nnunet.architecture import Architecture, UNet
 from inference.models.nnunet.preprocessing import Placing, Preprocessing, prepared
@@ -149,6 +150,19 @@ class NnunetNetworks:
         return NnunetLogits(
             values, placing, self.preprocessing, volume.geometry.shape, self.device
         )
+
+    def mean(self, each: Iterable[GuestLogits]) -> NnunetLogits:
+        """On the network's grid and in its numbers, as nnunetv2 averages folds."""
+        total, last, count = torch.zeros(()), None, 0
+        for count, one in enumerate(each, start=1):
+            if not isinstance(one, NnunetLogits):
+                raise TypeError(f"{type(one).__name__} is no answer of an nnU-Net")
+            last = one
+            in_place = count > 2 and total.dtype == one.values.dtype  # else not ours to change
+            total = total.add_(one.values) if in_place else total.to(one.values) + one.values
+        if last is None:
+            raise ValueError("the mean of no answer")
+        return replace(last, values=total.div_(count))
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """As they are: `nnUNetv2_predict` cleans nothing."""

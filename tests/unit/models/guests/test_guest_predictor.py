@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from support.tiny_guest import LABELS, TinyNetwork
 from inference.errors import DeviceError, DeviceMemoryError
 from inference.geometry import Geometry
 from inference.models.guests.members import Members
+from inference.models.guests.network import GuestLogits
 from inference.models.guests.predictor import GuestPredictor
 from inference.models.model import Progress
 from inference.prediction import Prediction
@@ -33,6 +34,7 @@ class Given:
     description: str = "cpu by hand"
     classes: int = len(LABELS.names)
     asked: list[int] = field(default_factory=list)
+    own_mean: int | None = None
 
     @property
     def networks(self) -> int:
@@ -44,6 +46,10 @@ class Given:
     ) -> GivenLogits:
         """Given for this number, whatever the volume shows."""
         return GivenLogits(self, network)
+
+    def mean(self, each: Iterable[GuestLogits]) -> GuestLogits | None:
+        """Of its own, where `own_mean` says which network's answer it is."""
+        return None if self.own_mean is None else list(each)[self.own_mean]
 
     def cleaned(self, labels: np.ndarray, volume: Volume) -> np.ndarray:
         """As it is."""
@@ -210,3 +216,15 @@ def test_an_answer_that_is_no_number_is_an_error_and_not_background(counts: list
     """Not a number as the softmax of a pixel, by one network or by the mean of two."""
     with pytest.raises(DeviceError, match="values that are no numbers"):
         predict(Given([[[[np.nan, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]]]]), counts)
+
+
+def test_labels_are_of_the_originals_own_mean_where_it_has_one():
+    """Femur by the mean of the slices, fat by what the original calls the mean of two."""
+    femur, fat = [0.0, 0.9, 0.0, 0.0, 0.0, 0.1], [0.0, 0.4, 0.0, 0.0, 0.0, 0.6]
+    given = [[[femur], [fat]]]
+    (by_slices,) = predict(Given(given), counts=(2,))
+    one, two = predict(Given(given, own_mean=1), counts=(1, 2))
+
+    assert by_slices.labels.ravel().tolist() == [2]
+    assert (one.labels.ravel().tolist(), two.labels.ravel().tolist()) == ([2], [0])
+    assert two.uncertainty == pytest.approx(by_slices.uncertainty)

@@ -59,7 +59,7 @@ def test_a_prediction_has_its_labels_as_structures(tmp_path: Path) -> None:
     structure_of = bundle.model.labels.structure_of
     theirs = structure_of[answer("plain_2d")]
     labelled = (found.labels > 0) | (theirs > 0)
-    assert (found.labels == theirs)[labelled].mean() >= 0.999
+    assert (found.labels == theirs)[labelled].all(), "averaged as nnunetv2 averages folds"
     assert found.uncertainty is not None
 
 
