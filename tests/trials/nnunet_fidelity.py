@@ -231,9 +231,9 @@ def _compare(folder: Path, name: str, folds: int, images: dict[str, Volume]) -> 
     network = bundle.model.load("cpu").network
     for image, volume in images.items():
         start = time.monotonic()
-        parts = [network.logits(volume, fold) for fold in range(folds)]
-        sums = (sum(part.at(place) for part in parts) for place in range(len(volume.hu)))
-        labels = np.stack([one.argmax(dim=0).numpy() for one in sums])
+        logits = network.mean(network.logits(volume, fold) for fold in range(folds))
+        planes = (logits.at(place) for place in range(len(volume.hu)))
+        labels = np.stack([one.argmax(dim=0).numpy() for one in planes])
         seconds = time.monotonic() - start
         theirs = np.load(out / f"{image}.npz")
         labelled = (labels > 0) | (theirs["labels"] > 0)

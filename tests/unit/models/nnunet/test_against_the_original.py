@@ -40,10 +40,10 @@ def answer(name: str) -> np.ndarray:
 def test_its_labels_are_ours(name: str, tmp_path: Path) -> None:
     """2d of two folds, mirrored; 3d with a residual encoder, read by a reader that turns."""
     network = imported(name, tmp_path / "bundle").model.load("cpu").network
-    parts = [network.logits(scan(), fold) for fold in range(network.networks)]
-    sums = [sum(part.at(place) for part in parts) for place in range(len(scan().hu))]
+    logits = network.mean(network.logits(scan(), fold) for fold in range(network.networks))
 
-    labels = torch.stack(sums).argmax(dim=1).numpy()
+    planes = [logits.at(place) for place in range(len(scan().hu))]
+    labels = torch.stack(planes).argmax(dim=1).numpy()
 
     theirs = answer(name)
     labelled = (labels > 0) | (theirs > 0)
