@@ -10,6 +10,7 @@ InferenceError
 ├── CheckpointError      a checkpoint of torch that is not read: what it names, or its damage
 ├── NnunetFolderError    a results folder of nnU-Net that cannot be taken over, and why
 ├── MuscleMapFileError   weights or configuration of MuscleMap that cannot be taken over
+├── VolumeError          a scan has values that are no numbers
 ├── LabelTableError      a label map and its table do not fit
 └── RegistrationError    a label map that cannot be laid on a CT
 ```
@@ -56,6 +57,10 @@ class NnunetFolderError(InferenceError):
 
 class MuscleMapFileError(InferenceError):
     """Files of MuscleMap cannot be taken over: which key or tensor does not fit."""
+
+
+class VolumeError(InferenceError):
+    """A scan cannot be labelled: it has values that are no Hounsfield units."""
 
 
 class LabelTableError(InferenceError):

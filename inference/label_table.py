@@ -55,7 +55,11 @@ class LabelTable:
 
 
 def _label(key: str, words: str) -> int:
-    if not key.isdecimal() or not 0 <= int(key) <= LARGEST_LABEL:
+    if (
+        len(key) > len(str(LARGEST_LABEL))
+        or not key.isdecimal()
+        or not 0 <= int(key) <= LARGEST_LABEL
+    ):
         raise LabelTableError(f"{words}: {key!r} is no label, a number up to {LARGEST_LABEL}")
     return int(key)
 
@@ -64,8 +68,10 @@ def _meaning(key: str, value: Any, words: str) -> Meaning:
     if isinstance(value, Mapping):
         side = value.get("side")
         value = f"{value.get('structure')}_{side}" if side else value.get("structure")
-    if value in {"", None}:
+    if value is None or value == "":
         return None
+    if not isinstance(value, str):
+        raise LabelTableError(f"{words}: label {key} is {value!r}, not a text such as 'GMED_L'")
     if value in BY_ABBREVIATION and BY_ABBREVIATION[value].paired:
         return BY_ABBREVIATION[value]
     if value in BY_KEY:

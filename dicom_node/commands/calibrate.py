@@ -131,7 +131,10 @@ def _check_scores(bundle: Bundle) -> None:
     """
     kind = bundle.model.uncertainty
     if kind is Uncertainty.NONE:
-        words = "its model has no measure of uncertainty: there is nothing to set limits to"
+        words = (
+            "its model has no measure of uncertainty: there is nothing to set limits to; "
+            "another program's network gets one by its import with --members variations"
+        )
         raise ConfigurationError(f"{bundle.name}: {words}")
     if kind is Uncertainty.VARIANCE and bundle.sample_count() < FEWEST_SAMPLES:
         words = "a single sample varies by nothing: set samples to 2 or more in bundle.toml"

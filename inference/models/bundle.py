@@ -151,8 +151,8 @@ class _Declaration:
 
     format: int
     kind: str = DEFAULT_KIND
-    name: str
-    version: str
+    name: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)]
     samples: Annotated[int, Field(ge=1)]
     sha256: dict[str, str]
     training: dict[str, Any]

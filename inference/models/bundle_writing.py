@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from inference.errors import BundleError
 from inference.models.bundle import CALIBRATION_FORMAT, DEFAULT_KIND, Bundle, load_bundle
 from inference.models.bundle_files import (
     BUNDLE_FORMAT,
@@ -53,6 +54,9 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
         model_card: Markdown for people.
         calibration: thresholds, if there are any yet.
         kind: of network, one of `KINDS`.
+
+    Raises:
+        BundleError: what was to be written does not fit; nothing is.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as fresh:
@@ -74,7 +78,11 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
             "training": training,
         }
         (fresh / DECLARATION_FILE).write_text(as_toml(declaration), encoding="utf-8")
-        load_bundle(fresh)
+        try:
+            load_bundle(fresh)
+        except BundleError as error:
+            told = str(error).replace(f"{fresh}/", "")
+            raise BundleError(f"{folder}: not written: {told}") from error
     return load_bundle(folder)
 
 

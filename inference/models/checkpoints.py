@@ -8,12 +8,14 @@ numbers. A node never reads checkpoints: importers do, and write safetensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from inference.errors import CheckpointError
@@ -93,6 +95,45 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a table")
     return dict(content)
+
+
+def single_precision(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """A tensor of weights as float32, with memory of its own.
+
+    Raises:
+        CheckpointError: it holds no real numbers, leaves some out (sparse), or has one that
+            single precision has not.
+    """
+    if tensor.layout != torch.strided or not tensor.is_floating_point():
+        kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+        raise CheckpointError(f"{path}: {name} is of {kind}, not of real numbers, each written")
+    plain = tensor.detach().to(torch.float32, copy=True).contiguous()
+    if not plain.isfinite().all():
+        raise CheckpointError(f"{path}: {name} has values that are not finite")
+    return plain
+
+
+def check_different(paths: Iterable[Path]) -> None:
+    """Refuse a file that is given twice, under whatever name.
+
+    It would agree with itself, and its doubt would be too small.
+
+    Raises:
+        CheckpointError: two files are the same, byte for byte.
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from error
+        if sha256 in seen:
+            raise CheckpointError(
+                f"{path}: is the same file as {seen[sha256]}; a network that stands twice "
+                "agrees with itself, which measures no doubt: name it once"
+            )
+        seen[sha256] = path
 
 
 def _check_names(path: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.errors import DeviceMemoryError
+from inference.errors import DeviceMemoryError, VolumeError
 from inference.models.guests.combining import Combined, Combiner, best_classes
 from inference.models.guests.even import EvenVolume, made_even
 from inference.models.guests.labels import GuestLabels
@@ -59,6 +59,7 @@ class GuestPredictor:
         """Member by member, then slice by slice; `counts` are the first so many members."""
         each = self.members.each
         check_counts(counts, len(each))
+        _check_finite(volume)
         even = made_even(volume)
         told = _Told(progress, len(volume.hu))
         with torch.inference_mode():
@@ -87,6 +88,15 @@ class GuestPredictor:
         """The original's own mean of members that are networks; see `GuestNetwork.mean`."""
         alone = len(opinions) == 1 or self.members.kind == "variations"
         return None if alone else self.network.mean(opinions)
+
+
+def _check_finite(volume: Volume) -> None:
+    """One such value in a mean or deviation would turn all that it is taken of to nothing."""
+    if volume.hu.dtype != np.float32:
+        return
+    for place, image in enumerate(volume.hu):
+        if not np.isfinite(image).all():
+            raise VolumeError(f"slice {place} of the scan has values that are no numbers")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

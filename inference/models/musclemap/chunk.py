@@ -151,7 +151,7 @@ class Slices:
         """A slice `[x, y]` float32 on the network's grid."""
         hu = self._volume.hu[place].astype(np.float32)
         hu = rescaling(hu) if rescaling else hu
-        turned = torch.from_numpy(np.ascontiguousarray(hu[::-1, ::-1].T)).double()
+        turned = torch.from_numpy(hu[::-1, ::-1].T.copy()).double()
         return self.y.to_fed(self.x.to_fed(turned, 0), 1).float()
 
     def _counted(self, values: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from inference.errors import MuscleMapFileError
+from inference.label_table import LARGEST_LABEL
 from inference.models.guests.labels import side_of
 from inference.models.musclemap.unet import MuscleMapUNet
+from inference.models.toml_values import value_of
 from inference.structures import Side
 
 
@@ -38,7 +40,7 @@ class Network(BaseModel):
 class Label(BaseModel):
     """One label: a value of the label map, and what it is in the original's words."""
 
-    value: PositiveInt
+    value: Annotated[int, Field(gt=0, le=LARGEST_LABEL)]
     anatomy: str = ""
     side: str = ""
 
@@ -132,11 +134,14 @@ def network_of(config: Config, path: Path) -> MuscleMapUNet:
     """
     model = config.model
     try:
-        return MuscleMapUNet(
-            out_channels=model.out_channels,
-            channels=model.channels,
-            strides=model.strides,
-            residual_units=model.num_res_units,
+        return value_of(
+            MuscleMapUNet,
+            {
+                "out_channels": model.out_channels,
+                "channels": model.channels,
+                "strides": model.strides,
+                "residual_units": model.num_res_units,
+            },
         )
     except ValueError as error:
         raise MuscleMapFileError(f"{path}: model: {error}") from error

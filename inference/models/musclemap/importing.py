@@ -23,7 +23,7 @@ from inference.errors import BundleError, MuscleMapFileError
 from inference.models.bundle import Bundle
 from inference.models.bundle_files import DECLARATION_FILE, file_sha256
 from inference.models.bundle_writing import write_bundle
-from inference.models.checkpoints import read_checkpoint
+from inference.models.checkpoints import check_different, read_checkpoint, single_precision
 from inference.models.guests.members import MemberKind, Members, members_table
 from inference.models.musclemap.card import model_card
 from inference.models.musclemap.config import Config, network_of, read_config
@@ -93,6 +93,7 @@ def import_bundle(
     config = read_config(config_path)
     shape = network_of(config, config_path)
     beside = fitted(read_table(asked.labels) if asked.labels else shipped_table(), config)
+    check_different(weights)
     tensors = {
         f"{number}/{name}": tensor
         for number, path in enumerate(weights)
@@ -143,9 +144,7 @@ def read_weights(path: Path, shape: MuscleMapUNet) -> dict[str, Tensor]:
         if not isinstance(found, Tensor) or found.shape != wanted:
             what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise MuscleMapFileError(f"{path}: {name} is {what}, not {tuple(wanted)}")
-        if not found.isfinite().all():
-            raise MuscleMapFileError(f"{path}: {name} has values that are not finite")
-    return {name: content[name].float().contiguous().clone() for name in expected}
+    return {name: single_precision(path, name, content[name]) for name in expected}
 
 
 def _own(
@@ -153,9 +152,12 @@ def _own(
 ) -> dict[str, Any]:
     """The keys of bundle.toml that are this kind's own."""
     x_mm, y_mm, _ = config.parameters.pix_dim
-    preprocessing = Preprocessing(
-        pixel_mm=(x_mm, y_mm), margin_beyond_image=asked.margin_beyond_image
-    )
+    try:
+        preprocessing = Preprocessing(
+            pixel_mm=(x_mm, y_mm), margin_beyond_image=asked.margin_beyond_image
+        )
+    except ValueError as error:
+        raise MuscleMapFileError(f"parameters.pix_dim of the configuration: {error}") from error
     if asked.chunk_slices is not None:
         preprocessing = replace(preprocessing, chunk_slices=asked.chunk_slices)
     windows = Windows(

@@ -11,8 +11,11 @@ from typing import Annotated, Final, Literal
 import torch
 from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=4096)]
 Share = Annotated[float, Field(gt=0)]
+
+PIXELS_MM: Final = (0.05, 20.0)
+"""What a slice may be brought to: anything else is no scan, and may need endless memory."""
 
 WHOLE_SCAN: Final = 0
 """As a chunk: all slices at once."""
@@ -35,11 +38,17 @@ class Preprocessing:
     """
 
     pixel_mm: tuple[float, float] = (1.0, 1.0)
-    chunk_slices: Annotated[int, Field(ge=WHOLE_SCAN)] = 25
+    chunk_slices: Annotated[int, Field(ge=WHOLE_SCAN, le=1_000_000)] = 25
     nonzero: bool = True
-    margin: Annotated[int, Field(ge=0)] = 20
+    margin: Annotated[int, Field(ge=0, le=4096)] = 20
     margin_beyond_image: bool = True
     rescaled_chunks: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse pixels that no scan has."""
+        least, most = PIXELS_MM
+        if any(one > 0 and not least <= one <= most for one in self.pixel_mm):
+            raise ValueError(f"pixel_mm is {self.pixel_mm}, not {least} to {most}")
 
     def chunks(self, slices: int) -> tuple[range, ...]:
         """The slices of a scan, chunk by chunk from the feet."""
@@ -59,7 +68,7 @@ class Windows:
     """
 
     size: tuple[Count, Count] = (256, 256)
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    overlap: Annotated[float, Field(ge=0, le=0.99)] = 0.9
     batch: Count = 1
     sigma: Share = 0.125
     least_weight: Share = 1e-3

@@ -78,12 +78,13 @@ def fitted(table: LabelTable, config: Config) -> Fitted:
     }
     if not stands_for:
         raise LabelTableError(f"{table.words}: fits no label of the configuration")
-    return Fitted(
-        GuestLabels(names=config.names, stands_for=stands_for, mirrored=config.mirrored),
-        table.words,
-        missing,
-        tuple(sorted(partial)),
-    )
+    try:
+        labels = GuestLabels(
+            names=config.names, stands_for=stands_for, mirrored=config.mirrored
+        )
+    except ValueError as error:
+        raise LabelTableError(f"labels of the configuration: {error}") from error
+    return Fitted(labels, table.words, missing, tuple(sorted(partial)))
 
 
 def _check_sides(table: LabelTable, config: Config) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, cat, nn
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=16384)]
 
 LEAKY_SLOPE = 0.01
 """Of torch's LeakyReLU, which MONAI takes as it is."""
@@ -39,7 +39,7 @@ class MuscleMapUNet:
     out_channels: Annotated[int, Field(ge=2, le=256)]
     channels: Annotated[tuple[Count, ...], Field(min_length=2)] = (64, 128, 256, 512, 1024)
     strides: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 2, 2, 2)
-    residual_units: Annotated[int, Field(ge=0)] = 1
+    residual_units: Annotated[int, Field(ge=0, le=64)] = 1
 
     def __post_init__(self) -> None:
         """One stride for each level but the last."""

@@ -17,6 +17,7 @@ from inference.errors import BundleError, NnunetFolderError
 from inference.models.bundle import Bundle
 from inference.models.bundle_files import DECLARATION_FILE
 from inference.models.bundle_writing import write_bundle
+from inference.models.checkpoints import check_different
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import MemberKind, members_table
 from inference.models.nnunet.architecture import UNet
@@ -88,6 +89,7 @@ def import_bundle(folder: Path, out: Path, wanted: Wanted) -> Bundle:
         raise BundleError(f"{out}: is there already and is no bundle; name another folder")
     results = find_results(folder, wanted.configuration)
     paths = find_checkpoints(results, wanted.folds, wanted.checkpoint)
+    check_different(paths)
     folds = [read_fold(path) for path in paths]
     _check_alike(folds, wanted)
     planned = _planned(results, folds[0], wanted)
@@ -157,7 +159,7 @@ def _tensors(planned: Planned, folds: Sequence[Checkpoint]) -> dict[str, Tensor]
                     f"{fold.path}: {name} is {tuple(fold.weights[name].shape)}, by the plans "
                     f"{tuple(tensor.shape)}"
                 )
-            found[f"{number}/{name}"] = fold.weights[name].contiguous()
+            found[f"{number}/{name}"] = fold.weights[name]
     return found
 
 
@@ -218,7 +220,11 @@ def _save(tensors: dict[str, Tensor], licence: Path | None, path: Path) -> None:
     """Weights, and the licence beside them."""
     save_file(tensors, path)
     if licence is not None:
-        (path.parent / LICENCE_FILE).write_bytes(licence.read_bytes())
+        try:
+            text = licence.read_bytes()
+        except OSError as error:
+            raise NnunetFolderError(f"{licence}: {error.strerror}") from error
+        (path.parent / LICENCE_FILE).write_bytes(text)
 
 
 def _plain(value: Any) -> Any:

@@ -64,7 +64,7 @@ def _named(entries: Mapping[str, Any], names: Sequence[str], words: str) -> dict
     for key, value in entries.items():
         name = key
         if key not in names and key.isdecimal():
-            if not 0 < int(key) < len(names):
+            if len(key) > len(str(len(names))) or not 0 < int(key) < len(names):
                 raise LabelTableError(
                     f"{words}: no label {key}; there are 1 to {len(names) - 1}"
                 )

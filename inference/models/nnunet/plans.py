@@ -81,8 +81,10 @@ def read_plans(
         raise NnunetFolderError(f"plans.json: {configuration}: no {error.args[0]!r}") from error
     except MisfitError as error:
         raise NnunetFolderError(f"plans.json: {configuration}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise NnunetFolderError(f"plans.json: {configuration}: {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise NnunetFolderError(
+            f"plans.json: {configuration}: a key is of another kind than nnU-Net's: {error}"
+        ) from error
 
 
 def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     seen: list[str] = []
     heir: Any = name
     while heir is not None:
-        if heir in seen or not isinstance(all_of.get(heir), Mapping):
+        there = isinstance(heir, str) and isinstance(all_of.get(heir), Mapping)
+        if heir in seen or not there:
             raise NnunetFolderError(
                 f"plans.json: {name} inherits from {heir}, which is not there"
             )
@@ -146,8 +149,12 @@ def _names(dataset: Mapping[str, Any]) -> tuple[str, ...]:
             "which may overlap and are not supported; train with one number for each label"
         )
     # Never an output: voxels that training left out.
-    numbers = {name: int(value) for name, value in labels.items() if name != "ignore"}
+    numbers = {name: _number(name, one) for name, one in labels.items() if name != "ignore"}
     names = sorted(numbers, key=lambda name: numbers[name])
+    if numbers["background"] != 0:
+        raise NnunetFolderError(
+            f"dataset.json: background is label {numbers['background']}; nnU-Net's is 0"
+        )
     if [numbers[name] for name in names] != list(range(len(names))):
         raise NnunetFolderError(
             "dataset.json: the numbers of the labels are not 0, 1, 2 and so on, each once; "
@@ -156,6 +163,19 @@ def _names(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     if len(names) > MOST_CLASSES:
         raise NnunetFolderError(f"dataset.json: {len(names)} labels, at most {MOST_CLASSES}")
     return tuple(names)
+
+
+def _number(name: str, value: Any) -> int:
+    """A label's number; old files have it as a text."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | str)
+        or not str(value).isdecimal()
+    ):
+        raise NnunetFolderError(
+            f"dataset.json: label {name!r} is {value!r}, not a whole number from 0 on"
+        )
+    return int(value)
 
 
 def _architecture(chosen: Mapping[str, Any]) -> Architecture:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inference.errors import NnunetFolderError
 from inference.models.bundle_files import file_sha256
-from inference.models.checkpoints import read_checkpoint
+from inference.models.checkpoints import read_checkpoint, single_precision
 from inference.models.nnunet.architecture import own_names
 
 PLANS_FILE: Final = "plans.json"
@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
         read = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NnunetFolderError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NnunetFolderError(f"{path}: not JSON: {error}") from error
     if not isinstance(read, dict):
         raise NnunetFolderError(f"{path}: not a table")
@@ -90,7 +90,9 @@ def find_checkpoints(results: Path, folds: Sequence[str], name: str) -> list[Pat
     """
     if not folds:
         numbered = [
-            one for one in results.glob(f"fold_*/{name}") if one.parent.name != "fold_all"
+            one
+            for one in results.glob(f"fold_*/{name}")
+            if one.parent.name.removeprefix("fold_").isdecimal()
         ]
         numbered.sort(key=lambda one: (len(one.parent.name), one.parent.name))
         found = numbered or list(results.glob(f"fold_all/{name}"))
@@ -121,19 +123,16 @@ def read_fold(path: Path) -> Checkpoint:
         raise NnunetFolderError(
             f"{path}: no network_weights or init_args; is it a checkpoint of nnU-Net 2?"
         )
-    tensors = own_names(weights)
+    tensors = own_names({str(name): value for name, value in weights.items()})
     odd = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if odd:
         raise NnunetFolderError(f"{path}: {odd[0]} is no tensor")
-    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
-    if broken:
-        raise NnunetFolderError(f"{path}: {broken[0]} has values that are not finite")
     return Checkpoint(
         path=path,
         trainer=str(content.get("trainer_name")),
         configuration=str(settings.get("configuration")),
         mirrored_axes=_axes(path, content.get("inference_allowed_mirroring_axes")),
-        weights={name: _as_stored(value) for name, value in tensors.items()},
+        weights={name: _as_stored(path, name, value) for name, value in tensors.items()},
     )
 
 
@@ -146,11 +145,15 @@ def provenance(results: Path, folds: Sequence[Checkpoint]) -> dict[str, Any]:
 def _axes(path: Path, value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list | tuple) or not all(isinstance(one, int) for one in value):
-        raise NnunetFolderError(f"{path}: inference_allowed_mirroring_axes is {value!r}")
-    return tuple(value)
+    if not isinstance(value, list | tuple) or not all(one in (0, 1, 2) for one in value):
+        raise NnunetFolderError(
+            f"{path}: inference_allowed_mirroring_axes is {value!r}, not of 0, 1 and 2"
+        )
+    return tuple(int(one) for one in value)
 
 
-def _as_stored(value: Tensor) -> Tensor:
+def _as_stored(path: Path, name: str, value: Tensor) -> Tensor:
     """Single precision; counters of batches stay whole numbers."""
-    return value.detach().to(torch.float32 if value.is_floating_point() else value.dtype)
+    if name.endswith(".num_batches_tracked") and value.dtype == torch.int64:
+        return value.detach().clone()
+    return single_precision(path, name, value)

@@ -39,7 +39,7 @@ class Tiles:
     """
 
     patch: tuple[Annotated[int, Field(ge=1, le=4096)], ...]
-    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+    step: Annotated[float, Field(ge=0.01, le=1)] = 0.5
     mirrored_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.tiny_guest import LABELS, TinyNetwork
 
-from inference.errors import DeviceError, DeviceMemoryError
+from inference.errors import DeviceError, DeviceMemoryError, VolumeError
 from inference.geometry import Geometry
 from inference.models.guests.members import Members
 from inference.models.guests.network import GuestLogits
@@ -228,3 +228,14 @@ def test_labels_are_of_the_originals_own_mean_where_it_has_one():
     assert by_slices.labels.ravel().tolist() == [2]
     assert (one.labels.ravel().tolist(), two.labels.ravel().tolist()) == ([2], [0])
     assert two.uncertainty == pytest.approx(by_slices.uncertainty)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_scan_with_values_that_are_no_numbers_is_refused_by_its_slice(wrong: float):
+    hu = np.zeros((3, 2, 2), np.float32)
+    hu[1, 0, 1] = wrong
+    scan = Volume(hu, Geometry.regular(hu.shape, (5.0, 1.0, 1.0)))
+    network = TinyNetwork([np.zeros(len(LABELS.names), np.float32)])
+    predictor = GuestPredictor(network, LABELS, Members(kind="none"))
+    with pytest.raises(VolumeError, match="slice 1 of the scan has values that are no numbers"):
+        predictor.predict(scan, counts=(1,), seed=0)

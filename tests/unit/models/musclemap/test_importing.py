@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.musclemap_files import VALUES, write_configuration, write_weights
+from support.musclemap_files import VALUES, configuration, write_configuration, write_weights
 from support.volumes import body
 from typer.testing import CliRunner
 
@@ -147,6 +147,10 @@ def test_an_own_table_must_fit_the_configuration(tmp_path: Path):
         ({"parameters": {"pix_dim": [1, 1, 3]}}, "resamples slices to 3.0 mm"),
         ({"parameters": {"roi_size": [256]}}, "parameters.roi_size"),
         ({"labels": []}, "labels"),
+        ({"labels": [{"value": 10**30}]}, "labels.0.value"),
+        ({"model": {"channels": [-4, 6, 8]}}, "channels.0"),
+        ({"model": {"channels": [10**20, 6, 8]}}, "channels.0"),
+        ({"model": {"strides": [2, 0]}}, "strides.1"),
     ],
 )
 def test_a_configuration_of_another_network_is_refused(
@@ -159,6 +163,42 @@ def test_a_configuration_of_another_network_is_refused(
     assert words in str(refused.value)
     assert "w.json" in str(refused.value)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"pix_dim": [1e-9, 1, -1]}, "pixel_mm is (1e-09, 1.0), not 0.05 to 20.0"),
+        ({"roi_size": [10**9, 32]}, "windows.size.0"),
+        ({"roi_size": [33, 32]}, "no multiple of 4"),
+    ],
+)
+def test_what_would_need_endless_memory_is_refused_and_nothing_is_written(
+    tmp_path: Path, parameters: dict[str, Any], words: str
+):
+    weights = write_weights(tmp_path / "w.pth")
+    config = write_configuration(tmp_path / "w.json", parameters=parameters)
+    with pytest.raises((MuscleMapFileError, BundleError)) as refused:
+        import_bundle([weights], config, tmp_path / "b", Asked(name="b"))
+    assert words in str(refused.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.json", "w.pth"]
+
+
+def test_one_value_with_two_meanings_is_refused(tmp_path: Path):
+    labels = configuration()["labels"]
+    labels.append({**labels[0], "anatomy": "femur"})
+    weights = write_weights(tmp_path / "w.pth")
+    config = write_configuration(tmp_path / "w.json", labels=labels)
+    with pytest.raises(LabelTableError, match="mirrored twice"):
+        import_bundle([weights], config, tmp_path / "b", Asked(name="b"))
+
+
+def test_the_same_weights_are_not_two_opinions(tmp_path: Path):
+    weights = write_weights(tmp_path / "w.pth")
+    (tmp_path / "copy.pth").write_bytes(weights.read_bytes())
+    config = write_configuration(tmp_path / "w.json")
+    with pytest.raises(CheckpointError, match=r"copy\.pth: is the same file as .*name it once"):
+        import_bundle([weights, tmp_path / "copy.pth"], config, tmp_path / "b", Asked(name="b"))
 
 
 class CallsOnLoad:
@@ -192,7 +232,13 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes):
         import_bundle([tmp_path / "w.pth"], config, tmp_path / "b", Asked(name="b"))
 
 
-@pytest.mark.parametrize("wrong", ["missing", "surplus", "shape", "not finite", "no tensor"])
+WRONG = [
+    *("missing", "surplus", "shape", "no tensor"),
+    *("not finite", "too large", "complex", "whole", "sparse"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_weights_of_another_network_are_refused(tmp_path: Path, wrong: str):
     state: dict[str, Any] = torch.load(write_weights(tmp_path / "w.pth"))
     name = next(iter(state))
@@ -201,11 +247,21 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, wrong: str):
     elif wrong == "surplus":
         state["more"] = torch.zeros(1)
     else:
-        others = {"shape": torch.zeros(1), "not finite": state[name] / 0, "no tensor": 3}
+        others = {
+            "shape": torch.zeros(1),
+            "not finite": state[name] / 0,
+            "too large": state[name].double() * 1e300,
+            "complex": state[name].to(torch.complex64),
+            "whole": state[name].int(),
+            "sparse": state[name].to_sparse(),
+            "no tensor": 3,
+        }
         state[name] = others[wrong]
     torch.save(state, tmp_path / "w.pth")
     config = write_configuration(tmp_path / "w.json")
-    with pytest.raises(MuscleMapFileError, match="more" if wrong == "surplus" else name):
+    with pytest.raises(
+        (CheckpointError, MuscleMapFileError), match="more" if wrong == "surplus" else name
+    ):
         import_bundle([tmp_path / "w.pth"], config, tmp_path / "b", Asked(name="b"))
 
 

@@ -318,3 +318,9 @@ def test_the_published_network_has_13_6_million_parameters():
     with torch.device("meta"):
         network = MuscleMapUNet(out_channels=100).build()
     assert sum(one.numel() for one in network.parameters()) == 13_601_240
+
+
+def test_a_scan_of_single_pixels_is_fed():
+    hu = np.array([-1000, 100], np.int16).reshape(2, 1, 1)
+    chunk = Slices(volume(hu), Preprocessing(pixel_mm=(-1.0, -1.0))).chunk(range(2))
+    assert (chunk.fed, chunk.mean) == (range(2), -450)

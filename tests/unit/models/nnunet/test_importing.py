@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from dicom_node.commands.cli import app
 from inference.errors import BundleError, InferenceError, NnunetFolderError
 from inference.models.bundle import load_bundle
+from inference.models.checkpoints import read_checkpoint
 from inference.models.nnunet.importing import Wanted, import_bundle
 
 MADE = Path(__file__).parents[3] / "support" / "nnunet_made"
@@ -98,6 +99,29 @@ def _second(folder: Path) -> None:
     shutil.copytree(folder, folder.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres"))
 
 
+def _planned(**keys: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        plans = json.loads((folder / "plans.json").read_text())
+        plans["configurations"]["2d"] |= keys
+        (folder / "plans.json").write_text(json.dumps(plans))
+
+    return change
+
+
+def _labels(**numbers: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        dataset = json.loads((folder / "dataset.json").read_text())
+        dataset["labels"] |= numbers
+        (folder / "dataset.json").write_text(json.dumps(dataset))
+
+    return change
+
+
+def _same_folds(folder: Path) -> None:
+    first, second = (folder / f"fold_{n}" / "checkpoint_final.pth" for n in (0, 1))
+    second.write_bytes(first.read_bytes())
+
+
 NAN = {"encoder.x": torch.tensor(float("nan"))}
 REFUSED = [
     (_remove("plans.json"), "no plans.json, nor a folder with one"),
@@ -108,6 +132,18 @@ REFUSED = [
     ),
     (lambda folder: (folder / "plans.json").write_text("{"), "not JSON"),
     (lambda folder: (folder / "plans.json").write_text("[]"), "not a table"),
+    (lambda folder: (folder / "plans.json").write_text("[" * 100_000), "plans.json: not JSON"),
+    (_planned(normalization_schemes=[]), "of another kind"),
+    (_planned(resampling_fn_data_kwargs=[]), "of another kind"),
+    (_planned(inherits_from=["2d"]), "inherits from"),
+    (_planned(patch_size=[-16, 16]), "b: not written: bundle.toml: tiles.patch.0"),
+    (_labels(background=1, FEMUR_L=0), "background is label 1; nnU-Net's is 0"),
+    (_labels(FEMUR_L=1.5), "label 'FEMUR_L' is 1.5, not a whole number"),
+    (_same_folds, "is the same file as .*name it once"),
+    (_checkpoint("inference_allowed_mirroring_axes", (-1,)), "not of 0, 1 and 2"),
+    (_checkpoint("network_weights", {5: torch.ones(1)}), "not the network of the"),
+    (_checkpoint("network_weights", {"a": torch.eye(2).to_sparse()}), "sparse_coo"),
+    (_checkpoint("network_weights", {"a": torch.ones(1, dtype=torch.int32)}), "torch.int32"),
     (_second, "several networks .*name one of these"),
     (_edit("dataset.json", "channel_names", {"0": "MR"}), "--is-ct"),
     (_checkpoint("init_args", None), "is it a checkpoint of nnU-Net 2"),
@@ -130,6 +166,33 @@ def test_what_does_not_fit_is_named(
         import_bundle(results.parent, tmp_path / "b", Wanted(name="b"))
 
     assert not (tmp_path / "b").exists()
+
+
+def test_a_copy_beside_the_folds_is_no_fold(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "fold_0", results / "fold_0_before")
+
+    bundle = import_bundle(results, tmp_path / "b", Wanted(name="b"))
+
+    assert bundle.samples == 2
+
+
+def test_a_licence_that_is_not_there_is_named(results: Path, tmp_path: Path) -> None:
+    wanted = Wanted(name="b", licence=tmp_path / "LICENSE")
+
+    with pytest.raises(NnunetFolderError, match="LICENSE: No such file"):
+        import_bundle(results, tmp_path / "b", wanted)
+
+
+def test_tensors_that_share_memory_are_taken_over(results: Path, tmp_path: Path) -> None:
+    path = results / "fold_0" / "checkpoint_final.pth"
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint["network_weights"]
+    biases = [name for name in weights if name.endswith("norm.bias")][:2]
+    weights[biases[1]] = weights[biases[0]]
+    path.unlink()
+    torch.save(checkpoint, path)
+
+    assert import_bundle(results, tmp_path / "b", Wanted(name="b")).samples == 2
 
 
 @pytest.mark.parametrize(
