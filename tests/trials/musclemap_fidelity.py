@@ -190,7 +190,12 @@ def turned(volume: Volume) -> Geometry:
     )
 
 
-def write_network(weights: Path, config: Path) -> None:
+def write_network(
+    weights: Path,
+    config: Path,
+    channels: tuple[int, ...] = CHANNELS,
+    most_labels: int = LABELS,
+) -> None:
     """Make a network whose labels are regions, and write it as MuscleMap's files are.
 
     Weights are drawn. On the way up every kernel then gets the shape of linear interpolation,
@@ -198,8 +203,8 @@ def write_network(weights: Path, config: Path) -> None:
     pixels of 16 mm, with smooth borders.
     """
     published = {v: m for v, m in shipped_table().meanings.items() if isinstance(m, Segment)}
-    meanings = dict(sorted(published.items())[:LABELS])
-    shape = MuscleMapUNet(out_channels=len(meanings) + 1, channels=CHANNELS)
+    meanings = dict(sorted(published.items())[:most_labels])
+    shape = MuscleMapUNet(out_channels=len(meanings) + 1, channels=channels)
     torch.manual_seed(1)
     state = shape.build().state_dict()
     tent = torch.tensor([0.5, 1.0, 0.5])
@@ -208,7 +213,7 @@ def write_network(weights: Path, config: Path) -> None:
         if upwards or name.endswith("2.1.conv.unit0.conv.weight"):
             tensor.copy_(tensor[:, :, 1:2, 1:2] * tent[:, None] * tent)
         if upwards:  # its inputs are what came past the levels below, and what they made
-            tensor[: CHANNELS[name.count("submodule")]] *= FAINT
+            tensor[: channels[name.count("submodule")]] *= FAINT
     torch.save(state, weights)
     config.write_text(json.dumps(configuration(shape, meanings)))
 

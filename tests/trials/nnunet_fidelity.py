@@ -54,7 +54,7 @@ def main() -> None:
     if given.reference:
         _write_reference(given.folder, given.original, given.seconds)
         return
-    _make(given.folder, given.original, specs(given.seconds))
+    make_networks(given.folder, given.original, specs(given.seconds))
     images = _images(given.folder / "images", given.shared)
     chosen = [
         (spec["name"], folds)
@@ -97,7 +97,7 @@ def _ask(path: Path, original: Path, jobs: list[dict[str, Any]]) -> None:
 def _write_reference(folder: Path, original: Path, seconds: float) -> None:
     """Small networks, an image, and what the original answers: `tests/support/nnunet_made`."""
     wanted = reference_specs(seconds)
-    _make(folder, original, wanted)
+    make_networks(folder, original, wanted)
     rng = np.random.default_rng(2)
     made = body(spacing_mm=(6.0, 3.0, 3.0), z_mm=(430.0, 520.0)).volume
     hu = _noisy(made.hu, rng)[2:13, 20:56, 60:104]
@@ -120,7 +120,7 @@ def _write_reference(folder: Path, original: Path, seconds: float) -> None:
 def _compare_memory(folder: Path, original: Path) -> None:
     """What a prediction adds to the memory of the process, in MB, there and here."""
     spec = memory_spec()
-    _make(folder, original, [spec])
+    make_networks(folder, original, [spec])
     made = body(spacing_mm=(1.5, 1.5, 1.5), z_mm=(400.0, 550.0), x_mm=(-150.0, 150.0)).volume
     path = folder / "large.npz"
     np.savez(path, hu=made.hu, spacing=np.full(3, 1.5))
@@ -142,7 +142,7 @@ def _compare_memory(folder: Path, original: Path) -> None:
     print(f"there {float(theirs['seconds']):.1f} s, here {seconds:.1f} s")
 
 
-def _make(folder: Path, original: Path, wanted: list[dict[str, Any]]) -> None:
+def make_networks(folder: Path, original: Path, wanted: list[dict[str, Any]]) -> None:
     """Networks by the original's trainer, of phantoms with noise."""
     folder.mkdir(parents=True, exist_ok=True)
     cases, listed = folder / "cases.npz", folder / "specs.json"

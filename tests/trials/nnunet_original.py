@@ -88,7 +88,7 @@ def _train(results: Path, cases: Path, spec: dict[str, Any], fold: int) -> None:
     data = _preprocessed(trainer, cases)
     patch = trainer.configuration_manager.patch_size
     until = time.monotonic() + spec["seconds"]
-    loss = torch.nn.CrossEntropyLoss()
+    loss, value = torch.nn.CrossEntropyLoss(), torch.zeros(())
     while time.monotonic() < until:
         image, labels = data[rng.integers(len(data))]
         x, y = _patch(image, labels, patch, rng)
@@ -97,10 +97,19 @@ def _train(results: Path, cases: Path, spec: dict[str, Any], fold: int) -> None:
         trainer.optimizer.zero_grad()
         value.backward()
         trainer.optimizer.step()
+    _fade_skips(trainer.network, spec.get("skips", 1.0))
     target = results / f"fold_{fold}"
     target.mkdir(parents=True, exist_ok=True)
     trainer.save_checkpoint(str(target / "checkpoint_final.pth"))
     print(f"{spec['name']} fold {fold}: loss {value.item():.3f}", file=sys.stderr)
+
+
+def _fade_skips(network: Any, share: float) -> None:
+    """Make fine levels faint against coarse ones: without training, labels are regions so."""
+    with torch.no_grad():
+        for stage in network.decoder.stages:
+            weight = stage.convs[0].conv.weight
+            weight[:, weight.shape[1] // 2 :] *= share
 
 
 class _Unset:
@@ -184,11 +193,12 @@ def _predict(results: Path, images: list[Path], out: Path, folds: tuple[int, ...
     for image in images:
         read = np.load(image)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.monotonic()
+        start, core = time.monotonic(), time.process_time()
         labels = _labels(predictor, read)
-        seconds = time.monotonic() - start
+        seconds, core = time.monotonic() - start, time.process_time() - core
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found = {"labels": labels, "seconds": seconds, "before_kb": before, "peak_kb": peak}
+        found["core_seconds"] = core
         np.savez_compressed(out / image.name, **found)
 
 

@@ -99,6 +99,25 @@ def memory_spec() -> dict[str, Any]:
     return made
 
 
+def true_size_spec(spacing_mm: float) -> dict[str, Any]:
+    """As large as TotalSegmentator's 3d_fullres networks: 31 million weights, not trained."""
+    made = _spec(
+        f"true_size_{spacing_mm:g}_mm",
+        "3d_fullres",
+        "plain",
+        (spacing_mm,) * 3,
+        (128, 128, 128),
+        -1.0,
+        folds=1,
+        mirror=(),
+        features=(32, 64, 128, 256, 320, 320),
+        decoder=2,
+    )
+    more = {f"other_{number}": number for number in range(len(NAMES), 118)}
+    made["dataset"]["labels"] |= more
+    return made | {"skips": 0.1}
+
+
 def _spec(  # noqa: PLR0917 - a network has this many sides
     name: str,
     configuration: str,
@@ -114,6 +133,7 @@ def _spec(  # noqa: PLR0917 - a network has this many sides
     scheme: str = "CTNormalization",
     thin: bool = False,
     features: tuple[int, ...] = (8, 16, 32, 32),
+    decoder: int = 1,
 ) -> dict[str, Any]:
     axes = len(patch)
     kernel, stride = [3] * axes, [2] * axes
@@ -125,7 +145,7 @@ def _spec(  # noqa: PLR0917 - a network has this many sides
         "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
         "kernel_sizes": [[1, 3, 3] if thin else kernel, *[kernel] * (levels - 1)],
         "strides": [[1] * axes, across, *[stride] * (levels - 2)],
-        "n_conv_per_stage_decoder": [1] * (levels - 1),
+        "n_conv_per_stage_decoder": [decoder] * (levels - 1),
         "conv_bias": True,
         "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
         "norm_op_kwargs": {"eps": 1e-05, "affine": True},

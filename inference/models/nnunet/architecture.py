@@ -94,12 +94,24 @@ class UNet(nn.Module):
         self.encoder: nn.Module = (
             _PlainEncoder(architecture) if plain else _ResidualEncoder(architecture)
         )
-        self.decoder = _Decoder(architecture, classes)
+        self.decoder: _Decoder = _Decoder(architecture, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits `(batch, class, ...)` of images `(batch, 1, ...)`, of the same size."""
-        logits: Tensor = self.decoder(self.encoder(image))
-        return logits
+        return torch.stack([self.classified(one) for one in self.features(image)])
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the logits are made of, `(batch, feature, ...)` of the images' size."""
+        found: Tensor = self.decoder(self.encoder(image))
+        return found
+
+    def classified(self, features: Tensor, classes: slice = slice(None)) -> Tensor:
+        """Logits `(class, ...)` of some classes, from features `(feature, ...)`."""
+        parameters = dict(self.decoder.seg_layers[-1].named_parameters())
+        weight, bias = parameters["weight"][classes], parameters["bias"][classes]
+        # A product: torch's convolution of one voxel would copy the features first.
+        logits = torch.addmm(bias[:, None], weight.flatten(1), features.flatten(1))
+        return logits.view(-1, *features.shape[1:])
 
 
 class _Unit(nn.Module):
@@ -247,7 +259,10 @@ class _Block(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Each level is widened, laid beside what the encoder found there, and convolved."""
+    """Each level is widened, laid beside what the encoder found there, and convolved.
+
+    The last layer, from features to logits, is `UNet.classified`.
+    """
 
     def __init__(self, of: Architecture, classes: int) -> None:
         super().__init__()
@@ -273,8 +288,7 @@ class _Decoder(nn.Module):
         x = found.pop()
         for widen, stage in zip(self.transpconvs, self.stages, strict=True):
             x = stage(torch.cat((widen(x), found.pop()), dim=1))
-        logits: Tensor = self.seg_layers[-1](x)
-        return logits
+        return x
 
 
 def own_names(tensors: Mapping[str, Value]) -> dict[str, Value]:

@@ -177,9 +177,10 @@ class NnunetNetworks:
                 with torch.inference_mode(), self._autocast(self._choice.dtype):
                     values = self.tiles.logits(
                         image.to(self.device),
-                        self._network,
+                        self._network.features,
                         self.classes,
                         kept_on=kept_on,
+                        last=self._network.classified,
                         numbers=numbers,
                         progress=progress,
                     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from inference.models.model import Progress
 
 Network = Callable[[Tensor], Tensor]
+Last = Callable[[Tensor, slice], Tensor]
 Tile = tuple[slice | int, ...]
 
 _SIGMA_SHARE: Final = 1 / 8
@@ -24,6 +25,9 @@ _SIGMA_SHARE: Final = 1 / 8
 
 _PEAK: Final = 10.0
 """Weight of a tile's centre: sums in half precision keep more of small weights so."""
+
+_VALUES_AT_ONCE: Final = 2**24
+"""Logits that are made and added up together: all classes of a tile are a gigabyte."""
 
 _SLICES_AT_ONCE: Final = 4
 """Tiles of different slices that a 2d network sees together."""
@@ -58,6 +62,7 @@ class Tiles:
         classes: int,
         *,
         kept_on: torch.device,
+        last: Last | None = None,
         numbers: torch.dtype = torch.float16,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -65,9 +70,11 @@ class Tiles:
 
         Args:
             image: `(a, b, c)` on the device of the network; a 2d network sees `(b, c)`.
-            network: from `(batch, 1, ...)` to `(batch, class, ...)`.
-            classes: of its output.
+            network: from `(batch, 1, ...)` to `(batch, feature, ...)`.
+            classes: of the output.
             kept_on: where sums are kept.
+            last: from a tile's features `(feature, ...)` to logits `(class, ...)` of some
+                classes, linear; None where the features are the logits.
             numbers: of the sums; nnunetv2's are half precision.
             progress: see `GuestNetwork.logits`.
 
@@ -76,20 +83,21 @@ class Tiles:
         """
         padded, inner = _padded(image, self.patch)
         weights = tile_weights(self.patch).to(kept_on)
-        total = torch.zeros((classes, *padded.shape), dtype=numbers, device=kept_on)
-        count = torch.zeros(padded.shape, dtype=numbers, device=kept_on)
+        total = torch.zeros((classes, *image.shape), dtype=numbers, device=kept_on)
+        count = torch.zeros(image.shape, dtype=numbers, device=kept_on)
         groups = list(self._groups(padded.shape))
         for done, group in enumerate(groups, start=1):
             batch = torch.stack([padded[tile] for tile in group])[:, None]
-            found = self._mirrored(batch.contiguous(), network).to(kept_on)
-            found *= weights
-            for tile, logits in zip(group, found, strict=True):
-                total[(slice(None), *tile)] += logits
-                count[tile] += weights
+            found = self._mirrored(batch.contiguous(), network)
+            for tile, features in zip(group, found, strict=True):
+                at, within = _overlap(tile, inner)
+                shown, counted = features[(slice(None), *within)], weights[within]
+                _add(total[(slice(None), *at)], shown, counted, last)
+                count[at] += counted
             if progress is not None:
                 progress(done, len(groups))
         total /= count
-        return total[(slice(None), *inner)]
+        return total
 
     def _groups(self, shape: Sequence[int]) -> Iterator[list[Tile]]:
         """Tiles that are predicted together, in nnunetv2's order for each voxel."""
@@ -110,7 +118,10 @@ class Tiles:
                 yield [(slice_, *cut) for slice_ in slices]
 
     def _mirrored(self, batch: Tensor, network: Network) -> Tensor:
-        """Mean over the images as they are and mirrored along all combinations of axes."""
+        """Mean over the images as they are and mirrored along all combinations of axes.
+
+        What comes after is linear: the mean of features has the mean of logits.
+        """
         found = network(batch).float()
         axes = [axis + 2 for axis in self.mirrored_axes]
         turns = list(chain.from_iterable(combinations(axes, n + 1) for n in range(len(axes))))
@@ -137,6 +148,31 @@ def tile_weights(patch: Sequence[int]) -> Tensor:
     half = torch.from_numpy(weights * (_PEAK / weights.max())).half()
     half[half == 0] = half[half > 0].min()
     return half
+
+
+def _add(total: Tensor, features: Tensor, weights: Tensor, last: Last | None) -> None:
+    """Some classes at a time, by which sums in other numbers need little memory."""
+    step = max(1, _VALUES_AT_ONCE // weights.numel())
+    for first in range(0, len(total), step):
+        some = slice(first, first + step)
+        logits = features[some] if last is None else last(features, some)
+        total[some] += logits.to(total.device).float() * weights
+
+
+def _overlap(
+    tile: Tile, inner: tuple[slice, ...]
+) -> tuple[tuple[slice | int, ...], tuple[slice, ...]]:
+    """Where a tile of the padded image lies in the image, and which part of it that is."""
+    at: list[slice | int] = []
+    within = []
+    for cut, box in zip(tile, inner, strict=True):
+        if isinstance(cut, int):
+            at.append(cut - box.start)
+            continue
+        first, stop = max(cut.start, box.start), min(cut.stop, box.stop)
+        at.append(slice(first - box.start, stop - box.start))
+        within.append(slice(first - cut.start, stop - cut.start))
+    return tuple(at), tuple(within)
 
 
 def _padded(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:

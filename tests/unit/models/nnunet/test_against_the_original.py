@@ -79,7 +79,7 @@ def test_the_fast_setting_mirrors_nothing(tmp_path: Path) -> None:
     passes = {"fast": 0, "slow": 0}
     for key, bundle in (("fast", fast), ("slow", slow)):
         network = bundle.model.load("cpu").network
-        network._network.register_forward_hook(
+        network._network.encoder.register_forward_hook(
             lambda *_, key=key: passes.update({key: passes[key] + 1})
         )
         network.logits(scan(), 0)
