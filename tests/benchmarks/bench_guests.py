@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=25, help="Of MuscleMap's image.")
     parser.add_argument("--legs", type=int, choices=[1, 2], default=1, help="In it.")
     parser.add_argument("--overlap", type=int, default=90, help="Of MuscleMap's windows, %%.")
+    parser.add_argument("--results", type=Path, help="An nnU-Net of one's own, fold 0.")
     parser.add_argument("--network-mm", type=float, nargs="+", default=[3.0, 1.5])
     parser.add_argument("--only", nargs="+", default=[], help="Programs, such as original.")
     parser.add_argument("--ours", nargs=3, type=Path, help=argparse.SUPPRESS)
@@ -153,8 +154,12 @@ def cases(asked: argparse.Namespace) -> Iterator[Case]:
     if asked.musclemap and asked.musclemap_python:
         yield musclemap_case(asked)
     if asked.nnunet_python:
-        for network_mm in asked.network_mm:
-            yield nnunet_case(network_mm, asked)
+        for network_mm in () if asked.results else asked.network_mm:
+            spec = true_size_spec(network_mm)
+            make_networks(asked.work, asked.nnunet_python, [spec])
+            yield nnunet_case(asked.work / spec["name"], asked)
+        if asked.results:
+            yield nnunet_case(asked.results, asked)
 
 
 def musclemap_case(asked: argparse.Namespace) -> Case:
@@ -213,18 +218,15 @@ def musclemap_original(
     return ran(number_of[labels], json.loads(times.read_text()), peak)
 
 
-def nnunet_case(network_mm: float, asked: argparse.Namespace) -> Case:
-    """A network of TotalSegmentator's size, on a hip in voxels of 1.5 mm."""
-    spec = true_size_spec(network_mm)
-    results = asked.work / spec["name"]
-    make_networks(asked.work, asked.nnunet_python, [spec])
+def nnunet_case(results: Path, asked: argparse.Namespace) -> Case:
+    """One fold, on a hip in voxels of 1.5 mm."""
     volume = body(spacing_mm=(1.5,) * 3, z_mm=(400.0, 550.0), x_mm=(-150.0, 150.0)).volume
-    volume_file = save(volume, asked.work / f"{spec['name']}.npz")
-    original, fast = (asked.work / f"{spec['name']}-{kind}" for kind in ("original", "fast"))
-    import_nnunet(results, original, Wanted(name="original"))
-    import_nnunet(results, fast, Wanted(name="fast", fast=True))
+    volume_file = save(volume, asked.work / f"{results.name}.npz")
+    original, fast = (asked.work / f"{results.name}-{kind}" for kind in ("original", "fast"))
+    import_nnunet(results, original, Wanted(name="original", folds=("0",)))
+    import_nnunet(results, fast, Wanted(name="fast", folds=("0",), fast=True))
     return Case(
-        f"nnU-Net of {network_mm:g} mm, {' x '.join(map(str, volume.hu.shape))}",
+        f"nnU-Net {results.name}, {' x '.join(map(str, volume.hu.shape))}",
         {
             "original": partial(nnunet_original, asked, results, volume_file),
             "here": partial(ours, original, volume_file),
