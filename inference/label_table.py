@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inference.errors import LabelTableError
 from inference.structures import (
     BY_ABBREVIATION,
@@ -52,6 +55,26 @@ class LabelTable:
         if not any(meanings.values()):
             raise LabelTableError(f"{words}: no label stands for a structure")
         return cls(MappingProxyType(meanings), words)
+
+    def structure_of(self, labels: int) -> NDArray[np.uint8]:
+        """(labels,) 0 to 22: the structure that each label from 0 upwards is part of."""
+        found = np.zeros(labels, dtype=np.uint8)
+        for label, meaning in self.meanings.items():
+            if meaning is not None:
+                structure = meaning.structure if isinstance(meaning, Segment) else meaning
+                found[label] = structure.label
+        found.flags.writeable = False
+        return found
+
+    @property
+    def segments(self) -> frozenset[Segment]:
+        """Those of the 43 that labels stand for; a structure without a side is both."""
+        meanings = set(self.meanings.values())
+        return frozenset(
+            segment
+            for segment in SEGMENTS
+            if segment in meanings or segment.structure in meanings
+        )
 
 
 def _label(key: str, words: str) -> int:

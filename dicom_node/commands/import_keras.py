@@ -9,6 +9,7 @@ import typer
 from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.preprocessing import Window
 from inference.models.bundle import Bundle
+from inference.structures import SEGMENTS
 from inference.training.keras.windows import WINDOWS, KerasWindow
 
 PHANTOM_LEVELS = 5
@@ -68,5 +69,9 @@ def words_of(bundle: Bundle) -> Iterator[str]:
                 "the group's released network of 5 levels with batch normalisation had "
                 "another window: --window phantom"
             )
+    missing = len(SEGMENTS) - len(model.segments)
+    if missing:
+        found = ", ".join(s.key for s in SEGMENTS if s in model.segments)
+        yield f"finds {found}; the other {missing} segments are not provided by this model"
     if origin["label_order"] == "presumed":
         yield "the order of its labels is presumed: look at a segmentation first (--labels)"

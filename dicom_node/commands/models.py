@@ -117,7 +117,8 @@ def import_keras(  # noqa: PLR0913 - a file of weights leaves this much to be to
     """Make a model bundle, not calibrated, of a model or weights that Keras wrote."""
     from dicom_node.commands.import_keras import told_window, words_of
     from inference.models.bayesian_unet.preprocessing import PixelGrid
-    from inference.training.keras.importing import import_bundle, read_labels
+    from inference.training.keras.channels import read_labels
+    from inference.training.keras.importing import import_bundle
 
     bundle = import_bundle(
         file,

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.errors import TrainingError
+from inference.models.bayesian_unet.channels import STUDY_CHANNELS
 from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.network import (
     BATCH_NORMALISATION_MOMENTUM,
@@ -237,6 +238,10 @@ def _started(recipe: Recipe, start: Start) -> BayesianUNet:
     model = bundle.model
     if not isinstance(model, BayesianUNetModel) or model.architecture != recipe.architecture:
         raise TrainingError(f"{start.folder}: its network is not the recipe's")
+    if model.channels != STUDY_CHANNELS:
+        raise TrainingError(
+            f"{start.folder}: its output channels are not the study's, in order"
+        )
     return model.network()
 
 

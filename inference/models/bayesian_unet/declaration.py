@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from inference.errors import BundleError
+from inference.models.bayesian_unet.channels import Channels
 from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.network import Architecture
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
 from inference.models.bayesian_unet.weights import check_tensors
-from inference.models.bundle_files import DECLARATION_FILE, WEIGHTS_FILE
+from inference.models.bundle_files import WEIGHTS_FILE
 from inference.models.toml_values import value_of
 from inference.results import Uncertainty
-from inference.structures import STRUCTURES
-
-LABELS: Final = ("background", *(structure.abbreviation for structure in STRUCTURES))
-"""What the output channels stand for, in order."""
 
 
 def read_model(folder: Path, table: Mapping[str, Any]) -> BayesianUNetModel:
     """The model of a bundle's folder; see `inference.models.bundle.Reader`."""
     declared = value_of(_Declared, table)
-    if declared.labels != LABELS:
-        raise BundleError(_wrong_labels(folder / DECLARATION_FILE, declared.labels))
-    check_tensors(folder / WEIGHTS_FILE, declared.architecture)
+    architecture = replace(declared.architecture, classes=len(declared.labels))
+    check_tensors(folder / WEIGHTS_FILE, architecture)
     return BayesianUNetModel(
         weights_path=folder / WEIGHTS_FILE,
-        architecture=declared.architecture,
+        architecture=architecture,
         window=declared.window,
         grid=declared.grid,
         precision=declared.precision,
         uncertainty=declared.uncertainty,
+        channels=Channels(declared.labels),
     )
 
 
@@ -50,15 +46,7 @@ class _Declared:
     uncertainty: Uncertainty = Uncertainty.VARIANCE
 
     def __post_init__(self) -> None:
-        """Dropout always has a measure of doubt."""
+        """Dropout always has a measure of doubt; channels stand for something."""
+        Channels(self.labels)
         if self.uncertainty is Uncertainty.NONE:
             raise ValueError("uncertainty is 'none', not 'variance' or 'entropy'")
-
-
-def _wrong_labels(path: Path, labels: tuple[str, ...]) -> str:
-    if len(labels) != len(LABELS):
-        return f"{path}: {len(labels)} labels, not {len(LABELS)} with background"
-    at = next(
-        i for i, pair in enumerate(zip(labels, LABELS, strict=True)) if pair[0] != pair[1]
-    )
-    return f"{path}: label {at} is {labels[at]!r}, not {LABELS[at]!r}"

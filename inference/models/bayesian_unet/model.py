@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import torch
 
+from inference.models.bayesian_unet.channels import STUDY_CHANNELS, Channels, Structures
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.prediction import predict_with
@@ -20,10 +20,8 @@ from inference.models.devices import find_device
 from inference.models.model import Progress
 from inference.prediction import Prediction
 from inference.results import SampleKind, Uncertainty
-from inference.structures import SEGMENTS, Segment
+from inference.structures import Segment
 from inference.volume import Volume
-
-ALL_SEGMENTS: Final = frozenset(SEGMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,7 @@ class BayesianUNetModel:
     precision: in what numbers it may compute.
     uncertainty: by variance over the Monte Carlo samples, or by the entropy of one pass
         without dropout.
+    channels: what the output channels stand for.
     """
 
     weights_path: Path
@@ -43,6 +42,7 @@ class BayesianUNetModel:
     grid: PixelGrid
     precision: Precision = field(default_factory=Precision)
     uncertainty: Uncertainty = Uncertainty.VARIANCE
+    channels: Channels = STUDY_CHANNELS
 
     @property
     def samples_of(self) -> SampleKind:
@@ -57,8 +57,8 @@ class BayesianUNetModel:
 
     @property
     def segments(self) -> frozenset[Segment]:
-        """All 43: the output channels are the method's own labels."""
-        return ALL_SEGMENTS
+        """Those that the output channels stand for; of the study's network all 43."""
+        return self.channels.segments
 
     @property
     def slice_by_slice(self) -> bool:
@@ -74,6 +74,7 @@ class BayesianUNetModel:
             device=device,
             precision=self.precision,
             uncertainty=self.uncertainty,
+            channels=self.channels,
         )
 
     def network(self) -> BayesianUNet:
@@ -86,6 +87,7 @@ class UNetPredictor:
     """A Bayesian U-Net ready on its device; see `inference.models.model.Predictor`.
 
     fallback: makes the sampler that goes on where the device's memory ends.
+    structures: the way from channels to labels; None where they are the same.
     before: what happened before the first slice, in front of what computed it.
     """
 
@@ -95,6 +97,7 @@ class UNetPredictor:
     fallback: Callable[[], Sampler]
     uncertainty: Uncertainty
     before: str = ""
+    structures: Structures | None = None
 
     @classmethod
     def of(  # noqa: PLR0913 - what a bundle says, without the bundle
@@ -106,6 +109,7 @@ class UNetPredictor:
         device: str,
         precision: Precision,
         uncertainty: Uncertainty = Uncertainty.VARIANCE,
+        channels: Channels = STUDY_CHANNELS,
     ) -> UNetPredictor:
         """A network in memory made ready; the CPU's where the device cannot hold it."""
         fallback = partial(Sampler.of, network, torch.device("cpu"), precision, window)
@@ -114,7 +118,8 @@ class UNetPredictor:
             sampler = Sampler.of(network, find_device(device), precision, window)
         except torch.OutOfMemoryError:
             sampler, before = fallback(), f"{device}: no memory for the weights, "
-        return cls(sampler, window, grid, fallback, uncertainty, before)
+        structures = Structures.of(channels)
+        return cls(sampler, window, grid, fallback, uncertainty, before, structures)
 
     def predict(
         self,
@@ -134,6 +139,7 @@ class UNetPredictor:
             counts=counts,
             seed=seed,
             uncertainty=self.uncertainty,
+            structures=self.structures,
             progress=progress,
         )
         return tuple(replace(one, device=self.before + one.device) for one in found)

@@ -48,7 +48,7 @@ class Architecture:
     dropout_free_levels: this many outermost levels go without dropout, in encoder and
         decoder; 0 as published. More makes small networks sharper and, because whatever
         comes before the first dropout is the same for all samples, faster.
-    classes: output channels, background first.
+    classes: output channels.
     """
 
     layers: int = 5

@@ -5,6 +5,10 @@ the argmax of the mean softmax; its voxel-wise uncertainty the mean over the cla
 variance over the samples (Soufi et al. 2025, Methods; Hiasa et al. 2020, eq. 4 to 6). The
 variance is that of the population, divided by T, as in the group's public implementation.
 
+Where several channels are one structure, or none of ours, the label is still that of the
+channel with the largest mean, and the variance that of the structures' sums, as of guests
+(`inference.models.guests.predictor`).
+
 Only this module and `sampler` know about stochastic passes. Mean and variance are streamed:
 what is kept of a slice is two maps per class, never T of them. Each (slice, sample) has a
 random state of its own, so the answer does not depend on how slices and samples are batched
@@ -27,12 +31,14 @@ from torch import Tensor, nn
 
 from inference.errors import DeviceMemoryError
 from inference.models.bayesian_unet.batches import Batch, in_batches
+from inference.models.bayesian_unet.channels import Structures
 from inference.models.bayesian_unet.preprocessing import Frame, PixelGrid, Window, frame_of
 from inference.models.bayesian_unet.sampler import Sampler
 from inference.models.model import Progress, check_counts
 from inference.models.moments import Moments
 from inference.prediction import Prediction, SampleProfiles
 from inference.results import Uncertainty
+from inference.structures import LABEL_COUNT
 from inference.volume import Volume
 
 PROFILE_BIN_COLUMNS: Final = 8
@@ -57,6 +63,7 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
     counts: Sequence[int],
     seed: int,
     uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    structures: Structures | None = None,
     progress: Progress | None = None,
 ) -> tuple[Prediction, ...]:
     """Segment a volume slice by slice; a prediction for each number of samples.
@@ -64,21 +71,30 @@ def predict_with(  # noqa: PLR0913 - a prediction depends on this much
     Where the sampler's device has no memory left, the one that `fallback` makes goes on. A
     single sample varies from nothing: it has no uncertainty and no range. With the entropy,
     labels and uncertainty are those of one pass without dropout, and the only number of samples
-    is 1. For the rest see `inference.models.model.Predictor`.
+    is 1. `structures` leads from the network's channels to our labels; None where they are the
+    same. For the rest see `inference.models.model.Predictor`.
     """
     check_counts(counts, None)
     if uncertainty is Uncertainty.ENTROPY and tuple(counts) != (1,):
         raise ValueError(f"the entropy is that of one pass, not of {counts[-1]} samples")
     frame = frame_of(volume, grid, sampler.network.architecture)
-    task = _Task(volume, window, frame, sampler, fallback, tuple(counts), seed, uncertainty)
+    drawn = tuple(counts), seed, uncertainty, structures
     with torch.inference_mode():
-        return task.run(progress)
+        return _Task(volume, window, frame, sampler, fallback, *drawn).run(progress)
 
 
 def entropy(softmax: Tensor) -> Tensor:
     """Shannon entropy over the classes in nats: `[slice, class, ...]` to `[slice, ...]`."""
     summands: Tensor = torch.special.entr(softmax)
     return summands.sum(dim=1)
+
+
+def _counted(moments: Moments | None, sample: Tensor) -> Moments:
+    """The moments with one more sample."""
+    if moments is None:
+        return Moments.starting_with(sample)
+    moments.add(sample)
+    return moments
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +153,7 @@ class _Task:
     counts: tuple[int, ...]
     seed: int
     uncertainty: Uncertainty
+    structures: Structures | None = None
 
     @property
     def samples(self) -> int:
@@ -148,8 +165,7 @@ class _Task:
         slices, bins = len(self.volume.hu), self._bins
         labels = np.zeros((len(self.counts), *self.volume.hu.shape), dtype=np.uint8)
         uncertainty = np.zeros(labels.shape, dtype=np.float32)
-        classes = self.sampler.network.architecture.classes
-        voxels = np.zeros((self.samples, slices, classes, bins), dtype=np.int32)
+        voxels = np.zeros((self.samples, slices, LABEL_COUNT, bins), dtype=np.int32)
         hu_sums = np.zeros(voxels.shape, dtype=np.float32)
         mean_voxels = np.zeros((len(self.counts), *voxels.shape[1:]), dtype=np.int32)
         mean_hu_sums = np.zeros(mean_voxels.shape, dtype=np.float32)
@@ -198,22 +214,21 @@ class _Task:
         hu = np.array(self.volume.hu[places.start : places.stop])  # torch wants it writable
         images = self.frame.to_network(torch.from_numpy(hu).to(self.sampler.device))
         profiles, of_means, agreeing, labels, uncertainties = [], [], [], [], []
-        moments, votes = None, _Votes()
+        moments, doubt, votes = None, None, _Votes()
+        own = self.structures
         softmaxes = self._softmaxes(self.window.apply(images), places, samples_at_once)
         for count, softmax in enumerate(softmaxes, start=1):
-            if moments is None:
-                moments = Moments.starting_with(softmax)
-            else:
-                moments.add(softmax)
-            drawn = softmax.argmax(dim=1)
-            votes.add(drawn, softmax.shape[1])
+            moments = _counted(moments, softmax)
+            doubt = moments if own is None else _counted(doubt, own.softmax(softmax))
+            drawn = self._ours(softmax.argmax(dim=1))
+            votes.add(drawn, LABEL_COUNT)
             profiles.append(self._profile(drawn, images[:, 0]))
             if count in self.counts:
                 mean = moments.mean(count)
-                of_means.append(self._profile(mean.argmax(dim=1), images[:, 0]))
+                of_means.append(self._profile(self._ours(mean.argmax(dim=1)), images[:, 0]))
                 agreeing.append(votes.agreeing_pairs(self._bins))
                 labels.append(self._labels(mean))
-                uncertainties.append(self._uncertainty(moments, mean, count))
+                uncertainties.append(self._uncertainty(doubt, mean, count))
         # Transfers wait for the device: they come last, and once for all samples.
         return _Slices(
             places=places,
@@ -228,9 +243,15 @@ class _Task:
 
     def _uncertainty(self, moments: Moments, mean: Tensor, count: int) -> Tensor:
         """Variance or entropy on the source's grid, `[slice, row, column]`."""
-        by_variance = self.uncertainty is Uncertainty.VARIANCE
-        found = moments.uncertainty(count) if by_variance else entropy(mean)
+        if self.uncertainty is Uncertainty.VARIANCE:
+            found = moments.uncertainty(count)
+        else:
+            found = entropy(mean if self.structures is None else self.structures.softmax(mean))
         return self.frame.to_source(found[:, None])[:, 0]
+
+    def _ours(self, channels: Tensor) -> Tensor:
+        """Labels 0 to 22 of numbers of channels."""
+        return channels if self.structures is None else self.structures.labels(channels)
 
     def _softmaxes(self, images: Tensor, places: range, at_once: int) -> Iterator[Tensor]:
         if self.uncertainty is Uncertainty.VARIANCE:
@@ -238,7 +259,7 @@ class _Task:
         return iter([self.sampler.softmax_without_dropout(images)])
 
     def _labels(self, mean: Tensor) -> Tensor:
-        """Argmax on the source's grid of the mean softmax, uint8 `[slice, row, column]`.
+        """Of the mean softmax's argmax on the source's grid, uint8 `[slice, row, column]`.
 
         The winner of a voxel has at least 1 / classes there, so also in some network pixel
         of its slice: classes that never reach that much need no interpolation.
@@ -251,13 +272,13 @@ class _Task:
             for rank in range(1, len(rivals)):
                 winner.masked_fill_(maps[rank] > best, rank)
                 torch.maximum(best, maps[rank], out=best)
-            labels.append(rivals.to(torch.uint8)[winner.int()])
+            labels.append(self._ours(rivals).to(torch.uint8)[winner.int()])
         return torch.stack(labels)
 
     def _profile(self, labels: Tensor, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Voxels and HU sums `[slice, label, bin]` of labels `[slice, row, column]`."""
         slices, _, columns = labels.shape
-        classes, bins = self.sampler.network.architecture.classes, self._bins
+        classes, bins = LABEL_COUNT, self._bins
         bin_of = torch.arange(columns, device=labels.device) // PROFILE_BIN_COLUMNS
         slice_of = torch.arange(slices, device=labels.device)[:, None, None]
         index = ((slice_of * classes + labels) * bins + bin_of).flatten()

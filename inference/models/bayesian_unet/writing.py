@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from inference.models.bayesian_unet.declaration import LABELS
+from inference.models.bayesian_unet.channels import STUDY_CHANNELS, Channels
 from inference.models.bayesian_unet.network import BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
@@ -33,6 +33,7 @@ def write_unet_bundle(  # noqa: PLR0913 - a bundle has this many parts
     calibration: Calibration | None = None,
     precision: Precision | None = None,
     uncertainty: Uncertainty = Uncertainty.VARIANCE,
+    channels: Channels = STUDY_CHANNELS,
     half: bool = False,
 ) -> Bundle:
     """`write_bundle` of a Bayesian U-Net.
@@ -50,12 +51,13 @@ def write_unet_bundle(  # noqa: PLR0913 - a bundle has this many parts
         calibration: see there.
         precision: in what numbers it may compute.
         uncertainty: see `BayesianUNetModel`.
+        channels: what the network's output channels stand for.
         half: store the convolutions' kernels as float16 where they fit its range.
     """
     architecture = as_table(network.architecture)
     del architecture["classes"]  # the labels say it
     own = {
-        "labels": list(LABELS),
+        "labels": list(channels.names),
         "architecture": architecture,
         "window": as_table(window),
         "grid": as_table(grid),

@@ -178,7 +178,8 @@ def _check_finite(best: Tensor) -> None:
 class StructureSoftmax:
     """The softmax of the structures that a guest knows, and of the rest.
 
-    parts: (ours, classes) 1 where a class is part of ours; the rest comes first.
+    parts: (ours, classes) 1 where a class is part of ours; the rest comes first. It is
+        multiplied with, for a GPU adds an indexed sum in any order.
     """
 
     parts: Tensor
@@ -189,6 +190,11 @@ class StructureSoftmax:
         ours = np.unique(np.append(structure_of, np.uint8(0)))
         return cls(torch.from_numpy(ours[:, None] == structure_of).float())
 
+    def summed(self, softmax: Tensor) -> Tensor:
+        """From a softmax `[slice, class, row, column]` to `[slice, ours, row, column]`."""
+        flat = self.parts.to(softmax.device) @ softmax.flatten(2)
+        return flat.view(len(softmax), -1, *softmax.shape[2:])
+
     def __call__(self, logits: Tensor) -> Tensor:
         """From logits `[class, row, column]` to float32 `[ours, row, column]`."""
         classes, rows, columns = logits.shape
@@ -198,7 +204,6 @@ class StructureSoftmax:
         for row in range(0, rows, step):
             strip = logits[:, row : row + step].float().reshape(classes, -1)
             powers = (strip - strip.amax(dim=0)).exp_()
-            # A product, not an indexed sum: a GPU adds those in any order.
             sums = parts @ powers
             found[:, row : row + step] = (sums / sums.sum(dim=0)).view(len(parts), -1, columns)
         return found

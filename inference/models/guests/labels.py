@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inference.errors import LabelTableError
 from inference.label_table import LabelTable
-from inference.structures import SEGMENTS, Segment, Side
+from inference.structures import Segment, Side
 
 MOST_CLASSES: Final = 256
 """Label maps of guests are kept in a byte a voxel."""
@@ -62,23 +62,12 @@ class GuestLabels:
     @cached_property
     def structure_of(self) -> NDArray[np.uint8]:
         """(channels,) label 0 to 22 of the structure that each channel is part of."""
-        found = np.zeros(len(self.names), dtype=np.uint8)
-        for channel, meaning in self.table.meanings.items():
-            if meaning is not None:
-                structure = meaning.structure if isinstance(meaning, Segment) else meaning
-                found[channel] = structure.label
-        found.flags.writeable = False
-        return found
+        return self.table.structure_of(len(self.names))
 
     @cached_property
     def segments(self) -> frozenset[Segment]:
         """Those of the 43 that the channels find; a structure without a side is both."""
-        meanings = set(self.table.meanings.values())
-        return frozenset(
-            segment
-            for segment in SEGMENTS
-            if segment in meanings or segment.structure in meanings
-        )
+        return self.table.segments
 
     @cached_property
     def exchanged(self) -> NDArray[np.intp]:

@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference.errors import BundleError, KerasFileError
-from inference.models.bayesian_unet.declaration import LABELS
+from inference.models.bayesian_unet.channels import LABELS, STUDY_CHANNELS, Channels
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
 from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
 from inference.models.bundle_files import DECLARATION_FILE
+from inference.structures import SEGMENTS
+from inference.training.keras.channels import channel_count, told_channels
 from inference.training.keras.family import Kind, Step, described_dropout, published_steps
 from inference.training.keras.other_files import shard_words
 from inference.training.keras.weights_file import KerasFile, KerasLayer, read_keras_file
@@ -43,6 +45,7 @@ class Imported:
     """A network with what is known of where it comes from."""
 
     network: BayesianUNet
+    channels: Channels
     source: KerasFile
     layers: tuple[str, ...]
 
@@ -74,7 +77,7 @@ _ROLES: Final = {
 def import_network(
     path: Path,
     layers: int | None = None,
-    labels: Sequence[str] = LABELS,
+    labels: Sequence[str] | None = None,
     dropout: float | None = None,
 ) -> Imported:
     """Read a Keras file into the published network.
@@ -85,33 +88,33 @@ def import_network(
     Args:
         path: an HDF5 file or a `.keras` archive.
         layers: encoder levels, if the file shall be refused that has others.
-        labels: what the file's output channels stand for, in order.
+        labels: what the file's output channels stand for, in order, as in `Channels`; None
+            presumes the study's order of 23, and is refused of any other number.
         dropout: the share dropped in training; of a described model, only its own.
 
     Raises:
         KerasFileError: the first thing that does not fit.
     """
-    if sorted(labels) != sorted(LABELS):
-        odd = sorted(set(labels) ^ set(LABELS)) or ["one given twice"]
-        raise KerasFileError(
-            f"the labels of the output channels are not background and the {len(LABELS) - 1} "
-            f"structures, each once; look at {', '.join(odd)}"
-        )
     source = read_keras_file(path)
     architecture = _architecture(source, layers)
     architecture = replace(architecture, dropout=_share(source, architecture, dropout))
     steps = [step for step in published_steps(architecture) if step.module]
+    in_order = tuple(_in_order(source, steps))
+    architecture = replace(architecture, classes=channel_count(path, in_order[-1]))
     with torch.device("meta"):  # shapes alone: a wrong file may ask for any amount of memory
         network = BayesianUNet(architecture)
     state: dict[str, Tensor] = {}
     table = []
-    for step, layer in zip(steps, _in_order(source, steps), strict=True):
+    for step, layer in zip(steps, in_order, strict=True):
         state |= dict(_taken_over(path, step, layer, network.get_submodule(step.module)))
         table.append(f"{layer.name} ({step.kind}) is {step.module}")
-    channels = [list(labels).index(label) for label in LABELS]
-    state |= {name: state[name][channels] for name in ("head.weight", "head.bias")}
+    channels = told_channels(f"{path}: {in_order[-1].name}", architecture.classes, labels)
+    if sorted(channels.names) == sorted(LABELS):  # the study's, in whatever order
+        places = [channels.names.index(label) for label in LABELS]
+        state |= {name: state[name][places] for name in ("head.weight", "head.bias")}
+        channels = STUDY_CHANNELS
     network.load_state_dict(state, assign=True)
-    return Imported(network.eval(), source, tuple(table))
+    return Imported(network.eval(), channels, source, tuple(table))
 
 
 def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
@@ -139,7 +142,7 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
         layers: see `import_network`.
         window: see `Bundle`; None presumes that of the group's femur tool.
         dropout: see `import_network`.
-        labels: what the output channels stand for; None presumes the order used here.
+        labels: see `import_network`.
 
     Raises:
         KerasFileError: the file does not fit.
@@ -147,7 +150,7 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
     """
     if folder.exists() and not (folder / DECLARATION_FILE).is_file():
         raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
-    imported = import_network(path, layers, labels or LABELS, dropout)
+    imported = import_network(path, layers, labels, dropout)
     training = _provenance(
         imported,
         label_order="presumed" if labels is None else TOLD,
@@ -164,16 +167,8 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
         samples=samples,
         training=training,
         model_card=_card(name, imported, training),
+        channels=imported.channels,
     )
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Labels of the output channels, one a line, the first channel's first."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KerasFileError(f"{path}: cannot be read: {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _architecture(source: KerasFile, layers: int | None) -> Architecture:
@@ -189,7 +184,6 @@ def _architecture(source: KerasFile, layers: int | None) -> Architecture:
     architecture = Architecture(
         filters=kernel.shape[3],
         batch_normalisation=any("gamma" in one.weights for one in source.layers),
-        classes=len(LABELS),
     )
     return replace(architecture, layers=_levels(source, architecture, layers))
 
@@ -266,8 +260,6 @@ def _taken_over(
         values = layer.weights[role]
         shape = _as_keras(tuple(expected[torch_name].shape))
         if values.shape != shape:
-            if step.module == "head" and values.shape[:-1] == shape[:-1]:
-                raise KerasFileError(_other_labels(path, layer.name, values.shape[-1]))
             raise KerasFileError(
                 f"{path}: {layer.name}: {role} is {_size(values.shape)}, not {_size(shape)} "
                 f"({step.module})"
@@ -280,14 +272,6 @@ def _taken_over(
         yield f"{step.module}.{torch_name}", torch.from_numpy(turned)
     if step.kind is Kind.NORMALISATION:
         yield f"{step.module}.num_batches_tracked", torch.tensor(0)
-
-
-def _other_labels(path: Path, layer: str, channels: int) -> str:
-    return (
-        f"{path}: {layer}, the last one, has {channels} output channels, not {len(LABELS)}: a "
-        f"network for other labels than background and the {len(LABELS) - 1} structures, "
-        "which are not taken over"
-    )
 
 
 def _as_torch(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -329,6 +313,17 @@ def _provenance(
     }
 
 
+def _words_of_channels(channels: Channels) -> str:
+    """For the card, of a network that is not the study's."""
+    if channels == STUDY_CHANNELS:
+        return ""
+    each = ", ".join(f"{number} `{name}`" for number, name in enumerate(channels.names))
+    return (
+        f"; output channels are {each}\n- Finds {len(channels.segments)} of the "
+        f"{len(SEGMENTS)} segments; the others are *not provided*, never absent"
+    )
+
+
 def _card(name: str, imported: Imported, training: Mapping[str, Any]) -> str:
     architecture = imported.network.architecture
     described = imported.source.description is not None
@@ -344,6 +339,7 @@ def _card(name: str, imported: Imported, training: Mapping[str, Any]) -> str:
         "Look at a segmentation before anything else"
     )
     rows = "\n".join(f"- {row}" for row in imported.layers)
+    labels += _words_of_channels(imported.channels)
     return f"""# {name}
 
 **Imported, and not validated here.** The weights were trained elsewhere and taken over from

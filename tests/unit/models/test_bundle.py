@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import BundleError
-from inference.models.bayesian_unet.declaration import LABELS
+from inference.models.bayesian_unet.channels import LABELS
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.precision import Precision
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window

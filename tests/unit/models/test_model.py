@@ -19,7 +19,7 @@ from dicom_node.series.ct_series import CtSeries
 from inference.errors import BundleError
 from inference.evaluation.scores import Scope, score_structures
 from inference.geometry import Orientation
-from inference.models.bayesian_unet.declaration import LABELS
+from inference.models.bayesian_unet.channels import LABELS
 from inference.models.bundle import DEFAULT_KIND, KINDS, load_bundle
 from inference.models.model import Model, check_counts, predict
 from inference.pictures.quality_page import qc_picture

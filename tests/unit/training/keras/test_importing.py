@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 
 from dicom_node.commands import cli
 from inference.errors import BundleError, KerasFileError
-from inference.models.bayesian_unet.declaration import LABELS
+from inference.models.bayesian_unet.channels import LABELS
 from inference.models.bayesian_unet.network import BayesianUNet, Upsampling, parameter_count
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
 from inference.models.bundle import load_bundle
