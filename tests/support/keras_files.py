@@ -66,7 +66,13 @@ class Model:
 
 
 def keras_model(  # noqa: C901 - the published `build`, in one piece as there
-    levels: int, filters: int, *, normalised: bool, session: int = 1, seed: int = 0
+    levels: int,
+    filters: int,
+    *,
+    normalised: bool,
+    session: int = 1,
+    seed: int = 0,
+    classes: int = CLASSES,
 ) -> Model:
     """The network with random weights; a session numbers its first layers `session`."""
     draw = np.random.default_rng(seed)
@@ -148,7 +154,7 @@ def keras_model(  # noqa: C901 - the published `build`, in one piece as there
         h = add("Concatenate", crop, skip, config={"axis": -1}).name
         h = block(h, channels + channels // 2, channels // 2)
         channels //= 2
-    convolution(h, channels, CLASSES)
+    convolution(h, channels, classes)
     return Model(levels, normalised, layers)
 
 
@@ -291,7 +297,7 @@ def keep_all(x: Image) -> Image:
 def published_logits(
     model: Model, image: Image, drop: Callable[[Image], Image] = keep_all
 ) -> Image:
-    """What Keras computes of `(row, column, 1)`: `(row, column, 23)`."""
+    """What Keras computes of `(row, column, 1)`: `(row, column, class)`."""
     weights = iter([layer.weights for layer in model.weighted()])
 
     def norm_and_relu(x: Image) -> Image:

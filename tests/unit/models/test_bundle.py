@@ -185,15 +185,31 @@ def test_a_calibration_that_nobody_declared_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_other_labels_are_refused_by_the_first_that_differs(folder: Path) -> None:
-    edited(folder, '"GMED", "GMIN"', '"GMIN", "GMED"')
-    with pytest.raises(BundleError, match=r"bundle\.toml: label 5 is 'GMIN', not 'GMED'"):
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"GMED"', '"TIBIA"', r"bundle\.toml: .*label 5 is 'TIBIA'; it must be one of PELVIS"),
+        ('"background"', '"GMED"', r"bundle\.toml: .*no label is 'background'"),
+    ],
+)
+def test_labels_that_nobody_knows_or_without_background_are_refused(
+    folder: Path, old: str, new: str, words: str
+) -> None:
+    edited(folder, old, new)
+    with pytest.raises(BundleError, match=words):
         load_bundle(folder)
 
 
-def test_fewer_labels_are_refused_by_their_number(folder: Path) -> None:
+def test_labels_that_are_all_nothing_of_ours_are_refused(folder: Path) -> None:
+    named = ", ".join(f'"{label}"' for label in LABELS[1:])
+    edited(folder, named, ", ".join(['""'] * 22))
+    with pytest.raises(BundleError, match="no label stands for a structure"):
+        load_bundle(folder)
+
+
+def test_fewer_labels_than_the_weights_have_channels_are_refused(folder: Path) -> None:
     edited(folder, ', "VM"]', "]")
-    with pytest.raises(BundleError, match="22 labels, not 23"):
+    with pytest.raises(BundleError, match=r"weights\.safetensors: head"):
         load_bundle(folder)
 
 

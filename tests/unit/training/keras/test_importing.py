@@ -209,11 +209,31 @@ def test_labels_in_another_order_come_out_in_ours(tmp_path: Path) -> None:
     np.testing.assert_allclose(torch_logits(network, image), expected, rtol=0, atol=WITHIN)
 
 
-def test_labels_that_are_not_all_of_ours_are_refused(tmp_path: Path) -> None:
-    path = write_weights(tmp_path / "w.h5", small())
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (None, "conv2d_11, the last one, has 3 output channels, not the 23 .* --labels FILE"),
+        (("background", "FEMUR"), "has 3 output channels, told are 2; give one line a channel"),
+        (("background", "FEMUR", "TIBIA"), "label 2 is 'TIBIA'; .* none of them is 'backgr"),
+        (("background", "background", ""), "no label stands for a structure"),
+        (("FEMUR_R", "FEMUR_L", "PELVIS"), "no label is 'background'"),
+    ],
+)
+def test_labels_that_do_not_say_what_every_channel_is_are_refused(
+    labels: tuple[str, ...] | None, words: str, tmp_path: Path
+) -> None:
+    path = write_weights(tmp_path / "w.h5", keras_model(3, 2, normalised=True, classes=3))
 
-    with pytest.raises(KerasFileError, match="each once; look at TIBIA, VM"):
-        import_network(path, 3, (*LABELS[:-1], "TIBIA"))
+    with pytest.raises(KerasFileError, match=words):
+        import_network(path, 3, labels)
+
+
+def test_a_network_for_one_class_alone_is_refused(tmp_path: Path) -> None:
+    """It would end in a sigmoid, which the family does not."""
+    path = write_weights(tmp_path / "w.h5", keras_model(3, 2, normalised=True, classes=1))
+
+    with pytest.raises(KerasFileError, match="has 1 output channels, not 2 to 256"):
+        import_network(path, 3, ("FEMUR",))
 
 
 def set_weight(model: Model, name: str, role: str, values: Any) -> None:
@@ -276,7 +296,7 @@ def whole_numbers(model: Model) -> None:
         (wider, r"conv2d_3: kernel is \(3, 3, 2, 5\), not \(3, 3, 2, 4\) \(encoder.1.first"),
         (larger_kernels, r"conv2d_1: kernel is \(5, 5, 1, 2\), not \(3, 3, 1, 2\)"),
         (three_channels_in, r"conv2d_1: kernel is \(3, 3, 3, 2\), not \(3, 3, 1, 2\)"),
-        (four_classes, "conv2d_11, the last one, has 4 output channels, not 23: a network for"),
+        (four_classes, r"conv2d_11: bias is \(23\), not \(4\) \(head\)"),
         (not_a_number, "conv2d_transpose_1: kernel has values that are not finite"),
         (negative_variance, "batch_normalization_4: a variance is below zero"),
         (no_bias, "conv2d_2 has kernel; the convolution in its place .* has kernel, bias"),
