@@ -82,7 +82,9 @@ def import_keras(  # noqa: PLR0913 - a file of weights leaves this much to be to
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
     labels: Annotated[
         Path | None,
-        typer.Option(help="Text file: what each output channel is, one a line."),
+        typer.Option(
+            help="Text file: what each output channel is, one a line; of 23 the study's order."
+        ),
     ] = None,
     dropout: Annotated[
         float | None,

@@ -257,6 +257,20 @@ def test_a_start_with_another_network_is_refused(tmp_path: Path, trained: Path) 
         Run.fresh(recipe)
 
 
+def test_a_start_whose_channels_stand_for_other_labels_is_refused(
+    tmp_path: Path, trained: Path
+) -> None:
+    """Training takes channel n for label n, whatever a bundle says of it."""
+    sha256 = load_bundle(trained / "small").weights_sha256
+    recipe = read_recipe(started(tmp_path, trained, sha256))
+    declaration = tmp_path / "first" / "bundle.toml"
+    exchanged = declaration.read_text().replace('"GMED", "GMIN"', '"GMIN", "GMED"')
+    declaration.write_text(exchanged)
+
+    with pytest.raises(TrainingError, match="not the study's, in order"):
+        Run.fresh(recipe)
+
+
 def test_a_machine_without_the_parsers_trains_too(tmp_path: Path) -> None:
     """One that is lent for training has torch, numpy and pydantic, but no DICOM."""
     missing = ["dbos", "highdicom", "pydicom", "SimpleITK", "structlog", "typer"]
