@@ -85,7 +85,7 @@ def facts_of(bundle: Bundle) -> BundleFacts:
         calibrated_on=calibration.data_set if calibration else "",
         fitted_on=calibration.fitted_on.isoformat() if calibration else "",
         origin=origin_words(bundle.origin),
-        licence=_licence(bundle.origin),
+        licence=_licence(bundle.origin, bundle.training),
         sha256=bundle.sha256,
         weights_sha256=bundle.weights_sha256,
         folder=str(Path(bundle.folder).absolute()),
@@ -120,9 +120,9 @@ def _weights(origin: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield str(name), str(sha256)
 
 
-def _licence(origin: Mapping[str, Any]) -> str:
-    if not origin:
-        return OWN_LICENCE
+def _licence(origin: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    if not origin:  # of an import from Keras, `training` names the file
+        return NOT_STATED if "source_file" in training else OWN_LICENCE
     told = str(origin.get("licence", "")).strip()
     return NOT_STATED if not told or told.startswith("not given") else told
 

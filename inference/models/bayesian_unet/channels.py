@@ -35,10 +35,11 @@ class Channels:
         """Refuse names that nobody knows, and channels that find nothing, or everything."""
         if not 2 <= len(self.names) <= MOST_CLASSES:
             raise ValueError(f"{len(self.names)} labels, not 2 to {MOST_CLASSES}")
-        if not {BACKGROUND, ""} & set(self.names):
-            raise ValueError(
-                f"no label is {BACKGROUND!r}: all of the image would be structures"
-            )
+        of_nothing = {BACKGROUND, ""} & set(self.names)
+        if not of_nothing:
+            raise ValueError(f"no label is {BACKGROUND!r}: every voxel would be a structure")
+        if of_nothing == set(self.names):
+            raise ValueError("no label is a structure: there is nothing to be found")
         try:
             _ = self.table
         except LabelTableError as error:

@@ -203,7 +203,7 @@ def test_labels_that_nobody_knows_or_without_background_are_refused(
 def test_labels_that_are_all_nothing_of_ours_are_refused(folder: Path) -> None:
     named = ", ".join(f'"{label}"' for label in LABELS[1:])
     edited(folder, named, ", ".join(['""'] * 22))
-    with pytest.raises(BundleError, match="no label stands for a structure"):
+    with pytest.raises(BundleError, match="no label is a structure"):
         load_bundle(folder)
 
 

@@ -23,6 +23,7 @@ from inference.errors import KerasFileError
 from inference.models.bayesian_unet.model import BayesianUNetModel
 from inference.models.bayesian_unet.preprocessing import Window
 from inference.models.bundle import load_bundle
+from inference.models.bundle_facts import facts_of
 from inference.pipeline import analyse
 from inference.results import Verdict
 from inference.structures import BY_KEY, SEGMENTS
@@ -114,6 +115,7 @@ def test_a_whole_model_of_two_channels_is_taken_with_what_they_are(tmp_path: Pat
 
     assert "finds FEMUR_R, FEMUR_L; the other 41 segments are not provided" in said
     assert "presumed" not in said
+    assert facts_of(bundle).licence == "not stated: to be read by the site"
     assert bundle.model.segments == {BY_KEY["FEMUR_R"], BY_KEY["FEMUR_L"]}
     assert isinstance(bundle.model, BayesianUNetModel)
     fed = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]

@@ -215,7 +215,7 @@ def test_labels_in_another_order_come_out_in_ours(tmp_path: Path) -> None:
         (None, "conv2d_11, the last one, has 3 output channels, not the 23 .* --labels FILE"),
         (("background", "FEMUR"), "has 3 output channels, told are 2; give one line a channel"),
         (("background", "FEMUR", "TIBIA"), "label 2 is 'TIBIA'; .* none of them is 'backgr"),
-        (("background", "background", ""), "no label stands for a structure"),
+        (("background", "background", ""), "no label is a structure"),
         (("FEMUR_R", "FEMUR_L", "PELVIS"), "no label is 'background'"),
     ],
 )
