@@ -67,6 +67,9 @@ KINDS: Final[Mapping[str, Reader]] = MappingProxyType(
 
 Parsed = TypeVar("Parsed")
 
+LongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f]*$")]
+"""A text that an object's header holds as it is: a Long String (PS3.5, 6.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -151,8 +154,8 @@ class _Declaration:
 
     format: int
     kind: str = DEFAULT_KIND
-    name: Annotated[str, Field(min_length=1)]
-    version: Annotated[str, Field(min_length=1)]
+    name: LongString
+    version: LongString
     samples: Annotated[int, Field(ge=1)]
     sha256: dict[str, str]
     training: dict[str, Any]

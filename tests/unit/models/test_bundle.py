@@ -234,6 +234,8 @@ def test_an_unknown_key_is_refused(folder: Path) -> None:
         ("pixel_mm = 2.0", "pixel_mm = 0.0", r"grid: .*pixel_mm is 0"),
         ('cpu = "bfloat16"', 'cpu = "int4"', r"precision\.cpu: Input should be 'bfloat16'"),
         ("samples = 4", "samples = ", r"not TOML"),
+        ('name = "small"', f'name = "{"x" * 65}"', r"name: String should have at most 64"),
+        ('name = "small"', r'name = "a\\b"', r"name: String should match"),
     ],
 )
 def test_an_impossible_value_is_refused_by_its_key(
