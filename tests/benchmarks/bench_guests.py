@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--overlap", type=int, default=90, help="Of MuscleMap's windows, %%.")
     parser.add_argument("--results", type=Path, help="An nnU-Net of one's own, fold 0.")
     parser.add_argument("--network-mm", type=float, nargs="+", default=[3.0, 1.5])
+    parser.add_argument("--mirrored", action="store_true", help="nnU-Net along all axes.")
     parser.add_argument("--only", nargs="+", default=[], help="Programs, such as original.")
     parser.add_argument("--ours", nargs=3, type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -155,7 +156,7 @@ def cases(asked: argparse.Namespace) -> Iterator[Case]:
         yield musclemap_case(asked)
     if asked.nnunet_python:
         for network_mm in () if asked.results else asked.network_mm:
-            spec = true_size_spec(network_mm)
+            spec = true_size_spec(network_mm, mirrored=asked.mirrored)
             make_networks(asked.work, asked.nnunet_python, [spec])
             yield nnunet_case(asked.work / spec["name"], asked)
         if asked.results:

@@ -99,17 +99,20 @@ def memory_spec() -> dict[str, Any]:
     return made
 
 
-def true_size_spec(spacing_mm: float) -> dict[str, Any]:
-    """As large as TotalSegmentator's 3d_fullres networks: 31 million weights, not trained."""
+def true_size_spec(spacing_mm: float, *, mirrored: bool) -> dict[str, Any]:
+    """As large as TotalSegmentator's 3d_fullres networks: 31 million weights, not trained.
+
+    mirrored: as nnU-Net's own trainer has it; TotalSegmentator's does not mirror.
+    """
     made = _spec(
-        f"true_size_{spacing_mm:g}_mm",
+        f"true_size_{spacing_mm:g}_mm{'_mirrored' if mirrored else ''}",
         "3d_fullres",
         "plain",
         (spacing_mm,) * 3,
         (128, 128, 128),
         -1.0,
         folds=1,
-        mirror=(),
+        mirror=(0, 1, 2) if mirrored else (),
         features=(32, 64, 128, 256, 320, 320),
         decoder=2,
     )
