@@ -36,6 +36,19 @@ def check_tensors(path: Path, network: nn.Module) -> None:
     check_shapes(path, expected)
 
 
+def check_members(path: Path, network: nn.Module, count: int) -> None:
+    """Compare a file with so many sets of a network's tensors, named `0/...`, `1/...`.
+
+    Args:
+        path: the file.
+        network: made on the device `meta`; counters are in the file, too.
+        count: of sets.
+    """
+    state = network.state_dict().items()
+    sets = range(count)
+    check_shapes(path, {f"{n}/{name}": tuple(one.shape) for n in sets for name, one in state})
+
+
 def check_shapes(path: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a file's names and shapes with those expected."""
     try:

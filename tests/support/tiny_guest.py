@@ -113,7 +113,7 @@ class _Declared:
     smallest: int = 0
 
 
-def _load(path: Path, smallest: int, device: str) -> TinyNetwork:
+def _load(path: Path, smallest: int, device: torch.device) -> TinyNetwork:
     tensors = load_file(path)
     hu = [tensors[f"{number}/hu"] for number in range(len(tensors))]
     return TinyNetwork(hu, smallest, f"{device} by hand")

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from inference.errors import BundleError
+from inference.models.devices import find_device
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Members
 from inference.models.guests.network import GuestNetwork
@@ -21,15 +24,15 @@ class GuestModel:
     """A network of another program; see `inference.models.model.Model`.
 
     weights_path: the safetensors file, for messages.
-    load_network: makes the networks ready on a device (`cpu`, `cuda`, `cuda:1`, `auto`); it
-        raises what `Model.load` raises.
+    load_network: makes the networks ready on a device; a value, so that a model can be sent
+        to another process.
     slice_by_slice: each slice is labelled by itself.
     """
 
     weights_path: Path
     labels: GuestLabels
     members: Members
-    load_network: Callable[[str], GuestNetwork]
+    load_network: Callable[[torch.device], GuestNetwork]
     slice_by_slice: bool = False
 
     def __post_init__(self) -> None:
@@ -60,7 +63,11 @@ class GuestModel:
 
     def load(self, device: str) -> GuestPredictor:
         """Make the networks ready, and see that they are what the bundle says."""
-        network = self.load_network(device)
+        wanted = find_device(device)
+        try:
+            network = self.load_network(wanted)
+        except torch.OutOfMemoryError:
+            network = self.load_network(torch.device("cpu"))
         found = network.classes, network.networks
         declared = len(self.labels.names), self.members.networks
         for what, one, other in zip(("classes", "networks"), found, declared, strict=True):

@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 
 from inference.models.bundle_files import WEIGHTS_FILE, file_sha256
-from inference.models.devices import find_device
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Members
 from inference.models.guests.model import GuestModel
@@ -24,7 +23,7 @@ from inference.models.musclemap.settings import (
 )
 from inference.models.musclemap.unet import MuscleMapUNet
 from inference.models.toml_values import value_of
-from inference.models.weights_files import check_shapes
+from inference.models.weights_files import check_members
 
 KIND: Final = "musclemap"
 
@@ -68,19 +67,12 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class _Loader:
-    """Makes the networks ready; a value, so that a model can be sent to another process."""
+    """Makes the networks ready; see `GuestModel.load_network`."""
 
     weights_path: Path
     declared: Declared
 
-    def __call__(self, device: str) -> MuscleMapNetworks:
-        wanted = find_device(device)
-        try:
-            return self._on(wanted)
-        except torch.OutOfMemoryError:
-            return self._on(torch.device("cpu"))
-
-    def _on(self, device: torch.device) -> MuscleMapNetworks:
+    def __call__(self, device: torch.device) -> MuscleMapNetworks:
         declared = self.declared
         return MuscleMapNetworks(
             read_networks(self.weights_path, declared.network, declared.members.networks),
@@ -96,15 +88,8 @@ def read_model(folder: Path, table: Mapping[str, Any]) -> GuestModel:
     declared = value_of(Declared, table)
     path = folder / WEIGHTS_FILE
     with torch.device("meta"):
-        state = declared.network.build().state_dict()
-    check_shapes(
-        path,
-        {
-            f"{number}/{name}": tuple(tensor.shape)
-            for number in range(declared.members.networks)
-            for name, tensor in state.items()
-        },
-    )
+        network = declared.network.build()
+    check_members(path, network, declared.members.networks)
     return GuestModel(
         weights_path=path,
         labels=declared.labels,

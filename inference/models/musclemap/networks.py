@@ -26,7 +26,7 @@ from inference.models.musclemap.chunk import Chunk, Slices, Span, inside
 from inference.models.musclemap.settings import Way
 from inference.models.musclemap.sliding import over_windows
 from inference.models.musclemap.unet import MuscleMapUNet, UNet
-from inference.models.precision_probe import choose_precision, two_thighs
+from inference.models.precision_probe import choose_by_logits
 from inference.models.weights_files import load_tensors
 from inference.volume import Volume
 
@@ -137,10 +137,13 @@ class MuscleMapNetworks:
         self._way = way
         self._device, self._classes = device, classes
         on_device = [one.eval().to(device) for one in networks]
-        ready = partial(_tile, on_device[0], way.windows.size, device)
         # Weights of one file are of one kind: the first set speaks for all.
-        self._choice = choose_precision(
-            ready, allowed=way.numbers.allowed(device), device=device, network=identity
+        self._choice = choose_by_logits(
+            partial(_in, on_device[0]),
+            way.windows.size,
+            allowed=way.numbers.allowed(device),
+            device=device,
+            network=identity,
         )
         self._networks = [one.to(self._choice.dtype) for one in on_device]
 
@@ -192,14 +195,10 @@ class MuscleMapNetworks:
         )
 
 
-def _tile(
-    network: UNet, size: tuple[int, int], device: torch.device, dtype: torch.dtype
-) -> Callable[[], Tensor]:
-    """A network in some numbers, and a window of two thighs to try it on."""
-    hu = two_thighs(*size)
-    window = ((hu - hu.mean()) / hu.std())[None, None].to(device, dtype)
+def _in(network: UNet, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A copy of a network in some numbers, to try them."""
     tried = deepcopy(network).to(dtype)
-    return lambda: tried(window).float().softmax(dim=1)
+    return lambda window: tried(window.to(dtype))
 
 
 def read_networks(path: Path, shape: MuscleMapUNet, count: int) -> list[UNet]:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 
 from inference.models.bundle_files import WEIGHTS_FILE
-from inference.models.devices import find_device
 from inference.models.guests.labels import GuestLabels
 from inference.models.guests.members import Members
 from inference.models.guests.model import GuestModel
@@ -19,7 +18,7 @@ from inference.models.nnunet.networks import NnunetNetworks, Numbers
 from inference.models.nnunet.preprocessing import Preprocessing
 from inference.models.nnunet.tiles import Tiles
 from inference.models.toml_values import value_of
-from inference.models.weights_files import check_shapes
+from inference.models.weights_files import check_members
 
 KIND: Final = "nnunet"
 
@@ -51,19 +50,12 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class _Loader:
-    """Makes the networks ready; a value, so that a model can be sent to another process."""
+    """Makes the networks ready; see `GuestModel.load_network`."""
 
     weights_path: Path
     declared: Declared
 
-    def __call__(self, device: str) -> NnunetNetworks:
-        wanted = find_device(device)
-        try:
-            return self._on(wanted)
-        except torch.OutOfMemoryError:
-            return self._on(torch.device("cpu"))
-
-    def _on(self, device: torch.device) -> NnunetNetworks:
+    def __call__(self, device: torch.device) -> NnunetNetworks:
         return NnunetNetworks(
             weights_path=self.weights_path,
             architecture=self.declared.network,
@@ -82,15 +74,7 @@ def read_model(folder: Path, table: Mapping[str, Any]) -> GuestModel:
     path = folder / WEIGHTS_FILE
     with torch.device("meta"):
         network = UNet(declared.network, len(declared.labels.names))
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    check_shapes(
-        path,
-        {
-            f"{number}/{name}": shape
-            for number in range(declared.members.networks)
-            for name, shape in shapes.items()
-        },
-    )
+    check_members(path, network, declared.members.networks)
     return GuestModel(
         weights_path=path,
         labels=declared.labels,

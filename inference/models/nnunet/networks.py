@@ -153,16 +153,22 @@ class NnunetNetworks:
 
     def mean(self, each: Iterable[GuestLogits]) -> NnunetLogits:
         """On the network's grid and in its numbers, as nnunetv2 averages folds."""
-        total, last, count = torch.zeros(()), None, 0
-        for count, one in enumerate(each, start=1):
+        mean: NnunetLogits | None = None
+        count = 0
+        for one in each:
             if not isinstance(one, NnunetLogits):
                 raise TypeError(f"{type(one).__name__} is no answer of an nnU-Net")
-            last = one
-            in_place = count > 2 and total.dtype == one.values.dtype  # else not ours to change
-            total = total.add_(one.values) if in_place else total.to(one.values) + one.values
-        if last is None:
+            count += 1
+            if mean is None:
+                mean = replace(one, values=one.values.clone())
+            elif mean.values.dtype == one.values.dtype:
+                mean.values.add_(one.values)
+            else:  # one of them left the range of half precision
+                mean = replace(mean, values=mean.values + one.values)
+        if mean is None:
             raise ValueError("the mean of no answer")
-        return replace(last, values=total.div_(count))
+        mean.values.div_(count)
+        return mean
 
     def cleaned(self, labels: NDArray[np.uint8], volume: Volume) -> NDArray[np.uint8]:
         """As they are: `nnUNetv2_predict` cleans nothing."""
