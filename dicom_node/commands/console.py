@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -35,6 +36,16 @@ EXIT_UNREACHABLE: Final = 5
 EXIT_PEER_REFUSED: Final = 6
 EXIT_UNHEALTHY: Final = 7
 EXIT_NOT_RUNNING: Final = 8
+
+
+class MembersOf(StrEnum):
+    """What the members of an imported network can differ by, as it is typed."""
+
+    NONE = "none"
+    FOLDS = "folds"
+    SEEDS = "seeds"
+    CHECKPOINTS = "checkpoints"
+    VARIATIONS = "variations"
 
 
 _CONTROLS: Final = (

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from dicom_node.commands.console import stdout
+from dicom_node.commands.console import MembersOf, stdout
 
 WHOLE: Final = "all"
 
@@ -18,16 +18,6 @@ class MonaiVersion(StrEnum):
 
     BEFORE = "1.3"
     SINCE = "1.5"
-
-
-class MembersOption(StrEnum):
-    """What samples of a network can differ by."""
-
-    NONE = "none"
-    SEEDS = "seeds"
-    CHECKPOINTS = "checkpoints"
-    FOLDS = "folds"
-    VARIATIONS = "variations"
 
 
 def _slices(text: str) -> int:
@@ -70,7 +60,7 @@ def import_musclemap(  # noqa: PLR0913 - a command line has as many options as i
         ),
     ] = None,
     members: Annotated[
-        MembersOption | None,
+        MembersOf | None,
         typer.Option(
             help="What samples differ by; checkpoints for several files, none for one.",
             show_default=False,

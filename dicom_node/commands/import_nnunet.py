@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands.console import stdout
+from dicom_node.commands.console import MembersOf, stdout
 
 
 class Orientation(StrEnum):
@@ -16,16 +16,6 @@ class Orientation(StrEnum):
 
     LPS = "LPS"
     RAS = "RAS"
-
-
-class MembersOf(StrEnum):
-    """What the members of a bundle differ by."""
-
-    FOLDS = "folds"
-    SEEDS = "seeds"
-    CHECKPOINTS = "checkpoints"
-    VARIATIONS = "variations"
-    NONE = "none"
 
 
 def import_nnunet(  # noqa: PLR0913 - a results folder leaves this much to be told

@@ -86,6 +86,16 @@ def write_bundle(  # noqa: PLR0913 - a bundle has this many parts
     return load_bundle(folder)
 
 
+def check_replaceable(folder: Path) -> None:
+    """Refuse a place where something stands that is no bundle: writing would take it away.
+
+    Raises:
+        BundleError: it does.
+    """
+    if folder.exists() and not (folder / DECLARATION_FILE).is_file():
+        raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
+
+
 def write_calibration(bundle: Bundle, calibration: Calibration, version: str) -> Bundle:
     """Give a bundle new thresholds; the weights' file stays byte for byte."""
     declared = tomllib.loads(read_file(bundle.folder / DECLARATION_FILE).decode())

@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inference.errors import BundleError, MuscleMapFileError
+from inference.errors import MuscleMapFileError
 from inference.models.bundle import Bundle
-from inference.models.bundle_files import DECLARATION_FILE, file_sha256
-from inference.models.bundle_writing import write_bundle
+from inference.models.bundle_files import file_sha256
+from inference.models.bundle_writing import check_replaceable, write_bundle
 from inference.models.checkpoints import check_different, read_checkpoint, single_precision
 from inference.models.guests.members import MemberKind, Members, members_table
 from inference.models.musclemap.card import model_card
@@ -88,8 +88,7 @@ def import_bundle(
         LabelTableError: labels and table do not fit.
         BundleError: `folder` holds something that is no bundle.
     """
-    if folder.exists() and not (folder / DECLARATION_FILE).is_file():
-        raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
+    check_replaceable(folder)
     config = read_config(config_path)
     shape = network_of(config, config_path)
     beside = fitted(read_table(asked.labels) if asked.labels else shipped_table(), config)

@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inference.errors import BundleError, NnunetFolderError
+from inference.errors import NnunetFolderError
 from inference.models.bundle import Bundle
-from inference.models.bundle_files import DECLARATION_FILE
-from inference.models.bundle_writing import write_bundle
+from inference.models.bundle_writing import check_replaceable, write_bundle
 from inference.models.checkpoints import check_different
 from inference.models.guests.labels import GuestLabels
-from inference.models.guests.members import MemberKind, members_table
+from inference.models.guests.members import MemberKind, Members, members_table
 from inference.models.nnunet.architecture import UNet
 from inference.models.nnunet.card import card
 from inference.models.nnunet.declaration import KIND
@@ -39,6 +38,7 @@ from inference.models.nnunet.results_folder import (
 from inference.models.nnunet.tiles import Tiles
 from inference.models.nnunet.trainers import trained_network
 from inference.models.toml_text import as_table
+from inference.models.toml_values import value_of
 
 LICENCE_FILE: Final = "LICENCE.txt"
 FAST_STEP: Final = 0.75
@@ -85,8 +85,7 @@ def import_bundle(folder: Path, out: Path, wanted: Wanted) -> Bundle:
         LabelTableError: the label table does not fit.
         BundleError: `out` holds something that is no bundle.
     """
-    if out.exists() and not (out / DECLARATION_FILE).is_file():
-        raise BundleError(f"{out}: is there already and is no bundle; name another folder")
+    check_replaceable(out)
     results = find_results(folder, wanted.configuration)
     paths = find_checkpoints(results, wanted.folds, wanted.checkpoint)
     check_different(paths)
@@ -102,7 +101,7 @@ def import_bundle(folder: Path, out: Path, wanted: Wanted) -> Bundle:
         save_weights=partial(_save, tensors, wanted.licence),
         name=wanted.name,
         version=wanted.version,
-        samples=_samples(own),
+        samples=len(value_of(Members, own["members"]).each),
         training={"origin": "imported from nnU-Net; trained elsewhere"},
         model_card=card(wanted.name, own),
         kind=KIND,
@@ -202,18 +201,6 @@ def _origin(results: Path, folds: Sequence[Checkpoint], wanted: Wanted) -> dict[
         "imported_on": dt.datetime.now(dt.UTC).date(),
         "files": provenance(results, folds),
     }
-
-
-def _samples(own: Mapping[str, Any]) -> int:
-    """One for each member."""
-    members = own["members"]
-    match members["kind"]:
-        case "none":
-            return 1
-        case "variations":
-            return len(members["variations"])
-        case _:
-            return int(members["networks"])
 
 
 def _save(tensors: dict[str, Tensor], licence: Path | None, path: Path) -> None:

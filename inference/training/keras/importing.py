@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.errors import BundleError, KerasFileError
+from inference.errors import KerasFileError
 from inference.models.bayesian_unet.channels import LABELS, STUDY_CHANNELS, Channels
 from inference.models.bayesian_unet.network import Architecture, BayesianUNet
 from inference.models.bayesian_unet.preprocessing import PixelGrid, Window
 from inference.models.bayesian_unet.writing import write_unet_bundle
 from inference.models.bundle import Bundle
-from inference.models.bundle_files import DECLARATION_FILE
+from inference.models.bundle_writing import check_replaceable
 from inference.structures import SEGMENTS
 from inference.training.keras.channels import channel_count, told_channels
 from inference.training.keras.family import Kind, Step, described_dropout, published_steps
@@ -148,8 +148,7 @@ def import_bundle(  # noqa: PLR0913 - what a file of weights leaves unsaid
         KerasFileError: the file does not fit.
         BundleError: `folder` holds something that is no bundle.
     """
-    if folder.exists() and not (folder / DECLARATION_FILE).is_file():
-        raise BundleError(f"{folder}: is there already and is no bundle; name another folder")
+    check_replaceable(folder)
     imported = import_network(path, layers, labels, dropout)
     training = _provenance(
         imported,
